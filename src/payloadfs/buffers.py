@@ -1,0 +1,81 @@
+"""Memory, and how it is laid out in an object: frames, padding, byte ranges.
+
+A *frame* is one run of bytes on its way into an object. Most are views of memory that the
+object already owns; a `LazyFrame` makes its bytes piece by piece, so that even a column that is
+strided in memory is stored without a second copy of it.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+__all__ = ["ALIGNMENT", "CHUNK_BYTES", "ByteRange", "Frame", "LazyFrame", "chunks", "frame_bytes", "padding", "private_memory", "view"]
+
+ALIGNMENT = 64
+"""Data starts at multiples of this many bytes: a cache line, and what Arrow asks for."""
+
+CHUNK_BYTES = 4 * 1024 * 1024
+"""Large frames travel in pieces of this size: hot in cache for the hash that runs beside the write."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes ``start`` (included) to ``stop`` (excluded) of an object."""
+
+    start: int
+    stop: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class LazyFrame:
+    """A frame whose bytes are made when they are asked for, as often as they are.
+
+    Parameters
+    ----------
+    size_bytes : int
+        Total size; `pieces` must give exactly so many bytes.
+    pieces : callable
+        Gives a fresh iterator over the bytes.
+    """
+
+    size_bytes: int
+    pieces: Callable[[], Iterator[memoryview]]
+
+
+Frame = memoryview | LazyFrame
+
+
+def view(buffer: bytes | bytearray | memoryview | mmap.mmap) -> memoryview:
+    """Return `buffer` as a flat view of bytes. No copy; it must be contiguous."""
+    flat = memoryview(buffer)
+    return flat if flat.format == "B" and flat.ndim == 1 else flat.cast("B")
+
+
+def frame_bytes(frame: Frame) -> int:
+    """Return how many bytes `frame` has."""
+    return frame.nbytes if isinstance(frame, memoryview) else frame.size_bytes
+
+
+def chunks(frame: Frame) -> Iterator[memoryview]:
+    """Yield the bytes of `frame` in order, at most `CHUNK_BYTES` at a time. No copy."""
+    for piece in (frame,) if isinstance(frame, memoryview) else frame.pieces():
+        for start in range(0, piece.nbytes, CHUNK_BYTES):
+            yield piece[start : start + CHUNK_BYTES]
+
+
+def padding(size_bytes: int) -> int:
+    """Return how many bytes bring `size_bytes` to the next multiple of `ALIGNMENT`."""
+    return -size_bytes % ALIGNMENT
+
+
+def private_memory(size_bytes: int) -> memoryview:
+    """Return fresh, writable, aligned memory of `size_bytes` bytes that nobody else holds."""
+    if size_bytes < mmap.PAGESIZE:
+        return memoryview(bytearray(size_bytes))
+    return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

@@ -1,0 +1,192 @@
+"""Every error that payloadfs raises.
+
+::
+
+    PayloadError                      root; .kind is stable, .pointer when known
+    ├── PointerError (ValueError)     malformed, or a version this release does not know
+    │   └── SignatureError            missing or wrong MAC
+    │       └── UnknownKeyError       the key that signed is not in the key ring
+    ├── PolicyError (PermissionError) root, scheme, serializer or size is not allowed
+    ├── NotFoundError (FileNotFoundError)
+    ├── IntegrityError (ValueError)   size or digest differs
+    ├── SerializerError
+    │   ├── EncodeError (TypeError)   the object can't be stored exactly
+    │   └── DecodeError               good bytes, decode failed
+    ├── StoreError (OSError)          .transient says whether a retry may help
+    ├── ConfigError (ValueError)
+    └── WorkError                     a work failed elsewhere
+
+A class exists only where a caller would act differently; finer facts are in ``kind``, a short
+string that is never changed once released. Every error survives pickling with all its facts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "ConfigError",
+    "DecodeError",
+    "EncodeError",
+    "IntegrityError",
+    "NotFoundError",
+    "PayloadError",
+    "PointerError",
+    "PolicyError",
+    "SerializerError",
+    "SignatureError",
+    "StoreError",
+    "UnknownKeyError",
+    "WorkError",
+]
+
+
+class PayloadError(Exception):
+    """Root of all errors of payloadfs.
+
+    Parameters
+    ----------
+    message : str
+        One sentence: what happened, to which key, what to do next.
+    kind : str, optional
+        A stable name for the exact cause, for programs.
+    pointer : object, optional
+        The `Pointer` concerned, where there is one.
+
+    Examples
+    --------
+    >>> error = NotFoundError("No object under 'run/1.bin'.", kind="not-found")
+    >>> error.kind, isinstance(error, FileNotFoundError)
+    ('not-found', True)
+    """
+
+    default_kind = "payload"
+
+    def __init__(self, message: str, *, kind: str | None = None, pointer: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.kind = kind or self.default_kind
+        self.pointer = pointer
+
+    def __str__(self) -> str:
+        # OSError subclasses would otherwise print in the "[Errno None]" style.
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, dict(self.__dict__))
+
+
+class PointerError(PayloadError, ValueError):
+    """The pointer is malformed or of an unknown version. No I/O was done."""
+
+    default_kind = "pointer"
+
+
+class SignatureError(PointerError):
+    """The pointer's signature is missing or wrong. No I/O was done."""
+
+    default_kind = "signature"
+
+
+class UnknownKeyError(SignatureError):
+    """The pointer was signed with a key that is not in the key ring. No I/O was done.
+
+    Parameters
+    ----------
+    message : str
+        Names the key id and how to get the key here.
+    key_id : str
+        Id of the missing key.
+    """
+
+    default_kind = "unknown-key"
+
+    def __init__(self, message: str, *, key_id: str = "", kind: str | None = None, pointer: Any = None) -> None:
+        super().__init__(message, kind=kind, pointer=pointer)
+        self.key_id = key_id
+
+
+class PolicyError(PayloadError, PermissionError):
+    """The policy does not allow this pointer here. Nothing was fetched."""
+
+    default_kind = "policy"
+
+
+class NotFoundError(PayloadError, FileNotFoundError):
+    """The store holds no object under the pointer's key."""
+
+    default_kind = "not-found"
+
+
+class IntegrityError(PayloadError, ValueError):
+    """The stored bytes are not those that were saved. Nothing was decoded."""
+
+    default_kind = "integrity"
+
+
+class SerializerError(PayloadError):
+    """A serializer failed."""
+
+    default_kind = "serializer"
+
+
+class EncodeError(SerializerError, TypeError):
+    """The object can't be stored exactly. Not a byte was written.
+
+    Parameters
+    ----------
+    message : str
+        Says what stands in the way and what to do.
+    path : str
+        Where inside the object, for example ``obj.model._lock``.
+    """
+
+    default_kind = "encode"
+
+    def __init__(self, message: str, *, path: str = "obj", kind: str | None = None, pointer: Any = None) -> None:
+        super().__init__(message, kind=kind, pointer=pointer)
+        self.path = path
+
+
+class DecodeError(SerializerError):
+    """The bytes are those that were saved, but they could not be decoded here."""
+
+    default_kind = "decode"
+
+
+class StoreError(PayloadError, OSError):
+    """The store failed.
+
+    Parameters
+    ----------
+    message : str
+        Names the operation, the key and the store's own words.
+    transient : bool
+        Whether the same call may succeed later.
+    """
+
+    default_kind = "store"
+
+    def __init__(
+        self, message: str, *, transient: bool = False, kind: str | None = None, pointer: Any = None
+    ) -> None:
+        super().__init__(message, kind=kind, pointer=pointer)
+        self.transient = transient
+
+
+class ConfigError(PayloadError, ValueError):
+    """A setting is wrong; the message names it and where it came from."""
+
+    default_kind = "config"
+
+
+class WorkError(PayloadError):
+    """A work failed in another process; its traceback comes along."""
+
+    default_kind = "work"
+
+
+def _rebuild(cls: type[PayloadError], message: str, facts: dict[str, Any]) -> PayloadError:
+    error = cls(message)
+    error.__dict__.update(facts)
+    return error

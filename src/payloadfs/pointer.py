@@ -1,0 +1,248 @@
+"""The pointer: a small, signed JSON object that stands for a stored object.
+
+A pointer is one flat JSON object, tagged with ``"payloadfs": 1``, ASCII, at most 2,048 bytes. The
+MAC covers the validated values, not the JSON text, so a database may reorder or reformat it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from .digest import Digest
+from .errors import PointerError, SignatureError
+from .signing import MAC_CHARS, KeyRing
+from .urls import root_problem
+
+__all__ = ["MAX_POINTER_BYTES", "Pointer", "check_key"]
+
+MAX_POINTER_BYTES = 2048
+VERSION = 1
+_MAX_INT = 2**53 - 1
+
+_KEY = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
+_SERIALIZER = re.compile(r"[a-z][a-z0-9-]{0,39}/[1-9][0-9]{0,3}")
+_TYPE = re.compile(r"[A-Za-z0-9_.<>-]{1,80}")
+_KEY_ID = re.compile(r"[0-9a-f]{8}")
+_MAC = re.compile(r"[A-Za-z0-9_-]{%d}" % MAC_CHARS)
+_MAX_KEY_CHARS = 512
+
+_REQUIRED = {
+    "payloadfs": int,
+    "root": str,
+    "key": str,
+    "serializer": str,
+    "size": int,
+    "digest": str,
+    "created": int,
+    "type": str,
+}
+_SIGNATURE = {"kid": str, "mac": str}
+
+
+def check_key(key: str) -> str:
+    """Return `key` if it may name an object, else raise `PointerError`.
+
+    Keys are ASCII letters, digits and ``._=-`` in segments that do not begin with a dot.
+    """
+    if len(key) > _MAX_KEY_CHARS or not _KEY.fullmatch(key):
+        raise PointerError(
+            f"{key[:80]!r} can't be a key: use letters, digits and ._=- in segments that begin with no dot.",
+            kind="key-format",
+        )
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """Where an object lies, what it is, and proof of who said so.
+
+    Parameters
+    ----------
+    root : str
+        Canonical URL of the store.
+    key : str
+        Key of the object under `root`.
+    serializer : str
+        Id and version of the serializer that wrote it, for example ``"pandas/1"``.
+    size_bytes : int
+        Exact size of the object.
+    digest : Digest
+        Of the object's bytes, or of the tail that holds its seal.
+    created_s : int
+        Time of the save, in whole seconds since 1970 (UTC).
+    type_name : str
+        Class of the value, for people; nothing is ever chosen by it.
+    key_id, mac : str
+        The signing key's id and the signature; both empty in an unsigned pointer.
+
+    Examples
+    --------
+    >>> text = Pointer("s3://data", "run/1.bin", "bytes/1", 3, Digest("b3", bytes(32)), 0, "bytes").to_json()
+    >>> Pointer.from_json(text).key
+    'run/1.bin'
+    """
+
+    root: str
+    key: str
+    serializer: str
+    size_bytes: int
+    digest: Digest
+    created_s: int
+    type_name: str
+    key_id: str = ""
+    mac: str = ""
+
+    def to_dict(self) -> dict[str, str | int]:
+        """Return the pointer as plain JSON values."""
+        fields: dict[str, str | int] = {
+            "payloadfs": VERSION,
+            "root": self.root,
+            "key": self.key,
+            "serializer": self.serializer,
+            "size": self.size_bytes,
+            "digest": str(self.digest),
+            "created": self.created_s,
+            "type": self.type_name,
+        }
+        if self.mac:
+            fields |= {"kid": self.key_id, "mac": self.mac}
+        return fields
+
+    def to_json(self) -> str:
+        """Return the pointer as compact JSON, ASCII."""
+        return json.dumps(self.to_dict(), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Pointer:
+        """Return the pointer that `text` spells. Does no I/O and checks no signature.
+
+        Raises
+        ------
+        PointerError
+            The text is not exactly one pointer of a known version.
+        """
+        if not isinstance(text, (str, bytes)):
+            raise PointerError(f"A pointer is JSON text, not {type(text).__name__}.", kind="pointer-format")
+        if len(text) > MAX_POINTER_BYTES:
+            raise PointerError(f"A pointer has at most {MAX_POINTER_BYTES} bytes.", kind="pointer-size")
+        try:
+            text = text if isinstance(text, str) else text.decode("ascii")
+            value = json.loads(text, object_pairs_hook=_no_duplicates, parse_float=_refuse, parse_constant=_refuse)
+        except PointerError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise PointerError("This is not a pointer: it is not JSON in ASCII.", kind="pointer-format") from error
+        return cls.from_dict(value)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Pointer:
+        """Return the pointer in `value`, a mapping of plain JSON values. Does no I/O.
+
+        Raises
+        ------
+        PointerError
+            A field is missing, unknown, or not as it must be; the message names it.
+        """
+        if not isinstance(value, Mapping):
+            raise PointerError(f"A pointer is a JSON object, not {type(value).__name__}.", kind="pointer-format")
+        fields = dict(value)
+        if "payloadfs" not in fields:
+            raise PointerError("This is not a pointer: it has no field 'payloadfs'.", kind="pointer-format")
+        _check_version(fields["payloadfs"])
+        kinds = _REQUIRED | _SIGNATURE if fields.keys() & _SIGNATURE.keys() else _REQUIRED
+        _check_fields(fields, kinds)
+        return cls(
+            root=fields["root"],
+            key=fields["key"],
+            serializer=fields["serializer"],
+            size_bytes=fields["size"],
+            digest=Digest.parse(fields["digest"]),
+            created_s=fields["created"],
+            type_name=fields["type"],
+            key_id=fields.get("kid", ""),
+            mac=fields.get("mac", ""),
+        )
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether the pointer carries a signature; `verify` tells whether it is right."""
+        return bool(self.mac)
+
+    def signed(self, ring: KeyRing) -> Pointer:
+        """Return this pointer with a signature by the signing key of `ring`."""
+        key_id, mac = ring.sign(self._fields())
+        return replace(self, key_id=key_id, mac=mac)
+
+    def verify(self, ring: KeyRing) -> None:
+        """Return if the signature is right and by a key of `ring`. No I/O.
+
+        Raises
+        ------
+        SignatureError
+            It is missing or wrong; `UnknownKeyError` if the key is not in the ring.
+        """
+        try:
+            if not self.mac:
+                raise SignatureError("The pointer is not signed.", kind="unsigned")
+            ring.verify(self.key_id, self.mac, self._fields())
+        except SignatureError as error:
+            error.pointer = self
+            raise
+
+    def _fields(self) -> list[bytes]:
+        # In a fixed order, from the validated values: JSON's spelling plays no part.
+        values = (
+            VERSION,
+            self.root,
+            self.key,
+            self.serializer,
+            self.size_bytes,
+            self.digest,
+            self.created_s,
+            self.type_name,
+        )
+        return [str(value).encode("ascii") for value in values]
+
+
+def _check_version(version: Any) -> None:
+    if type(version) is not int or version < 1:
+        raise PointerError("This is not a pointer: its field 'payloadfs' is not a version.", kind="pointer-format")
+    if version != VERSION:
+        raise PointerError(
+            f"The pointer has version {version}, this payloadfs reads version {VERSION}: update payloadfs.",
+            kind="pointer-version",
+        )
+
+
+def _check_fields(fields: dict[str, Any], kinds: dict[str, type]) -> None:
+    for name in fields.keys() - kinds.keys():
+        raise PointerError(f"The pointer has an unknown field {str(name)[:40]!r}.", kind="pointer-format")
+    for name, kind in kinds.items():
+        if type(fields.get(name)) is not kind:
+            raise PointerError(f"The pointer's field {name!r} is missing or not {kind.__name__}.", kind="pointer-format")
+    check_key(fields["key"])
+    problem = root_problem(fields["root"])
+    if problem is not None:
+        raise PointerError(f"The pointer's root is not a storage root: {problem}.", kind="pointer-root")
+    for name in ("size", "created"):
+        if not 0 <= fields[name] <= _MAX_INT:
+            raise PointerError(f"The pointer's field {name!r} is out of range.", kind="pointer-format")
+    patterns = {"serializer": _SERIALIZER, "type": _TYPE, "kid": _KEY_ID, "mac": _MAC}
+    for name in patterns.keys() & kinds.keys():
+        if not patterns[name].fullmatch(fields[name]):
+            raise PointerError(f"The pointer's field {name!r} is malformed.", kind="pointer-format")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise PointerError("The pointer names a field twice.", kind="pointer-format")
+    return fields
+
+
+def _refuse(text: str) -> NoReturn:
+    raise PointerError(f"A pointer holds no such number: {text[:40]!r}.", kind="pointer-format")

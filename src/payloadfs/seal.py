@@ -1,0 +1,245 @@
+"""The two-level digest: an object is a row of spans, and its tail holds a table of their digests.
+
+::
+
+    span 0 | span 1 | ... | table | trailer | suffix
+                            `------ tail ---------'
+
+    table    per span: size u64, kind u64, digest 32 bytes
+    trailer  number of spans u64, bytes before the table u64, magic 16 bytes
+    suffix   what the format itself needs at the very end (the footer of an Arrow file), or nothing
+
+All numbers are little-endian. The pointer holds the digest of the tail, so pointer > tail > spans
+is a chain. A span is *structure* (pickle head, Arrow messages, sidecar: everything that decides
+how the rest is read) or *data* (one large buffer). Structure is always checked before it is used;
+data is checked too, unless the caller knows that nobody else can have changed it.
+
+Other readers of an Arrow file never see the table: it lies behind the end-of-stream mark and in
+front of the footer, which finds batches by their offsets. Where the tail begins is worked out from
+bytes that are not yet checked; that is safe, because a wrong guess can't have the right digest.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from .buffers import ALIGNMENT, Frame, chunks, frame_bytes
+from .digest import DIGEST_BYTES, Algorithm, Digest, digest_of, hasher
+from .errors import IntegrityError
+
+__all__ = ["SEAL_FROM_BYTES", "Encoded", "Outgoing", "Seal", "Span", "check", "read_seal", "spans_of"]
+
+SEAL_FROM_BYTES = 256 * 1024
+"""Smaller objects have one digest over all their bytes: checking all of it costs under 0.1 ms."""
+
+DATA_FROM_BYTES = 64 * 1024
+"""Smaller frames join the structure around them, so they are always checked."""
+
+_THREAD_FROM_BYTES = 1024 * 1024
+_ENTRY = struct.Struct(f"<QQ{DIGEST_BYTES}s")
+_TRAILER = struct.Struct("<QQ16s")
+_MAGIC = b"payloadfs seal 1"
+_ARROW_END = struct.Struct("<I6s")
+_ARROW_MAGIC = b"ARROW1"
+_STRUCTURE, _DATA = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An object as a serializer lays it out.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        Everything up to the seal, in order.
+    extension : str
+        Ending of the key, without a dot.
+    suffix : bytes
+        What the format needs behind the seal.
+    sealable : bool
+        Whether readers of the format put up with a seal between frames and suffix.
+    """
+
+    frames: Sequence[Frame]
+    extension: str
+    suffix: bytes = b""
+    sealable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Consecutive frames with one digest; `is_data` if it is one large buffer and its padding."""
+
+    frames: tuple[Frame, ...]
+    is_data: bool
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(frame_bytes, self.frames))
+
+
+def spans_of(frames: Sequence[Frame]) -> list[Span]:
+    """Return `frames` grouped into spans. Frames of zeros behind data are its padding."""
+    groups: list[tuple[list[Frame], bool]] = []
+    for frame in frames:
+        if frame_bytes(frame) >= DATA_FROM_BYTES:
+            groups.append(([frame], True))
+        elif groups and (not groups[-1][1] or _is_padding(frame)):
+            groups[-1][0].append(frame)
+        else:
+            groups.append(([frame], False))
+    return [Span(tuple(group), is_data) for group, is_data in groups]
+
+
+def _is_padding(frame: Frame) -> bool:
+    return isinstance(frame, memoryview) and frame.nbytes < ALIGNMENT and not any(frame)
+
+
+class Outgoing:
+    """The bytes of one object on their way into a store, hashed while they are read.
+
+    Iterating yields them in order, in pieces of at most `CHUNK_BYTES`; a store that has to try
+    again iterates again. From 1 MiB on, each piece is hashed by a second thread while the
+    consumer writes it. A piece is valid until the next one is asked for.
+
+    Attributes
+    ----------
+    size_bytes : int
+        Exact number of bytes.
+    digest : Digest
+        What goes into the pointer; known once all bytes were read.
+    """
+
+    def __init__(self, encoded: Encoded, algorithm: Algorithm) -> None:
+        self._suffix = encoded.suffix
+        self._algorithm: Algorithm = algorithm
+        size_bytes = sum(map(frame_bytes, encoded.frames)) + len(encoded.suffix)
+        self._sealed = encoded.sealable and size_bytes >= SEAL_FROM_BYTES
+        if self._sealed:
+            self._spans = spans_of(encoded.frames)
+            size_bytes += len(self._spans) * _ENTRY.size + _TRAILER.size
+        else:
+            self._spans = [Span((*encoded.frames, memoryview(encoded.suffix)), is_data=False)]
+        self.size_bytes = size_bytes
+        self._digest: Digest | None = None
+
+    @property
+    def digest(self) -> Digest:
+        if self._digest is None:
+            raise RuntimeError("The digest is known once all bytes were read.")
+        return self._digest
+
+    def __iter__(self) -> Iterator[memoryview]:
+        if self.size_bytes < _THREAD_FROM_BYTES:
+            yield from self._pieces(None)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="payloadfs-digest") as pool:
+            yield from self._pieces(pool)
+
+    def _pieces(self, pool: ThreadPoolExecutor | None) -> Iterator[memoryview]:
+        digests = []
+        for span in self._spans:
+            state = hasher(self._algorithm)
+            for frame in span.frames:
+                for piece in chunks(frame):
+                    yield from _hashed(piece, state, pool)
+            digests.append(state.digest())
+        if not self._sealed:
+            self._digest = Digest(self._algorithm, digests[0])
+            return
+        tail = self._tail(digests)
+        self._digest = Digest(self._algorithm, digest_of([tail], self._algorithm), sealed=True)
+        yield memoryview(tail)
+
+    def _tail(self, digests: list[bytes]) -> bytes:
+        entries = [
+            _ENTRY.pack(span.size_bytes, _DATA if span.is_data else _STRUCTURE, digest)
+            for span, digest in zip(self._spans, digests, strict=True)
+        ]
+        body_bytes = sum(span.size_bytes for span in self._spans)
+        return b"".join([*entries, _TRAILER.pack(len(entries), body_bytes, _MAGIC), self._suffix])
+
+
+def _hashed(piece: memoryview, state: Any, pool: ThreadPoolExecutor | None) -> Iterator[memoryview]:
+    if pool is None:
+        state.update(piece)
+        yield piece
+        return
+    job = pool.submit(state.update, piece)
+    try:
+        yield piece
+    finally:
+        job.result()
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The table at the end of an object: per span its size, whether it is data, and its digest."""
+
+    spans: tuple[tuple[int, bool, bytes], ...]
+    tail_bytes: int
+
+
+def read_seal(buffer: memoryview) -> Seal | None:
+    """Return the seal at the end of `buffer`, or None if there is none that fits. Not verified."""
+    suffix_bytes = 0
+    if buffer.nbytes >= _ARROW_END.size:
+        footer_bytes, magic = _ARROW_END.unpack_from(buffer, buffer.nbytes - _ARROW_END.size)
+        suffix_bytes = footer_bytes + _ARROW_END.size if magic == _ARROW_MAGIC else 0
+    trailer_at = buffer.nbytes - suffix_bytes - _TRAILER.size
+    if trailer_at < 0:
+        return None
+    count, body_bytes, magic = _TRAILER.unpack_from(buffer, trailer_at)
+    if magic != _MAGIC or trailer_at - count * _ENTRY.size != body_bytes:
+        return None
+    entries = _ENTRY.iter_unpack(buffer[body_bytes:trailer_at])
+    spans = tuple((size, kind == _DATA, digest) for size, kind, digest in entries)
+    if sum(size for size, _, _ in spans) != body_bytes:
+        return None
+    return Seal(spans, buffer.nbytes - body_bytes)
+
+
+def check(buffer: memoryview, digest: Digest, *, data: bool) -> None:
+    """Return if `buffer` holds the bytes that `digest` stands for.
+
+    Parameters
+    ----------
+    buffer : memoryview
+        The whole object.
+    digest : Digest
+        From a pointer.
+    data : bool
+        Check data spans too. False is for memory that nobody else can have changed.
+
+    Raises
+    ------
+    IntegrityError
+        They differ. Nothing was decoded.
+
+    Notes
+    -----
+    Cost: no copy. Structure and tail are hashed; with `data`, every byte is, once, on all cores.
+    """
+    if not digest.sealed:
+        if digest_of([buffer], digest.algorithm) != digest.value:
+            raise _changed("the object's bytes")
+        return
+    seal = read_seal(buffer)
+    if seal is None:
+        raise _changed("the object's tail")
+    if digest_of([buffer[-seal.tail_bytes :]], digest.algorithm) != digest.value:
+        raise _changed("the object's tail")
+    start = 0
+    for size, is_data, expected in seal.spans:
+        span = buffer[start : start + size]
+        if (data or not is_data) and digest_of([span], digest.algorithm) != expected:
+            raise _changed(f"bytes {start} to {start + size}")
+        start += size
+
+
+def _changed(what: str) -> IntegrityError:
+    return IntegrityError(f"{what[0].upper()}{what[1:]} are not those that were saved.", kind="digest")

@@ -1,0 +1,66 @@
+"""What a serializer is: one kind of object to bytes and back, exactly."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from ..seal import Encoded
+
+__all__ = ["Encoded", "NotExact", "Serializer"]
+
+
+class NotExact(Exception):
+    """Raised by `Serializer.encode` for an object that it can't store exactly.
+
+    It is no error of the user's: the registry goes on to the next serializer, and in the end to
+    pickle. It never leaves this package.
+    """
+
+
+@runtime_checkable
+class Serializer(Protocol):
+    """Turns objects of some kind into bytes and back.
+
+    Every serializer passes `payloadfs.testing.SerializerTests`.
+
+    Attributes
+    ----------
+    id : str
+        Name and version, for example ``"pandas/1"``. A version, once released, is read for ever.
+    executable : bool
+        Whether decoding can run code that the bytes choose.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def executable(self) -> bool: ...
+
+    def encode(self, obj: Any) -> Encoded:
+        """Return `obj` as frames: views of its own memory wherever that is possible.
+
+        Raises
+        ------
+        NotExact
+            This serializer would not give back exactly `obj`; another has to store it.
+        EncodeError
+            No serializer can.
+        """
+        ...
+
+    def decode(self, buffer: memoryview) -> Any:
+        """Return the object in `buffer`.
+
+        Parameters
+        ----------
+        buffer : memoryview
+            The whole object, checked. The result may keep views of it; they are writable if and
+            only if it is.
+
+        Raises
+        ------
+        Exception
+            Of any kind; the repository turns it into `DecodeError`.
+        """
+        ...

@@ -1,0 +1,94 @@
+"""What a store is: objects by key, each written once, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+__all__ = ["Body", "Fetched", "ObjectInfo", "Store"]
+
+
+class Body(Protocol):
+    """The bytes of an object: iterate for pieces in order; iterate again to try again."""
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def __iter__(self) -> Iterator[memoryview]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An object's bytes in memory of the caller's own.
+
+    Parameters
+    ----------
+    buffer : memoryview
+        Writable and private: writing to it changes nothing in the store nor for anybody else.
+    exclusive : bool
+        Whether nobody but this user can have changed the bytes since they were written.
+    """
+
+    buffer: memoryview
+    exclusive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a listing tells of an object: key, size in bytes, time of writing (seconds, UTC)."""
+
+    key: str
+    size_bytes: int
+    modified_s: float
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Objects by key under one root.
+
+    Every store passes `payloadfs.testing.StoreTests`. Keys are valid (`payloadfs.pointer.check_key`)
+    before a store sees them. A store may be used by many threads at once.
+    """
+
+    @property
+    def root(self) -> str:
+        """Canonical URL of the store, as pointers carry it."""
+        ...
+
+    def put(self, key: str, body: Body) -> None:
+        """Create the object `key`. It appears whole or not at all, and lasts once this returns.
+
+        Raises
+        ------
+        StoreError
+            It could not be written, or (``kind="exists"``) there is an object under that key,
+            which stays as it is. Nothing of `body` is visible and nothing is left behind.
+        """
+        ...
+
+    def get(self, key: str, size_bytes: int) -> Fetched:
+        """Return the bytes of the object `key`, which should have `size_bytes` bytes.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such object.
+        IntegrityError
+            The object has another size; at most `size_bytes` + 1 bytes were read.
+        StoreError
+            The store failed.
+        """
+        ...
+
+    def info(self, key: str) -> ObjectInfo:
+        """Return size and time of the object `key`, or raise `NotFoundError`. One request."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object `key`; it is no error if there is none."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose key begins with `prefix`, ordered by key, as they are read."""
+        ...

@@ -1,0 +1,149 @@
+"""Root URLs: the narrow syntax that a pointer may carry, and how what a user types becomes it.
+
+A root is ``scheme://place/path``: no chaining (``::``), user, password, query, fragment, empty,
+``.`` or ``..`` segments, and no trailing slash. Only ``file`` roots may hold percent-encoded bytes,
+in the one canonical spelling. Credentials and endpoints are never part of a root.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+from .errors import ConfigError
+
+__all__ = ["canonical_root", "is_under", "local_path", "root_problem", "scheme_of"]
+
+MAX_ROOT_CHARS = 1024
+
+_SCHEME = re.compile(r"[a-z][a-z0-9]*(?:[+-][a-z0-9]+)*")
+_PLACE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
+_SEGMENT = re.compile(r"[A-Za-z0-9._~=+,-]+")
+_FILE_SAFE = "._~=+,-"
+_SAME_SCHEME = {"local": "file", "s3a": "s3", "gcs": "gs"}
+
+
+def scheme_of(root: str) -> str:
+    """Return the scheme of a canonical root."""
+    return root.partition("://")[0]
+
+
+def root_problem(root: str) -> str | None:
+    """Return what keeps `root` from being a canonical root, or None.
+
+    Examples
+    --------
+    >>> root_problem("s3://bucket/runs") is None
+    True
+    >>> root_problem("s3://key:secret@bucket/runs")
+    'its place is not a plain name'
+    """
+    if len(root) > MAX_ROOT_CHARS:
+        return f"it is longer than {MAX_ROOT_CHARS} characters"
+    scheme, separator, rest = root.partition("://")
+    if not separator or not _SCHEME.fullmatch(scheme) or scheme in _SAME_SCHEME:
+        return "it does not begin with a known kind of scheme such as file:// or s3://"
+    place, *segments = rest.split("/")
+    if scheme == "file":
+        if place:
+            return "a file URL must be file:/// and an absolute path"
+        return None if segments == [""] else _file_problem(segments)
+    if not _PLACE.fullmatch(place):
+        return "its place is not a plain name"
+    for segment in segments:
+        if segment in ("", ".", "..") or not _SEGMENT.fullmatch(segment):
+            return f"its path has the segment {segment[:40]!r}"
+    return None
+
+
+def _file_problem(segments: list[str]) -> str | None:
+    for segment in segments:
+        raw = unquote_to_bytes(segment)
+        if segment in ("", ".", "..") or quote(raw, safe=_FILE_SAFE) != segment:
+            return f"its path has the segment {segment[:40]!r}"
+        if any(byte < 0x20 or byte in (0x2F, 0x5C, 0x7F) for byte in raw) or raw in (b".", b".."):
+            return "its path holds a control character or a slash"
+    return None
+
+
+def canonical_root(url: Any) -> str:
+    """Return the canonical root for a path or URL that a user gave.
+
+    Parameters
+    ----------
+    url : str or os.PathLike
+        A folder (``~`` is expanded, links are resolved), a ``file://`` URL, or any other fsspec
+        URL. A `upath.UPath` counts as the URL it stands for.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ConfigError
+        The URL says more than a root may (credentials, a query, a chain). Nothing was opened.
+
+    Examples
+    --------
+    >>> canonical_root("s3a://bucket/runs/")
+    's3://bucket/runs'
+    >>> canonical_root("file:///srv/My Files")
+    'file:///srv/My%20Files'
+    """
+    protocol = getattr(url, "protocol", None)
+    if isinstance(protocol, str) and protocol not in ("", "file", "local"):
+        url = str(url)
+    text = os.fspath(url) if not isinstance(url, str) else url
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigError(f"A storage URL must be a non-empty text or path, not {url!r}.", kind="url")
+    scheme, separator, rest = text.partition("://")
+    scheme = _SAME_SCHEME.get(scheme.lower(), scheme.lower())
+    if not separator:
+        return _file_root(text)
+    if scheme == "file":
+        if not rest.startswith("/"):
+            raise ConfigError("A file URL must be file:/// and an absolute path.", kind="url")
+        return _file_root(os.fsdecode(unquote_to_bytes(rest)))
+    root = f"{scheme}://{rest.rstrip('/')}"
+    problem = root_problem(root)
+    if problem is not None:
+        # The URL may hold a password: only its scheme is repeated.
+        raise ConfigError(
+            f"This {scheme[:20]!r} URL can't be a storage root: {problem}. "
+            "Put credentials and endpoints into storage_options or the environment.",
+            kind="url",
+        )
+    return root
+
+
+def _file_root(path: str) -> str:
+    real = os.path.realpath(os.path.expanduser(path))
+    root = "file://" + quote(os.fsencode(real), safe="/" + _FILE_SAFE).rstrip("/")
+    root = root if root != "file://" else "file:///"
+    problem = root_problem(root)
+    if problem is not None:
+        raise ConfigError(f"The folder {real!r} can't be a storage root: {problem}.", kind="url")
+    return root
+
+
+def local_path(root: str) -> str:
+    """Return the folder that a canonical ``file`` root names."""
+    return os.fsdecode(unquote_to_bytes(root.removeprefix("file://")))
+
+
+def is_under(root: str, allowed: str) -> bool:
+    """Return whether `root` is `allowed` or lies below it.
+
+    ``scheme://*`` allows every root of its scheme.
+
+    Examples
+    --------
+    >>> is_under("s3://data/runs", "s3://data"), is_under("s3://database", "s3://data")
+    (True, False)
+    """
+    if allowed.endswith("://*"):
+        return scheme_of(root) == allowed[:-4]
+    return root == allowed or root.startswith(allowed.rstrip("/") + "/")
