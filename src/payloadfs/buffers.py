@@ -11,7 +11,18 @@ import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-__all__ = ["ALIGNMENT", "CHUNK_BYTES", "ByteRange", "Frame", "LazyFrame", "chunks", "frame_bytes", "padding", "private_memory", "view"]
+__all__ = [
+    "ALIGNMENT",
+    "CHUNK_BYTES",
+    "ByteRange",
+    "Frame",
+    "LazyFrame",
+    "chunks",
+    "frame_bytes",
+    "padding",
+    "private_memory",
+    "view",
+]
 
 ALIGNMENT = 64
 """Data starts at multiples of this many bytes: a cache line, and what Arrow asks for."""
@@ -29,6 +40,7 @@ class ByteRange:
 
     @property
     def size_bytes(self) -> int:
+        """How many bytes the range has."""
         return self.stop - self.start
 
 

@@ -27,8 +27,13 @@ _PARALLEL_FROM_BYTES = 1024 * 1024
 class Hasher(Protocol):
     """What `hasher` returns: bytes in, 32 bytes out."""
 
-    def update(self, data: memoryview, /) -> object: ...
-    def digest(self) -> bytes: ...
+    def update(self, data: memoryview, /) -> object:
+        """Hash `data` after all that came before."""
+        ...
+
+    def digest(self) -> bytes:
+        """Return the digest of all that was hashed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,9 +167,7 @@ class StoreError(PayloadError, OSError):
 
     default_kind = "store"
 
-    def __init__(
-        self, message: str, *, transient: bool = False, kind: str | None = None, pointer: Any = None
-    ) -> None:
+    def __init__(self, message: str, *, transient: bool = False, kind: str | None = None, pointer: Any = None) -> None:
         super().__init__(message, kind=kind, pointer=pointer)
         self.transient = transient
 

@@ -27,7 +27,7 @@ _KEY = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9
 _SERIALIZER = re.compile(r"[a-z][a-z0-9-]{0,39}/[1-9][0-9]{0,3}")
 _TYPE = re.compile(r"[A-Za-z0-9_.<>-]{1,80}")
 _KEY_ID = re.compile(r"[0-9a-f]{8}")
-_MAC = re.compile(r"[A-Za-z0-9_-]{%d}" % MAC_CHARS)
+_MAC = re.compile(f"[A-Za-z0-9_-]{{{MAC_CHARS}}}")
 _MAX_KEY_CHARS = 512
 
 _REQUIRED = {
@@ -223,7 +223,9 @@ def _check_fields(fields: dict[str, Any], kinds: dict[str, type]) -> None:
         raise PointerError(f"The pointer has an unknown field {str(name)[:40]!r}.", kind="pointer-format")
     for name, kind in kinds.items():
         if type(fields.get(name)) is not kind:
-            raise PointerError(f"The pointer's field {name!r} is missing or not {kind.__name__}.", kind="pointer-format")
+            raise PointerError(
+                f"The pointer's field {name!r} is missing or not {kind.__name__}.", kind="pointer-format"
+            )
     check_key(fields["key"])
     problem = root_problem(fields["root"])
     if problem is not None:

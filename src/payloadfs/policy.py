@@ -78,13 +78,14 @@ class Policy:
         PolicyError
             It may not; the message names the rule and the setting. Nothing was fetched.
         """
-        for rule in (self._root_problem, self._serializer_problem, self._size_problem):
-            problem = rule(pointer, executable)
-            if problem is not None:
-                kind, sentence = problem
-                raise PolicyError(f"{sentence} Nothing was fetched.", kind=kind, pointer=pointer)
+        problem = self._root_problem(pointer) or self._serializer_problem(pointer, executable)
+        if problem is None and self.max_bytes is not None and pointer.size_bytes > self.max_bytes:
+            problem = "policy-size", f"The object has {pointer.size_bytes} bytes, max_bytes is {self.max_bytes}."
+        if problem is not None:
+            kind, sentence = problem
+            raise PolicyError(f"{sentence} Nothing was fetched.", kind=kind, pointer=pointer)
 
-    def _root_problem(self, pointer: Pointer, executable: bool) -> tuple[str, str] | None:
+    def _root_problem(self, pointer: Pointer) -> tuple[str, str] | None:
         for allowed in self.roots:
             if is_under(pointer.root, allowed) and (pointer.is_signed or not allowed.endswith("://*")):
                 return None
@@ -109,9 +110,4 @@ class Policy:
                 "policy-pickle",
                 f"Serializer {name!r} can run code, so it needs a signed pointer; this one is not signed.",
             )
-        return None
-
-    def _size_problem(self, pointer: Pointer, executable: bool) -> tuple[str, str] | None:
-        if self.max_bytes is not None and pointer.size_bytes > self.max_bytes:
-            return "policy-size", f"The object has {pointer.size_bytes} bytes, max_bytes is {self.max_bytes}."
         return None

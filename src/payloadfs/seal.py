@@ -79,6 +79,7 @@ class Span:
 
     @property
     def size_bytes(self) -> int:
+        """How many bytes the span has."""
         return sum(map(frame_bytes, self.frames))
 
 
@@ -106,12 +107,12 @@ class Outgoing:
     again iterates again. From 1 MiB on, each piece is hashed by a second thread while the
     consumer writes it. A piece is valid until the next one is asked for.
 
-    Attributes
+    Parameters
     ----------
-    size_bytes : int
-        Exact number of bytes.
-    digest : Digest
-        What goes into the pointer; known once all bytes were read.
+    encoded : Encoded
+        From a serializer.
+    algorithm : {"b3", "s256"}
+        For every digest of the object.
     """
 
     def __init__(self, encoded: Encoded, algorithm: Algorithm) -> None:
@@ -129,6 +130,7 @@ class Outgoing:
 
     @property
     def digest(self) -> Digest:
+        """What goes into the pointer."""
         if self._digest is None:
             raise RuntimeError("The digest is known once all bytes were read.")
         return self._digest

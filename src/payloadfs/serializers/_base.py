@@ -6,10 +6,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from ..seal import Encoded
 
-__all__ = ["Encoded", "NotExact", "Serializer"]
+__all__ = ["Encoded", "NotExactError", "Serializer"]
 
 
-class NotExact(Exception):
+class NotExactError(Exception):
     """Raised by `Serializer.encode` for an object that it can't store exactly.
 
     It is no error of the user's: the registry goes on to the next serializer, and in the end to
@@ -42,7 +42,7 @@ class Serializer(Protocol):
 
         Raises
         ------
-        NotExact
+        NotExactError
             This serializer would not give back exactly `obj`; another has to store it.
         EncodeError
             No serializer can.
