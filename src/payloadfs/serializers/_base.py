@@ -49,7 +49,7 @@ class Serializer(Protocol):
         """
         ...
 
-    def decode(self, buffer: memoryview) -> Any:
+    def decode(self, buffer: memoryview, *, trusted: bool) -> Any:
         """Return the object in `buffer`.
 
         Parameters
@@ -57,6 +57,9 @@ class Serializer(Protocol):
         buffer : memoryview
             The whole object, checked. The result may keep views of it; they are writable if and
             only if it is.
+        trusted : bool
+            Whether a signature vouches for whoever wrote the bytes. If not, everything in them
+            has to be validated before it is used.
 
         Raises
         ------

@@ -1,0 +1,8 @@
+"""Objects to bytes and back: the `Serializer` protocol, the registry, one file per family of types."""
+
+from ._base import Encoded as Encoded
+from ._base import NotExactError as NotExactError
+from ._base import Serializer as Serializer
+from ._registry import SerializerRegistry as SerializerRegistry
+
+__all__ = ["Encoded", "NotExactError", "Serializer", "SerializerRegistry"]

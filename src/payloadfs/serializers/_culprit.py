@@ -1,0 +1,84 @@
+"""Which part of an object can't be pickled: the path that an `EncodeError` names."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["culprit"]
+
+_MAX_DEPTH = 50
+
+
+def culprit(obj: Any, dump: Callable[[Any], Any]) -> tuple[str, Any]:
+    """Return path and value of the innermost part of `obj` at which `dump` fails.
+
+    Parameters
+    ----------
+    obj : object
+        `dump` failed for it.
+    dump : callable
+        Raises for what can't be stored.
+
+    Notes
+    -----
+    Cost: dumps each sibling on the way down once; only ever run for an object that failed.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> culprit({"model": [1, (x for x in [])]}, pickle.dumps)[0]
+    "obj['model'][1]"
+    """
+    path, seen = "obj", {id(obj)}
+    for _ in range(_MAX_DEPTH):
+        for step, child in _parts(obj):
+            if id(child) not in seen and _fails(dump, child):
+                path, obj = path + step, child
+                seen.add(id(child))
+                break
+        else:
+            break
+    return path, obj
+
+
+def _fails(dump: Callable[[Any], Any], child: Any) -> bool:
+    try:
+        dump(child)
+    except Exception:  # noqa: BLE001  any failure is the answer
+        return True
+    return False
+
+
+def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of `obj` and how one would reach them from it."""
+    if isinstance(obj, Mapping):
+        yield from ((f"[{key!r:.60}]", value) for key, value in obj.items())
+    elif isinstance(obj, (list, tuple)):
+        yield from ((f"[{index}]", value) for index, value in enumerate(obj))
+    elif isinstance(obj, (set, frozenset)):
+        yield from ((f".element({value!r:.60})", value) for value in obj)
+    elif isinstance(obj, types.FunctionType):
+        yield from _captured(obj)
+    elif isinstance(obj, types.MethodType):
+        yield ".__self__", obj.__self__
+    else:
+        yield from _attributes(obj)
+
+
+def _captured(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        yield f".<captured {name}>", cell.cell_contents
+    for name in function.__code__.co_names:
+        if name in function.__globals__:
+            yield f".<global {name}>", function.__globals__[name]
+
+
+def _attributes(obj: Any) -> Iterator[tuple[str, Any]]:
+    yield from ((f".{name}", value) for name, value in getattr(obj, "__dict__", {}).items())
+    for base in type(obj).__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(obj, name):
+                yield f".{name}", getattr(obj, name)

@@ -1,0 +1,102 @@
+"""numpy arrays as ``.npy`` files: any numpy opens them in place; a load maps them."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..buffers import CHUNK_BYTES, Frame, LazyFrame, view
+from ._base import Encoded, NotExactError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["NumpySerializer", "array_frame"]
+
+_KINDS = "biufcmMSU"
+_HEADER_BYTES = 4096
+
+
+class NumpySerializer:
+    """Stores arrays of exact class ``numpy.ndarray`` and plain dtype.
+
+    Structured, object, ``StringDType`` and extended-precision arrays, subclasses and read-only
+    arrays are left to pickle, since ``.npy`` would change them.
+
+    Notes
+    -----
+    Cost of saving: no copy; a strided view is gathered piece by piece, and only its own cells.
+    Cost of loading: none, the array is a view of the object's memory.
+    """
+
+    id = "npy/1"
+    executable = False
+
+    def encode(self, obj: Any) -> Encoded:
+        """Return the array as a ``.npy`` file."""
+        import numpy as np
+
+        if type(obj) is not np.ndarray or not obj.flags.writeable or not _is_plain(obj.dtype):
+            raise NotExactError
+        fortran = obj.flags.f_contiguous and not obj.flags.c_contiguous
+        header = io.BytesIO()
+        facts = {"descr": obj.dtype.str, "fortran_order": fortran, "shape": obj.shape}
+        np.lib.format.write_array_header_1_0(header, facts)  # type: ignore[no-untyped-call]
+        frames: list[Frame] = [view(header.getvalue()), array_frame(obj.T if fortran else obj)]
+        return Encoded(frames, extension="npy", sealable=True)
+
+    def decode(self, buffer: memoryview, *, trusted: bool) -> npt.NDArray[Any]:  # noqa: ARG002
+        """Return the array as a view of `buffer`."""
+        import numpy as np
+
+        file = io.BytesIO(buffer[:_HEADER_BYTES])
+        if np.lib.format.read_magic(file) != (1, 0):  # type: ignore[no-untyped-call]
+            raise ValueError("not a .npy file of version 1.0")
+        header = np.lib.format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
+        shape, fortran, dtype = header
+        if not _is_plain(dtype) or any(length < 0 for length in shape):
+            raise ValueError(f"not an array that this serializer writes: {dtype}, {shape}")
+        count, offset = math.prod(shape), file.tell()
+        if count == 0:
+            return np.empty(shape, dtype, order="F" if fortran else "C")
+        if count * dtype.itemsize > buffer.nbytes - offset:
+            raise ValueError("the array does not fit its object")
+        flat = np.frombuffer(buffer, dtype, count, offset)
+        return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _is_plain(dtype: np.dtype[Any]) -> bool:
+    widest = 16 if dtype.kind == "c" else 8
+    return (
+        dtype.kind in _KINDS
+        and dtype.itemsize > 0
+        and (dtype.kind in "SU" or dtype.itemsize <= widest)
+        and dtype.fields is None
+        and dtype.subdtype is None
+        and dtype.metadata is None
+    )
+
+
+def array_frame(array: npt.NDArray[Any]) -> Frame:
+    """Return the cells of `array` in C order as a frame. A copy only of what is strided, by pieces."""
+    import numpy as np
+
+    if array.flags.c_contiguous:
+        return memoryview(array.reshape(-1).view(np.uint8))
+    return LazyFrame(array.nbytes, lambda: _gathered(array))
+
+
+def _gathered(array: npt.NDArray[Any]) -> Iterator[memoryview]:
+    import numpy as np
+
+    cells = np.nditer(
+        array,
+        flags=["external_loop", "buffered", "zerosize_ok"],
+        order="C",
+        buffersize=max(1, CHUNK_BYTES // array.itemsize),
+    )
+    for piece in cells:
+        yield memoryview(np.ascontiguousarray(piece).view(np.uint8))

@@ -1,0 +1,181 @@
+"""Which serializer stores an object: by exact class, base classes, predicate, and in the end pickle."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..errors import ConfigError, DecodeError
+from ._base import Encoded, NotExactError, Serializer
+
+__all__ = ["SerializerRegistry"]
+
+ENTRY_POINTS = "payloadfs.serializers"
+
+_ID = re.compile(r"[a-z][a-z0-9-]{0,39}/[1-9][0-9]{0,3}")
+_BUILT_IN = {
+    "bytes/1": ("_plain", "BytesSerializer", ["builtins.bytes"]),
+    "text/1": ("_plain", "TextSerializer", ["builtins.str"]),
+    "json/1": (
+        "_plain",
+        "JsonSerializer",
+        [f"builtins.{name}" for name in ("NoneType", "bool", "int", "float", "list", "dict")],
+    ),
+    "npy/1": ("_numpy", "NumpySerializer", ["numpy.ndarray"]),
+    "arrow-table/1": ("_arrow", "ArrowTableSerializer", ["pyarrow.Table"]),
+    "arrow-batch/1": ("_arrow", "ArrowBatchSerializer", ["pyarrow.RecordBatch"]),
+    "pandas/1": ("_pandas", "FrameSerializer", ["pandas.DataFrame"]),
+    "pandas-series/1": ("_pandas", "SeriesSerializer", ["pandas.Series"]),
+    "polars/1": ("_polars", "PolarsFrameSerializer", ["polars.DataFrame"]),
+    "polars-series/1": ("_polars", "PolarsSeriesSerializer", ["polars.Series"]),
+    "pickle/1": ("_pickle", "PickleSerializer", []),
+}
+_BUILT_IN_CLASSES = {name: id_ for id_, (_, _, names) in _BUILT_IN.items() for name in names}
+_LAST = "pickle/1"
+
+
+class SerializerRegistry:
+    """Serializers by class and by id.
+
+    An object is offered to the serializers of its exact class, then of its base classes, then to
+    those with a fitting predicate (newest first), and at last to pickle; the first that can store
+    it exactly does. Classes are known by name (``"pandas.DataFrame"``: top package and class), so
+    nothing is imported to find out what an object is not.
+
+    Packages add serializers through the entry point group ``payloadfs.serializers``: the name is
+    the class it is for, ``"acme.Image"``, the value the `Serializer` or its class. It is loaded
+    when such an object is first saved, or when an id that is not built in is first read.
+
+    Examples
+    --------
+    >>> serializer, encoded = SerializerRegistry().encode({"a": [1, 2]})
+    >>> serializer.id, bytes(encoded.frames[0])
+    ('json/1', b'{"a":[1,2]}')
+    """
+
+    def __init__(self) -> None:
+        self._by_class: dict[str, list[Serializer]] = {}
+        self._predicates: list[tuple[Callable[[Any], bool], Serializer]] = []
+        self._by_id: dict[str, Serializer] = {}
+
+    def register(
+        self,
+        serializer: Serializer,
+        *classes: type | str,
+        predicate: Callable[[Any], bool] | None = None,
+    ) -> None:
+        """Add a serializer for objects of `classes` and their subclasses, or that fit `predicate`.
+
+        Parameters
+        ----------
+        serializer : Serializer
+            Passes `payloadfs.testing.SerializerTests`.
+        *classes : type or str
+            Classes, or their names as top package and class, ``"acme.Image"``.
+        predicate : callable, optional
+            Asked for objects for which no class fits.
+
+        Raises
+        ------
+        ConfigError
+            Its id is malformed, or taken by another serializer.
+        """
+        if not _ID.fullmatch(serializer.id):
+            raise ConfigError(f"{serializer.id!r} is no serializer id; use name/version, like 'acme-image/1'.")
+        if serializer.id in _BUILT_IN or self._by_id.get(serializer.id, serializer) is not serializer:
+            raise ConfigError(f"The serializer id {serializer.id!r} is taken.", kind="serializer-id")
+        self._by_id[serializer.id] = serializer
+        for cls in classes:
+            name = cls if isinstance(cls, str) else _name(cls)
+            self._by_class.setdefault(name, []).insert(0, serializer)
+        if predicate is not None:
+            self._predicates.insert(0, (predicate, serializer))
+
+    def copy(self) -> SerializerRegistry:
+        """Return a registry with the same serializers that can be changed by itself."""
+        twin = SerializerRegistry()
+        twin._by_class = {name: list(found) for name, found in self._by_class.items()}
+        twin._predicates = list(self._predicates)
+        twin._by_id = dict(self._by_id)
+        return twin
+
+    def encode(self, obj: Any) -> tuple[Serializer, Encoded]:
+        """Return the first serializer that stores `obj` exactly, and what it made of it.
+
+        Raises
+        ------
+        EncodeError
+            None does; names where inside `obj` the trouble is.
+        """
+        for serializer in self._candidates(obj):
+            try:
+                return serializer, serializer.encode(obj)
+            except NotExactError:
+                continue
+        last = _built_in(_LAST)
+        return last, last.encode(obj)
+
+    def by_id(self, serializer_id: str) -> Serializer:
+        """Return the serializer called `serializer_id`.
+
+        Raises
+        ------
+        DecodeError
+            There is none here (``kind="unknown-serializer"``). Nothing was fetched.
+        """
+        if serializer_id in _BUILT_IN:
+            return _built_in(serializer_id)
+        if serializer_id not in self._by_id:
+            for entry in _entry_points().values():
+                found = _loaded(entry)
+                if found.id == serializer_id:
+                    return found
+            raise DecodeError(
+                f"No serializer {serializer_id!r} is known here: install the package that brings it, "
+                "or update payloadfs.",
+                kind="unknown-serializer",
+            )
+        return self._by_id[serializer_id]
+
+    def _candidates(self, obj: Any) -> Iterator[Serializer]:
+        for cls in type(obj).__mro__[:-1]:
+            name = _name(cls)
+            yield from self._by_class.get(name, ())
+            if name in _BUILT_IN_CLASSES:
+                yield _built_in(_BUILT_IN_CLASSES[name])
+            elif name in _entry_points():
+                yield _loaded(_entry_points()[name])
+        for predicate, serializer in self._predicates:
+            if predicate(obj):
+                yield serializer
+
+
+@functools.cache
+def _name(cls: type) -> str:
+    # Packages move classes between their private modules; the top name is what users know.
+    return f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}"
+
+
+@functools.cache
+def _built_in(serializer_id: str) -> Serializer:
+    module, name, _ = _BUILT_IN[serializer_id]
+    serializer: Serializer = getattr(importlib.import_module(f".{module}", __package__), name)()
+    return serializer
+
+
+@functools.cache
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+@functools.cache
+def _loaded(entry: importlib.metadata.EntryPoint) -> Serializer:
+    loaded = entry.load()
+    serializer: Serializer = loaded() if isinstance(loaded, type) else loaded
+    if serializer.id in _BUILT_IN or not _ID.fullmatch(serializer.id):
+        raise ConfigError(f"The serializer {entry.value!r} has the id {serializer.id!r}, which is not its to use.")
+    return serializer

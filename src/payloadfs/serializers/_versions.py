@@ -1,0 +1,37 @@
+"""Which versions wrote an object: kept inside it, named when it can't be decoded elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+__all__ = ["told_apart", "versions_here"]
+
+_PACKAGES = ("cloudpickle", "numpy", "pandas", "polars", "pyarrow")
+
+
+def versions_here() -> dict[str, str]:
+    """Return the versions of Python and of those packages that are loaded. Imports nothing."""
+    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in _PACKAGES:
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(version, str):
+            versions[name] = version
+    return versions
+
+
+def told_apart(written: Mapping[str, str]) -> str:
+    """Return a clause that names the versions that wrote an object and those that read it.
+
+    Examples
+    --------
+    >>> told_apart({"python": "3.1.0"})
+    'written with python 3.1.0, read with python ...'
+    """
+    here = versions_here()
+    ours = {name: here.get(name, "none") for name in written}
+    return f"written with {_spell(written)}, read with {_spell(ours)}"
+
+
+def _spell(versions: Mapping[str, str]) -> str:
+    return " ".join(f"{name} {version}" for name, version in versions.items())

@@ -1,0 +1,269 @@
+"""A local folder: objects appear whole or not at all, and are mapped to be read.
+
+Writing: an unnamed file in the target folder, its space reserved, written, fsynced, then linked to
+its name, which must be new; then the folder is fsynced. A crash at any moment leaves nothing that
+has a name. Every folder below the root is opened by descriptor without following links.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import mmap
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..buffers import private_memory
+from ..errors import IntegrityError, NotFoundError, StoreError
+from ..urls import local_path
+from ._base import Body, Fetched, ObjectInfo
+
+__all__ = ["LocalStore"]
+
+_MAP_FROM_BYTES = 64 * 1024
+_RESERVE_FROM_BYTES = 1024 * 1024
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Kinds of file system that no other machine can change. Elsewhere a map could change, or kill the
+# process with SIGBUS, after the bytes were checked.
+_OWN_DISK = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"})
+_MAY_PASS = frozenset(
+    {errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ESTALE}
+)
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
+
+
+class LocalStore:
+    """Objects as files below one folder, which is made (0700) with the first object.
+
+    Parameters
+    ----------
+    root : str
+        Canonical ``file://`` root.
+    fsync : bool
+        Whether `put` returns only once the object survives a power cut. Without it a small save
+        is some 0.5 ms faster.
+
+    Notes
+    -----
+    Reading maps the file privately if this user alone can have written it and its file system is
+    on this machine: no copy, whatever the size. Otherwise it is read into memory: one copy.
+    """
+
+    def __init__(self, root: str, *, fsync: bool = True) -> None:
+        self.root = root
+        self._path = local_path(root)
+        self._fsync = fsync
+
+    def put(self, key: str, body: Body) -> None:
+        """Create the object `key` from `body`; see `Store.put`. Mode 0600."""
+        with _translated("write", key), self._folder(key, create=True) as (folder, name, _):
+            self._write(folder, name, key, body)
+            if self._fsync:
+                os.fsync(folder)
+
+    def _write(self, folder: int, name: str, key: str, body: Body) -> None:
+        aside = None
+        try:
+            file = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        except OSError as error:
+            if error.errno not in _NO_UNNAMED_FILES:
+                raise
+            aside = f".{name}.{secrets.token_hex(8)}"
+            file = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        try:
+            self._fill(file, key, body)
+            source = f"/proc/self/fd/{file}" if aside is None else aside
+            os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=aside is None)
+        except FileExistsError:
+            raise StoreError(
+                f"There is an object under the key {key!r} already; it stays as it is.", kind="exists"
+            ) from None
+        finally:
+            os.close(file)
+            if aside is not None:
+                os.unlink(aside, dir_fd=folder)
+
+    def _fill(self, file: int, key: str, body: Body) -> None:
+        if body.size_bytes >= _RESERVE_FROM_BYTES:
+            _reserve(file, body.size_bytes)
+        written = 0
+        for piece in body:
+            rest = piece
+            while rest.nbytes:
+                count = os.write(file, rest)
+                written += count
+                rest = rest[count:]
+        if written != body.size_bytes:
+            raise StoreError(f"The body for {key!r} had {written} bytes instead of {body.size_bytes}.", kind="body")
+        if self._fsync:
+            os.fsync(file)
+
+    def get(self, key: str, size_bytes: int) -> Fetched:
+        """Return the bytes of the object `key`; see `Store.get`. Mapped where that is safe."""
+        with _translated("read", key), self._folder(key) as (folder, name, exclusive):
+            # Without O_NONBLOCK a planted FIFO would hang the reader.
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+            try:
+                facts = os.fstat(file)
+                _check_file(key, facts, size_bytes)
+                exclusive = exclusive and _is_ours(facts) and facts.st_nlink == 1
+                if exclusive and size_bytes >= _MAP_FROM_BYTES and self._is_on_own_disk:
+                    return Fetched(memoryview(mmap.mmap(file, size_bytes, access=mmap.ACCESS_COPY)), exclusive=True)
+                return Fetched(_read(file, key, size_bytes), exclusive)
+            finally:
+                os.close(file)
+
+    def info(self, key: str) -> ObjectInfo:
+        """Return size and time of the object `key`."""
+        with _translated("look at", key), self._folder(key) as (folder, name, _):
+            facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            return ObjectInfo(key, facts.st_size, facts.st_mtime)
+
+    def delete(self, key: str) -> None:
+        """Remove the object `key`; it is no error if there is none. Mappings of it stay valid."""
+        try:
+            with _translated("delete", key), self._folder(key) as (folder, name, _):
+                os.unlink(name, dir_fd=folder)
+        except NotFoundError:
+            return
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose key begins with `prefix`, ordered by key, folder by folder."""
+        with _translated("list", prefix):
+            yield from _listed(self._path, "", prefix)
+
+    @contextmanager
+    def _folder(self, key: str, *, create: bool = False) -> Iterator[tuple[int, str, bool]]:
+        """Give the descriptor of the folder of `key`, the name in it, and whether all is ours alone."""
+        *folders, name = key.split("/")
+        if create and not os.path.isdir(self._path):
+            os.makedirs(self._path, mode=0o700, exist_ok=True)
+        folder = os.open(self._path, _FOLDER)
+        try:
+            exclusive = _is_ours(os.fstat(folder)) and self._is_below_safe_folders
+            for step in folders:
+                inner = _enter(folder, step, create=create, fsync=self._fsync)
+                os.close(folder)
+                folder = inner
+                exclusive = exclusive and _is_ours(os.fstat(folder))
+            yield folder, name, exclusive
+        finally:
+            os.close(folder)
+
+    @functools.cached_property
+    def _is_below_safe_folders(self) -> bool:
+        """Whether nobody else can put another folder in the place of the root."""
+        path = os.path.dirname(self._path)
+        while True:
+            facts = os.stat(path, follow_symlinks=False)
+            closed = not facts.st_mode & 0o022 or facts.st_mode & stat.S_ISVTX
+            if facts.st_uid not in (0, os.geteuid()) or not closed:
+                return False
+            if path == os.path.dirname(path):
+                return True
+            path = os.path.dirname(path)
+
+    @functools.cached_property
+    def _is_on_own_disk(self) -> bool:
+        return _kind_of_file_system(self._path) in _OWN_DISK
+
+
+def _enter(folder: int, step: str, *, create: bool, fsync: bool) -> int:
+    try:
+        return os.open(step, _FOLDER, dir_fd=folder)
+    except FileNotFoundError:
+        if not create:
+            raise
+    try:
+        os.mkdir(step, 0o700, dir_fd=folder)
+        if fsync:
+            os.fsync(folder)
+    except FileExistsError:
+        # Another writer was faster; its folder is as good.
+        return os.open(step, _FOLDER, dir_fd=folder)
+    return os.open(step, _FOLDER, dir_fd=folder)
+
+
+def _reserve(file: int, size_bytes: int) -> None:
+    """Reserve space, which is a quarter faster and tells of a full disk before anything is written."""
+    try:
+        os.posix_fallocate(file, 0, size_bytes)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+
+
+def _read(file: int, key: str, size_bytes: int) -> memoryview:
+    buffer = private_memory(size_bytes)
+    done = 0
+    while done < size_bytes:
+        count = os.readv(file, [buffer[done:]])
+        if not count:
+            raise IntegrityError(f"The object {key!r} was cut off while it was read.", kind="size")
+        done += count
+    return buffer
+
+
+def _check_file(key: str, facts: os.stat_result, size_bytes: int) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise StoreError(f"{key!r} is not a regular file.", kind="not-a-file")
+    if facts.st_size != size_bytes:
+        raise IntegrityError(f"The object {key!r} has {facts.st_size} bytes instead of {size_bytes}.", kind="size")
+
+
+def _is_ours(facts: os.stat_result) -> bool:
+    return facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
+
+
+def _listed(path: str, above: str, prefix: str) -> Iterator[ObjectInfo]:
+    try:
+        with os.scandir(path) as found:
+            entries = [(entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry) for entry in found]
+    except FileNotFoundError:
+        return
+    for name, entry in sorted(entries, key=lambda pair: pair[0]):
+        key = above + name
+        if name.startswith(".") or not (key.startswith(prefix) or prefix.startswith(key)):
+            continue
+        if name.endswith("/"):
+            yield from _listed(entry.path, key, prefix)
+        elif entry.is_file(follow_symlinks=False) and key.startswith(prefix):
+            facts = entry.stat(follow_symlinks=False)
+            yield ObjectInfo(key, facts.st_size, facts.st_mtime)
+
+
+def _kind_of_file_system(path: str) -> str:
+    """Return the kind of file system at `path`, or "" where the system does not tell."""
+    kind, longest = "", -1
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            for line in mounts:
+                left, _, right = line.partition(" - ")
+                place = left.split()[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
+                if len(place) >= longest and (path + "/").startswith(place.rstrip("/") + "/"):
+                    kind, longest = right.split()[0], len(place)
+    except FileNotFoundError:
+        return ""
+    return kind
+
+
+@contextmanager
+def _translated(verb: str, key: str) -> Iterator[None]:
+    """The one border at which errors of the operating system become ours."""
+    try:
+        yield
+    except (StoreError, NotFoundError, IntegrityError):
+        raise
+    except FileNotFoundError as error:
+        raise NotFoundError(f"There is no object under the key {key!r}.") from error
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise StoreError(f"Can't {verb} {key!r}: a link or file stands where a folder must be.", kind="link") from error
+        kind = "denied" if error.errno in _DENIED else "store"
+        raise StoreError(
+            f"Can't {verb} {key!r}: {error.strerror or error}.", transient=error.errno in _MAY_PASS, kind=kind
+        ) from error

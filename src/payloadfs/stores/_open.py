@@ -1,0 +1,49 @@
+"""From a root URL to the store behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConfigError
+from ..urls import scheme_of
+from ._base import Store
+
+__all__ = ["open_store"]
+
+
+def open_store(root: str, storage_options: Mapping[str, Any] | None = None, *, fsync: bool = True) -> Store:
+    """Return the store at a canonical root. No I/O; libraries for far stores load only here.
+
+    Parameters
+    ----------
+    root : str
+        From `payloadfs.urls.canonical_root`.
+    storage_options : mapping, optional
+        As the fsspec filesystem of the root's scheme takes them (credentials, endpoint).
+    fsync : bool
+        For local folders: whether a saved object survives a power cut.
+
+    Raises
+    ------
+    ConfigError
+        The library for the scheme is missing, or an option does not fit.
+    """
+    scheme = scheme_of(root)
+    if scheme in ("file", "memory") and storage_options:
+        raise ConfigError(f"A {scheme}:// store takes no storage options, got {sorted(storage_options)}.")
+    if scheme == "file":
+        from ._local import LocalStore
+
+        return LocalStore(root, fsync=fsync)
+    if scheme == "memory":
+        from ._memory import MemoryStore
+
+        return MemoryStore(root)
+    if scheme == "s3":
+        from ._s3 import open_s3_store
+
+        return open_s3_store(root, storage_options or {})
+    from ._fsspec import open_fsspec_store
+
+    return open_fsspec_store(root, storage_options or {})
