@@ -7,7 +7,9 @@ MAC covers the validated values, not the JSON text, so a database may reorder or
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
@@ -17,7 +19,7 @@ from .errors import PointerError, SignatureError
 from .signing import MAC_CHARS, KeyRing
 from .urls import root_problem
 
-__all__ = ["MAX_POINTER_BYTES", "Pointer", "check_key"]
+__all__ = ["MAX_POINTER_BYTES", "Pointer", "check_key", "new_key", "type_label"]
 
 MAX_POINTER_BYTES = 2048
 VERSION = 1
@@ -29,6 +31,8 @@ _TYPE = re.compile(r"[A-Za-z0-9_.<>-]{1,80}")
 _KEY_ID = re.compile(r"[0-9a-f]{8}")
 _MAC = re.compile(f"[A-Za-z0-9_-]{{{MAC_CHARS}}}")
 _MAX_KEY_CHARS = 512
+_MAX_TYPE_CHARS = 80
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 _REQUIRED = {
     "payloadfs": int,
@@ -54,6 +58,19 @@ def check_key(key: str) -> str:
             kind="key-format",
         )
     return key
+
+
+def new_key(scope: str | None, extension: str) -> str:
+    """Return a new key: 48 bits of time in milliseconds, then 80 random bits, in base 32."""
+    number = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
+    digits = "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return check_key(f"{scope or time.strftime('%Y-%m-%d', time.gmtime())}/{digits}.{extension}")
+
+
+def type_label(obj: Any) -> str:
+    """Return the name of the class of `obj` for a pointer: top package and class, ASCII."""
+    name = f"{type(obj).__module__.partition('.')[0]}.{type(obj).__qualname__}".removeprefix("builtins.")
+    return re.sub(r"[^A-Za-z0-9_.<>-]", "_", name)[:_MAX_TYPE_CHARS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +226,7 @@ class Pointer:
 
 
 def _check_version(version: Any) -> None:
-    if type(version) is not int or version < 1:
+    if type(version) is not int or not 1 <= version <= _MAX_INT:
         raise PointerError("This is not a pointer: its field 'payloadfs' is not a version.", kind="pointer-format")
     if version != VERSION:
         raise PointerError(
@@ -220,7 +237,9 @@ def _check_version(version: Any) -> None:
 
 def _check_fields(fields: dict[str, Any], kinds: dict[str, type]) -> None:
     for name in fields.keys() - kinds.keys():
-        raise PointerError(f"The pointer has an unknown field {str(name)[:40]!r}.", kind="pointer-format")
+        # A name that is no text may not even have one: str() of a huge int raises.
+        shown = repr(name[:40]) if type(name) is str else f"of class {type(name).__name__}"
+        raise PointerError(f"The pointer has an unknown field {shown}.", kind="pointer-format")
     for name, kind in kinds.items():
         if type(fields.get(name)) is not kind:
             raise PointerError(

@@ -23,13 +23,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .buffers import ALIGNMENT, Frame, chunks, frame_bytes
 from .digest import DIGEST_BYTES, Algorithm, Digest, digest_of, hasher
 from .errors import IntegrityError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["SEAL_FROM_BYTES", "Encoded", "Outgoing", "Seal", "Span", "check", "read_seal", "spans_of"]
 
@@ -62,12 +64,16 @@ class Encoded:
         What the format needs behind the seal.
     sealable : bool
         Whether readers of the format put up with a seal between frames and suffix.
+    structure : frozenset of int
+        Positions of frames that are structure however large they are: a pickle stream, a schema.
+        Without it, a frame of 64 KiB and more counts as data.
     """
 
     frames: Sequence[Frame]
     extension: str
     suffix: bytes = b""
     sealable: bool = False
+    structure: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +89,13 @@ class Span:
         return sum(map(frame_bytes, self.frames))
 
 
-def spans_of(frames: Sequence[Frame]) -> list[Span]:
+def spans_of(frames: Sequence[Frame], structure: frozenset[int] = frozenset()) -> list[Span]:
     """Return `frames` grouped into spans. Frames of zeros behind data are its padding."""
     groups: list[tuple[list[Frame], bool]] = []
-    for frame in frames:
-        if frame_bytes(frame) >= DATA_FROM_BYTES:
+    for position, frame in enumerate(frames):
+        if frame_bytes(frame) >= DATA_FROM_BYTES and position not in structure:
             groups.append(([frame], True))
-        elif groups and (not groups[-1][1] or _is_padding(frame)):
+        elif groups and (not groups[-1][1] or (_is_padding(frame) and position not in structure)):
             groups[-1][0].append(frame)
         else:
             groups.append(([frame], False))
@@ -119,9 +125,11 @@ class Outgoing:
         self._suffix = encoded.suffix
         self._algorithm: Algorithm = algorithm
         size_bytes = sum(map(frame_bytes, encoded.frames)) + len(encoded.suffix)
-        self._sealed = encoded.sealable and size_bytes >= SEAL_FROM_BYTES
+        # A seal in front of a suffix that `read_seal` would not find again could never be read.
+        found = _suffix_bytes(memoryview(encoded.suffix)) == len(encoded.suffix)
+        self._sealed = encoded.sealable and found and size_bytes >= SEAL_FROM_BYTES
         if self._sealed:
-            self._spans = spans_of(encoded.frames)
+            self._spans = spans_of(encoded.frames, encoded.structure)
             size_bytes += len(self._spans) * _ENTRY.size + _TRAILER.size
         else:
             self._spans = [Span((*encoded.frames, memoryview(encoded.suffix)), is_data=False)]
@@ -139,6 +147,8 @@ class Outgoing:
         if self.size_bytes < _THREAD_FROM_BYTES:
             yield from self._pieces(None)
             return
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(1, thread_name_prefix="payloadfs-digest") as pool:
             yield from self._pieces(pool)
 
@@ -188,11 +198,7 @@ class Seal:
 
 def read_seal(buffer: memoryview) -> Seal | None:
     """Return the seal at the end of `buffer`, or None if there is none that fits. Not verified."""
-    suffix_bytes = 0
-    if buffer.nbytes >= _ARROW_END.size:
-        footer_bytes, magic = _ARROW_END.unpack_from(buffer, buffer.nbytes - _ARROW_END.size)
-        suffix_bytes = footer_bytes + _ARROW_END.size if magic == _ARROW_MAGIC else 0
-    trailer_at = buffer.nbytes - suffix_bytes - _TRAILER.size
+    trailer_at = buffer.nbytes - _suffix_bytes(buffer) - _TRAILER.size
     if trailer_at < 0:
         return None
     count, body_bytes, magic = _TRAILER.unpack_from(buffer, trailer_at)
@@ -203,6 +209,14 @@ def read_seal(buffer: memoryview) -> Seal | None:
     if sum(size for size, _, _ in spans) != body_bytes:
         return None
     return Seal(spans, buffer.nbytes - body_bytes)
+
+
+def _suffix_bytes(buffer: memoryview) -> int:
+    """Return how many bytes at the end of `buffer` are the footer of an Arrow file."""
+    if buffer.nbytes < _ARROW_END.size:
+        return 0
+    footer_bytes, magic = _ARROW_END.unpack_from(buffer, buffer.nbytes - _ARROW_END.size)
+    return int(footer_bytes) + _ARROW_END.size if magic == _ARROW_MAGIC else 0
 
 
 def check(buffer: memoryview, digest: Digest, *, data: bool) -> None:

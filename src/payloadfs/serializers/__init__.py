@@ -5,4 +5,7 @@ from ._base import NotExactError as NotExactError
 from ._base import Serializer as Serializer
 from ._registry import SerializerRegistry as SerializerRegistry
 
-__all__ = ["Encoded", "NotExactError", "Serializer", "SerializerRegistry"]
+__all__ = ["Encoded", "NotExactError", "Serializer", "SerializerRegistry", "default_serializers"]
+
+default_serializers = SerializerRegistry()
+"""What repositories use unless they are given others; `payloadfs.register_serializer` adds to it."""

@@ -7,22 +7,21 @@ class, is not stored here (`NotExactError`).
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import zoneinfo
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._arrow import has_extension
 from ._base import NotExactError
-from ._ipc import LazyBuffers, as_buffer
-from ._numpy import array_frame
+from ._ipc import LazyBuffers
+from ._views import Memory, bitmap, one_chunk, primitive, unpacked
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["Memory", "bitmap", "decode_array", "encode_array", "one_chunk"]
+__all__ = ["decode_array", "encode_array"]
 
 Description = list[Any]
 
@@ -33,51 +32,8 @@ _CELLS: dict[type, str] = {
     bool: "bool_",
     int: "int64",
     float: "float64",
-    datetime.date: "date32",
+    dt.date: "date32",
 }
-
-
-class Memory:
-    """The object's memory, from which arrays are handed out as views.
-
-    Parameters
-    ----------
-    buffer : memoryview
-        The whole object.
-    trusted : bool
-        False: whatever Arrow's own validation leaves out has to be checked too.
-    """
-
-    def __init__(self, buffer: memoryview, *, trusted: bool) -> None:
-        import pyarrow as pa
-
-        self.trusted = trusted
-        self._buffer = buffer
-        self._address = pa.py_buffer(buffer).address
-
-    def offset(self, buffer: pa.Buffer) -> int:
-        """Return where in the object `buffer` lies."""
-        return int(buffer.address) - self._address
-
-    def view(self, array: pa.Array, dtype: Any) -> npt.NDArray[Any]:
-        """Return the data buffer of `array` as a numpy array of `dtype`. No copy."""
-        import numpy as np
-
-        data, count = array.buffers()[1], len(array)
-        if not count:
-            return np.empty(0, dtype)
-        return np.frombuffer(self._buffer, dtype, count, self.offset(data) + array.offset * np.dtype(dtype).itemsize)
-
-    def block(self, arrays: list[pa.Array], dtype: Any) -> npt.NDArray[Any] | None:
-        """Return `arrays` as the rows of one strided view, or None if they lie unevenly."""
-        import numpy as np
-
-        starts = [self.offset(array.buffers()[1]) for array in arrays] if len(arrays[0]) else []
-        steps = {after - before for before, after in zip(starts, starts[1:], strict=False)}
-        if len(steps) != 1 or any(array.offset for array in arrays):
-            return None
-        shape, strides = (len(arrays), len(arrays[0])), (steps.pop(), np.dtype(dtype).itemsize)
-        return np.ndarray(shape, dtype, self._buffer, starts[0], strides)
 
 
 def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
@@ -121,35 +77,6 @@ def decode_array(description: Description, array: pa.Array, memory: Memory) -> A
     return decoders[kind](array, memory, *facts)
 
 
-def bitmap(mask: npt.NDArray[np.bool_]) -> pa.Buffer | None:
-    """Return Arrow's validity bitmap for `mask` (true where missing), or None if nothing is."""
-    import numpy as np
-    import pyarrow as pa
-
-    return pa.py_buffer(np.packbits(~mask, bitorder="little")) if mask.any() else None
-
-
-def one_chunk(array: Any) -> pa.Array:
-    """Return a chunked or plain Arrow array as one array; copies if there are several chunks."""
-    import pyarrow as pa
-
-    if not isinstance(array, pa.ChunkedArray):
-        return array
-    if array.num_chunks == 1:
-        return array.chunk(0)
-    whole = array.combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):
-        raise NotExactError
-    return whole
-
-
-def _primitive(kind: pa.DataType, values: npt.NDArray[Any], missing: pa.Buffer | None, lazy: LazyBuffers) -> pa.Array:
-    import pyarrow as pa
-
-    data = as_buffer(array_frame(values), lazy) if len(values) else pa.py_buffer(b"")
-    return pa.Array.from_buffers(kind, len(values), [missing, data])
-
-
 def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Description, pa.Array]:
     import numpy as np
     import pyarrow as pa
@@ -166,29 +93,20 @@ def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Descript
             raise NotExactError
         kind = pa.timestamp(unit) if dtype.kind == "M" else pa.duration(unit)
         # NaT stays in the data, where loading finds it; the bitmap is for other readers.
-        return description, _primitive(kind, values, bitmap(np.isnat(values)), lazy)
+        return description, primitive(kind, values, bitmap(np.isnat(values)), lazy)
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise NotExactError
-    return description, _primitive(pa.from_numpy_dtype(dtype), values, None, lazy)
+    return description, primitive(pa.from_numpy_dtype(dtype), values, None, lazy)
 
 
 def _decode_numpy(array: pa.Array, memory: Memory, dtype: str) -> npt.NDArray[Any]:
     import numpy as np
 
     if dtype == "|b1":
-        return _unpacked(array.buffers()[1], array, memory)
+        return unpacked(array.buffers()[1], array)
     if np.dtype(dtype).kind not in "iufMm":
         raise ValueError(f"no column has the dtype {dtype!r}")
     return memory.view(array, dtype)
-
-
-def _unpacked(bits: pa.Buffer, array: pa.Array, _: Memory) -> npt.NDArray[np.bool_]:
-    import numpy as np
-
-    if not len(array):
-        return np.empty(0, np.bool_)
-    raw = np.frombuffer(bits, np.uint8)
-    return np.unpackbits(raw, count=array.offset + len(array), bitorder="little")[array.offset :].view(np.bool_)
 
 
 def _encode_object(values: npt.NDArray[Any]) -> tuple[Description, pa.Array]:
@@ -210,7 +128,8 @@ def _decode_object(array: pa.Array, _: Memory, kind: str) -> npt.NDArray[Any]:
     import numpy as np
 
     if kind in ("str", "bytes"):
-        return array.to_numpy(zero_copy_only=False)
+        texts: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
+        return texts
     cells = np.empty(len(array), object)
     cells[:] = array.to_pylist()
     return cells
@@ -222,11 +141,9 @@ def _encode_zoned(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array
 
     unit, zone = values.dtype.unit, values.dtype.tz
     if type(zone) is zoneinfo.ZoneInfo and zone.key:
-        facts = ["zone", zone.key]
-    elif type(zone) is datetime.timezone and repr(zone) == repr(datetime.timezone(zone.utcoffset(None))):
+        facts: list[Any] = ["zone", zone.key]
+    elif type(zone) is dt.timezone and repr(zone) == repr(dt.timezone(zone.utcoffset(None))):
         facts = ["offset", zone.utcoffset(None).total_seconds()]
-    elif zone is datetime.timezone.utc:
-        facts = ["offset", 0.0]
     else:
         raise NotExactError
     instants = np.asarray(values.view("i8")).view(f"M8[{unit}]")
@@ -234,7 +151,7 @@ def _encode_zoned(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array
         kind = pa.timestamp(unit, str(values.dtype.tz) if facts[0] == "zone" else _offset_name(facts[1]))
     except pa.ArrowInvalid as error:
         raise NotExactError from error
-    return ["zoned", unit, *facts], _primitive(kind, instants, bitmap(np.isnat(instants)), lazy)
+    return ["zoned", unit, *facts], primitive(kind, instants, bitmap(np.isnat(instants)), lazy)
 
 
 def _offset_name(seconds: float) -> str:
@@ -251,12 +168,12 @@ def _decode_zoned(array: pa.Array, memory: Memory, unit: str, kind: str, fact: A
     import pandas as pd
 
     if kind == "zone":
-        zone: datetime.tzinfo = zoneinfo.ZoneInfo(fact)
+        zone: dt.tzinfo = zoneinfo.ZoneInfo(fact)
     else:
-        zone = datetime.timezone(datetime.timedelta(seconds=fact)) if fact else datetime.timezone.utc
-    dtype = pd.DatetimeTZDtype(unit, zone)
+        zone = dt.timezone(dt.timedelta(seconds=fact)) if fact else dt.UTC
+    dtype = pd.DatetimeTZDtype(unit, zone)  # pyright: ignore[reportArgumentType]
     # No public constructor takes instants as they are.
-    return pd.arrays.DatetimeArray._simple_new(memory.view(array, f"<M8[{unit}]"), dtype=dtype)  # type: ignore[attr-defined]  # noqa: SLF001
+    return pd.arrays.DatetimeArray._simple_new(memory.view(array, f"<M8[{unit}]"), dtype=dtype)
 
 
 def _encode_string(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
@@ -308,10 +225,10 @@ def _encode_masked(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Arra
     import pyarrow as pa
 
     # The two arrays inside have no public names; `to_numpy` would copy and merge them.
-    data, mask = values._data, values._mask  # noqa: SLF001
+    data, mask = values._data, values._mask
     if values.dtype.kind == "b":
         return ["masked", "boolean"], pa.array(data, pa.bool_(), mask=mask, from_pandas=False)
-    return ["masked", values.dtype.name], _primitive(pa.from_numpy_dtype(data.dtype), data, bitmap(mask), lazy)
+    return ["masked", values.dtype.name], primitive(pa.from_numpy_dtype(data.dtype), data, bitmap(mask), lazy)
 
 
 def _decode_masked(array: pa.Array, memory: Memory, name: str) -> Any:
@@ -319,9 +236,9 @@ def _decode_masked(array: pa.Array, memory: Memory, name: str) -> Any:
     import pandas as pd
 
     validity, bits = array.buffers()
-    missing = np.zeros(len(array), np.bool_) if validity is None else ~_unpacked(validity, array, memory)
+    missing = np.zeros(len(array), np.bool_) if validity is None else ~unpacked(validity, array)
     if name == "boolean":
-        return pd.arrays.BooleanArray(_unpacked(bits, array, memory), missing)
-    dtype = pd.api.types.pandas_dtype(name)
+        return pd.arrays.BooleanArray(unpacked(bits, array), missing)
+    dtype: Any = pd.api.types.pandas_dtype(name)
     kind = pd.arrays.FloatingArray if name.startswith("Float") else pd.arrays.IntegerArray
     return kind(memory.view(array, dtype.numpy_dtype), missing)

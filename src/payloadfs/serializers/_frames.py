@@ -34,7 +34,7 @@ def pack(meta: dict[str, Any], head: bytes | memoryview, buffers: Sequence[memor
     meta_bytes = json.dumps(meta, separators=(",", ":")).encode()
     offset = _HEADER.size + _ENTRY.size * len(buffers) + len(meta_bytes) + memoryview(head).nbytes
     front = [_HEADER.pack(_MAGIC, VERSION, len(buffers), len(meta_bytes), memoryview(head).nbytes)]
-    body: list[Frame] = []
+    body: list[memoryview] = []
     for buffer in buffers:
         body.append(memoryview(bytes(padding(offset))))
         offset += padding(offset)

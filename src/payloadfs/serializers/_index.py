@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._arrays import Memory, bitmap, decode_array, encode_array
+from ._arrays import decode_array, encode_array
 from ._base import NotExactError
 from ._ipc import LazyBuffers
+from ._views import Memory, bitmap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ def decode_column(description: Any, array: pa.Array, memory: Memory) -> Any:
     return pd.Categorical.from_codes(codes, dtype=dtype, validate=not memory.trusted)
 
 
-def encode_index(index: pd.Index[Any], lazy: LazyBuffers) -> tuple[dict[str, Any], list[pa.Array]]:
+def encode_index(index: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], list[pa.Array]]:
     """Return JSON facts and Arrow arrays of an index.
 
     Raises
@@ -68,7 +69,7 @@ def encode_index(index: pd.Index[Any], lazy: LazyBuffers) -> tuple[dict[str, Any
     }, [array]
 
 
-def decode_index(facts: dict[str, Any], arrays: list[pa.Array], memory: Memory) -> pd.Index[Any]:
+def decode_index(facts: dict[str, Any], arrays: list[pa.Array], memory: Memory) -> pd.Index:
     """Return the index that was encoded."""
     import pandas as pd
 
@@ -80,19 +81,19 @@ def decode_index(facts: dict[str, Any], arrays: list[pa.Array], memory: Memory) 
         names = [_decode_name(name) for name in facts["names"]]
         return pd.MultiIndex(levels, codes, names=names, verify_integrity=not memory.trusted)
     values = decode_column(facts["values"], arrays[0], memory)
-    index = pd.Index(values, dtype=values.dtype, name=_decode_name(facts["name"]), copy=False, tupleize_cols=False)
+    index: Any = pd.Index(values, dtype=values.dtype, name=_decode_name(facts["name"]), copy=False, tupleize_cols=False)
     if facts["freq"] is not None:
-        index.freq = pd.tseries.frequencies.to_offset(facts["freq"])  # type: ignore[attr-defined]
+        index.freq = pd.tseries.frequencies.to_offset(facts["freq"])
     return index
 
 
-def _encode_dictionary(codes: Any, values: pd.Index[Any], lazy: LazyBuffers) -> tuple[dict[str, Any], pa.Array]:
+def _encode_dictionary(codes: Any, values: Any, lazy: LazyBuffers) -> tuple[dict[str, Any], pa.Array]:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
     facts, arrays = encode_index(values, lazy)
-    entries = arrays[0] if arrays else pa.array(np.arange(values.start, values.stop, values.step))  # type: ignore[attr-defined]
+    entries = arrays[0] if arrays else pa.array(np.arange(values.start, values.stop, values.step))
     if type(values) is pd.MultiIndex or pa.types.is_dictionary(entries.type):
         raise NotExactError
     # -1, pandas' mark for a missing value, stays in the data; other readers see null.

@@ -44,7 +44,7 @@ class NumpySerializer:
         fortran = obj.flags.f_contiguous and not obj.flags.c_contiguous
         header = io.BytesIO()
         facts = {"descr": obj.dtype.str, "fortran_order": fortran, "shape": obj.shape}
-        np.lib.format.write_array_header_1_0(header, facts)  # type: ignore[no-untyped-call]
+        np.lib.format.write_array_header_1_0(header, facts)
         frames: list[Frame] = [view(header.getvalue()), array_frame(obj.T if fortran else obj)]
         return Encoded(frames, extension="npy", sealable=True)
 
@@ -53,9 +53,9 @@ class NumpySerializer:
         import numpy as np
 
         file = io.BytesIO(buffer[:_HEADER_BYTES])
-        if np.lib.format.read_magic(file) != (1, 0):  # type: ignore[no-untyped-call]
+        if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("not a .npy file of version 1.0")
-        header = np.lib.format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
+        header = np.lib.format.read_array_header_1_0(file)
         shape, fortran, dtype = header
         if not _is_plain(dtype) or any(length < 0 for length in shape):
             raise ValueError(f"not an array that this serializer writes: {dtype}, {shape}")
@@ -85,7 +85,7 @@ def array_frame(array: npt.NDArray[Any]) -> Frame:
     import numpy as np
 
     if array.flags.c_contiguous:
-        return memoryview(array.reshape(-1).view(np.uint8))
+        return array.reshape(-1).view(np.uint8).data
     return LazyFrame(array.nbytes, lambda: _gathered(array))
 
 
@@ -99,4 +99,4 @@ def _gathered(array: npt.NDArray[Any]) -> Iterator[memoryview]:
         buffersize=max(1, CHUNK_BYTES // array.itemsize),
     )
     for piece in cells:
-        yield memoryview(np.ascontiguousarray(piece).view(np.uint8))
+        yield np.ascontiguousarray(piece).view(np.uint8).data

@@ -13,12 +13,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DecodeError
-from ._arrays import Memory
 from ._base import Encoded, NotExactError
 from ._index import decode_column, decode_index, encode_column, encode_index
 from ._ipc import LazyBuffers, read_ipc, write_ipc
 from ._plain import json_bytes
 from ._versions import told_apart, versions_here
+from ._views import Memory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,15 +76,16 @@ class SeriesSerializer:
         # An index of one label carries the series' name, of whatever kind.
         return _encode(obj, [obj], pd.RangeIndex(1, name=obj.name))
 
-    def decode(self, buffer: memoryview, *, trusted: bool) -> pd.Series[Any]:
+    def decode(self, buffer: memoryview, *, trusted: bool) -> pd.Series:
         """Return the series, a view of `buffer` where it can be."""
         frame, labels = _decode(buffer, trusted=trusted)
-        series = frame.iloc[:, 0].rename(labels.name)
+        series: pd.Series = frame.iloc[:, 0]
+        series.name = labels.name
         series.attrs, series.flags.allows_duplicate_labels = frame.attrs, frame.flags.allows_duplicate_labels
         return series
 
 
-def _encode(obj: Any, columns: list[pd.Series[Any]], labels: pd.Index[Any]) -> Encoded:
+def _encode(obj: Any, columns: list[pd.Series], labels: pd.Index) -> Encoded:
     import pyarrow as pa
 
     lazy = LazyBuffers()
@@ -110,7 +111,7 @@ def _encode(obj: Any, columns: list[pd.Series[Any]], labels: pd.Index[Any]) -> E
     return write_ipc(schema, [pa.RecordBatch.from_arrays(arrays, schema=schema)], lazy)
 
 
-def _decode(buffer: memoryview, *, trusted: bool) -> tuple[pd.DataFrame, pd.Index[Any]]:
+def _decode(buffer: memoryview, *, trusted: bool) -> tuple[pd.DataFrame, pd.Index]:
     table = read_ipc(buffer, trusted=trusted)
     facts = json.loads(table.schema.metadata[_FACTS])
     try:
@@ -123,7 +124,7 @@ def _decode(buffer: memoryview, *, trusted: bool) -> tuple[pd.DataFrame, pd.Inde
 
 def _rebuild(
     buffer: memoryview, table: pa.Table, facts: dict[str, Any], *, trusted: bool
-) -> tuple[pd.DataFrame, pd.Index[Any]]:
+) -> tuple[pd.DataFrame, pd.Index]:
     import pandas as pd
     import pyarrow as pa
 
@@ -146,7 +147,7 @@ def _rebuild(
     return frame, labels
 
 
-def _frame(descriptions: list[Any], arrays: list[pa.Array], index: pd.Index[Any], memory: Memory) -> pd.DataFrame:
+def _frame(descriptions: list[Any], arrays: list[pa.Array], index: pd.Index, memory: Memory) -> pd.DataFrame:
     import pandas as pd
 
     kind, *facts = descriptions[0]
@@ -162,13 +163,13 @@ def _frame(descriptions: list[Any], arrays: list[pa.Array], index: pd.Index[Any]
     return pd.DataFrame(columns, index=index, copy=False)
 
 
-def _values(column: pd.Series[Any]) -> Any:
+def _values(column: pd.Series) -> Any:
     import numpy as np
 
     return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
 
 
-def _field_names(labels: pd.Index[Any], extra: list[str]) -> list[str]:
+def _field_names(labels: pd.Index, extra: list[str]) -> list[str]:
     """Return Arrow's names of the columns: the labels where they are unique texts."""
     names = list(labels)
     if not all(type(name) is str for name in names) or len({*names, *extra}) < len(names) + len(extra):

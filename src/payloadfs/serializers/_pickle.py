@@ -61,14 +61,16 @@ class PickleSerializer:
         meta = {"versions": versions_here(), "code": has_code}
         return Encoded(pack(meta, head, buffers), extension="pickle", sealable=True)
 
-    def decode(self, buffer: memoryview, *, trusted: bool) -> Any:
+    def decode(self, buffer: memoryview, *, trusted: bool) -> Any:  # noqa: ARG002
         """Return the object in the container `buffer`. Runs what the pickle says."""
         meta, head, buffers = unpack(buffer)
         written = meta["versions"]
         minor = f"{sys.version_info[0]}.{sys.version_info[1]}."
         if meta["code"] and not written["python"].startswith(minor):
             # Bytecode of another Python would not fail but crash, and only when it is called.
-            raise DecodeError(f"The object holds compiled functions and was {told_apart(written)}.", kind="code-version")
+            raise DecodeError(
+                f"The object holds compiled functions and was {told_apart(written)}.", kind="code-version"
+            )
         try:
             return pickle.loads(head, buffers=buffers)
         except Exception as error:
@@ -83,12 +85,12 @@ def _dump(obj: Any) -> tuple[memoryview, list[memoryview], bool]:
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         has_code = False
 
-        def reducer_override(self, part: Any) -> Any:
-            if isinstance(part, _REFUSED):
-                raise pickle.PicklingError(f"a {_type_name(part)} is not data that can be copied")
-            if type(part) is types.CodeType:
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, _REFUSED):
+                raise pickle.PicklingError(f"a {_type_name(obj)} is not data that can be copied")
+            if type(obj) is types.CodeType:
                 self.has_code = True
-            return super().reducer_override(part)
+            return super().reducer_override(obj)
 
     buffers: list[memoryview] = []
 

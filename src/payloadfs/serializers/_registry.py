@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DecodeError
 from ._base import Encoded, NotExactError, Serializer
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["SerializerRegistry"]
 
@@ -168,12 +170,15 @@ def _built_in(serializer_id: str) -> Serializer:
 
 
 @functools.cache
-def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
-    return {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+def _entry_points() -> dict[str, EntryPoint]:
+    # Not at the top: it costs as much as all other imports of payloadfs together.
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 
 @functools.cache
-def _loaded(entry: importlib.metadata.EntryPoint) -> Serializer:
+def _loaded(entry: EntryPoint) -> Serializer:
     loaded = entry.load()
     serializer: Serializer = loaded() if isinstance(loaded, type) else loaded
     if serializer.id in _BUILT_IN or not _ID.fullmatch(serializer.id):

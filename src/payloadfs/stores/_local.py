@@ -11,7 +11,6 @@ import errno
 import functools
 import mmap
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +71,7 @@ class LocalStore:
         except OSError as error:
             if error.errno not in _NO_UNNAMED_FILES:
                 raise
-            aside = f".{name}.{secrets.token_hex(8)}"
+            aside = f".{name}.{os.urandom(8).hex()}"
             file = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder)
         try:
             self._fill(file, key, body)
@@ -222,7 +221,9 @@ def _is_ours(facts: os.stat_result) -> bool:
 def _listed(path: str, above: str, prefix: str) -> Iterator[ObjectInfo]:
     try:
         with os.scandir(path) as found:
-            entries = [(entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry) for entry in found]
+            entries = [
+                (entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry) for entry in found
+            ]
     except FileNotFoundError:
         return
     for name, entry in sorted(entries, key=lambda pair: pair[0]):
@@ -253,7 +254,7 @@ def _kind_of_file_system(path: str) -> str:
 
 @contextmanager
 def _translated(verb: str, key: str) -> Iterator[None]:
-    """The one border at which errors of the operating system become ours."""
+    """Turn the operating system's errors into ours: the one border for them."""
     try:
         yield
     except (StoreError, NotFoundError, IntegrityError):
@@ -262,7 +263,9 @@ def _translated(verb: str, key: str) -> Iterator[None]:
         raise NotFoundError(f"There is no object under the key {key!r}.") from error
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise StoreError(f"Can't {verb} {key!r}: a link or file stands where a folder must be.", kind="link") from error
+            raise StoreError(
+                f"Can't {verb} {key!r}: a link or file stands where a folder must be.", kind="link"
+            ) from error
         kind = "denied" if error.errno in _DENIED else "store"
         raise StoreError(
             f"Can't {verb} {key!r}: {error.strerror or error}.", transient=error.errno in _MAY_PASS, kind=kind

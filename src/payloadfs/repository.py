@@ -1,0 +1,315 @@
+"""The repository: a store, serializers, keys and a policy. It alone knows the order of steps.
+
+Saving:  serializer > frames > digest beside the write > store > signed pointer.
+Loading: signature > policy > store > size > digest > serializer. No step is ever skipped, and
+nothing falls back to another.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from . import config
+from .errors import DecodeError, NotFoundError, PayloadError, UnknownKeyError
+from .pointer import Pointer, check_key, new_key, type_label
+from .policy import Policy
+from .seal import Outgoing, check
+from .serializers import Serializer, SerializerRegistry, default_serializers
+from .signing import KeyRing, read_or_create_keys
+from .stores import ObjectInfo, Store, open_store
+from .urls import canonical_root, is_under, scheme_of
+
+__all__ = ["Repository"]
+
+_log = logging.getLogger("payloadfs")
+
+
+class Repository:
+    """Objects under one root.
+
+    Parameters
+    ----------
+    url : str or os.PathLike, optional
+        A folder or any fsspec URL. Default: the configured one.
+    storage_options : mapping, optional
+        Credentials and endpoint, as the fsspec filesystem of the URL takes them.
+    keys : KeyRing, optional
+        Default: those of the configured key file, which is made with the first save.
+    policy : Policy, optional
+        What may be resolved. Default: this root and the configured ones, under the configured rules.
+    serializers : SerializerRegistry, optional
+        Default: the built-in ones and those of `payloadfs.register_serializer`.
+    moved : mapping of str to str, optional
+        Old roots and where their objects lie now.
+    **settings
+        ``verify``, ``digest``, ``fsync``, ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes``
+        and ``keys_file``, as in `payloadfs.configure`, for this repository only.
+
+    Raises
+    ------
+    ConfigError
+        A setting is wrong. Nothing was opened.
+
+    Examples
+    --------
+    >>> repository = Repository("memory://demo")
+    >>> repository.load(repository.save([1, 2]))
+    [1, 2]
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        keys: KeyRing | None = None,
+        policy: Policy | None = None,
+        serializers: SerializerRegistry | None = None,
+        moved: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
+        given = {"url": url, "storage_options": storage_options, "keys": keys, **settings}
+        self.settings = config.current().merged(**{name: value for name, value in given.items() if value is not None})
+        self.serializers = serializers or default_serializers
+        self.policy = policy or Policy(
+            roots=self.settings.roots,
+            pickle=self.settings.pickle,
+            unsigned=self.settings.unsigned,
+            max_bytes=self.settings.max_bytes,
+        )
+        self._moved = {canonical_root(old): canonical_root(new) for old, new in (moved or {}).items()}
+        self._ring = self.settings.keys
+        self._stores: dict[str, Store] = {}
+
+    @property
+    def root(self) -> str:
+        """Canonical URL under which objects are saved."""
+        return self.settings.url
+
+    @property
+    def store(self) -> Store:
+        """The store at `root`."""
+        return self._store(self.root)
+
+    def save(self, obj: Any, *, scope: str | None = None) -> Pointer:
+        """Store `obj` and return the signed pointer to it.
+
+        Parameters
+        ----------
+        obj : object
+            Anything that some serializer can store exactly.
+        scope : str, optional
+            First part of the key, to find or drop a run's objects together. Default: the date (UTC).
+
+        Returns
+        -------
+        Pointer
+
+        Raises
+        ------
+        EncodeError
+            `obj` can't be stored exactly. Nothing was written.
+        StoreError
+            The store failed. Nothing is visible.
+
+        Notes
+        -----
+        Cost: one object, one request for small ones; frames are written from the object's own
+        memory and hashed beside the write.
+        """
+        started_s = time.perf_counter()
+        ring = self._keys(create=True)
+        serializer, encoded = self.serializers.encode(obj)
+        key = new_key(scope, encoded.extension)
+        outgoing = Outgoing(encoded, "b3" if self.settings.digest == "blake3" else "s256")
+        self.store.put(key, outgoing)
+        pointer = Pointer(
+            root=self.root,
+            key=key,
+            serializer=serializer.id,
+            size_bytes=outgoing.size_bytes,
+            digest=outgoing.digest,
+            created_s=int(time.time()),
+            type_name=type_label(obj),
+        ).signed(ring)
+        _log_done("saved", pointer, started_s)
+        return pointer
+
+    def load(self, pointer: Pointer, *, view: bool = False) -> Any:
+        """Return an independent copy of the object that `pointer` names.
+
+        Parameters
+        ----------
+        pointer : Pointer
+            Made by `save`, in any process.
+        view : bool
+            Read-only arrays instead of writable ones.
+
+        Returns
+        -------
+        object
+            Equal to what was saved; nothing else shares its memory.
+
+        Raises
+        ------
+        SignatureError, PolicyError
+            The pointer may not be resolved here. Nothing was fetched.
+        NotFoundError, StoreError
+            The store has no such object, or failed.
+        IntegrityError
+            The bytes are not those that were saved. Nothing was decoded.
+        DecodeError
+            Good bytes, but this process can't decode them.
+
+        Notes
+        -----
+        Cost: one request for small objects; on this user's own disk a private mapping, no copy.
+        """
+        started_s = time.perf_counter()
+        with _about(pointer):
+            self._verify(pointer)
+            serializer = self.serializers.by_id(pointer.serializer)
+            self.policy.check(self._at_its_place(pointer), executable=serializer.executable)
+            buffer = self._checked_bytes(pointer, full=False)
+            trusted = pointer.is_signed or self.policy.pickle == "digest"
+            value = _decode(serializer, buffer.toreadonly() if view else buffer, trusted=trusted)
+        _log_done("loaded", pointer, started_s)
+        return value
+
+    def read(self, pointer: Pointer, *, full: bool = True) -> memoryview:
+        """Return the checked bytes of the object without decoding them.
+
+        Parameters
+        ----------
+        pointer : Pointer
+            Its signature and the policy's roots and sizes are checked first.
+        full : bool
+            Whether data that only this user can have changed is checked too.
+
+        Raises
+        ------
+        SignatureError, PolicyError, NotFoundError, StoreError, IntegrityError
+            As `load`.
+        """
+        with _about(pointer):
+            self._verify(pointer)
+            self.policy.check(self._at_its_place(pointer), executable=False)
+            return self._checked_bytes(pointer, full=full)
+
+    def exists(self, pointer: Pointer) -> bool:
+        """Return whether the object of `pointer` is in the store. One request; fetches no content."""
+        try:
+            self.info(pointer)
+        except NotFoundError:
+            return False
+        return True
+
+    def info(self, pointer: Pointer) -> ObjectInfo:
+        """Return what the store tells of the object: size and time. One request."""
+        with _about(pointer):
+            self._verify(pointer)
+            pointer = self._at_its_place(pointer)
+            self.policy.check(pointer, executable=False)
+            return self._store(pointer.root).info(pointer.key)
+
+    def delete(self, pointer: Pointer) -> None:
+        """Remove the object of `pointer`; it is no error if it is gone. Only a signed pointer will do."""
+        with _about(pointer):
+            pointer.verify(self._keys())
+            pointer = self._at_its_place(pointer)
+            self.policy.check(pointer, executable=False)
+            self._store(pointer.root).delete(pointer.key)
+
+    def list(self, scope: str = "") -> Iterator[ObjectInfo]:
+        """Yield what is stored under `root`, ordered by key, only of `scope` if one is given."""
+        return self.store.list(f"{check_key(scope)}/" if scope else "")
+
+    def verify(self, pointer: Pointer) -> None:
+        """Return if the signature of `pointer` is right. No request.
+
+        Raises
+        ------
+        SignatureError
+            It is wrong, missing, or by an unknown key.
+        """
+        with _about(pointer):
+            pointer.verify(self._keys())
+
+    def _verify(self, pointer: Pointer) -> None:
+        # An unsigned pointer is the policy's matter; a wrong signature never is.
+        if not pointer.is_signed:
+            return
+        try:
+            pointer.verify(self._keys())
+        except UnknownKeyError:
+            # The key may have been added to the file since it was read.
+            self._ring = self.settings.keys
+            pointer.verify(self._keys())
+
+    def _keys(self, *, create: bool = False) -> KeyRing:
+        if self._ring is None or (create and not self._ring.keys):
+            self._ring = read_or_create_keys(self.settings.keys_file, create=create)
+        return self._ring
+
+    def _checked_bytes(self, pointer: Pointer, *, full: bool) -> memoryview:
+        place = self._at_its_place(pointer)
+        fetched = self._store(place.root).get(place.key, place.size_bytes)
+        data = full or self.settings.verify == "full" or not fetched.exclusive
+        check(fetched.buffer, pointer.digest, data=data)
+        return fetched.buffer
+
+    def _at_its_place(self, pointer: Pointer) -> Pointer:
+        for old, new in self._moved.items():
+            if is_under(pointer.root, old):
+                return replace(pointer, root=new + pointer.root.removeprefix(old))
+        return pointer
+
+    def _store(self, root: str) -> Store:
+        if root not in self._stores:
+            same_scheme = scheme_of(root) == scheme_of(self.root)
+            options = self.settings.storage_options if same_scheme else {}
+            self._stores[root] = open_store(root, options, fsync=self.settings.fsync)
+        return self._stores[root]
+
+    def __repr__(self) -> str:
+        return f"Repository({self.root!r})"
+
+
+def _decode(serializer: Serializer, buffer: memoryview, *, trusted: bool) -> Any:
+    try:
+        return serializer.decode(buffer, trusted=trusted)
+    except (PayloadError, MemoryError):
+        raise
+    except Exception as error:
+        raise DecodeError(
+            f"Serializer {serializer.id!r} can't decode the object: {type(error).__name__}: {error}."
+        ) from error
+
+
+@contextmanager
+def _about(pointer: Pointer) -> Iterator[None]:
+    try:
+        yield
+    except PayloadError as error:
+        if error.pointer is None:
+            error.pointer = pointer
+        raise
+
+
+def _log_done(verb: str, pointer: Pointer, started_s: float) -> None:
+    _log.debug(
+        "%s %s/%s: %s, %s, %d bytes, %.1f ms",
+        verb,
+        pointer.root,
+        pointer.key,
+        pointer.type_name,
+        pointer.serializer,
+        pointer.size_bytes,
+        (time.perf_counter() - started_s) * 1000,
+    )
