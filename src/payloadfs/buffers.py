@@ -11,6 +11,8 @@ import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from .errors import EncodeError
+
 __all__ = [
     "ALIGNMENT",
     "CHUNK_BYTES",
@@ -75,10 +77,20 @@ def frame_bytes(frame: Frame) -> int:
 
 
 def chunks(frame: Frame) -> Iterator[memoryview]:
-    """Yield the bytes of `frame` in order, at most `CHUNK_BYTES` at a time. No copy."""
+    """Yield the bytes of `frame` in order, at most `CHUNK_BYTES` at a time. No copy.
+
+    Raises
+    ------
+    EncodeError
+        A `LazyFrame` gave more or fewer bytes than it said: the object could never be read.
+    """
+    given_bytes = 0
     for piece in (frame,) if isinstance(frame, memoryview) else frame.pieces():
+        given_bytes += piece.nbytes
         for start in range(0, piece.nbytes, CHUNK_BYTES):
             yield piece[start : start + CHUNK_BYTES]
+    if given_bytes != frame_bytes(frame):
+        raise EncodeError(f"A frame gave {given_bytes} bytes, not {frame_bytes(frame)}.", kind="frame-size")
 
 
 def padding(size_bytes: int) -> int:

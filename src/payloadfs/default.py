@@ -11,6 +11,7 @@ __all__ = ["default_repository"]
 
 _repositories: dict[Any, Repository] = {}
 _MAX_REPOSITORIES = 32
+_last: tuple[config.Settings, Repository] | None = None
 
 
 def default_repository() -> Repository:
@@ -23,10 +24,15 @@ def default_repository() -> Repository:
     ...     default_repository().root
     'memory://demo'
     """
-    fingerprint = config.current().fingerprint()
+    global _last
+    settings = config.current()
+    if _last is not None and _last[0] is settings:
+        return _last[1]
+    fingerprint = settings.fingerprint()
     found = _repositories.get(fingerprint)
     if found is None:
         if len(_repositories) >= _MAX_REPOSITORIES:
             _repositories.clear()
         found = _repositories.setdefault(fingerprint, Repository())
+    _last = settings, found
     return found

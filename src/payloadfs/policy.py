@@ -12,15 +12,12 @@ from typing import Literal
 
 from .errors import ConfigError, PolicyError
 from .pointer import Pointer
-from .urls import is_under, root_problem
+from .urls import SIGNED_ROOTS, is_under, is_wildcard, root_problem
 
 __all__ = ["SIGNED_ROOTS", "PickleRule", "Policy", "UnsignedRule"]
 
 PickleRule = Literal["signed", "digest", "never"]
 UnsignedRule = Literal["safe", "never"]
-
-SIGNED_ROOTS = ("s3://*", "gs://*", "az://*")
-"""What a reader with nothing configured allows: any object store root that a trusted key signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +54,11 @@ class Policy:
         ):
             if value not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.", kind="policy")
-        for root in self.roots:
-            if not root.endswith("://*") and root_problem(root):
-                raise ConfigError(f"The allowed root {root!r} is not a storage root.", kind="policy")
+        for number, root in enumerate(self.roots, start=1):
+            problem = None if is_wildcard(root) else root_problem(root)
+            if problem is not None:
+                # Not the root itself: it may hold a password.
+                raise ConfigError(f"Allowed root {number} is not a storage root: {problem}.", kind="policy")
         if self.max_bytes is not None and self.max_bytes < 0:
             raise ConfigError("max_bytes must not be negative.", kind="policy")
 
@@ -87,7 +86,7 @@ class Policy:
 
     def _root_problem(self, pointer: Pointer) -> tuple[str, str] | None:
         for allowed in self.roots:
-            if is_under(pointer.root, allowed) and (pointer.is_signed or not allowed.endswith("://*")):
+            if is_under(pointer.root, allowed) and (pointer.is_signed or not is_wildcard(allowed)):
                 return None
         return (
             "policy-root",

@@ -23,7 +23,7 @@ from .seal import Outgoing, check
 from .serializers import Serializer, SerializerRegistry, default_serializers
 from .signing import KeyRing, read_or_create_keys
 from .stores import ObjectInfo, Store, open_store
-from .urls import canonical_root, is_under, scheme_of
+from .urls import canonical_root, moved_root, scheme_of
 
 __all__ = ["Repository"]
 
@@ -265,10 +265,8 @@ class Repository:
         return fetched.buffer
 
     def _at_its_place(self, pointer: Pointer) -> Pointer:
-        for old, new in self._moved.items():
-            if is_under(pointer.root, old):
-                return replace(pointer, root=new + pointer.root.removeprefix(old))
-        return pointer
+        root = moved_root(pointer.root, self._moved)
+        return pointer if root == pointer.root else replace(pointer, root=root)
 
     def _store(self, root: str) -> Store:
         if root not in self._stores:

@@ -64,16 +64,16 @@ class Encoded:
         What the format needs behind the seal.
     sealable : bool
         Whether readers of the format put up with a seal between frames and suffix.
-    structure : frozenset of int
-        Positions of frames that are structure however large they are: a pickle stream, a schema.
-        Without it, a frame of 64 KiB and more counts as data.
+    data : frozenset of int
+        Positions of the frames that are data: memory of the user's own, none of which decides how
+        the rest is read. Every other frame is structure, however large.
     """
 
     frames: Sequence[Frame]
     extension: str
     suffix: bytes = b""
     sealable: bool = False
-    structure: frozenset[int] = frozenset()
+    data: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,16 @@ class Span:
         return sum(map(frame_bytes, self.frames))
 
 
-def spans_of(frames: Sequence[Frame], structure: frozenset[int] = frozenset()) -> list[Span]:
-    """Return `frames` grouped into spans. Frames of zeros behind data are its padding."""
+def spans_of(frames: Sequence[Frame], data: frozenset[int]) -> list[Span]:
+    """Return `frames`, those at the positions `data` being data, grouped into spans.
+
+    Small data joins the structure around it; a few zeros behind data are its padding.
+    """
     groups: list[tuple[list[Frame], bool]] = []
     for position, frame in enumerate(frames):
-        if frame_bytes(frame) >= DATA_FROM_BYTES and position not in structure:
+        if frame_bytes(frame) >= DATA_FROM_BYTES and position in data:
             groups.append(([frame], True))
-        elif groups and (not groups[-1][1] or (_is_padding(frame) and position not in structure)):
+        elif groups and (not groups[-1][1] or _is_padding(frame)):
             groups[-1][0].append(frame)
         else:
             groups.append(([frame], False))
@@ -129,7 +132,7 @@ class Outgoing:
         found = _suffix_bytes(memoryview(encoded.suffix)) == len(encoded.suffix)
         self._sealed = encoded.sealable and found and size_bytes >= SEAL_FROM_BYTES
         if self._sealed:
-            self._spans = spans_of(encoded.frames, encoded.structure)
+            self._spans = spans_of(encoded.frames, encoded.data)
             size_bytes += len(self._spans) * _ENTRY.size + _TRAILER.size
         else:
             self._spans = [Span((*encoded.frames, memoryview(encoded.suffix)), is_data=False)]

@@ -15,6 +15,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,10 @@ class Key:
 
     secret: bytes
     retired: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != _SECRET_BYTES:
+            raise ConfigError(f"A key is {_SECRET_BYTES} random bytes, not {len(self.secret)}.", kind="key-format")
 
     @classmethod
     def generate(cls) -> Key:
@@ -160,15 +165,16 @@ def read_or_create_keys(path: Path, *, create: bool) -> KeyRing:
         Must be a regular file of this user that nobody else can read.
     create : bool
         Make the file with one new key (mode 0600) if there is none. Two processes that do so at
-        once end with the same key.
+        once end with the same key. False: without the file the ring is empty.
 
     Raises
     ------
     ConfigError
-        The file is missing (and `create` is false), not ours, open to others, or not a key file.
+        The file is not ours, open to others, or not a key file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Not to wait for ever should the path be a FIFO.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         if not create:
             return KeyRing([])
@@ -176,14 +182,18 @@ def read_or_create_keys(path: Path, *, create: bool) -> KeyRing:
         return read_or_create_keys(path, create=False)
     except OSError as error:
         raise ConfigError(f"The key file {path} can't be read: {error.strerror}.", kind="key-file") from error
-    with open(descriptor, encoding="utf-8") as file:
-        facts = os.fstat(file.fileno())
+    try:
+        facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
             raise ConfigError(
                 f"The key file {path} must be a regular file that is yours alone: run 'chmod 600 {path}'.",
                 kind="key-file-mode",
             )
-        return KeyRing.parse(file.read(), origin=str(path))
+        # What is not UTF-8 fails as a line that is no key: the decoder's own error would show it.
+        with open(descriptor, encoding="utf-8", errors="replace", closefd=False) as file:
+            return KeyRing.parse(file.read(), origin=str(path))
+    finally:
+        os.close(descriptor)
 
 
 def write_keys(path: Path, ring: KeyRing, *, replace: bool) -> None:
@@ -203,25 +213,34 @@ def write_keys(path: Path, ring: KeyRing, *, replace: bool) -> None:
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
         try:
+            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
             if replace:
                 os.replace(aside, path)
             else:
-                os.link(aside, path)
-        except FileExistsError:
-            # Another process made the file first; its key is the one to use.
-            return
+                # If another process made the file first, its key is the one to use.
+                with suppress(FileExistsError):
+                    os.link(aside, path)
         finally:
             aside.unlink(missing_ok=True)
+        _sync_folder(path.parent)
     except OSError as error:
         raise ConfigError(
             f"The key file {path} can't be written: {error.strerror}. Let PAYLOADFS_KEYS_FILE name another place.",
             kind="key-file",
         ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without it a power cut could take the key but leave pointers that were signed with it.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _length_prefixed(fields: Sequence[bytes]) -> bytes:

@@ -9,12 +9,25 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from .errors import ConfigError
 
-__all__ = ["canonical_root", "is_under", "local_path", "root_problem", "scheme_of"]
+__all__ = [
+    "SIGNED_ROOTS",
+    "canonical_root",
+    "is_under",
+    "is_wildcard",
+    "local_path",
+    "moved_root",
+    "root_problem",
+    "scheme_of",
+]
+
+SIGNED_ROOTS = ("s3://*", "gs://*", "az://*")
+"""What a reader with nothing configured allows: any object store root that a trusted key signed."""
 
 MAX_ROOT_CHARS = 1024
 
@@ -23,6 +36,9 @@ _PLACE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?::[0-9]{1,5})?
 _SEGMENT = re.compile(r"[A-Za-z0-9._~=+,-]+")
 _FILE_SAFE = "._~=+,-"
 _SAME_SCHEME = {"local": "file", "s3a": "s3", "gcs": "gs"}
+_LIKE_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*:")
+# Never the segment itself: what is wrong with it may be that it holds a password.
+_BAD_SEGMENT = "its path has a segment that is empty, dots, or more than letters, digits and ._~=+,-"
 
 
 def scheme_of(root: str) -> str:
@@ -47,23 +63,27 @@ def root_problem(root: str) -> str | None:
         return "it does not begin with a known kind of scheme such as file:// or s3://"
     place, *segments = rest.split("/")
     if scheme == "file":
-        if place:
+        if place or not segments:
             return "a file URL must be file:/// and an absolute path"
         return None if segments == [""] else _file_problem(segments)
     if not _PLACE.fullmatch(place):
         return "its place is not a plain name"
     for segment in segments:
-        if segment in ("", ".", "..") or not _SEGMENT.fullmatch(segment):
-            return f"its path has the segment {segment[:40]!r}"
+        if segment in (".", "..") or not _SEGMENT.fullmatch(segment):
+            return _BAD_SEGMENT
     return None
 
 
 def _file_problem(segments: list[str]) -> str | None:
     for segment in segments:
-        raw = unquote_to_bytes(segment)
-        if segment in ("", ".", "..") or quote(raw, safe=_FILE_SAFE) != segment:
-            return f"its path has the segment {segment[:40]!r}"
-        if any(byte < 0x20 or byte in (0x2F, 0x5C, 0x7F) for byte in raw) or raw in (b".", b".."):
+        # ASCII first: a lone surrogate can't even be unquoted.
+        if (
+            not segment.isascii()
+            or segment in ("", ".", "..")
+            or quote(unquote_to_bytes(segment), _FILE_SAFE) != segment
+        ):
+            return "its path is not in the one canonical spelling"
+        if any(byte < 0x20 or byte in (0x2F, 0x5C, 0x7F) for byte in unquote_to_bytes(segment)):
             return "its path holds a control character or a slash"
     return None
 
@@ -96,42 +116,59 @@ def canonical_root(url: Any) -> str:
     protocol = getattr(url, "protocol", None)
     if isinstance(protocol, str) and protocol not in ("", "file", "local"):
         url = str(url)
-    text = os.fspath(url) if not isinstance(url, str) else url
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise ConfigError(f"A storage URL must be a non-empty text or path, not {url!r}.", kind="url")
+    text = os.fspath(url) if isinstance(url, os.PathLike) else url
+    if not isinstance(text, str) or not text:
+        raise ConfigError(
+            f"A storage URL must be a non-empty text or path; this {type(url).__name__} is none.", kind="url"
+        )
     scheme, separator, rest = text.partition("://")
     scheme = _SAME_SCHEME.get(scheme.lower(), scheme.lower())
     if not separator:
-        return _file_root(text)
+        if _LIKE_A_URL.match(text):
+            # Path("s3://data") is "s3:/data": as a folder it would hide where the data went.
+            raise ConfigError("This is neither a URL nor a plain folder: write ./ before a name with ':'.", kind="url")
+        return _file_root(text, quoted=False)
     if scheme == "file":
         if not rest.startswith("/"):
             raise ConfigError("A file URL must be file:/// and an absolute path.", kind="url")
-        return _file_root(os.fsdecode(unquote_to_bytes(rest)))
+        return _file_root(rest, quoted=True)
     root = f"{scheme}://{rest.rstrip('/')}"
     problem = root_problem(root)
     if problem is not None:
-        # The URL may hold a password: only its scheme is repeated.
+        # The URL may hold a password: only its scheme is repeated, if it is one.
+        known = f"{scheme[:20]} " if _SCHEME.fullmatch(scheme) else ""
         raise ConfigError(
-            f"This {scheme[:20]!r} URL can't be a storage root: {problem}. "
+            f"This {known}URL can't be a storage root: {problem}. "
             "Put credentials and endpoints into storage_options or the environment.",
             kind="url",
         )
     return root
 
 
-def _file_root(path: str) -> str:
-    real = os.path.realpath(os.path.expanduser(path))
-    root = "file://" + quote(os.fsencode(real), safe="/" + _FILE_SAFE).rstrip("/")
+def _file_root(path: str, *, quoted: bool) -> str:
+    try:
+        raw = os.fsencode(path)
+        real = os.path.realpath(unquote_to_bytes(raw) if quoted else os.path.expanduser(raw))
+    except (OSError, ValueError):
+        # A NUL, a character that no name can hold, or a working directory that is gone.
+        raise ConfigError("This folder can't be a storage root: no such name can exist.", kind="url") from None
+    root = "file://" + quote(real, safe="/" + _FILE_SAFE).rstrip("/")
     root = root if root != "file://" else "file:///"
     problem = root_problem(root)
     if problem is not None:
-        raise ConfigError(f"The folder {real!r} can't be a storage root: {problem}.", kind="url")
+        raise ConfigError(f"This folder can't be a storage root: {problem}.", kind="url")
     return root
 
 
 def local_path(root: str) -> str:
     """Return the folder that a canonical ``file`` root names."""
     return os.fsdecode(unquote_to_bytes(root.removeprefix("file://")))
+
+
+def is_wildcard(allowed: str) -> bool:
+    """Return whether `allowed` is a scheme and a star, such as ``s3://*``."""
+    scheme = allowed.removesuffix("://*")
+    return scheme != allowed and scheme not in _SAME_SCHEME and _SCHEME.fullmatch(scheme) is not None
 
 
 def is_under(root: str, allowed: str) -> bool:
@@ -144,6 +181,21 @@ def is_under(root: str, allowed: str) -> bool:
     >>> is_under("s3://data/runs", "s3://data"), is_under("s3://database", "s3://data")
     (True, False)
     """
-    if allowed.endswith("://*"):
+    if is_wildcard(allowed):
         return scheme_of(root) == allowed[:-4]
-    return root == allowed or root.startswith(allowed.rstrip("/") + "/")
+    return root == allowed or root.startswith(allowed if allowed == "file:///" else allowed + "/")
+
+
+def moved_root(root: str, moved: Mapping[str, str]) -> str:
+    """Return where `root` lies now, `moved` naming old canonical roots and their new places.
+
+    Examples
+    --------
+    >>> moved_root("s3://old/runs/7", {"s3://old": "gs://new"})
+    'gs://new/runs/7'
+    """
+    for old, new in moved.items():
+        if is_under(root, old):
+            below = root[len(old) :].strip("/")
+            return f"{new.rstrip('/')}/{below}" if below else new
+    return root

@@ -56,11 +56,13 @@ class ArrowBatchSerializer:
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pa.RecordBatch:
         """Return the batch as views of `buffer`."""
+        import pyarrow as pa
+
         table = read_ipc(buffer, trusted=trusted)
         batches = table.to_batches()
         if len(batches) > 1:
             raise ValueError(f"{len(batches)} batches where one was saved")
-        return batches[0] if batches else table.schema.empty_table().to_batches()[0]
+        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
 def has_extension(schema: pa.Schema) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..buffers import Frame, padding, view
+from ..seal import Encoded
 
 __all__ = ["pack", "unpack"]
 
@@ -29,19 +30,20 @@ _HEADER = struct.Struct("<16sIIQQ")
 _ENTRY = struct.Struct("<QQ")
 
 
-def pack(meta: dict[str, Any], head: bytes | memoryview, buffers: Sequence[memoryview]) -> list[Frame]:
-    """Return the frames of a container. No copy of `head` or `buffers`."""
+def pack(meta: dict[str, Any], head: bytes | memoryview, buffers: Sequence[memoryview]) -> Encoded:
+    """Return a container. No copy of `head` or `buffers`."""
     meta_bytes = json.dumps(meta, separators=(",", ":")).encode()
     offset = _HEADER.size + _ENTRY.size * len(buffers) + len(meta_bytes) + memoryview(head).nbytes
     front = [_HEADER.pack(_MAGIC, VERSION, len(buffers), len(meta_bytes), memoryview(head).nbytes)]
-    body: list[memoryview] = []
+    body: list[Frame] = []
     for buffer in buffers:
         body.append(memoryview(bytes(padding(offset))))
         offset += padding(offset)
         front.append(_ENTRY.pack(offset, buffer.nbytes))
         body.append(buffer)
         offset += buffer.nbytes
-    return [view(b"".join([*front, meta_bytes])), view(head), *(frame for frame in body if frame.nbytes)]
+    frames = [view(b"".join([*front, meta_bytes])), view(head), *body]
+    return Encoded(frames, extension="pickle", sealable=True, data=frozenset(range(3, len(frames), 2)))
 
 
 def unpack(container: memoryview) -> tuple[dict[str, Any], memoryview, list[memoryview]]:

@@ -58,6 +58,7 @@ class _FrameSink:
 
     def __init__(self, lazy: LazyBuffers) -> None:
         self.frames: list[Frame] = []
+        self.data: set[int] = set()
         self._small: list[bytes] = []
         self._lazy = lazy
 
@@ -66,6 +67,7 @@ class _FrameSink:
             self._small.append(data)
         elif data.size:
             self.settle()
+            self.data.add(len(self.frames))
             self.frames.append(self._lazy.real(data))
 
     def settle(self) -> None:
@@ -103,7 +105,11 @@ def write_ipc(schema: pa.Schema, batches: Iterable[pa.RecordBatch], lazy: LazyBu
     footer_bytes, _ = _FOOTER_END.unpack_from(ending, ending.nbytes - _FOOTER_END.size)
     footer_at = ending.nbytes - _FOOTER_END.size - footer_bytes
     return Encoded(
-        [*sink.frames, ending[:footer_at]], extension="arrow", suffix=bytes(ending[footer_at:]), sealable=True
+        [*sink.frames, ending[:footer_at]],
+        extension="arrow",
+        suffix=bytes(ending[footer_at:]),
+        sealable=True,
+        data=frozenset(sink.data),
     )
 
 

@@ -46,7 +46,7 @@ class NumpySerializer:
         facts = {"descr": obj.dtype.str, "fortran_order": fortran, "shape": obj.shape}
         np.lib.format.write_array_header_1_0(header, facts)
         frames: list[Frame] = [view(header.getvalue()), array_frame(obj.T if fortran else obj)]
-        return Encoded(frames, extension="npy", sealable=True)
+        return Encoded(frames, extension="npy", sealable=True, data=frozenset({1}))
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> npt.NDArray[Any]:  # noqa: ARG002
         """Return the array as a view of `buffer`."""

@@ -59,7 +59,7 @@ class PickleSerializer:
                 path=path,
             ) from error
         meta = {"versions": versions_here(), "code": has_code}
-        return Encoded(pack(meta, head, buffers), extension="pickle", sealable=True)
+        return pack(meta, head, buffers)
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> Any:  # noqa: ARG002
         """Return the object in the container `buffer`. Runs what the pickle says."""

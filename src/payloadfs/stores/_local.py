@@ -24,7 +24,9 @@ __all__ = ["LocalStore"]
 
 _MAP_FROM_BYTES = 64 * 1024
 _RESERVE_FROM_BYTES = 1024 * 1024
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Folders above the root may be open to us for search only.
+_SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_UNNAMED: int | None = getattr(os, "O_TMPFILE", None)
 # Kinds of file system that no other machine can change. Elsewhere a map could change, or kill the
 # process with SIGBUS, after the bytes were checked.
 _OWN_DISK = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"})
@@ -62,17 +64,10 @@ class LocalStore:
         with _translated("write", key), self._folder(key, create=True) as (folder, name, _):
             self._write(folder, name, key, body)
             if self._fsync:
-                os.fsync(folder)
+                _sync(folder)
 
     def _write(self, folder: int, name: str, key: str, body: Body) -> None:
-        aside = None
-        try:
-            file = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder)
-        except OSError as error:
-            if error.errno not in _NO_UNNAMED_FILES:
-                raise
-            aside = f".{name}.{os.urandom(8).hex()}"
-            file = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        file, aside = _new_file(folder, name)
         try:
             self._fill(file, key, body)
             source = f"/proc/self/fd/{file}" if aside is None else aside
@@ -138,53 +133,80 @@ class LocalStore:
     @contextmanager
     def _folder(self, key: str, *, create: bool = False) -> Iterator[tuple[int, str, bool]]:
         """Give the descriptor of the folder of `key`, the name in it, and whether all is ours alone."""
-        *folders, name = key.split("/")
+        *below, name = key.split("/")
         if create and not os.path.isdir(self._path):
-            os.makedirs(self._path, mode=0o700, exist_ok=True)
-        folder = os.open(self._path, _FOLDER)
+            _make_root(self._path)
+        folder, exclusive = os.open("/", _SEARCH), True
         try:
-            exclusive = _is_ours(os.fstat(folder)) and self._is_below_safe_folders
-            for step in folders:
-                inner = _enter(folder, step, create=create, fsync=self._fsync)
-                os.close(folder)
-                folder = inner
+            # From the top, one step at a time: O_NOFOLLOW guards only the last step of a path.
+            for step in self._path.strip("/").split("/"):
+                exclusive = exclusive and _is_safe_above(os.fstat(folder))
+                folder = _step(folder, step or ".", _SEARCH)
+            exclusive = exclusive and _is_ours(os.fstat(folder))
+            for step in below:
+                folder = _enter(folder, step, create=create, fsync=self._fsync)
                 exclusive = exclusive and _is_ours(os.fstat(folder))
             yield folder, name, exclusive
         finally:
             os.close(folder)
 
     @functools.cached_property
-    def _is_below_safe_folders(self) -> bool:
-        """Whether nobody else can put another folder in the place of the root."""
-        path = os.path.dirname(self._path)
-        while True:
-            facts = os.stat(path, follow_symlinks=False)
-            closed = not facts.st_mode & 0o022 or facts.st_mode & stat.S_ISVTX
-            if facts.st_uid not in (0, os.geteuid()) or not closed:
-                return False
-            if path == os.path.dirname(path):
-                return True
-            path = os.path.dirname(path)
-
-    @functools.cached_property
     def _is_on_own_disk(self) -> bool:
         return _kind_of_file_system(self._path) in _OWN_DISK
 
 
+def _new_file(folder: int, name: str) -> tuple[int, str | None]:
+    """Return a new file in `folder` and its name for now: none at all where the system can do that."""
+    try:
+        if _UNNAMED is not None:
+            return os.open(".", _UNNAMED | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder), None
+    except OSError as error:
+        if error.errno not in _NO_UNNAMED_FILES:
+            raise
+    aside = f".{name}.{os.urandom(8).hex()}"
+    return os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder), aside
+
+
+def _make_root(path: str) -> None:
+    """Make the folder `path` and those above it, each closed to others whatever the umask."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+
+
+def _step(folder: int, step: str, flags: int) -> int:
+    """Return the descriptor of the folder `step` in `folder`, which is closed."""
+    inner = os.open(step, flags, dir_fd=folder)
+    os.close(folder)
+    return inner
+
+
 def _enter(folder: int, step: str, *, create: bool, fsync: bool) -> int:
     try:
-        return os.open(step, _FOLDER, dir_fd=folder)
+        return _step(folder, step, _SEARCH)
     except FileNotFoundError:
         if not create:
             raise
     try:
         os.mkdir(step, 0o700, dir_fd=folder)
         if fsync:
-            os.fsync(folder)
+            _sync(folder)
     except FileExistsError:
         # Another writer was faster; its folder is as good.
-        return os.open(step, _FOLDER, dir_fd=folder)
-    return os.open(step, _FOLDER, dir_fd=folder)
+        return _step(folder, step, _SEARCH)
+    return _step(folder, step, _SEARCH)
+
+
+def _sync(folder: int) -> None:
+    """Make the names in `folder` survive a power cut. A search-only descriptor can't do that."""
+    file = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _reserve(file: int, size_bytes: int) -> None:
@@ -216,6 +238,12 @@ def _check_file(key: str, facts: os.stat_result, size_bytes: int) -> None:
 
 def _is_ours(facts: os.stat_result) -> bool:
     return facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
+
+
+def _is_safe_above(facts: os.stat_result) -> bool:
+    """Return whether nobody else can put another folder in the place of one in this folder."""
+    closed = not facts.st_mode & 0o022 or facts.st_mode & stat.S_ISVTX
+    return facts.st_uid in (0, os.geteuid()) and bool(closed)
 
 
 def _listed(path: str, above: str, prefix: str) -> Iterator[ObjectInfo]:

@@ -39,9 +39,7 @@ class MemoryStore:
             )
         with _writing:
             if key in self._objects:
-                raise StoreError(
-                    f"There is an object under the key {key!r} already; it stays as it is.", kind="exists"
-                )
+                raise StoreError(f"There is an object under the key {key!r} already; it stays as it is.", kind="exists")
             self._objects[key] = content, time.time()
 
     def get(self, key: str, size_bytes: int) -> Fetched:

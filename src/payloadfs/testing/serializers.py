@@ -1,0 +1,124 @@
+"""The conformance kit for serializers: subclass `SerializerTests` and say what yours stores."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import cloudpickle
+import pytest
+
+from ..buffers import private_memory
+from ..seal import Encoded, Outgoing, check
+from ..serializers import NotExactError, Serializer
+from .exact import assert_exact
+
+__all__ = ["SerializerTests", "decoded_elsewhere", "stored_bytes"]
+
+_READER = """
+import sys, cloudpickle
+serializer, stored = cloudpickle.loads(sys.stdin.buffer.read())
+values = [serializer.decode(memoryview(bytearray(content)), trusted=True) for content in stored]
+sys.stdout.buffer.write(cloudpickle.dumps(values))
+"""
+
+
+def stored_bytes(encoded: Encoded) -> memoryview:
+    """Return the bytes that a store would hold for `encoded`, in memory as a store gives it."""
+    outgoing = Outgoing(encoded, "b3")
+    content = b"".join(outgoing)
+    assert len(content) == outgoing.size_bytes, "the frames have another size than they say"
+    buffer = private_memory(len(content))
+    buffer[:] = content
+    check(buffer, outgoing.digest, data=True)
+    return buffer
+
+
+def decoded_elsewhere(serializer: Serializer, stored: Sequence[memoryview]) -> list[Any]:
+    """Return what a fresh process, which imported nothing of the caller's, makes of `stored`."""
+    task = cloudpickle.dumps((serializer, [bytes(content) for content in stored]))
+    done = subprocess.run([sys.executable, "-c", _READER], input=task, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    values: list[Any] = cloudpickle.loads(done.stdout)
+    return values
+
+
+class SerializerTests:
+    """What every serializer promises; run by pytest in a subclass.
+
+    Attributes
+    ----------
+    serializer : Serializer
+        The one to test.
+    exact : dict of str to object
+        Named objects that it has to give back exactly.
+    declined : dict of str to object
+        Named objects of its own kind that it must leave to others.
+
+    Examples
+    --------
+    >>> from payloadfs.serializers._plain import TextSerializer
+    >>> class TestText(SerializerTests):
+    ...     serializer = TextSerializer()
+    ...     exact = {"empty": "", "greek": "αβγ"}
+    ...     declined = {"surrogate": chr(0xD800)}
+    >>> TestText().test_gives_back_exactly()
+    """
+
+    serializer: ClassVar[Serializer]
+    exact: ClassVar[dict[str, Any]]
+    declined: ClassVar[dict[str, Any]] = {}
+
+    def test_has_an_id_and_says_whether_it_runs_code(self) -> None:
+        assert re.fullmatch(r"[a-z][a-z0-9-]{0,39}/[1-9][0-9]{0,3}", self.serializer.id)
+        assert isinstance(self.serializer.executable, bool)
+
+    def test_gives_back_exactly(self) -> None:
+        for name, obj in self.exact.items():
+            stored = stored_bytes(self.serializer.encode(obj))
+            assert_exact(obj, self.serializer.decode(stored, trusted=True), path=name)
+
+    def test_gives_back_exactly_in_a_fresh_process(self) -> None:
+        stored = [stored_bytes(self.serializer.encode(obj)) for obj in self.exact.values()]
+        values = decoded_elsewhere(self.serializer, stored)
+        for (name, obj), value in zip(self.exact.items(), values, strict=True):
+            assert_exact(obj, value, path=name)
+
+    def test_gives_back_exactly_without_trust(self) -> None:
+        if self.serializer.executable:
+            pytest.skip("never decodes what it does not trust")
+        for name, obj in self.exact.items():
+            stored = stored_bytes(self.serializer.encode(obj))
+            assert_exact(obj, self.serializer.decode(stored, trusted=False), path=name)
+
+    def test_declines_what_it_would_change(self) -> None:
+        for name, obj in self.declined.items():
+            try:
+                self.serializer.encode(obj)
+            except NotExactError:
+                continue
+            pytest.fail(f"{name} was not declined")
+
+    def test_encodes_the_same_bytes_twice(self) -> None:
+        for name, obj in self.exact.items():
+            encoded = self.serializer.encode(obj)
+            assert stored_bytes(encoded) == stored_bytes(encoded), name
+
+    def test_decodes_from_memory_that_is_read_only(self) -> None:
+        for name, obj in self.exact.items():
+            stored = stored_bytes(self.serializer.encode(obj)).toreadonly()
+            value = self.serializer.decode(stored, trusted=True)
+            assert type(value) is type(obj), name
+
+    def test_does_not_crash_on_what_was_cut_off(self) -> None:
+        for obj in self.exact.values():
+            stored = stored_bytes(self.serializer.encode(obj))
+            for size in {0, 1, stored.nbytes // 2, max(stored.nbytes - 1, 0)}:
+                # Plain formats have no length of their own, so some give a value: the digest is
+                # what guards them. An error is as good; only a dead process is not.
+                with contextlib.suppress(Exception):
+                    self.serializer.decode(stored[:size], trusted=self.serializer.executable)
