@@ -154,7 +154,7 @@ COLUMNS = {
     "int category": pd.Categorical([3, 1, 3]),
     "naive": pd.to_datetime(["2020-01-01", None, "2020-01-03"]),
     "naive s": pd.to_datetime(["2020-01-01", None, "2020-01-03"]).as_unit("s"),
-    "utc": BERLIN.tz_convert(datetime.timezone.utc),
+    "utc": BERLIN.tz_convert(datetime.UTC),
     "zone utc": BERLIN.tz_convert(zoneinfo.ZoneInfo("UTC")),
     "berlin": BERLIN,
     "offset": BERLIN.tz_convert(datetime.timezone(datetime.timedelta(hours=-3, minutes=-30))),

@@ -1,0 +1,256 @@
+"""The local store: the kit, and what only a folder can get wrong."""
+
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from payloadfs.errors import NotFoundError, StoreError
+from payloadfs.stores import _local, open_store
+from payloadfs.testing import PiecesBody, StoreTests
+from payloadfs.urls import canonical_root
+
+LARGE = 300_000
+
+
+class TestLocal(StoreTests):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return open_store(canonical_root(tmp_path / "objects"))
+
+    def make_another(self, store):
+        return open_store(store.root)
+
+
+class TestLocalWithoutUnnamedFiles(TestLocal):
+    """As on NFS and macOS: written under a passing name, then linked."""
+
+    @pytest.fixture(autouse=True)
+    def no_unnamed_files(self, monkeypatch):
+        monkeypatch.setattr(_local, "_UNNAMED", None)
+
+
+class TestLocalWithoutFsync(TestLocal):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return open_store(canonical_root(tmp_path / "objects"), fsync=False)
+
+
+class TestMemory(StoreTests):
+    @pytest.fixture
+    def store(self, request):
+        return open_store(f"memory://{request.node.name[:40].replace('[', '-').replace(']', '')}-{id(request)}")
+
+    def make_another(self, store):
+        return open_store(store.root)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "objects"
+
+
+@pytest.fixture
+def store(folder):
+    return open_store(canonical_root(folder))
+
+
+def put(store, key="run/a.bin", content=b"x" * LARGE):
+    store.put(key, PiecesBody([content]))
+    return key
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_nobody_else_can_read_or_list(store, folder, umask):
+    before = os.umask(umask)
+    try:
+        put(store)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "run").stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "run/a.bin").stat().st_mode) == 0o600
+
+
+def test_own_files_are_mapped_and_exclusive(store):
+    fetched = store.get(put(store), LARGE)
+    assert fetched.exclusive
+    assert "mmap" in type(fetched.buffer.obj).__name__
+
+
+@pytest.mark.parametrize("what", ["folder", "scope", "file"])
+def test_what_others_can_write_is_read_and_not_trusted(store, folder, what):
+    put(store)
+    {"folder": folder, "scope": folder / "run", "file": folder / "run/a.bin"}[what].chmod(0o777)
+    fetched = store.get("run/a.bin", LARGE)
+    assert not fetched.exclusive
+    (folder / "run/a.bin").write_bytes(b"")
+    assert bytes(fetched.buffer) == b"x" * LARGE  # a mapping would have died of SIGBUS
+
+
+def test_a_second_name_of_the_file_is_not_trusted(store, folder, tmp_path):
+    put(store)
+    os.link(folder / "run/a.bin", tmp_path / "other")
+    assert not store.get("run/a.bin", LARGE).exclusive
+
+
+def test_a_folder_below_one_that_others_can_write_is_not_trusted(tmp_path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    store = open_store(canonical_root(tmp_path / "open/objects"))
+    assert not store.get(put(store), LARGE).exclusive
+
+
+def test_a_far_file_system_is_not_mapped(store, folder, monkeypatch):
+    put(store)
+    monkeypatch.setattr(_local, "_kind_of_file_system", lambda path: "nfs4")
+    fetched = _local.LocalStore(store.root).get("run/a.bin", LARGE)
+    (folder / "run/a.bin").write_bytes(b"")
+    assert bytes(fetched.buffer) == b"x" * LARGE
+
+
+def test_a_planted_link_to_a_file_is_refused(store, folder, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"s" * LARGE)
+    put(store)
+    (folder / "run/b.bin").symlink_to(secret)
+    with pytest.raises(StoreError) as caught:
+        store.get("run/b.bin", LARGE)
+    assert caught.value.kind == "link"
+    assert [info.key for info in store.list()] == ["run/a.bin"]
+
+
+def test_a_planted_link_to_a_folder_is_refused(store, folder, tmp_path):
+    put(store)
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "other").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError) as caught:
+        put(store, "other/a.bin")
+    assert caught.value.kind == "link"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_link_above_the_root_is_refused(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    # canonical_root would have resolved it; a pointer may carry what it likes.
+    store = open_store(f"file://{tmp_path}/link/objects".replace("//objects", "/objects"))
+    (tmp_path / "real/objects").mkdir()
+    with pytest.raises(StoreError) as caught:
+        store.get("a.bin", 1)
+    assert caught.value.kind == "link"
+
+
+def test_a_planted_fifo_does_not_hang(store, folder):
+    put(store)
+    os.mkfifo(folder / "run/fifo.bin")
+    with pytest.raises(StoreError) as caught:
+        store.get("run/fifo.bin", 1)
+    assert caught.value.kind == "not-a-file"
+
+
+@pytest.mark.parametrize("failing", ["write", "fsync", "link", "posix_fallocate"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_a_failing_disk_leaves_nothing(store, folder, monkeypatch, failing, number, unnamed):
+    put(store, "run/before.bin")
+    if not unnamed:
+        monkeypatch.setattr(_local, "_UNNAMED", None)
+
+    def fail(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_local.os, failing, fail)
+        with pytest.raises(StoreError) as caught:
+            put(store, content=b"x" * 2_000_000)
+    assert caught.value.transient is (number in (errno.ENOSPC, errno.EDQUOT))
+    assert os.strerror(number) in str(caught.value)
+    assert sorted(path.name for path in (folder / "run").iterdir()) == ["before.bin"]
+    put(store, content=b"x" * 2_000_000)  # a second try finds the key free
+
+
+def test_a_short_write_is_continued(store, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(_local.os, "write", lambda file, data: real(file, data[:1000]))
+    put(store, content=bytes(range(256)) * 40)
+    assert bytes(store.get("run/a.bin", 256 * 40).buffer) == bytes(range(256)) * 40
+
+
+WRITER = """
+import sys, time
+from payloadfs.stores import open_store
+class Slow:
+    size_bytes = 50_000_000
+    def __iter__(self):
+        for _ in range(50):
+            yield memoryview(bytes(1_000_000))
+            print("piece", flush=True)
+store = open_store(sys.argv[1], fsync=False)
+for number in range(1000):
+    store.put(f"run/{number}.bin", Slow())
+"""
+
+
+def kill_a_writer(store, after_pieces):
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, store.root], stdout=subprocess.PIPE)
+    for _ in range(after_pieces):
+        writer.stdout.readline()
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    writer.stdout.close()
+
+
+@pytest.mark.parametrize("after_pieces", [1, 25, 49, 75])
+def test_kill_9_leaves_nothing_half(store, folder, after_pieces):
+    kill_a_writer(store, after_pieces)
+    for info in store.list():
+        assert info.size_bytes == 50_000_000
+    assert not [path for path in (folder / "run").iterdir() if path.stat().st_size != 50_000_000]
+
+
+@pytest.mark.long
+def test_kill_9_at_many_moments(store, folder):
+    for round_ in range(200):
+        kill_a_writer(store, 1 + round_ % 60)
+        for info in store.list():
+            assert info.size_bytes == 50_000_000
+            store.delete(info.key)
+        assert list((folder / "run").iterdir()) == []
+
+
+def test_the_root_may_vanish_and_come_back(store, folder):
+    put(store)
+    (folder / "run/a.bin").unlink()
+    (folder / "run").rmdir()
+    folder.rmdir()
+    with pytest.raises(NotFoundError):
+        store.get("run/a.bin", LARGE)
+    assert list(store.list()) == []
+    put(store)
+    assert store.info("run/a.bin").modified_s <= time.time() + 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_folder_that_is_not_ours_to_write(tmp_path):
+    (tmp_path / "objects").mkdir(mode=0o755)
+    (tmp_path / "objects").chmod(0o755)
+    code = (
+        "import os, sys; os.setuid(65534)\n"
+        "from payloadfs.stores import open_store; from payloadfs.testing import PiecesBody\n"
+        "from payloadfs.errors import StoreError\n"
+        "try: open_store(sys.argv[1]).put('a.bin', PiecesBody([b'x']))\n"
+        "except StoreError as error: print(error.kind, error)"
+    )
+    for path in [tmp_path, *tmp_path.parents][:-1]:
+        if path.stat().st_uid == os.geteuid() and len(path.parts) > 2:
+            path.chmod(path.stat().st_mode | 0o011)
+    done = subprocess.run([sys.executable, "-c", code, f"file://{tmp_path}/objects"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("this interpreter can't be run by another user: " + done.stderr.splitlines()[-1])
+    assert done.stdout.startswith("denied Can't write 'a.bin': Permission denied")

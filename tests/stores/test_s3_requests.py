@@ -1,0 +1,196 @@
+"""How many requests each call costs, and how long failures take, counted in front of a real server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from payloadfs.errors import NotFoundError, StoreError
+from payloadfs.stores._s3 import S3Store, open_s3_store
+from payloadfs.testing import PiecesBody
+from payloadfs.testing.servers import CountingProxy, Request, S3Server, counting_proxy, free_ports
+
+MIB = 1024 * 1024
+
+pytestmark = pytest.mark.s3
+
+
+@pytest.fixture
+def proxy(payloadfs_seaweedfs: S3Server) -> Iterator[CountingProxy]:
+    with counting_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def bucket(payloadfs_seaweedfs: S3Server) -> str:
+    return payloadfs_seaweedfs.bucket()
+
+
+@pytest.fixture
+def store(payloadfs_seaweedfs: S3Server, proxy: CountingProxy, bucket: str) -> S3Store:
+    behind = replace(payloadfs_seaweedfs, endpoint_url=proxy.endpoint_url)
+    return open_s3_store(f"s3://{bucket}", behind.storage_options())
+
+
+def _methods(proxy: CountingProxy) -> list[str]:
+    methods = [request.method for request in proxy.requests]
+    proxy.forget()
+    return methods
+
+
+def _open_uploads(server: S3Server, bucket: str) -> list[str]:
+    with server.client() as client:
+        return [upload["Key"] for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, MIB, MIB + 1, 16 * MIB])
+def test_small_objects_cost_one_request_each_way(store: S3Store, proxy: CountingProxy, size_bytes: int) -> None:
+    content = os.urandom(size_bytes)
+    for key in ("cold.bin", "warm.bin"):
+        store.put(key, PiecesBody([content]))
+        assert [(request.method, request.size_bytes) for request in proxy.requests] == [("PUT", size_bytes)]
+        proxy.forget()
+        assert store.get(key, size_bytes).buffer == content
+        assert _methods(proxy) == ["GET"]
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 16 * MIB, 100 * MIB])
+def test_a_missing_object_costs_one_request(store: S3Store, proxy: CountingProxy, size_bytes: int) -> None:
+    with pytest.raises(NotFoundError):
+        store.get("none.bin", size_bytes)
+    assert _methods(proxy) == ["GET"]
+
+
+def test_info_delete_and_list_cost_one_request(store: S3Store, proxy: CountingProxy) -> None:
+    store.put("a.bin", PiecesBody([b"a"]))
+    proxy.forget()
+    store.info("a.bin")
+    assert _methods(proxy) == ["HEAD"]
+    assert len(list(store.list())) == 1
+    assert _methods(proxy) == ["GET"]
+    store.delete("a.bin")
+    assert _methods(proxy) == ["DELETE"]
+
+
+def test_large_objects(store: S3Store, proxy: CountingProxy) -> None:
+    content = os.urandom(40 * MIB + 17)
+    store.put("large.bin", PiecesBody([content]))
+    assert Counter(_methods(proxy)) == {"POST": 2, "PUT": 3}
+    assert store.get("large.bin", len(content)).buffer == content
+    assert _methods(proxy) == ["GET"] * 5
+
+
+@pytest.mark.parametrize("error", [RuntimeError(), KeyboardInterrupt()])
+def test_a_failing_large_put_leaves_no_upload(
+    store: S3Store, payloadfs_seaweedfs: S3Server, bucket: str, error: BaseException
+) -> None:
+    seen: list[str] = []
+
+    class Body(PiecesBody):
+        def __iter__(self) -> Iterator[memoryview]:
+            yield from super().__iter__()
+            seen.extend(_open_uploads(payloadfs_seaweedfs, bucket))
+            raise error
+
+    with pytest.raises(type(error)):
+        store.put("half.bin", Body([bytes(5 * MIB)] * 9))
+    assert seen == ["half.bin"]
+    assert _open_uploads(payloadfs_seaweedfs, bucket) == []
+    # The same bytes twice: the second upload is not completed, and not left open.
+    for _ in range(2):
+        store.put("twice.bin", PiecesBody([bytes(17 * MIB)]))
+    with pytest.raises(StoreError):
+        store.put("twice.bin", PiecesBody([b"x" * (17 * MIB)]))
+    assert _open_uploads(payloadfs_seaweedfs, bucket) == []
+
+
+@pytest.mark.parametrize("size_bytes", [10, 20 * MIB])
+def test_a_lost_answer_is_no_failure(store: S3Store, proxy: CountingProxy, size_bytes: int) -> None:
+    lost: list[str] = []
+
+    def lose(request: Request) -> bool:
+        method, target = request.method, request.target
+        creates = "uploadId" in target if method == "POST" else "?" not in target and method == "PUT"
+        if lost or not creates:
+            return False
+        lost.append(target)
+        return True
+
+    proxy.lose_answer = lose
+    content = os.urandom(size_bytes)
+    store.put("mine.bin", PiecesBody([content]))
+    assert len(lost) == 1
+    assert store.get("mine.bin", size_bytes).buffer == content
+
+
+@pytest.mark.parametrize("wrong", [{"secret": "not-the-secret"}, {"key": "not-the-key"}])
+def test_wrong_credentials(payloadfs_seaweedfs: S3Server, bucket: str, wrong: dict[str, str]) -> None:
+    store = open_s3_store(f"s3://{bucket}", {**payloadfs_seaweedfs.storage_options(), **wrong})
+    for attempt in (lambda: store.get("a", 1), lambda: store.put("a", PiecesBody([b"a"])), lambda: store.info("a")):
+        with pytest.raises(StoreError) as caught:
+            attempt()
+        assert (caught.value.kind, caught.value.transient) == ("denied", False)
+
+
+def test_missing_bucket(payloadfs_seaweedfs: S3Server) -> None:
+    store = open_s3_store("s3://no-such-bucket-here/x", payloadfs_seaweedfs.storage_options())
+    for attempt in (
+        lambda: store.get("a", 1),
+        lambda: store.put("a", PiecesBody([b"a"])),
+        lambda: store.put("a", PiecesBody([bytes(17 * MIB)])),
+        lambda: list(store.list()),
+    ):
+        with pytest.raises(StoreError, match="no bucket") as caught:
+            attempt()
+        assert caught.value.kind == "no-bucket"
+
+
+@pytest.mark.parametrize("size_bytes", [1, 17 * MIB])
+def test_a_dead_server_gives_one_error_soon(size_bytes: int) -> None:
+    (port,) = free_ports(1)
+    store = open_s3_store("s3://bucket", S3Server(f"http://127.0.0.1:{port}").storage_options())
+    for attempt in (lambda: store.put("a", PiecesBody([bytes(size_bytes)])), lambda: store.get("a", size_bytes)):
+        start = time.monotonic()
+        with pytest.raises(StoreError) as caught:
+            attempt()
+        elapsed_s = time.monotonic() - start
+        print(f"dead server: {elapsed_s:.1f} s: {caught.value}")
+        assert caught.value.transient
+        assert elapsed_s < 15
+
+
+def test_a_server_that_never_answers_gives_one_error_in_bounded_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        held: list[socket.socket] = []
+
+        def accept() -> None:
+            while True:
+                try:
+                    held.append(listener.accept()[0])
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            server = S3Server(f"http://127.0.0.1:{listener.getsockname()[1]}")
+            store = open_s3_store("s3://bucket", server.storage_options())
+            start = time.monotonic()
+            with pytest.raises(StoreError) as caught:
+                store.get("a", 1)
+            elapsed_s = time.monotonic() - start
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for one in held:
+                one.close()
+    print(f"silent server: {elapsed_s:.1f} s: {caught.value}")
+    assert (caught.value.kind, caught.value.transient) == ("timeout", True)
+    assert elapsed_s < 60
