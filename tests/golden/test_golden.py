@@ -1,0 +1,38 @@
+"""Objects and pointers of every release stay readable. The files are never changed, only added to."""
+
+import importlib.util
+import json
+import pathlib
+
+import pytest
+
+from payloadfs import Payload, Pointer, Repository
+from payloadfs.testing import assert_exact
+
+HERE = pathlib.Path(__file__).parent
+_spec = importlib.util.spec_from_file_location("golden_make", HERE / "make.py")
+make = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(make)
+POINTERS = sorted(HERE.glob("v*/*.json"))
+
+
+def test_every_kind_is_there():
+    assert {path.name.split(".")[0] for path in POINTERS} == set(make.objects())
+
+
+@pytest.mark.parametrize("path", POINTERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_reads_what_earlier_releases_wrote(path):
+    places = {f"{make.ROOT}/{folder.name}": str(folder / "objects") for folder in HERE.glob("v*")}
+    repository = Repository(
+        "memory://unused", keys=make.KEYS, moved=places, allowed_roots=list(places.values()), verify="full"
+    )
+    payload = Payload.from_json(path.read_text(), repository=repository)
+    assert_exact(make.objects()[path.name.split(".")[0]], payload.value)
+
+
+@pytest.mark.parametrize("path", POINTERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_pointers_are_written_as_they_were(path):
+    text = path.read_text()
+    pointer = Pointer.from_json(text)
+    assert pointer.to_dict() == json.loads(text)
+    assert list(pointer.to_dict()) == list(json.loads(text))
