@@ -39,7 +39,7 @@ def save(folder: str, megabytes: int) -> dict[str, object]:
 
 
 def load(folder: str, pointer: str) -> dict[str, object]:
-    import pandas  # noqa: F401, ICN001
+    import pandas  # noqa: F401
     import pyarrow  # noqa: F401
 
     import payloadfs
@@ -70,7 +70,9 @@ def main() -> None:
     print(f"frame    {megabytes} MB, 10 float64 columns; pointer {len(str(saved['pointer']))} bytes")
     for name, figures in (("save", saved), ("load", loaded)):
         share = float(str(figures["mb"])) / megabytes
-        print(f"{name}     {figures['ms']:8.1f} ms   {figures['mb']:7.1f} MB beyond the frame ({share:.3f} of its size)")
+        print(
+            f"{name}     {figures['ms']:8.1f} ms   {figures['mb']:7.1f} MB beyond the frame ({share:.3f} of its size)"
+        )
 
 
 if __name__ == "__main__":

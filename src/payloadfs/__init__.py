@@ -7,8 +7,6 @@
 [1, 2, 3]
 """
 
-import logging as _logging
-
 from .config import Settings as Settings
 from .config import configure as configure
 from .config import using as using
@@ -39,8 +37,6 @@ from .signing import KeyRing as KeyRing
 __version__ = "0.1.0"
 
 register_serializer = _default_serializers.register
-
-_logging.getLogger("payloadfs").addHandler(_logging.NullHandler())
 
 __all__ = [
     "ConfigError",

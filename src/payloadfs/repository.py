@@ -7,8 +7,8 @@ nothing falls back to another.
 
 from __future__ import annotations
 
-import logging
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +27,6 @@ from .urls import canonical_root, moved_root, scheme_of
 
 __all__ = ["Repository"]
 
-_log = logging.getLogger("payloadfs")
 
 
 class Repository:
@@ -301,7 +300,11 @@ def _about(pointer: Pointer) -> Iterator[None]:
 
 
 def _log_done(verb: str, pointer: Pointer, started_s: float) -> None:
-    _log.debug(
+    # Where logging was never imported nobody can listen, and importing it would cost more than a load.
+    logging: Any = sys.modules.get("logging")
+    if logging is None:
+        return
+    logging.getLogger("payloadfs").debug(
         "%s %s/%s: %s, %s, %d bytes, %.1f ms",
         verb,
         pointer.root,

@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -52,7 +51,7 @@ class Key:
     @classmethod
     def generate(cls) -> Key:
         """Return a new random key."""
-        return cls(secrets.token_bytes(_SECRET_BYTES))
+        return cls(os.urandom(_SECRET_BYTES))
 
     @property
     def id(self) -> str:
@@ -210,7 +209,7 @@ def write_keys(path: Path, ring: KeyRing, *, replace: bool) -> None:
     """
     text = "# payloadfs signing keys: whoever holds one can make this user's programs run code.\n"
     text += "".join(key.to_line() + "\n" for key in ring.keys)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    aside = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
