@@ -20,13 +20,12 @@ from .errors import DecodeError, NotFoundError, PayloadError, UnknownKeyError
 from .pointer import Pointer, check_key, new_key, type_label
 from .policy import Policy
 from .seal import Outgoing, check
-from .serializers import Serializer, SerializerRegistry, default_serializers
+from .serializers import Serializer, SerializerRegistry, default_serializers, missing_package
 from .signing import KeyRing, read_or_create_keys
 from .stores import ObjectInfo, Store, open_store
 from .urls import canonical_root, moved_root, scheme_of
 
 __all__ = ["Repository"]
-
 
 
 class Repository:
@@ -173,6 +172,8 @@ class Repository:
         started_s = time.perf_counter()
         with _about(pointer):
             self._verify(pointer)
+            # Once before the serializer is looked up: that may load the package of a plug-in.
+            self.policy.check(self._at_its_place(pointer), executable=False)
             serializer = self.serializers.by_id(pointer.serializer)
             self.policy.check(self._at_its_place(pointer), executable=serializer.executable)
             buffer = self._checked_bytes(pointer, full=False)
@@ -283,6 +284,8 @@ def _decode(serializer: Serializer, buffer: memoryview, *, trusted: bool) -> Any
         return serializer.decode(buffer, trusted=trusted)
     except (PayloadError, MemoryError):
         raise
+    except ImportError as error:
+        raise missing_package(serializer.id, error) from error
     except Exception as error:
         raise DecodeError(
             f"Serializer {serializer.id!r} can't decode the object: {type(error).__name__}: {error}."

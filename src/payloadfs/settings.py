@@ -13,7 +13,19 @@ from .errors import ConfigError
 from .signing import KeyRing
 from .urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
 
-__all__ = ["TABLE", "Layer", "Setting", "Settings", "checked", "descriptors", "layer", "near", "over", "own_path", "settled"]
+__all__ = [
+    "TABLE",
+    "Layer",
+    "Setting",
+    "Settings",
+    "checked",
+    "descriptors",
+    "layer",
+    "near",
+    "over",
+    "own_path",
+    "settled",
+]
 
 Layer = dict[str, tuple[Any, str]]
 """What one source says: value and origin of each setting that it names."""

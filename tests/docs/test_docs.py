@@ -63,13 +63,28 @@ def run_page(page: Path) -> None:
 )
 def test_examples(page: Path, tmp_path: Path) -> None:
     """Every ```python block runs, in order, in a home of its own, and prints what the page says."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PAYLOADFS_", "AWS_"))}
+    command = [sys.executable, __file__, str(page)]
+    done = subprocess.run(command, env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return variables for a process that finds neither settings nor keys."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PAYLOADFS_", "AWS_"))}
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
-        environ[name] = str(tmp_path / name)
-        os.mkdir(environ[name], 0o700)
-    done = subprocess.run(
-        [sys.executable, __file__, str(page)], env=environ, cwd=tmp_path, capture_output=True, text=True
-    )
+        variables[name] = str(home / name)
+        os.mkdir(variables[name], 0o700)
+    return variables
+
+
+@pytest.mark.parametrize("page", ["how-to/write-a-serializer.md", "how-to/write-a-store.md"])
+def test_examples_pass_the_kits(page: str, tmp_path: Path) -> None:
+    """The serializer and the store that the pages write pass the kits that they name."""
+    module = tmp_path / "test_page.py"
+    # Without the blocks that print: the kit talks to a process that imports this.
+    module.write_text("".join(code.lstrip("\n") for _, code, expected in blocks(DOCS / page) if expected is None))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(module)]
+    done = subprocess.run(command, env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -97,7 +112,9 @@ def test_settings_and_variables() -> None:
     page = (DOCS / "reference" / "settings.md").read_text()
     assert [name for name in (*TABLE, *config._VARIABLES) if f"`{name}`" not in page] == []
     # And none that is gone, on any page.
-    assert set(re.findall(r"PAYLOADFS_[A-Z_]*[A-Z]", everything())) - {"PAYLOADFS_ALLOWED_ROOT"} == set(config._VARIABLES)
+    assert set(re.findall(r"PAYLOADFS_[A-Z_]*[A-Z]", everything())) - {"PAYLOADFS_ALLOWED_ROOT"} == set(
+        config._VARIABLES
+    )
 
 
 def test_errors_and_kinds() -> None:
@@ -136,7 +153,7 @@ def test_decisions_have_a_number_and_the_three_parts() -> None:
 def is_valid(value: Any) -> bool:
     """Return whether `value` fits the published schema."""
     try:
-        import jsonschema
+        import jsonschema  # type: ignore[import-untyped]
     except ImportError:
         return fits(value)
     verdict: bool = jsonschema.Draft202012Validator(SCHEMA).is_valid(value)
@@ -154,10 +171,11 @@ def fits(value: dict[str, Any]) -> bool:
 
 
 def fits_field(rule: dict[str, Any], field: Any) -> bool:
-    if type(field) is not {"integer": int, "string": str}[rule["type"]]:
+    if rule["type"] == "integer":
+        allowed = range(rule.get("minimum", 0), rule.get("maximum", 2**53) + 1)
+        return type(field) is int and field in allowed and field == rule.get("const", field)
+    if type(field) is not str:
         return False
-    if type(field) is int:
-        return field == rule.get("const", field) and rule.get("minimum", field) <= field <= rule.get("maximum", field)
     patterns = [choice["pattern"] for choice in rule.get("anyOf", [rule])]
     return len(field) <= rule.get("maxLength", len(field)) and any(re.search(pattern, field) for pattern in patterns)
 
@@ -186,7 +204,7 @@ def test_schema_accepts_real_pointers(pointer: dict[str, Any], root: str) -> Non
     assert not Pointer.from_dict(unsigned).is_signed
 
 
-BAD = {
+BAD: dict[str, list[Any]] = {
     "payloadfs": [2, 0, "1", None],
     "root": [
         "",

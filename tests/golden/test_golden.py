@@ -4,9 +4,10 @@ import importlib.util
 import json
 import pathlib
 
+import pandas as pd
 import pytest
 
-from payloadfs import Payload, Pointer, Repository
+from payloadfs import DecodeError, Payload, Pointer, Repository
 from payloadfs.testing import assert_exact
 
 HERE = pathlib.Path(__file__).parent
@@ -27,7 +28,14 @@ def test_reads_what_earlier_releases_wrote(path):
         "memory://unused", keys=make.KEYS, moved=places, allowed_roots=list(places.values()), verify="full"
     )
     payload = Payload.from_json(path.read_text(), repository=repository)
-    assert_exact(make.objects()[path.name.split(".")[0]], payload.value)
+    name = path.name.split(".")[0]
+    # The dtype "str" came with pandas 3, numpy's present module names with numpy 2: older ones must
+    # say so instead of giving something else.
+    if pd.__version__ < "3" and (name.startswith("pandas") or name == "pickle-sealed"):
+        with pytest.raises(DecodeError, match=r"written with python .* pandas 3.*, read with python .* pandas 2"):
+            _ = payload.value
+        return
+    assert_exact(make.objects()[name], payload.value)
 
 
 @pytest.mark.parametrize("path", POINTERS, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -142,7 +142,8 @@ class TestPickle(SerializerTests):
     }
 
 
-BERLIN = pd.to_datetime(["2020-01-01", None, "2020-06-01"], utc=True).tz_convert("Europe/Berlin")
+ZONE = zoneinfo.ZoneInfo("Europe/Berlin")  # by name, pandas 2 would give pytz
+BERLIN = pd.to_datetime(["2020-01-01", None, "2020-06-01"], utc=True).tz_convert(ZONE)
 COLUMNS = {
     **{dtype: np.array([1, 2, 3], dtype) for dtype in ("i1", "u1", "i2", "u4", "i8", "u8", "f2", "f4", "f8")},
     "nan bits": np.array([0x7FF8000000000001, 0xFFF8000000000000, 0], "u8").view("f8"),
@@ -206,7 +207,7 @@ class TestFrames(SerializerTests):
         "named index": frame(pd.Index([3, 1, 2], name="id")),
         "tuple name": frame(pd.Index([3, 1, 2], name=("a", 1, None))),
         "daily": frame(pd.date_range("2020", periods=3, freq="D", name="day")),
-        "month ends": frame(pd.date_range("2020", periods=3, freq="ME", tz="Europe/Berlin")),
+        "month ends": frame(pd.date_range("2020", periods=3, freq="ME", tz=ZONE)),
         "no freq": frame(pd.DatetimeIndex(["2020-01-05", "2020-01-01", None])),
         "hours": frame(pd.timedelta_range("0h", periods=3, freq="h")),
         "category index": frame(pd.CategoricalIndex(["u", "v", "u"], name="c")),

@@ -4,8 +4,9 @@ from ._base import Encoded as Encoded
 from ._base import NotExactError as NotExactError
 from ._base import Serializer as Serializer
 from ._registry import SerializerRegistry as SerializerRegistry
+from ._registry import missing_package as missing_package
 
-__all__ = ["Encoded", "NotExactError", "Serializer", "SerializerRegistry", "default_serializers"]
+__all__ = ["Encoded", "NotExactError", "Serializer", "SerializerRegistry", "default_serializers", "missing_package"]
 
 default_serializers = SerializerRegistry()
 """What repositories use unless they are given others; `payloadfs.register_serializer` adds to it."""

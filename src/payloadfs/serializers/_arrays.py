@@ -82,7 +82,7 @@ def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Descript
     import pyarrow as pa
 
     dtype = values.dtype
-    if not dtype.isnative or dtype.metadata is not None:
+    if not dtype.isnative or dtype.metadata:
         raise NotExactError
     description = ["numpy", dtype.str]
     if dtype.kind == "b":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..buffers import Frame, LazyFrame, view
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["LazyBuffers", "as_buffer", "read_ipc", "write_ipc"]
 
 _FOOTER_END = struct.Struct("<I6s")
+_U16, _U32, _I32, _I64 = (struct.Struct(f"<{code}") for code in "HIiq")
+_MESSAGE_MARK = b"\xff\xff\xff\xff"
+_DICTIONARIES, _BATCHES, _BLOCK_BYTES = 2, 3, 24  # in File.fbs
+_DICTIONARY = 2  # in Message.fbs
 
 
 class LazyBuffers:
@@ -56,18 +60,20 @@ class _FrameSink:
 
     closed = False
 
-    def __init__(self, lazy: LazyBuffers) -> None:
+    def __init__(self, lazy: LazyBuffers, data: set[int]) -> None:
         self.frames: list[Frame] = []
         self.data: set[int] = set()
         self._small: list[bytes] = []
         self._lazy = lazy
+        self._data_addresses = data
 
     def write(self, data: Any) -> None:
         if isinstance(data, bytes):
             self._small.append(data)
         elif data.size:
             self.settle()
-            self.data.add(len(self.frames))
+            if data.address in self._data_addresses:
+                self.data.add(len(self.frames))
             self.frames.append(self._lazy.real(data))
 
     def settle(self) -> None:
@@ -92,7 +98,8 @@ def write_ipc(schema: pa.Schema, batches: Iterable[pa.RecordBatch], lazy: LazyBu
     """
     import pyarrow as pa
 
-    sink = _FrameSink(lazy or LazyBuffers())
+    batches = list(batches)
+    sink = _FrameSink(lazy or LazyBuffers(), {place for batch in batches for place in _data_addresses(batch.columns)})
     try:
         with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), schema) as writer:
             for batch in batches:
@@ -113,19 +120,84 @@ def write_ipc(schema: pa.Schema, batches: Iterable[pa.RecordBatch], lazy: LazyBu
     )
 
 
+def _data_addresses(arrays: Iterable[pa.Array]) -> Iterator[int]:
+    """Yield the addresses of buffers in which any bytes are harmless: numbers and characters.
+
+    Offsets, validity, dictionary codes and the like decide which memory is read, so they are
+    structure; so is every buffer of a nested type, and what the writer had to copy.
+    """
+    import pyarrow as pa
+
+    for array in arrays:
+        if pa.types.is_dictionary(array.type):
+            yield from _data_addresses([array.dictionary])
+        elif pa.types.is_primitive(array.type) or pa.types.is_decimal(array.type):
+            yield from (buffer.address for buffer in array.buffers()[1:2] if buffer)
+        elif array.type in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()):
+            yield from (buffer.address for buffer in array.buffers()[2:3] if buffer)
+
+
 def read_ipc(buffer: memoryview, *, trusted: bool) -> pa.Table:
     """Return the table in the Arrow IPC file `buffer` as views of it.
 
     Notes
     -----
-    What no signature vouches for is refused if it is compressed (a bomb has no limit in pyarrow)
-    and is validated in full, since Arrow itself checks no offset.
+    Arrow checks no offset, and has no limit for what compressed bytes unpack to. So what no
+    signature vouches for is refused if anything in it is compressed or if it claims more rows than
+    it has bits, and validated in full.
     """
     import pyarrow as pa
 
+    if not trusted and any(map(_is_compressed, _messages(buffer))):
+        raise ValueError("it is compressed, which needs a signature")
     table = pa.ipc.open_file(pa.py_buffer(buffer)).read_all()
     if not trusted:
-        if table.nbytes > 2 * buffer.nbytes:
-            raise ValueError("the table is larger than its object; a signature is needed to load it")
+        if table.num_rows > 8 * buffer.nbytes:
+            raise ValueError(f"it claims {table.num_rows} rows in {buffer.nbytes} bytes, which needs a signature")
         table.validate(full=True)
     return table
+
+
+def _messages(buffer: memoryview) -> Iterator[memoryview]:
+    """Yield the metadata of every message that the footer of an IPC file names (File.fbs)."""
+    footer_bytes, _ = _FOOTER_END.unpack_from(buffer, buffer.nbytes - _FOOTER_END.size)
+    footer = buffer[buffer.nbytes - _FOOTER_END.size - footer_bytes :]
+    for number in (_DICTIONARIES, _BATCHES):
+        field = _field(footer, _U32.unpack_from(footer)[0], number)
+        if field is None:
+            continue
+        blocks = field + _U32.unpack_from(footer, field)[0]
+        for place in range(_U32.unpack_from(footer, blocks)[0]):
+            (start,) = _I64.unpack_from(footer, blocks + 4 + _BLOCK_BYTES * place)
+            if start < 0 or buffer[start : start + 4] != _MESSAGE_MARK:
+                raise ValueError("its footer names a message that is none")
+            yield buffer[start + 8 :]
+
+
+def _is_compressed(message: memoryview) -> bool:
+    """Return whether an IPC message holds compressed buffers (Message.fbs).
+
+    pyarrow does not tell before it has unpacked them, so the field is looked up by hand: Message
+    (header type: field 1, header: 2), DictionaryBatch (data: 1), RecordBatch (compression: 3).
+    """
+    root = _U32.unpack_from(message)[0]
+    kind = _field(message, root, 1)
+    batch = _table(message, root, 2)
+    if kind is not None and message[kind] == _DICTIONARY:
+        batch = _table(message, batch, 1)
+    return _field(message, batch, 3) is not None
+
+
+def _field(flat: memoryview, table: int, number: int) -> int | None:
+    """Return where field `number` of a flatbuffers table lies, or None if it is left out."""
+    layout = table - _I32.unpack_from(flat, table)[0]
+    place = 4 + 2 * number
+    offset = _U16.unpack_from(flat, layout + place)[0] if place < _U16.unpack_from(flat, layout)[0] else 0
+    return table + offset if offset else None
+
+
+def _table(flat: memoryview, table: int, number: int) -> int:
+    field = _field(flat, table, number)
+    if field is None:
+        raise ValueError("an IPC message without content")
+    return int(field + _U32.unpack_from(flat, field)[0])

@@ -76,7 +76,7 @@ def _is_plain(dtype: np.dtype[Any]) -> bool:
         and (dtype.kind in "SU" or dtype.itemsize <= widest)
         and dtype.fields is None
         and dtype.subdtype is None
-        and dtype.metadata is None
+        and not dtype.metadata
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..buffers import view
 from ._base import Encoded, NotExactError
+from ._ipc import read_ipc
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,11 +36,11 @@ class PolarsFrameSerializer:
         obj.write_ipc(file, compat_level=pl.CompatLevel.newest())
         return Encoded([view(file.getbuffer())], extension="arrow")
 
-    def decode(self, buffer: memoryview, *, trusted: bool) -> pl.DataFrame:  # noqa: ARG002
+    def decode(self, buffer: memoryview, *, trusted: bool) -> pl.DataFrame:
         """Return the frame."""
         import polars as pl
 
-        return pl.read_ipc(io.BytesIO(buffer))
+        return pl.read_ipc(io.BytesIO(buffer) if trusted else _validated(buffer))
 
 
 class PolarsSeriesSerializer:
@@ -59,6 +60,18 @@ class PolarsSeriesSerializer:
     def decode(self, buffer: memoryview, *, trusted: bool) -> pl.Series:
         """Return the series."""
         return PolarsFrameSerializer().decode(buffer, trusted=trusted).to_series(0)
+
+
+def _validated(buffer: memoryview) -> io.BytesIO:
+    """Return the same frame written anew, after pyarrow validated it: polars itself validates nothing."""
+    import pyarrow as pa
+
+    table = read_ipc(buffer, trusted=False)
+    file = io.BytesIO()
+    with pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    file.seek(0)
+    return file
 
 
 def _is_opaque(dtype: Any) -> bool:

@@ -14,7 +14,7 @@ from ._base import Encoded, NotExactError, Serializer
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["SerializerRegistry"]
+__all__ = ["SerializerRegistry", "missing_package"]
 
 ENTRY_POINTS = "payloadfs.serializers"
 
@@ -118,6 +118,8 @@ class SerializerRegistry:
                 return serializer, serializer.encode(obj)
             except NotExactError:
                 continue
+            except ImportError as error:
+                raise missing_package(serializer.id, error) from error
         last = _built_in(_LAST)
         return last, last.encode(obj)
 
@@ -154,6 +156,15 @@ class SerializerRegistry:
         for predicate, serializer in self._predicates:
             if predicate(obj):
                 yield serializer
+
+
+def missing_package(serializer_id: str, error: ImportError) -> ConfigError:
+    """Return the error that names the package without which a serializer can't work."""
+    return ConfigError(
+        f"Serializer {serializer_id!r} needs the package {error.name}, which is not installed: "
+        f"pip install {error.name}.",
+        kind="missing-package",
+    )
 
 
 @functools.cache

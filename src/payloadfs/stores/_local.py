@@ -104,8 +104,8 @@ class LocalStore:
             try:
                 facts = os.fstat(file)
                 _check_file(key, facts, size_bytes)
-                exclusive = exclusive and _is_ours(facts) and facts.st_nlink == 1
-                if exclusive and size_bytes >= _MAP_FROM_BYTES and self._is_on_own_disk:
+                exclusive = exclusive and _is_ours(facts) and facts.st_nlink == 1 and self._is_on_own_disk
+                if exclusive and size_bytes >= _MAP_FROM_BYTES:
                     return Fetched(memoryview(mmap.mmap(file, size_bytes, access=mmap.ACCESS_COPY)), exclusive=True)
                 return Fetched(_read(file, key, size_bytes), exclusive)
             finally:

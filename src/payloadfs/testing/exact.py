@@ -118,7 +118,7 @@ def _arrays(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Differ
         if getattr(a, name) != getattr(b, name):
             yield f"{path}.{name}", getattr(a, name), getattr(b, name)
             return
-    if repr(a.dtype.metadata) != repr(b.dtype.metadata):
+    if repr(a.dtype.metadata or None) != repr(b.dtype.metadata or None):
         yield f"{path}.dtype.metadata", a.dtype.metadata, b.dtype.metadata
     for flag in ("writeable", "f_contiguous") if a.flags.forc else ("writeable",):
         if getattr(a.flags, flag) != getattr(b.flags, flag):

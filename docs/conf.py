@@ -1,0 +1,112 @@
+"""How the documentation is built: no network, and a warning is an error.
+
+Two parts of the reference are made from the installed package before each build, in
+``reference/generated``: the help of every command, and the list of conformance kits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import payloadfs
+
+project = "payloadfs"
+author = "The payloadfs developers"
+project_copyright = author
+version = release = payloadfs.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "reference/generated"]
+
+# In docstrings `name` is a name of Python: linked where this documentation has it.
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+numpydoc_show_class_members = False
+
+# What is ours has to be found, with these exceptions; names of other projects are not looked up,
+# since that would take the network.
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!payloadfs\.).*"),
+    (
+        r"py:.*",
+        r"payloadfs\.(?:buffers|config|digest|payload|pointer|policy|repository|seal|serializers|settings|signing|stores|urls)\b.*",
+    ),
+    (r"py:.*", r"payloadfs\.testing\b.*"),
+]
+
+html_theme = "pydata_sphinx_theme"
+html_title = "payloadfs"
+html_show_sourcelink = False
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_sidebars: dict[str, list[str]] = {"index": []}
+html_extra_path = ["reference/pointer-v1.schema.json"]
+
+_GENERATED = Path(__file__).parent / "reference" / "generated"
+_CHOICES = re.compile(r"\{([a-z][a-z,-]*)\}\s+\.\.\.")
+
+
+def _help(*command: str) -> str | None:
+    """Return what ``payloadfs COMMAND --help`` prints, or None if there is no such command."""
+    try:
+        main: Any = importlib.import_module("payloadfs.cli").main
+    except (ImportError, AttributeError):
+        return None
+    printed = io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["payloadfs", *command, "--help"]),
+        mock.patch.dict("os.environ", {"COLUMNS": "88", "NO_COLOR": "1"}),
+        contextlib.redirect_stdout(printed),
+        contextlib.suppress(SystemExit),
+    ):
+        main()
+    return printed.getvalue()
+
+
+def _helps(*command: str) -> Iterator[str]:
+    text = _help(*command)
+    if not text:
+        return
+    yield f"$ payloadfs {' '.join((*command, '--help'))}\n{text}"
+    choices = _CHOICES.search(text.partition("\n\n")[0]) if len(command) < 2 else None
+    for name in choices[1].split(",") if choices else ():
+        yield from _helps(*command, name)
+
+
+def _documented(name: str, kit: Any) -> str:
+    if isinstance(kit, type):
+        return f".. autoclass:: payloadfs.testing.{name}\n   :members:\n"
+    return f".. autofunction:: payloadfs.testing.{name}\n"
+
+
+def _generate(_: Any) -> None:
+    _GENERATED.mkdir(parents=True, exist_ok=True)
+    helps = "\n".join(_helps()) or "This version of payloadfs was built without its commands.\n"
+    (_GENERATED / "cli.txt").write_text(helps, encoding="utf-8")
+    testing = importlib.import_module("payloadfs.testing")
+    kits = [_documented(name, getattr(testing, name)) for name in testing.__all__]
+    (_GENERATED / "kits.txt").write_text("\n".join(kits), encoding="utf-8")
+
+
+def setup(app: Any) -> None:
+    """Hook the generated files into the build."""
+    app.connect("builder-inited", _generate)

@@ -1,0 +1,23 @@
+"""Conformance kits for stores and serializers of your own, and real servers to run them against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .exact import assert_exact
+    from .serializers import SerializerTests
+    from .stores import PiecesBody, StoreTests
+
+__all__ = ["PiecesBody", "SerializerTests", "StoreTests", "assert_exact"]
+
+_HOMES = {"PiecesBody": "stores", "SerializerTests": "serializers", "StoreTests": "stores", "assert_exact": "exact"}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: pytest imports this package for its plug-in in every run, anybody's.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
