@@ -25,7 +25,7 @@ from payloadfs import (
     SignatureError,
     UnknownKeyError,
 )
-from payloadfs.seal import Outgoing
+from payloadfs.seal import Outgoing, read_seal
 from payloadfs.serializers import _registry
 from payloadfs.serializers._frames import pack
 from payloadfs.urls import canonical_root
@@ -61,7 +61,7 @@ class Touch:
 
 def planted(path):
     """The bytes of an object whose loading creates the file `path`."""
-    encoded = pack({"versions": {"python": "3"}, "code": False}, pickle.dumps(Touch(path)), [])
+    encoded = pack({"versions": {"python": "3"}, "code": False}, pickle.dumps(Touch(path)), [], ())
     return b"".join(Outgoing(encoded, "b3"))
 
 
@@ -117,6 +117,26 @@ def test_structure_is_checked_even_in_a_folder_of_our_own(tmp_path, no_decoding,
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
         with pytest.raises(IntegrityError):
             repository.load(pointer)
+
+
+TEXTS = pd.DataFrame({"t": [f"text {n}" for n in range(50_000)], "c": pd.Categorical(["u", "v"] * 25_000)})
+NUMBERS = np.arange(50_000)
+
+
+@pytest.mark.parametrize(
+    ("obj", "data_bytes"),
+    [
+        (TEXTS, len("".join(TEXTS["t"]))),
+        ([TEXTS["t"].array], 0),
+        ([NUMBERS, "head"], NUMBERS.nbytes),
+        (pd.DataFrame({"a": NUMBERS}), NUMBERS.nbytes),
+        (pa.table({"l": [[1, 2, 3]] * 50_000}), 0),
+        (pa.table({"v": pa.array(["a rather long text"] * 50_000, pa.string_view())}), 0),
+    ],
+)
+def test_only_numbers_and_characters_are_data(repository, obj, data_bytes):
+    seal = read_seal(repository.read(repository.save(obj)))
+    assert sum(size for size, is_data, _ in seal.spans if is_data) in range(data_bytes, data_bytes + 64)
 
 
 def test_a_large_pickle_stream_is_structure(tmp_path, no_decoding):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ..buffers import Frame, padding, view
@@ -30,8 +30,10 @@ _HEADER = struct.Struct("<16sIIQQ")
 _ENTRY = struct.Struct("<QQ")
 
 
-def pack(meta: dict[str, Any], head: bytes | memoryview, buffers: Sequence[memoryview]) -> Encoded:
-    """Return a container. No copy of `head` or `buffers`."""
+def pack(
+    meta: dict[str, Any], head: bytes | memoryview, buffers: Sequence[memoryview], data: Collection[int]
+) -> Encoded:
+    """Return a container. No copy of `head` or `buffers`; those at the positions `data` are data."""
     meta_bytes = json.dumps(meta, separators=(",", ":")).encode()
     offset = _HEADER.size + _ENTRY.size * len(buffers) + len(meta_bytes) + memoryview(head).nbytes
     front = [_HEADER.pack(_MAGIC, VERSION, len(buffers), len(meta_bytes), memoryview(head).nbytes)]
@@ -43,7 +45,7 @@ def pack(meta: dict[str, Any], head: bytes | memoryview, buffers: Sequence[memor
         body.append(buffer)
         offset += buffer.nbytes
     frames = [view(b"".join([*front, meta_bytes])), view(head), *body]
-    return Encoded(frames, extension="pickle", sealable=True, data=frozenset(range(3, len(frames), 2)))
+    return Encoded(frames, extension="pickle", sealable=True, data=frozenset(3 + 2 * n for n in data))
 
 
 def unpack(container: memoryview) -> tuple[dict[str, Any], memoryview, list[memoryview]]:

@@ -50,7 +50,7 @@ class PickleSerializer:
             `obj` or something inside it can't be stored exactly; names the path to it.
         """
         try:
-            head, buffers, has_code = _dump(obj)
+            head, buffers, data, has_code = _dump(obj)
         except Exception as error:
             path, inner = culprit(obj, lambda child: _dump(child)[0])
             raise EncodeError(
@@ -59,7 +59,7 @@ class PickleSerializer:
                 path=path,
             ) from error
         meta = {"versions": versions_here(), "code": has_code}
-        return pack(meta, head, buffers)
+        return pack(meta, head, buffers, data)
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> Any:  # noqa: ARG002
         """Return the object in the container `buffer`. Runs what the pickle says."""
@@ -77,8 +77,8 @@ class PickleSerializer:
             raise DecodeError(f"The pickle can't be loaded: {_words(error)}; it was {told_apart(written)}.") from error
 
 
-def _dump(obj: Any) -> tuple[memoryview, list[memoryview], bool]:
-    """Return pickle stream, out-of-band buffers, and whether the stream holds code objects."""
+def _dump(obj: Any) -> tuple[memoryview, list[memoryview], set[int], bool]:
+    """Return pickle stream, out-of-band buffers, which of them are data, and whether code is in the stream."""
     # cloudpickle is only ever needed to save; readers of data never pay for it.
     import cloudpickle
 
@@ -93,18 +93,22 @@ def _dump(obj: Any) -> tuple[memoryview, list[memoryview], bool]:
             return super().reducer_override(obj)
 
     buffers: list[memoryview] = []
+    data: set[int] = set()
 
     def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
         if raw.nbytes < OUT_OF_BAND_FROM_BYTES:
             return True
+        # Arrow keeps offsets in such buffers too, and follows them without a look.
+        if type(memoryview(buffer).obj).__module__ == "numpy":
+            data.add(len(buffers))
         buffers.append(view(raw))
         return False
 
     stream = io.BytesIO()
     pickler = Pickler(stream, protocol=5, buffer_callback=keep_in_band)
     pickler.dump(obj)
-    return stream.getbuffer(), buffers, pickler.has_code
+    return stream.getbuffer(), buffers, data, pickler.has_code
 
 
 def _type_name(obj: Any) -> str:
