@@ -33,14 +33,19 @@ def culprit(obj: Any, dump: Callable[[Any], Any]) -> tuple[str, Any]:
     """
     path, seen = "obj", {id(obj)}
     for _ in range(_MAX_DEPTH):
-        for step, child in _parts(obj):
-            if id(child) not in seen and _fails(dump, child):
-                path, obj = path + step, child
-                seen.add(id(child))
-                break
-        else:
+        found = next(((step, part) for step, part in _listed(obj) if id(part) not in seen and _fails(dump, part)), None)
+        if found is None:
             break
+        path, obj = path + found[0], found[1]
+        seen.add(id(obj))
     return path, obj
+
+
+def _listed(obj: Any) -> list[tuple[str, Any]]:
+    try:
+        return list(_parts(obj))
+    except Exception:  # noqa: BLE001  an object whose parts can't even be listed is the culprit itself
+        return []
 
 
 def _fails(dump: Callable[[Any], Any], child: Any) -> bool:

@@ -197,19 +197,22 @@ class Calls:
         return answer
 
     async def _fill(self, filesystem: Any, source: _Source, part: ByteRange, buffer: memoryview, answer: Any) -> None:
+        filled = await self._drained(filesystem, source, part, buffer, answer)
+        if filled > buffer.nbytes:
+            raise wrong_size(source.key, source.size_bytes, "more")
+        if filled < buffer.nbytes:
+            raise wrong_size(source.key, source.size_bytes, f"at most {part.start + filled}")
+
+    async def _drained(self, filesystem: Any, source: _Source, part: ByteRange, buffer: memoryview, answer: Any) -> int:
         for pause_s in (*PAUSES_S, None):
             try:
-                filled = await _drain(answer, buffer)
-                break
+                return await _drain(answer, buffer)
             except Exception as error:
                 if pause_s is None or self._border.translate(error, "get", source.key).kind != "broken-off":
                     raise
             await asyncio.sleep(jitter(pause_s))
             answer = await self._open(filesystem, source, part)
-        if filled > buffer.nbytes:
-            raise wrong_size(source.key, source.size_bytes, "more")
-        if filled < buffer.nbytes:
-            raise wrong_size(source.key, source.size_bytes, f"at most {part.start + filled}")
+        raise AssertionError("The last attempt returns or raises.")
 
 
 class _Source:
