@@ -38,9 +38,10 @@ def assert_exact(expected: Any, actual: Any, *, path: str = "obj") -> None:
 
 
 _Difference = tuple[str, Any, Any]
+_Seen = dict[int, tuple[Any, Any]]
 
 
-def _differences(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _differences(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     if type(a) is not type(b):
         yield path, _Word(type(a)), _Word(type(b))
         return
@@ -54,10 +55,11 @@ def _differences(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_D
         return
     if id(a) in seen:
         # The same object twice must come back as the same object twice.
-        if seen[id(a)] != id(b):
+        if seen[id(a)][1] is not b:
             yield path, _Word("a shared reference"), _Word("another object")
         return
-    seen[id(a)] = id(b)
+    # Both are kept, or a passing object's id would be given to the next one.
+    seen[id(a)] = a, b
     yield from _comparer(a)(a, b, path, seen)
 
 
@@ -84,21 +86,21 @@ def _comparer(obj: Any) -> Callable[..., Iterator[_Difference]]:
     return _functions if isinstance(obj, types.FunctionType) else _others
 
 
-def _dicts(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _dicts(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     yield from _differences(list(a), list(b), f"{path}.keys()", {})
     for key in a:
         if key in b:
             yield from _differences(a[key], b[key], f"{path}[{key!r}]", seen)
 
 
-def _sequences(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _sequences(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     if len(a) != len(b):
         yield f"len({path})", len(a), len(b)
     for number, (left, right) in enumerate(zip(a, b, strict=False)):
         yield from _differences(left, right, f"{path}[{number}]", seen)
 
 
-def _functions(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _functions(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     for name in ("co_code", "co_consts", "co_names", "co_varnames"):
         if getattr(a.__code__, name) != getattr(b.__code__, name):
             yield f"{path}.__code__.{name}", _Word("the same"), _Word("another")
@@ -106,14 +108,14 @@ def _functions(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Dif
     yield from _differences(cells[0], cells[1], f"{path}.__closure__", seen)
 
 
-def _others(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _others(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     if hasattr(a, "__dict__"):
         yield from _differences(vars(a), vars(b), f"vars({path})", seen)
     elif a is not b and a != b:
         yield path, a, b
 
 
-def _arrays(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _arrays(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     for name in ("dtype", "shape"):
         if getattr(a, name) != getattr(b, name):
             yield f"{path}.{name}", getattr(a, name), getattr(b, name)
@@ -129,7 +131,7 @@ def _arrays(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Differ
         yield f"{path}.tobytes()", a, b
 
 
-def _frames(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _frames(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     yield from _indexes(a.columns, b.columns, f"{path}.columns", seen)
     yield from _indexes(a.index, b.index, f"{path}.index", seen)
     yield from _facts(a, b, path)
@@ -140,7 +142,7 @@ def _frames(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Differ
         yield from _values(a.iloc[:, number], b.iloc[:, number], f"{path}.iloc[:, {number}]", seen)
 
 
-def _series(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _series(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     yield from _differences(a.name, b.name, f"{path}.name", {})
     yield from _indexes(a.index, b.index, f"{path}.index", seen)
     yield from _facts(a, b, path)
@@ -153,7 +155,7 @@ def _facts(a: Any, b: Any, path: str) -> Iterator[_Difference]:
         yield f"{path}.flags", a.flags, b.flags
 
 
-def _indexes(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _indexes(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     if type(a) is not type(b):
         yield path, _Word(type(a)), _Word(type(b))
         return
@@ -173,7 +175,7 @@ def _indexes(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Diffe
     yield from _values(a, b, path, seen)
 
 
-def _values(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _values(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     """Compare the values of two series or indexes; what pandas hands out is read-only anyway."""
     if a.dtype != b.dtype or repr(a.dtype) != repr(b.dtype) or type(a.dtype) is not type(b.dtype):
         yield f"{path}.dtype", a.dtype, b.dtype
@@ -191,7 +193,7 @@ def _values(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Differ
     yield from _extension_arrays(a.array, b.array, f"{path}.array", seen)
 
 
-def _extension_arrays(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _extension_arrays(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     if type(a) is not type(b) or repr(a.dtype) != repr(b.dtype):
         yield path, a.dtype, b.dtype
     elif hasattr(a, "categories"):
@@ -206,7 +208,7 @@ def _extension_arrays(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterat
         yield from _differences(list(a), list(b), path, {})
 
 
-def _arrow(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _arrow(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     if not a.schema.equals(b.schema, check_metadata=True):
         yield f"{path}.schema", a.schema, b.schema
     elif a.num_rows != b.num_rows:
@@ -215,7 +217,7 @@ def _arrow(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Differe
         yield from _differences(a.to_pylist(), b.to_pylist(), f"{path}.to_pylist()", {})
 
 
-def _polars(a: Any, b: Any, path: str, seen: dict[int, int]) -> Iterator[_Difference]:
+def _polars(a: Any, b: Any, path: str, seen: _Seen) -> Iterator[_Difference]:
     left, right = (x if hasattr(x, "schema") else x.to_frame() for x in (a, b))
     if list(left.schema.items()) != list(right.schema.items()):
         yield f"{path}.schema", left.schema, right.schema
