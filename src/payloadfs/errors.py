@@ -22,6 +22,8 @@ string that is never changed once released. Every error survives pickling with a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "StoreError",
     "UnknownKeyError",
     "WorkError",
+    "about",
 ]
 
 
@@ -182,6 +185,17 @@ class WorkError(PayloadError):
     """A work failed in another process; its traceback comes along."""
 
     default_kind = "work"
+
+
+@contextmanager
+def about(pointer: Any) -> Iterator[None]:
+    """Let errors that leave the block carry `pointer`, if they have none yet."""
+    try:
+        yield
+    except PayloadError as error:
+        if error.pointer is None:
+            error.pointer = pointer
+        raise
 
 
 def _rebuild(cls: type[PayloadError], message: str, facts: dict[str, Any]) -> PayloadError:

@@ -11,16 +11,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from . import config
-from .errors import DecodeError, NotFoundError, PayloadError, UnknownKeyError
+from .errors import NotFoundError, UnknownKeyError, about
 from .pointer import Pointer, check_key, new_key, type_label
 from .policy import Policy
 from .seal import Outgoing, check
-from .serializers import Serializer, SerializerRegistry, default_serializers, missing_package
+from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing, read_or_create_keys
 from .stores import ObjectInfo, Store, open_store
 from .urls import canonical_root, moved_root, scheme_of
@@ -170,15 +169,11 @@ class Repository:
         Cost: one request for small objects; on this user's own disk a private mapping, no copy.
         """
         started_s = time.perf_counter()
-        with _about(pointer):
-            self._verify(pointer)
-            # Once before the serializer is looked up: that may load the package of a plug-in.
-            self.policy.check(self._at_its_place(pointer), executable=False)
-            serializer = self.serializers.by_id(pointer.serializer)
-            self.policy.check(self._at_its_place(pointer), executable=serializer.executable)
+        with about(pointer):
+            serializer = self._admit(pointer)
             buffer = self._checked_bytes(pointer, full=False)
             trusted = pointer.is_signed or self.policy.pickle == "digest"
-            value = _decode(serializer, buffer.toreadonly() if view else buffer, trusted=trusted)
+            value = decode(serializer, buffer.toreadonly() if view else buffer, trusted=trusted)
         _log_done("loaded", pointer, started_s)
         return value
 
@@ -197,7 +192,7 @@ class Repository:
         SignatureError, PolicyError, NotFoundError, StoreError, IntegrityError
             As `load`.
         """
-        with _about(pointer):
+        with about(pointer):
             self._verify(pointer)
             self.policy.check(self._at_its_place(pointer), executable=False)
             return self._checked_bytes(pointer, full=full)
@@ -212,7 +207,7 @@ class Repository:
 
     def info(self, pointer: Pointer) -> ObjectInfo:
         """Return what the store tells of the object: size and time. One request."""
-        with _about(pointer):
+        with about(pointer):
             self._verify(pointer)
             pointer = self._at_its_place(pointer)
             self.policy.check(pointer, executable=False)
@@ -220,7 +215,7 @@ class Repository:
 
     def delete(self, pointer: Pointer) -> None:
         """Remove the object of `pointer`; it is no error if it is gone. Only a signed pointer will do."""
-        with _about(pointer):
+        with about(pointer):
             pointer.verify(self._keys())
             pointer = self._at_its_place(pointer)
             self.policy.check(pointer, executable=False)
@@ -230,6 +225,17 @@ class Repository:
         """Yield what is stored under `root`, ordered by key, only of `scope` if one is given."""
         return self.store.list(f"{check_key(scope)}/" if scope else "")
 
+    def check(self, pointer: Pointer) -> None:
+        """Return if `load` would go on to fetch the object of `pointer`. No request.
+
+        Raises
+        ------
+        SignatureError, PolicyError, DecodeError
+            It would not.
+        """
+        with about(pointer):
+            self._admit(pointer)
+
     def verify(self, pointer: Pointer) -> None:
         """Return if the signature of `pointer` is right. No request.
 
@@ -238,8 +244,17 @@ class Repository:
         SignatureError
             It is wrong, missing, or by an unknown key.
         """
-        with _about(pointer):
+        with about(pointer):
             pointer.verify(self._keys())
+
+    def _admit(self, pointer: Pointer) -> Serializer:
+        self._verify(pointer)
+        place = self._at_its_place(pointer)
+        # Once before the serializer is looked up: that may load the package of a plug-in.
+        self.policy.check(place, executable=False)
+        serializer = self.serializers.by_id(pointer.serializer)
+        self.policy.check(place, executable=serializer.executable)
+        return serializer
 
     def _verify(self, pointer: Pointer) -> None:
         # An unsigned pointer is the policy's matter; a wrong signature never is.
@@ -277,29 +292,6 @@ class Repository:
 
     def __repr__(self) -> str:
         return f"Repository({self.root!r})"
-
-
-def _decode(serializer: Serializer, buffer: memoryview, *, trusted: bool) -> Any:
-    try:
-        return serializer.decode(buffer, trusted=trusted)
-    except (PayloadError, MemoryError):
-        raise
-    except ImportError as error:
-        raise missing_package(serializer.id, error) from error
-    except Exception as error:
-        raise DecodeError(
-            f"Serializer {serializer.id!r} can't decode the object: {type(error).__name__}: {error}."
-        ) from error
-
-
-@contextmanager
-def _about(pointer: Pointer) -> Iterator[None]:
-    try:
-        yield
-    except PayloadError as error:
-        if error.pointer is None:
-            error.pointer = pointer
-        raise
 
 
 def _log_done(verb: str, pointer: Pointer, started_s: float) -> None:

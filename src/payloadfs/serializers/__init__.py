@@ -3,10 +3,19 @@
 from ._base import Encoded as Encoded
 from ._base import NotExactError as NotExactError
 from ._base import Serializer as Serializer
+from ._facts import facts_of as facts_of
 from ._registry import SerializerRegistry as SerializerRegistry
-from ._registry import missing_package as missing_package
+from ._registry import decode as decode
 
-__all__ = ["Encoded", "NotExactError", "Serializer", "SerializerRegistry", "default_serializers", "missing_package"]
+__all__ = [
+    "Encoded",
+    "NotExactError",
+    "Serializer",
+    "SerializerRegistry",
+    "decode",
+    "default_serializers",
+    "facts_of",
+]
 
 default_serializers = SerializerRegistry()
 """What repositories use unless they are given others; `payloadfs.register_serializer` adds to it."""

@@ -8,13 +8,13 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, DecodeError
+from ..errors import ConfigError, DecodeError, PayloadError
 from ._base import Encoded, NotExactError, Serializer
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["SerializerRegistry", "missing_package"]
+__all__ = ["SerializerRegistry", "decode"]
 
 ENTRY_POINTS = "payloadfs.serializers"
 
@@ -119,7 +119,7 @@ class SerializerRegistry:
             except NotExactError:
                 continue
             except ImportError as error:
-                raise missing_package(serializer.id, error) from error
+                raise _missing_package(serializer.id, error) from error
         last = _built_in(_LAST)
         return last, last.encode(obj)
 
@@ -158,7 +158,21 @@ class SerializerRegistry:
                 yield serializer
 
 
-def missing_package(serializer_id: str, error: ImportError) -> ConfigError:
+def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool) -> Any:
+    """Return what `serializer` makes of checked bytes; whatever goes wrong becomes an error of ours."""
+    try:
+        return serializer.decode(buffer, trusted=trusted)
+    except (PayloadError, MemoryError):
+        raise
+    except ImportError as error:
+        raise _missing_package(serializer.id, error) from error
+    except Exception as error:
+        raise DecodeError(
+            f"Serializer {serializer.id!r} can't decode the object: {type(error).__name__}: {error}."
+        ) from error
+
+
+def _missing_package(serializer_id: str, error: ImportError) -> ConfigError:
     """Return the error that names the package without which a serializer can't work."""
     return ConfigError(
         f"Serializer {serializer_id!r} needs the package {error.name}, which is not installed: "

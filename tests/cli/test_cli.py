@@ -1,0 +1,312 @@
+"""The command line, as a person and as a script meet it."""
+
+import json
+import os
+import pickle
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import payloadfs
+from payloadfs import KeyRing, Repository
+from payloadfs.cli import main
+
+COMMANDS = [
+    ["put"],
+    ["get"],
+    ["inspect"],
+    ["ls"],
+    ["config", "show"],
+    *(["keys", step] for step in ("list", "new", "export", "add", "retire")),
+]
+
+
+def run(*words, stdin=b"", code=0, **environment):
+    """Run the program in a process of its own; its words on standard error are one line at most."""
+    done = subprocess.run(
+        [sys.executable, "-m", "payloadfs", *map(str, words)],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        env=os.environ | environment,
+    )
+    assert done.returncode == code, done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run the program here; expect a failure told in one sentence."""
+
+    def check(*words, code, say):
+        assert main([str(word) for word in words]) == code
+        out, err = capsys.readouterr()
+        assert err.startswith("payloadfs: ")
+        assert err.count("\n") == 1
+        assert say in err
+        return out
+
+    return check
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "some.bin"
+    path.write_bytes(bytes(range(256)))
+    return path
+
+
+@pytest.fixture
+def pointer_file(tmp_path):
+    def write(obj):
+        path = tmp_path / "pointer.json"
+        path.write_text(payloadfs.default_repository().save(obj).to_json())
+        return path
+
+    return write
+
+
+def test_put_and_get_through_pipes(file, tmp_path):
+    pointer = run("put", file).stdout
+    assert pointer.count(b"\n") == 1
+    assert run("get", "-", stdin=pointer).stdout == bytes(range(256))
+    assert run("get", pointer.decode()).stdout == bytes(range(256))
+    path = tmp_path / "pointer.json"
+    path.write_bytes(pointer)
+    run("get", path, "-o", tmp_path / "out.bin")
+    assert (tmp_path / "out.bin").read_bytes() == bytes(range(256))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.bin", "pointer.json", "some.bin"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "given_back"),
+    [
+        ("bytes", b"\xff\0", b"\xff\0"),
+        ("text", "ü\n".encode(), "ü\n".encode()),
+        ("json", b'{"a": [1, 2.5, null]}', b'{"a": [1, 2.5, null]}\n'),
+    ],
+)
+def test_kinds_of_content(kind, content, given_back):
+    pointer = run("put", "-", "--as", kind, stdin=content).stdout
+    assert json.loads(pointer)["serializer"] == f"{kind}/1"
+    assert run("get", "-", stdin=pointer).stdout == given_back
+
+
+@pytest.mark.parametrize(
+    ("obj", "csv"),
+    [
+        (pd.DataFrame({"a": [1, 2], "b": ["x", None]}), ",a,b\n0,1,x\n1,2,\n"),
+        (pd.Series([1.5], index=["k"], name="v"), ",v\nk,1.5\n"),
+        (pl.DataFrame({"a": [1, 2]}), "a\n1\n2\n"),
+        (pl.Series("s", [1]), "s\n1\n"),
+        (pa.table({"a": [1]}), '"a"\n1\n'),
+    ],
+)
+def test_tables_become_csv(pointer_file, tmp_path, obj, csv):
+    assert main(["get", str(pointer_file(obj)), "-o", str(tmp_path / "t.csv")]) == 0
+    assert (tmp_path / "t.csv").read_text() == csv
+
+
+def test_what_is_no_file_is_refused_but_can_be_had_raw(pointer_file, refused, tmp_path):
+    path = pointer_file({1, 2})
+    refused("get", path, code=6, say="--raw")
+    assert main(["get", str(path), "--raw", "-o", str(tmp_path / "raw")]) == 0
+    assert (tmp_path / "raw").read_bytes().startswith(b"payloadfs frames")
+
+
+def test_wrong_inputs(refused, file, tmp_path, monkeypatch):
+    refused("put", tmp_path / "none", code=3, say="none: No such file or directory.")
+    refused("put", tmp_path, code=1, say="Is a directory")
+    refused("put", file, "--url", "s3://key:CANARY@bucket", code=2, say="can't be a storage root")
+    refused("put", file, "--url", "nonsense://x", code=2, say="nonsense")
+    refused("put", file, "--scope", "../x", code=4, say="can't be a key")
+    refused("put", file, "--as", "json", code=6, say="not JSON")
+    refused("get", tmp_path / "none.json", code=3, say="No such file")
+    refused("get", file, code=4, say="not a pointer")
+    refused("get", "{}", code=4, say="not a pointer")
+    refused("inspect", '{"payloadfs": 2}', code=4, say="update payloadfs")
+    refused("ls", "a b", code=4, say="can't be a key")
+    monkeypatch.setenv("PAYLOADFS_PICKLE", "sometimes")
+    refused("ls", code=2, say="environment PAYLOADFS_PICKLE")
+    monkeypatch.delenv("PAYLOADFS_PICKLE")
+    monkeypatch.setenv("PAYLOADFS_URI", "x")
+    refused("ls", code=2, say="PAYLOADFS_URL")
+
+
+def test_no_permission(refused, file, tmp_path):
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the folder should be")
+    refused("put", file, "--url", blocked / "objects", code=1, say="Can't write")
+
+
+def test_missing_changed_and_unknown(refused, pointer_file, tmp_path):
+    path = pointer_file(b"x" * 1000)
+    pointer = json.loads(path.read_text())
+    stored = Path(pointer["root"].removeprefix("file://")) / pointer["key"]
+    stored.write_bytes(b"y" * 1000)
+    refused("get", path, code=5, say="not those that were saved")
+    stored.unlink()
+    refused("get", path, code=3, say=pointer["key"])
+    refused("get", json.dumps(pointer | {"size": 5}), code=4, say="changed after it was signed")
+    refused("get", path, "--url", tmp_path / "elsewhere", code=4, say="PAYLOADFS_ALLOWED_ROOTS")
+
+
+def test_errors_as_json(capsys, tmp_path):
+    assert main(["get", "{}", "--json"]) == 4
+    error = json.loads(capsys.readouterr().err)
+    assert error["error"] == "pointer-format"
+
+
+def test_ls(capsys, file):
+    assert main(["ls"]) == 0
+    assert capsys.readouterr().out.split() == ["0", "B", "in", "0", "objects"]
+    repository = payloadfs.default_repository()
+    keys = [repository.save(b"x" * 1500, scope=scope).key for scope in ("a", "a", "b")]
+    assert main(["ls", "a"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines] == [*sorted(keys[:2]), "objects"]
+    assert "1.5 kB" in lines[0]
+    assert main(["ls", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["key"] for row in rows] == sorted(keys)
+
+
+class Touch:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_inspect_runs_no_code(capsys, pointer_file, tmp_path):
+    canary = tmp_path / "canary"
+    path = pointer_file([Touch(canary), np.zeros(100_000)])
+    assert main(["inspect", str(path), "--verify", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["signature"] == "right"
+    assert facts["object"] == "every byte is as it was saved"
+    assert facts["spans"] == {"data": 1, "data bytes": 800_000, "structure": 1}
+    assert facts["versions"]["python"].startswith("3.")
+    assert facts["pickle"]["buffers"] == 1
+    assert main(["get", str(path), "--raw", "-o", str(tmp_path / "raw")]) == 0
+    assert not canary.exists()
+    pickle.loads(pickle.dumps(Touch(canary)))
+    assert canary.exists()  # so the trap was armed
+
+
+def test_inspect_a_frame(capsys, pointer_file):
+    assert main(["inspect", str(pointer_file(pd.DataFrame({"a": [1], "s": ["x"]})))]) == 0
+    out = capsys.readouterr().out
+    assert "columns  a int64, s large_string" in out
+    assert "loads here  yes" in out
+
+
+def test_inspect_says_what_is_wrong(capsys, pointer_file, monkeypatch):
+    path = pointer_file([1, 2])
+    fields = json.loads(path.read_text())
+    assert main(["inspect", json.dumps(fields | {"created": 5})]) == 4
+    assert "signature  wrong" in capsys.readouterr().out
+    bare = {name: value for name, value in fields.items() if name not in ("kid", "mac")}
+    assert main(["inspect", json.dumps(bare)]) == 0
+    assert "signature  none" in capsys.readouterr().out
+    assert main(["inspect", json.dumps(bare | {"serializer": "pickle/1"})]) == 6
+    assert "no: Serializer 'pickle' can run code" in capsys.readouterr().out
+    monkeypatch.setenv("PAYLOADFS_MAX_BYTES", "1")
+    assert main(["inspect", str(path)]) == 4
+    assert "max_bytes is 1" in capsys.readouterr().out
+
+
+def test_the_life_of_a_key(capsys, pointer_file, tmp_path, clean_environment):
+    path = pointer_file([1])
+    first = json.loads(path.read_text())["kid"]
+    assert main(["keys", "new"]) == 0
+    second = capsys.readouterr().out.strip()
+    assert main(["keys", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [(key["id"], key["signs"]) for key in listed["keys"]] == [(second, True), (first, False)]
+    assert stat.S_IMODE(Path(listed["file"]).stat().st_mode) == 0o600
+    assert main(["get", str(path)]) == 0
+    assert json.loads(run("put", "-", stdin=b"x").stdout)["kid"] == second
+    assert main(["keys", "retire", second]) == 0
+    assert json.loads(run("put", "-", stdin=b"x").stdout)["kid"] == first
+    capsys.readouterr()
+
+    elsewhere = {"HOME": str(tmp_path / "elsewhere"), "PAYLOADFS_URL": json.loads(path.read_text())["root"]}
+    missing = run("get", path, code=4, **elsewhere)
+    assert f"payloadfs keys export {first}" in missing.stderr.decode()
+    exported = run("keys", "export", first)
+    assert b"in secret" in exported.stderr
+    assert run("keys", "add", stdin=exported.stdout, **elsewhere).stdout == f"added {first}\n".encode()
+    assert run("get", path, **elsewhere).stdout == b"[1]\n"
+    assert b"nothing to add" in run("keys", "add", stdin=exported.stdout, **elsewhere).stdout
+
+
+def test_wrong_keys(refused, tmp_path):
+    payloadfs.default_repository().save([1])
+    refused("keys", "retire", "00000000", code=2, say="the keys here: ")
+    refused("keys", "export", "x", code=2, say="There is no key 'x'")
+    (tmp_path / "k").write_text("not a key CANARY")
+    refused("keys", "add", tmp_path / "k", code=2, say="is not a key")
+    (tmp_path / "k").chmod(0o644)
+    refused("keys", "list", "--keys-file", tmp_path / "k", code=2, say="chmod 600")
+
+
+def test_config_show_masks_secrets(capsys, monkeypatch):
+    monkeypatch.setenv("PAYLOADFS_STORAGE_OPTIONS", '{"secret": "CANARY", "endpoint_url": "http://127.0.0.1:1"}')
+    monkeypatch.setenv("PAYLOADFS_URL", "s3://bucket/x")
+    for words in (["config", "show"], ["config", "show", "--json"]):
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        assert "CANARY" not in out
+        assert "environment PAYLOADFS_URL" in out
+        assert "http://127.0.0.1:1" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert f"example:\n  payloadfs {' '.join(command)}" in out
+    assert "--json" in out
+
+
+@pytest.mark.parametrize("words", [[], ["fly"], ["put"], ["keys"], ["get", "x", "--colour"]])
+def test_wrong_usage(capsys, words):
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+
+
+def test_a_reader_that_has_enough(tmp_path):
+    repository = Repository(tmp_path / "objects")
+    for _ in range(300):
+        repository.save([1])
+    listing = subprocess.Popen(
+        [sys.executable, "-u", "-m", "payloadfs", "ls", "--url", tmp_path / "objects"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    listing.stdout.readline()
+    listing.stdout.close()
+    assert listing.stderr.read() == b""
+    listing.stderr.close()
+    listing.wait()
+
+
+def test_verbose_logs_and_tells_no_secret(file):
+    done = run("put", file, "-v")
+    assert b"saved file://" in done.stderr
+    keys = Path(os.environ["HOME"], ".config/payloadfs/keys").read_text()
+    secret = KeyRing.parse(keys, origin="test").keys[0].to_line().split()[1]
+    assert secret.encode() not in done.stderr + done.stdout
