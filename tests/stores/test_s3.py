@@ -211,8 +211,8 @@ def test_an_upload_that_can_not_be_aborted_is_told(store: S3Store, answers: _Ans
 
 
 def test_an_interrupt_of_a_waiting_put_stops_it(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    import _thread
     import asyncio
+    import signal
     import threading
 
     ended = threading.Event()
@@ -220,7 +220,8 @@ def test_an_interrupt_of_a_waiting_put_stops_it(store: S3Store, monkeypatch: pyt
     async def hang(*_: Any, **__: Any) -> None:
         try:
             await asyncio.sleep(0.3)
-            _thread.interrupt_main()
+            # A real signal: it ends the main thread's wait, which interrupt_main would not.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             await asyncio.sleep(60)
         finally:
             ended.set()
