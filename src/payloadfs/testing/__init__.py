@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PiecesBody", "SerializerTests", "StoreTests", "assert_exact"]
 
-_HOMES = {"PiecesBody": "stores", "SerializerTests": "serializers", "StoreTests": "stores", "assert_exact": "exact"}
+_HOMES = {
+    "PiecesBody": "stores",
+    "SerializerTests": "serializers",
+    "StoreTests": "stores",
+    "assert_exact": "exact",
+}
 
 
 def __getattr__(name: str) -> Any:
