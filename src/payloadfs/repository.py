@@ -171,7 +171,7 @@ class Repository:
         started_s = time.perf_counter()
         with about(pointer):
             serializer = self._admit(pointer)
-            buffer = self._checked_bytes(pointer, full=False)
+            buffer = self._checked_bytes(self._at_its_place(pointer), full=False)
             trusted = pointer.is_signed or self.policy.pickle == "digest"
             value = decode(serializer, buffer.toreadonly() if view else buffer, trusted=trusted)
         _log_done("loaded", pointer, started_s)
@@ -187,15 +187,10 @@ class Repository:
         full : bool
             Whether data that only this user can have changed is checked too.
 
-        Raises
-        ------
-        SignatureError, PolicyError, NotFoundError, StoreError, IntegrityError
-            As `load`.
+        Raises as `load`, but for `DecodeError`.
         """
         with about(pointer):
-            self._verify(pointer)
-            self.policy.check(self._at_its_place(pointer), executable=False)
-            return self._checked_bytes(pointer, full=full)
+            return self._checked_bytes(self._placed(pointer), full=full)
 
     def exists(self, pointer: Pointer) -> bool:
         """Return whether the object of `pointer` is in the store. One request; fetches no content."""
@@ -208,18 +203,15 @@ class Repository:
     def info(self, pointer: Pointer) -> ObjectInfo:
         """Return what the store tells of the object: size and time. One request."""
         with about(pointer):
-            self._verify(pointer)
-            pointer = self._at_its_place(pointer)
-            self.policy.check(pointer, executable=False)
-            return self._store(pointer.root).info(pointer.key)
+            place = self._placed(pointer)
+            return self._store(place.root).info(place.key)
 
     def delete(self, pointer: Pointer) -> None:
         """Remove the object of `pointer`; it is no error if it is gone. Only a signed pointer will do."""
         with about(pointer):
             pointer.verify(self._keys())
-            pointer = self._at_its_place(pointer)
-            self.policy.check(pointer, executable=False)
-            self._store(pointer.root).delete(pointer.key)
+            place = self._placed(pointer)
+            self._store(place.root).delete(place.key)
 
     def list(self, scope: str = "") -> Iterator[ObjectInfo]:
         """Yield what is stored under `root`, ordered by key, only of `scope` if one is given."""
@@ -248,13 +240,17 @@ class Repository:
             pointer.verify(self._keys())
 
     def _admit(self, pointer: Pointer) -> Serializer:
-        self._verify(pointer)
-        place = self._at_its_place(pointer)
-        # Once before the serializer is looked up: that may load the package of a plug-in.
-        self.policy.check(place, executable=False)
+        # The policy is asked before the serializer is looked up, which may load a plug-in's package.
+        place = self._placed(pointer)
         serializer = self.serializers.by_id(pointer.serializer)
         self.policy.check(place, executable=serializer.executable)
         return serializer
+
+    def _placed(self, pointer: Pointer) -> Pointer:
+        self._verify(pointer)
+        place = self._at_its_place(pointer)
+        self.policy.check(place, executable=False)
+        return place
 
     def _verify(self, pointer: Pointer) -> None:
         # An unsigned pointer is the policy's matter; a wrong signature never is.
@@ -272,11 +268,10 @@ class Repository:
             self._ring = read_or_create_keys(self.settings.keys_file, create=create)
         return self._ring
 
-    def _checked_bytes(self, pointer: Pointer, *, full: bool) -> memoryview:
-        place = self._at_its_place(pointer)
+    def _checked_bytes(self, place: Pointer, *, full: bool) -> memoryview:
         fetched = self._store(place.root).get(place.key, place.size_bytes)
         data = full or self.settings.verify == "full" or not fetched.exclusive
-        check(fetched.buffer, pointer.digest, data=data)
+        check(fetched.buffer, place.digest, data=data)
         return fetched.buffer
 
     def _at_its_place(self, pointer: Pointer) -> Pointer:
@@ -297,15 +292,7 @@ class Repository:
 def _log_done(verb: str, pointer: Pointer, started_s: float) -> None:
     # Where logging was never imported nobody can listen, and importing it would cost more than a load.
     logging: Any = sys.modules.get("logging")
-    if logging is None:
-        return
-    logging.getLogger("payloadfs").debug(
-        "%s %s/%s: %s, %s, %d bytes, %.1f ms",
-        verb,
-        pointer.root,
-        pointer.key,
-        pointer.type_name,
-        pointer.serializer,
-        pointer.size_bytes,
-        (time.perf_counter() - started_s) * 1000,
-    )
+    if logging is not None:
+        name, took_ms = f"{pointer.root}/{pointer.key}", (time.perf_counter() - started_s) * 1000
+        facts = (pointer.type_name, pointer.serializer, pointer.size_bytes, took_ms)
+        logging.getLogger("payloadfs").debug("%s %s: %s, %s, %d bytes, %.1f ms", verb, name, *facts)

@@ -49,7 +49,7 @@ def test_the_front_door_lists_what_it_shows():
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_rooms_and_functions_keep_to_their_budget(path):
     text = path.read_text()
-    assert text.count("\n") <= 320, "split it by meaning"
+    assert text.count("\n") <= 300, "split it by meaning"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             docstring = ast.get_docstring(node, clean=False) or ""
