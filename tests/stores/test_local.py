@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+import uuid
 
 import pytest
 
@@ -43,8 +44,9 @@ class TestLocalWithoutFsync(TestLocal):
 
 class TestMemory(StoreTests):
     @pytest.fixture
-    def store(self, request):
-        return open_store(f"memory://{request.node.name[:40].replace('[', '-').replace(']', '')}-{id(request)}")
+    def store(self):
+        # Roots of a process share their objects, and an id() comes again once its object is gone.
+        return open_store(f"memory://kit-{uuid.uuid4().hex}")
 
     def make_another(self, store):
         return open_store(store.root)

@@ -191,7 +191,7 @@ class Calls:
             if s3_code(error) in ("InvalidRange", "416"):
                 return None
             raise
-        if part.start and "ContentRange" not in answer:
+        if part.size_bytes < source.size_bytes and "ContentRange" not in answer:
             answer["Body"].close()
             raise StoreError(f"The server gave all of {source.key!r} where a part was asked for.", kind="no-ranges")
         return answer
