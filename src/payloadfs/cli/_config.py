@@ -7,15 +7,14 @@ import json
 from typing import Any
 
 from .. import config
-from ._words import add_command
+from ._words import add_command, add_group, printable
 
 __all__ = ["add_to"]
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the command to the program's parser."""
-    group = commands.add_parser("config", help="show the settings", description=__doc__)
-    steps = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    steps = add_group(commands, common, "config", "show the settings", "payloadfs config show")
     show = add_command(
         steps, common, "show", "print each setting and where it came from; secrets are masked", "payloadfs config show"
     )
@@ -29,5 +28,5 @@ def _show(arguments: argparse.Namespace) -> int:
         return 0
     for row in rows:
         value = json.dumps(row.value, default=str) if not isinstance(row.value, str) else row.value
-        print(f"{row.name:<16} {value:<48} {row.origin}")
+        print(f"{row.name:<16} {printable(value):<48} {printable(row.origin)}")
     return 0

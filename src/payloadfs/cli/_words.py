@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import os
+import errno
 import sys
 import time
 from typing import Any
 
-from ..errors import ConfigError
+from .. import config
 from ..pointer import MAX_POINTER_BYTES, Pointer
 from ..repository import Repository
 
-__all__ = ["add_command", "add_url", "age", "read_pointer", "refuse_terminal", "repository", "size", "when"]
+__all__ = [
+    "add_command",
+    "add_group",
+    "add_pointer",
+    "add_url",
+    "age",
+    "printable",
+    "read_pointer",
+    "read_stdin",
+    "repository",
+    "size",
+    "when",
+]
 
 
 def add_command(commands: Any, common: argparse.ArgumentParser, name: str, what: str, example: str) -> Any:
@@ -24,6 +36,23 @@ def add_command(commands: Any, common: argparse.ArgumentParser, name: str, what:
         description=f"{what[0].upper()}{what[1:]}.",
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_group(commands: Any, common: argparse.ArgumentParser, name: str, what: str, example: str) -> Any:
+    """Add a command that has commands of its own, and return what takes them."""
+    return add_command(commands, common, name, what, example).add_subparsers(title="commands", required=True)
+
+
+def add_pointer(parser: argparse.ArgumentParser) -> None:
+    """Add the pointer, and the places where its object may lie."""
+    parser.add_argument("pointer", metavar="POINTER", help="file with the pointer, - for standard input, or its JSON")
+    parser.add_argument(
+        "--url",
+        metavar="URL",
+        action="append",
+        help="folder or URL that may be read from, any number of times; default: as configured",
     )
 
 
@@ -32,27 +61,37 @@ def add_url(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", metavar="URL", help="folder or URL of the objects; default: as configured")
 
 
-def repository(arguments: argparse.Namespace) -> Repository:
-    """Return the repository that the options name. Nothing is opened yet."""
-    return Repository(arguments.url)
+def repository(url: str | list[str] | None) -> Repository:
+    """Return the repository at `url`; further URLs are allowed roots. Nothing is opened yet."""
+    if not isinstance(url, list):
+        return Repository(url)
+    first, *others = url
+    return Repository(first, allowed_roots=[*config.current().allowed_roots, *others])
 
 
 def read_pointer(word: str) -> Pointer:
     """Return the pointer that `word` stands for: JSON itself, ``-`` for standard input, or a file."""
     if word.lstrip().startswith("{"):
         return Pointer.from_json(word.strip())
+    # Twice a pointer's size: room for white space, but not for a file that was named by mistake.
     if word == "-":
-        text = sys.stdin.buffer.read(MAX_POINTER_BYTES * 2)
+        text = read_stdin(MAX_POINTER_BYTES * 2)
     else:
         with open(word, "rb") as file:
             text = file.read(MAX_POINTER_BYTES * 2)
     return Pointer.from_json(text.strip())
 
 
-def refuse_terminal() -> None:
-    """Raise if standard output is a terminal, which bytes would garble."""
-    if os.isatty(sys.stdout.fileno()):
-        raise ConfigError("These are bytes, and standard output is a terminal: name a file with -o.", kind="terminal")
+def read_stdin(max_bytes: int = -1) -> bytes:
+    """Return what standard input holds."""
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "closed", "standard input")
+    return sys.stdin.buffer.read(max_bytes)
+
+
+def printable(text: str) -> str:
+    """Return `text` as one line that can't command a terminal, whoever wrote it."""
+    return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text)
 
 
 def size(size_bytes: int) -> str:
@@ -72,8 +111,10 @@ def when(time_s: float) -> str:
 
 def age(time_s: float) -> str:
     """Return how long ago a time is, roughly."""
-    seconds = max(0.0, time.time() - time_s)
+    seconds = time.time() - time_s
+    if seconds < -60:
+        return "in the future"
     for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit} ago"
-    return f"{seconds:.0f} seconds ago"
+    return f"{max(0.0, seconds):.0f} seconds ago"
