@@ -1,6 +1,8 @@
 """Every test runs in a home of its own: no setting, key or object of the user's is seen or changed."""
 
+import builtins
 import os
+import socket
 
 import pytest
 
@@ -17,3 +19,16 @@ def clean_environment(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "aws-credentials"))
     return home
+
+
+@pytest.fixture
+def tripwire(monkeypatch):
+    """Let any attempt to open a file or a socket fail the test."""
+
+    def trip(*args, **kwargs):
+        raise AssertionError(f"I/O was tried: {args}")
+
+    with monkeypatch.context() as patch:
+        for place, name in ((builtins, "open"), (os, "open"), (os, "stat"), (os, "mkdir"), (socket, "socket")):
+            patch.setattr(place, name, trip)
+        yield

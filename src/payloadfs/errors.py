@@ -74,9 +74,6 @@ class PayloadError(Exception):
         # OSError subclasses would otherwise print in the "[Errno None]" style.
         return self.message
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.message, dict(self.__dict__))
-
 
 class PointerError(PayloadError, ValueError):
     """The pointer is malformed or of an unknown version. No I/O was done."""
@@ -195,9 +192,3 @@ def about(pointer: Any) -> Iterator[None]:
         if error.pointer is None:
             error.pointer = pointer
         raise
-
-
-def _rebuild(cls: type[PayloadError], message: str, facts: dict[str, Any]) -> PayloadError:
-    error = cls(message)
-    error.__dict__.update(facts)
-    return error

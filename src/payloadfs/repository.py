@@ -170,8 +170,8 @@ class Repository:
         """
         started_s = time.perf_counter()
         with about(pointer):
-            serializer = self._admit(pointer)
-            buffer = self._checked_bytes(self._at_its_place(pointer), full=False)
+            place, serializer = self._admit(pointer)
+            buffer = self._checked_bytes(place, full=False)
             trusted = pointer.is_signed or self.policy.pickle == "digest"
             value = decode(serializer, buffer.toreadonly() if view else buffer, trusted=trusted)
         _log_done("loaded", pointer, started_s)
@@ -209,7 +209,7 @@ class Repository:
     def delete(self, pointer: Pointer) -> None:
         """Remove the object of `pointer`; it is no error if it is gone. Only a signed pointer will do."""
         with about(pointer):
-            pointer.verify(self._keys())
+            self._verify(pointer)
             place = self._placed(pointer)
             self._store(place.root).delete(place.key)
 
@@ -237,25 +237,24 @@ class Repository:
             It is wrong, missing, or by an unknown key.
         """
         with about(pointer):
-            pointer.verify(self._keys())
+            self._verify(pointer)
 
-    def _admit(self, pointer: Pointer) -> Serializer:
+    def _admit(self, pointer: Pointer) -> tuple[Pointer, Serializer]:
         # The policy is asked before the serializer is looked up, which may load a plug-in's package.
         place = self._placed(pointer)
         serializer = self.serializers.by_id(pointer.serializer)
         self.policy.check(place, executable=serializer.executable)
-        return serializer
+        return place, serializer
 
     def _placed(self, pointer: Pointer) -> Pointer:
-        self._verify(pointer)
+        # An unsigned pointer is the policy's matter; a wrong signature never is.
+        if pointer.is_signed:
+            self._verify(pointer)
         place = self._at_its_place(pointer)
         self.policy.check(place, executable=False)
         return place
 
     def _verify(self, pointer: Pointer) -> None:
-        # An unsigned pointer is the policy's matter; a wrong signature never is.
-        if not pointer.is_signed:
-            return
         try:
             pointer.verify(self._keys())
         except UnknownKeyError:

@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-import builtins
 import json
-import os
 import random
-import socket
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -169,19 +166,6 @@ MUTATORS: list[Callable[[random.Random, int], str | bytes]] = [
     _flip, _flip, _insert, _delete, _replace_letter, _replace_letter, _digit, _digit, _swap_fields, _splice, _duplicate,
     _retype, _rename, _resign, _unsign, _same,
 ]  # fmt: skip
-
-
-@pytest.fixture
-def tripwire(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let any attempt to open a file or a socket fail the test."""
-
-    def trip(*args: Any, **kwargs: Any) -> NoReturn:
-        raise AssertionError(f"I/O was tried: {args}")
-
-    with monkeypatch.context() as patch:
-        for place, name in ((builtins, "open"), (os, "open"), (os, "stat"), (socket, "socket")):
-            patch.setattr(place, name, trip)
-        yield
 
 
 def _attack(seed: int, count: int) -> None:

@@ -1,7 +1,6 @@
 """What an attacker with the bucket, the state, or both can do: each attempt gets its own error, and no code runs."""
 
 import dataclasses
-import json
 import os
 import pickle
 from pathlib import Path
@@ -300,7 +299,7 @@ def test_a_reader_with_nothing_configured_takes_object_stores_only_when_signed(m
     template = reader.save([1])
     asked = []
     monkeypatch.setattr(
-        "payloadfs.repository.open_store", lambda root, *a, **k: asked.append(root) or pytest.skip("asked")
+        "payloadfs.repository.open_store", lambda root, *a, **k: asked.append(root) or pytest.fail("a store was opened")
     )
     with pytest.raises(PolicyError):
         reader.load(unsigned(template, root="s3://bucket/x"))
@@ -317,7 +316,6 @@ def test_secrets_are_nowhere(tmp_path, caplog):
         repr(repository),
         repr(repository.settings),
         repr(repository.policy),
-        str(vars(repository.policy)) if hasattr(repository.policy, "__dict__") else "",
     ]
     payload = Payload([1], repository=repository)
     seen.append(repr(payload))
@@ -329,4 +327,3 @@ def test_secrets_are_nowhere(tmp_path, caplog):
     assert not [text for text in seen if canary in text]
     line = repository._keys(create=True).keys[0].to_line().split()[1]
     assert not [text for text in seen if line in text]
-    assert json.dumps(seen)

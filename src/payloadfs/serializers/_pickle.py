@@ -6,6 +6,7 @@ a copy. What pickle would change silently (an open file, a memoryview) is refuse
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import sys
@@ -79,19 +80,6 @@ class PickleSerializer:
 
 def _dump(obj: Any) -> tuple[memoryview, list[memoryview], set[int], bool]:
     """Return pickle stream, out-of-band buffers, which of them are data, and whether code is in the stream."""
-    # cloudpickle is only ever needed to save; readers of data never pay for it.
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        has_code = False
-
-        def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, _REFUSED):
-                raise pickle.PicklingError(f"a {_type_name(obj)} is not data that can be copied")
-            if type(obj) is types.CodeType:
-                self.has_code = True
-            return super().reducer_override(obj)
-
     buffers: list[memoryview] = []
     data: set[int] = set()
 
@@ -106,9 +94,28 @@ def _dump(obj: Any) -> tuple[memoryview, list[memoryview], set[int], bool]:
         return False
 
     stream = io.BytesIO()
-    pickler = Pickler(stream, protocol=5, buffer_callback=keep_in_band)
+    pickler = _pickler()(stream, protocol=5, buffer_callback=keep_in_band)
     pickler.dump(obj)
     return stream.getbuffer(), buffers, data, pickler.has_code
+
+
+@functools.cache
+def _pickler() -> Any:
+    """Return the class of picklers: cloudpickle's, but it refuses what would change and notes compiled code."""
+    # cloudpickle is only ever needed to save; readers of data never pay for it.
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        has_code = False
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, _REFUSED):
+                raise pickle.PicklingError(f"a {_type_name(obj)} is not data that can be copied")
+            if type(obj) is types.CodeType:
+                self.has_code = True
+            return super().reducer_override(obj)
+
+    return Pickler
 
 
 def _type_name(obj: Any) -> str:
