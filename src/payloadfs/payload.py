@@ -112,7 +112,8 @@ class Payload(Generic[T]):
     def view(self) -> T:
         """Return the object with read-only arrays, for readers that must not write by mistake.
 
-        Small arrays that lie inside a pickle stay writable; they too are a copy.
+        What knows no such lock stays as it is: lists and dicts, text columns of pandas, torch
+        tensors. Changing these changes nothing but this one copy.
         """
         pointer = self.save()
         value: T = self._in_force().load(pointer, view=True)

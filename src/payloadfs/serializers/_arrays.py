@@ -7,14 +7,15 @@ class, is not stored here (`NotExactError`).
 
 from __future__ import annotations
 
-import datetime as dt
-import zoneinfo
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._arrow import has_extension
 from ._base import NotExactError
-from ._ipc import LazyBuffers
+from ._cells import decode_cells, encode_cells
+from ._ipc import LazyBuffers, as_buffer
+from ._numpy import array_frame
+from ._scalars import decode_zone, encode_zone
 from ._views import Memory, bitmap, one_chunk, primitive, unpacked
 
 if TYPE_CHECKING:
@@ -26,14 +27,6 @@ __all__ = ["decode_array", "encode_array"]
 Description = list[Any]
 
 _UNITS = ("s", "ms", "us", "ns")
-_CELLS: dict[type, str] = {
-    str: "large_string",
-    bytes: "large_binary",
-    bool: "bool_",
-    int: "int64",
-    float: "float64",
-    dt.date: "date32",
-}
 
 
 def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
@@ -51,11 +44,12 @@ def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]
     if isinstance(dtype, np.dtype):
         if type(values) is not np.ndarray:
             raise NotExactError
-        return _encode_object(values) if dtype.kind == "O" else _encode_numpy(values, lazy)
+        return encode_cells(values) if dtype.kind == "O" else _encode_numpy(values, lazy)
     encoders: dict[type, Callable[[Any, LazyBuffers], tuple[Description, pa.Array]]] = {
         pd.DatetimeTZDtype: _encode_zoned,
         pd.StringDtype: _encode_string,
         pd.ArrowDtype: _encode_arrow,
+        pd.PeriodDtype: _encode_period,
         **dict.fromkeys(_masked_dtypes(), _encode_masked),
     }
     if type(dtype) not in encoders:
@@ -68,7 +62,9 @@ def decode_array(description: Description, array: pa.Array, memory: Memory) -> A
     kind, *facts = description
     decoders: dict[str, Callable[..., Any]] = {
         "numpy": _decode_numpy,
-        "object": _decode_object,
+        "complex": _decode_complex,
+        "object": decode_cells,
+        "period": _decode_period,
         "zoned": _decode_zoned,
         "string": _decode_string,
         "arrow": _decode_arrow,
@@ -94,6 +90,8 @@ def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Descript
         kind = pa.timestamp(unit) if dtype.kind == "M" else pa.duration(unit)
         # NaT stays in the data, where loading finds it; the bitmap is for other readers.
         return description, primitive(kind, values, bitmap(np.isnat(values)), lazy)
+    if dtype.kind == "c" and dtype.itemsize <= 16:
+        return ["complex", dtype.str], _encode_complex(values, lazy)
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise NotExactError
     return description, primitive(pa.from_numpy_dtype(dtype), values, None, lazy)
@@ -103,55 +101,38 @@ def _decode_numpy(array: pa.Array, memory: Memory, dtype: str) -> npt.NDArray[An
     import numpy as np
 
     if dtype == "|b1":
-        return unpacked(array.buffers()[1], array)
+        return memory.owned(unpacked(array.buffers()[1], array))
     if np.dtype(dtype).kind not in "iufMm":
         raise ValueError(f"no column has the dtype {dtype!r}")
     return memory.view(array, dtype)
 
 
-def _encode_object(values: npt.NDArray[Any]) -> tuple[Description, pa.Array]:
+def _encode_complex(values: npt.NDArray[Any], lazy: LazyBuffers) -> pa.Array:
     import pyarrow as pa
 
-    # One pass over every cell: looking at the first few is how peers change values silently.
-    kinds = set(map(type, values)) - {type(None)}
-    kind = kinds.pop() if kinds else str
-    if kinds or kind not in _CELLS:
-        raise NotExactError
-    try:
-        array = pa.array(values, getattr(pa, _CELLS[kind])(), from_pandas=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeError, OverflowError) as error:
-        raise NotExactError from error
-    return ["object", kind.__name__], one_chunk(array)
+    part = pa.float64() if values.dtype.itemsize == 16 else pa.float32()
+    data = as_buffer(array_frame(values), lazy) if len(values) else pa.py_buffer(b"")
+    parts = pa.Array.from_buffers(part, 2 * len(values), [None, data])
+    return pa.Array.from_buffers(pa.list_(part, 2), len(values), [None], children=[parts])
 
 
-def _decode_object(array: pa.Array, _: Memory, kind: str) -> npt.NDArray[Any]:
-    import numpy as np
-
-    if kind in ("str", "bytes"):
-        texts: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
-        return texts
-    cells = np.empty(len(array), object)
-    cells[:] = array.to_pylist()
-    return cells
+def _decode_complex(array: pa.Array, memory: Memory, dtype: str) -> npt.NDArray[Any]:
+    if dtype not in ("<c8", "<c16"):
+        raise ValueError(f"no column has the dtype {dtype!r}")
+    return memory.view(array.values, f"<f{int(dtype[2:]) // 2}").view(dtype)
 
 
 def _encode_zoned(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
     import numpy as np
     import pyarrow as pa
 
-    unit, zone = values.dtype.unit, values.dtype.tz
-    if type(zone) is zoneinfo.ZoneInfo and zone.key:
-        facts: list[Any] = ["zone", zone.key]
-    elif type(zone) is dt.timezone and repr(zone) == repr(dt.timezone(zone.utcoffset(None))):
-        facts = ["offset", zone.utcoffset(None).total_seconds()]
-    else:
-        raise NotExactError
+    unit, zone = values.dtype.unit, encode_zone(values.dtype.tz)
     instants = np.asarray(values.view("i8")).view(f"M8[{unit}]")
     try:
-        kind = pa.timestamp(unit, str(values.dtype.tz) if facts[0] == "zone" else _offset_name(facts[1]))
+        kind = pa.timestamp(unit, _offset_name(zone[1]) if zone[0] == "offset" else zone[1])
     except pa.ArrowInvalid as error:
         raise NotExactError from error
-    return ["zoned", unit, *facts], primitive(kind, instants, bitmap(np.isnat(instants)), lazy)
+    return ["zoned", unit, *zone], primitive(kind, instants, bitmap(np.isnat(instants)), lazy)
 
 
 def _offset_name(seconds: float) -> str:
@@ -164,16 +145,32 @@ def _offset_name(seconds: float) -> str:
     return f"{'-' if seconds < 0 else '+'}{hours:02}:{minutes:02}"
 
 
-def _decode_zoned(array: pa.Array, memory: Memory, unit: str, kind: str, fact: Any) -> Any:
+def _decode_zoned(array: pa.Array, memory: Memory, unit: str, *zone: Any) -> Any:
     import pandas as pd
 
-    if kind == "zone":
-        zone: dt.tzinfo = zoneinfo.ZoneInfo(fact)
-    else:
-        zone = dt.timezone(dt.timedelta(seconds=fact)) if fact else dt.UTC
-    dtype = pd.DatetimeTZDtype(unit, zone)  # pyright: ignore[reportArgumentType]
+    dtype = pd.DatetimeTZDtype(unit, decode_zone(*zone))  # pyright: ignore[reportArgumentType]
     # No public constructor takes instants as they are.
     return pd.arrays.DatetimeArray._simple_new(memory.view(array, f"<M8[{unit}]"), dtype=dtype)
+
+
+def _encode_period(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    name = values.dtype.name
+    if pd.api.types.pandas_dtype(name) != values.dtype:
+        raise NotExactError
+    missing = bitmap(np.asarray(values.isna()))
+    return ["period", name], primitive(pa.int64(), np.asarray(values.view("i8")), missing, lazy)
+
+
+def _decode_period(array: pa.Array, memory: Memory, name: str) -> Any:
+    import pandas as pd
+
+    if not name.startswith("period["):
+        raise ValueError(f"no column has the dtype {name!r}")
+    return pd.arrays.PeriodArray(memory.view(array, "<i8"), dtype=pd.api.types.pandas_dtype(name))
 
 
 def _encode_string(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
@@ -236,9 +233,9 @@ def _decode_masked(array: pa.Array, memory: Memory, name: str) -> Any:
     import pandas as pd
 
     validity, bits = array.buffers()
-    missing = np.zeros(len(array), np.bool_) if validity is None else ~unpacked(validity, array)
+    missing = memory.owned(np.zeros(len(array), np.bool_) if validity is None else ~unpacked(validity, array))
     if name == "boolean":
-        return pd.arrays.BooleanArray(unpacked(bits, array), missing)
+        return pd.arrays.BooleanArray(memory.owned(unpacked(bits, array)), missing)
     dtype: Any = pd.api.types.pandas_dtype(name)
     kind = pd.arrays.FloatingArray if name.startswith("Float") else pd.arrays.IntegerArray
     return kind(memory.view(array, dtype.numpy_dtype), missing)

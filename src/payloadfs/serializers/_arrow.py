@@ -31,7 +31,7 @@ class ArrowTableSerializer:
         """Return the table as an Arrow IPC file."""
         import pyarrow as pa
 
-        if type(obj) is not pa.Table or not obj.num_columns or has_extension(obj.schema):
+        if type(obj) is not pa.Table or has_extension(obj.schema):
             raise NotExactError
         return write_ipc(obj.schema, obj.to_batches())
 
@@ -50,7 +50,7 @@ class ArrowBatchSerializer:
         """Return the batch as an Arrow IPC file."""
         import pyarrow as pa
 
-        if type(obj) is not pa.RecordBatch or not obj.num_columns or has_extension(obj.schema):
+        if type(obj) is not pa.RecordBatch or has_extension(obj.schema):
             raise NotExactError
         return write_ipc(obj.schema, [obj])
 

@@ -14,7 +14,17 @@ class NotExactError(Exception):
 
     It is no error of the user's: the registry goes on to the next serializer, and in the end to
     pickle. It never leaves this package.
+
+    Parameters
+    ----------
+    instead : tuple of Serializer and Encoded, optional
+        Another serializer, and what it makes of the object, where that is known already. The
+        registry takes it without asking further.
     """
+
+    def __init__(self, instead: tuple[Serializer, Encoded] | None = None) -> None:
+        super().__init__()
+        self.instead = instead
 
 
 @runtime_checkable

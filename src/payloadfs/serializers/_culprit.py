@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -42,10 +44,11 @@ def culprit(obj: Any, dump: Callable[[Any], Any]) -> tuple[str, Any]:
 
 
 def _listed(obj: Any) -> list[tuple[str, Any]]:
-    try:
-        return list(_parts(obj))
-    except Exception:  # noqa: BLE001  an object whose parts can't even be listed is the culprit itself
-        return []
+    found: list[tuple[str, Any]] = []
+    # An object whose parts can't even be listed, or no further, is looked at as far as they can.
+    with contextlib.suppress(Exception):
+        found.extend(_parts(obj))
+    return found
 
 
 def _fails(dump: Callable[[Any], Any], child: Any) -> bool:
@@ -68,8 +71,25 @@ def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
         yield from _captured(obj)
     elif isinstance(obj, types.MethodType):
         yield ".__self__", obj.__self__
+    elif isinstance(obj, _loaded("pandas", "DataFrame")):
+        yield from ((f".{name}", getattr(obj, name)) for name in ("attrs", "columns", "index"))
+        yield from ((f"[{label!r:.60}]", list(obj.iloc[:, place])) for place, label in enumerate(obj.columns))
+    elif isinstance(obj, (_loaded("pandas", "Series"), _loaded("pandas", "Index"))):
+        yield from ((f".{name}", getattr(obj, name)) for name in ("attrs", "name", "index") if hasattr(obj, name))
+        yield from ((f"[{place}]", cell) for place, cell in enumerate(obj))
+    elif isinstance(obj, _loaded("numpy", "ndarray")):
+        yield from ((f".ravel()[{place}]", cell) for place, cell in enumerate(obj.ravel()) if obj.dtype.hasobject)
     else:
         yield from _attributes(obj)
+
+
+def _loaded(module: str, name: str) -> Any:
+    """Return a class without importing it; `_Nothing` if nothing can be an instance."""
+    return getattr(sys.modules.get(module), name, _Nothing)
+
+
+class _Nothing:
+    pass
 
 
 def _captured(function: types.FunctionType) -> Iterator[tuple[str, Any]]:

@@ -45,4 +45,8 @@ def _arrow_facts(buffer: memoryview) -> dict[str, Any]:
     if len(schema) > _MAX_COLUMNS:
         columns["..."] = f"and {len(schema) - _MAX_COLUMNS} more"
     sidecar = (schema.metadata or {}).get(b"payloadfs")
-    return ({"versions": json.loads(sidecar)["versions"]} if sidecar else {}) | {"columns": columns}
+    if not sidecar:
+        return {"columns": columns}
+    facts = json.loads(sidecar)
+    pickled = facts["columns"].count(["rest"])
+    return {"versions": facts["versions"], "columns": columns} | ({"pickled columns": pickled} if pickled else {})

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from ._arrays import decode_array, encode_array
 from ._base import NotExactError
+from ._cells import is_mutable
 from ._ipc import LazyBuffers
-from ._views import Memory, bitmap
+from ._scalars import decode_scalar, encode_scalar
+from ._views import Memory, bitmap, unpacked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,21 +22,25 @@ def encode_column(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
     """Return description and Arrow array of a column; categoricals become dictionaries."""
     import pandas as pd
 
-    if type(values.dtype) is not pd.CategoricalDtype:
-        return encode_array(values, lazy)
-    facts, dictionary = _encode_dictionary(values.codes, values.categories, lazy)
-    return ["category", bool(values.ordered), facts], dictionary
+    if type(values.dtype) is pd.CategoricalDtype:
+        facts, dictionary = _encode_dictionary(values.codes, values.categories, lazy)
+        return ["category", bool(values.ordered), facts], dictionary
+    if type(values.dtype) is pd.IntervalDtype:
+        return _encode_intervals(values, lazy)
+    return encode_array(values, lazy)
 
 
 def decode_column(description: Any, array: pa.Array, memory: Memory) -> Any:
     """Return the column that was encoded: a view of `memory` where it can be."""
     import pandas as pd
 
+    if description[0] == "interval":
+        return _decode_intervals(array, memory, *description[1:])
     if description[0] != "category":
         return decode_array(description, array, memory)
     _, ordered, facts = description
     dtype = pd.CategoricalDtype(decode_index(facts, [array.dictionary], memory), ordered=ordered)
-    codes = memory.view(array.indices, array.indices.type.to_pandas_dtype())
+    codes = _decode_codes(array, memory)
     return pd.Categorical.from_codes(codes, dtype=dtype, validate=not memory.trusted)
 
 
@@ -50,22 +56,24 @@ def encode_index(index: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], li
 
     if type(index) is pd.RangeIndex:
         bounds = [index.start, index.stop, index.step]
-        return {"kind": "range", "range": bounds, "name": _encode_name(index.name)}, []
+        return {"kind": "range", "range": bounds, "name": encode_scalar(index.name)}, []
     if type(index) is pd.MultiIndex:
         encoded = [
             _encode_dictionary(codes, level, lazy) for codes, level in zip(index.codes, index.levels, strict=True)
         ]
-        names = [_encode_name(name) for name in index.names]
+        names = [encode_scalar(name) for name in index.names]
         return {"kind": "multi", "levels": [facts for facts, _ in encoded], "names": names}, [a for _, a in encoded]
-    if type(index) not in (pd.Index, pd.DatetimeIndex, pd.TimedeltaIndex, pd.CategoricalIndex):
+    if type(index) not in _classes():
         raise NotExactError
     values = index.to_numpy() if hasattr(index.dtype, "descr") else index.array
     description, array = encode_column(values, lazy)
+    if is_mutable(description):
+        raise NotExactError
     return {
         "kind": "array",
         "values": description,
-        "name": _encode_name(index.name),
-        "freq": _encode_freq(getattr(index, "freq", None)),
+        "name": encode_scalar(index.name),
+        "freq": None if isinstance(index, pd.PeriodIndex) else _encode_freq(getattr(index, "freq", None)),
     }, [array]
 
 
@@ -74,17 +82,63 @@ def decode_index(facts: dict[str, Any], arrays: list[pa.Array], memory: Memory) 
     import pandas as pd
 
     if facts["kind"] == "range":
-        return pd.RangeIndex(*facts["range"], name=_decode_name(facts["name"]))
+        return pd.RangeIndex(*facts["range"], name=decode_scalar(facts["name"]))
     if facts["kind"] == "multi":
         levels = [decode_index(level, [a.dictionary], memory) for level, a in zip(facts["levels"], arrays, strict=True)]
-        codes = [memory.view(a.indices, a.indices.type.to_pandas_dtype()) for a in arrays]
-        names = [_decode_name(name) for name in facts["names"]]
+        codes = [_decode_codes(array, memory) for array in arrays]
+        names = [decode_scalar(name) for name in facts["names"]]
         return pd.MultiIndex(levels, codes, names=names, verify_integrity=not memory.trusted)
+    if facts["kind"] == "categories":
+        categories = decode_index(facts["categories"], arrays, memory)
+        dtype = pd.CategoricalDtype(categories, ordered=facts["ordered"])
+        return pd.CategoricalIndex(
+            pd.Categorical.from_codes(range(len(categories)), dtype=dtype), name=decode_scalar(facts["name"])
+        )
     values = decode_column(facts["values"], arrays[0], memory)
-    index: Any = pd.Index(values, dtype=values.dtype, name=_decode_name(facts["name"]), copy=False, tupleize_cols=False)
+    index: Any = pd.Index(
+        values, dtype=values.dtype, name=decode_scalar(facts["name"]), copy=False, tupleize_cols=False
+    )
     if facts["freq"] is not None:
         index.freq = pd.tseries.frequencies.to_offset(facts["freq"])
     return index
+
+
+def _encode_level(values: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], list[pa.Array]]:
+    """Return the facts of a dictionary's values; a level that just lists its categories is these categories."""
+    import numpy as np
+    import pandas as pd
+
+    if type(values) is not pd.CategoricalIndex or not np.array_equal(values.codes, np.arange(len(values.categories))):
+        return encode_index(values, lazy)
+    facts, arrays = encode_index(values.categories, lazy)
+    name = encode_scalar(values.name)
+    return {"kind": "categories", "ordered": bool(values.ordered), "categories": facts, "name": name}, arrays
+
+
+def _classes() -> tuple[type, ...]:
+    import pandas as pd
+
+    dated = (pd.DatetimeIndex, pd.TimedeltaIndex, pd.PeriodIndex)
+    return (pd.Index, pd.CategoricalIndex, pd.IntervalIndex, *dated)
+
+
+def _encode_intervals(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
+    import numpy as np
+    import pyarrow as pa
+
+    facts, (left,) = encode_index(values.left, lazy)
+    right_facts, (right,) = encode_index(values.right, lazy)
+    missing = bitmap(np.asarray(values.isna()))
+    fields = [pa.field("left", left.type), pa.field("right", right.type)]
+    struct = pa.Array.from_buffers(pa.struct(fields), len(values), [missing], children=[left, right])
+    return ["interval", values.closed, facts, right_facts], struct
+
+
+def _decode_intervals(array: pa.Array, memory: Memory, closed: Any, left: Any, right: Any) -> Any:
+    import pandas as pd
+
+    ends = [decode_index(facts, [array.field(side)], memory) for side, facts in (("left", left), ("right", right))]
+    return pd.arrays.IntervalArray.from_arrays(*ends, closed=closed, copy=False)
 
 
 def _encode_dictionary(codes: Any, values: Any, lazy: LazyBuffers) -> tuple[dict[str, Any], pa.Array]:
@@ -92,34 +146,26 @@ def _encode_dictionary(codes: Any, values: Any, lazy: LazyBuffers) -> tuple[dict
     import pandas as pd
     import pyarrow as pa
 
-    facts, arrays = encode_index(values, lazy)
+    facts, arrays = _encode_level(values, lazy)
     entries = arrays[0] if arrays else pa.array(np.arange(values.start, values.stop, values.step))
     if type(values) is pd.MultiIndex or pa.types.is_dictionary(entries.type):
         raise NotExactError
-    # -1, pandas' mark for a missing value, stays in the data; other readers see null.
-    _, indices = encode_array(np.asarray(codes), lazy)
-    validity = bitmap(np.asarray(codes) < 0)
+    codes = np.asarray(codes)
+    validity = bitmap(codes < 0)
+    # Other readers refuse -1, pandas' mark for a missing value, even where it counts as null.
+    _, indices = encode_array(codes if validity is None else np.maximum(codes, 0), lazy)
     indices = pa.Array.from_buffers(indices.type, len(indices), [validity, indices.buffers()[1]])
     return facts, pa.DictionaryArray.from_arrays(indices, entries, safe=False)
 
 
-def _encode_name(name: Any) -> Any:
-    """Return `name` (of an index) in JSON: text as it is, everything else tagged with its class."""
-    kind = type(name)
-    if kind is str:
-        return name
-    if name is None or kind is int or kind is bool:
-        return {kind.__name__: name}
-    if kind is tuple:
-        return {"tuple": [_encode_name(part) for part in name]}
-    raise NotExactError
-
-
-def _decode_name(name: Any) -> Any:
-    if isinstance(name, str):
-        return name
-    ((kind, value),) = name.items()
-    return tuple(map(_decode_name, value)) if kind == "tuple" else value
+def _decode_codes(array: pa.DictionaryArray, memory: Memory) -> Any:
+    """Return pandas' codes: a view of `memory`, or a copy where values are missing."""
+    codes = memory.view(array.indices, array.indices.type.to_pandas_dtype())
+    if array.null_count:
+        codes = codes.copy()
+        codes[~unpacked(array.buffers()[0], array)] = -1
+        codes = memory.owned(codes)
+    return codes
 
 
 def _encode_freq(freq: Any) -> str | None:

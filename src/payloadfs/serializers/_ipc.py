@@ -20,12 +20,13 @@ from ._base import NotExactError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["LazyBuffers", "as_buffer", "read_ipc", "write_ipc"]
+__all__ = ["LazyBuffers", "as_buffer", "batches_end", "read_ipc", "write_ipc"]
 
 _FOOTER_END = struct.Struct("<I6s")
-_U16, _U32, _I32, _I64 = (struct.Struct(f"<{code}") for code in "HIiq")
+_U16, _U32, _I32 = (struct.Struct(f"<{code}") for code in "HIi")
 _MESSAGE_MARK = b"\xff\xff\xff\xff"
-_DICTIONARIES, _BATCHES, _BLOCK_BYTES = 2, 3, 24  # in File.fbs
+_MARK_BYTES = 8
+_DICTIONARIES, _BATCHES, _BLOCK = 2, 3, struct.Struct("<qi4xq")  # in File.fbs
 _DICTIONARY = 2  # in Message.fbs
 
 
@@ -158,8 +159,21 @@ def read_ipc(buffer: memoryview, *, trusted: bool) -> pa.Table:
     return table
 
 
+def batches_end(buffer: memoryview) -> int:
+    """Return where in an IPC file the end-of-stream mark behind the last batch ends."""
+    return max(start + head_bytes + body_bytes for start, head_bytes, body_bytes in _blocks(buffer)) + _MARK_BYTES
+
+
 def _messages(buffer: memoryview) -> Iterator[memoryview]:
-    """Yield the metadata of every message that the footer of an IPC file names (File.fbs)."""
+    """Yield the metadata of every message that an IPC file names."""
+    for start, _, _ in _blocks(buffer):
+        if start < 0 or buffer[start : start + 4] != _MESSAGE_MARK:
+            raise ValueError("its footer names a message that is none")
+        yield buffer[start + 8 :]
+
+
+def _blocks(buffer: memoryview) -> Iterator[tuple[int, int, int]]:
+    """Yield start, size of metadata and size of body of what the footer of an IPC file names (File.fbs)."""
     footer_bytes, _ = _FOOTER_END.unpack_from(buffer, buffer.nbytes - _FOOTER_END.size)
     footer = buffer[buffer.nbytes - _FOOTER_END.size - footer_bytes :]
     for number in (_DICTIONARIES, _BATCHES):
@@ -168,10 +182,7 @@ def _messages(buffer: memoryview) -> Iterator[memoryview]:
             continue
         blocks = field + _U32.unpack_from(footer, field)[0]
         for place in range(_U32.unpack_from(footer, blocks)[0]):
-            (start,) = _I64.unpack_from(footer, blocks + 4 + _BLOCK_BYTES * place)
-            if start < 0 or buffer[start : start + 4] != _MESSAGE_MARK:
-                raise ValueError("its footer names a message that is none")
-            yield buffer[start + 8 :]
+            yield _BLOCK.unpack_from(footer, blocks + 4 + _BLOCK.size * place)
 
 
 def _is_compressed(message: memoryview) -> bool:

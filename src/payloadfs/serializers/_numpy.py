@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["NumpySerializer", "array_frame"]
+__all__ = ["NumpySerializer", "ReadOnlyNumpySerializer", "array_frame"]
 
 _KINDS = "biufcmMSU"
 _HEADER_BYTES = 4096
@@ -23,8 +23,9 @@ _HEADER_BYTES = 4096
 class NumpySerializer:
     """Stores arrays of exact class ``numpy.ndarray`` and plain dtype.
 
-    Structured, object, ``StringDType`` and extended-precision arrays, subclasses and read-only
-    arrays are left to pickle, since ``.npy`` would change them.
+    Structured, object, ``StringDType`` and extended-precision arrays and subclasses are left to
+    pickle, since ``.npy`` would change them. A ``numpy.memmap`` is stored as the array that it
+    shows, and comes back as a plain one: neither its file nor its path goes anywhere.
 
     Notes
     -----
@@ -39,14 +40,13 @@ class NumpySerializer:
         """Return the array as a ``.npy`` file."""
         import numpy as np
 
-        if type(obj) is not np.ndarray or not obj.flags.writeable or not _is_plain(obj.dtype):
+        if type(obj) not in (np.ndarray, np.memmap) or not _is_plain(obj.dtype):
             raise NotExactError
-        fortran = obj.flags.f_contiguous and not obj.flags.c_contiguous
-        header = io.BytesIO()
-        facts = {"descr": obj.dtype.str, "fortran_order": fortran, "shape": obj.shape}
-        np.lib.format.write_array_header_1_0(header, facts)
-        frames: list[Frame] = [view(header.getvalue()), array_frame(obj.T if fortran else obj)]
-        return Encoded(frames, extension="npy", sealable=True, data=frozenset({1}))
+        # A memmap without its file is an array like any other; the path is never stored.
+        encoded = _npy(obj.view(np.ndarray))
+        if not obj.flags.writeable:
+            raise NotExactError(instead=(ReadOnlyNumpySerializer(), encoded))
+        return encoded
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> npt.NDArray[Any]:  # noqa: ARG002
         """Return the array as a view of `buffer`."""
@@ -66,6 +66,43 @@ class NumpySerializer:
             raise ValueError("the array does not fit its object")
         flat = np.frombuffer(buffer, dtype, count, offset)
         return flat.reshape(shape, order="F" if fortran else "C")
+
+
+class ReadOnlyNumpySerializer:
+    """Stores arrays as `NumpySerializer` does, and gives them back read-only, as they were.
+
+    What pandas hands out (``frame.to_numpy()``) is read-only.
+    """
+
+    id = "npy-readonly/1"
+    executable = False
+
+    def encode(self, obj: Any) -> Encoded:
+        """Return the array as a ``.npy`` file."""
+        try:
+            NumpySerializer().encode(obj)
+        except NotExactError as declined:
+            if declined.instead is not None:
+                return declined.instead[1]
+            raise
+        raise NotExactError
+
+    def decode(self, buffer: memoryview, *, trusted: bool) -> npt.NDArray[Any]:
+        """Return the array as a view of `buffer`."""
+        array = NumpySerializer().decode(buffer, trusted=trusted)
+        array.flags.writeable = False
+        return array
+
+
+def _npy(array: npt.NDArray[Any]) -> Encoded:
+    import numpy as np
+
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    header = io.BytesIO()
+    facts = {"descr": array.dtype.str, "fortran_order": fortran, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(header, facts)
+    frames: list[Frame] = [view(header.getvalue()), array_frame(array.T if fortran else array)]
+    return Encoded(frames, extension="npy", sealable=True, data=frozenset({1}))
 
 
 def _is_plain(dtype: np.dtype[Any]) -> bool:

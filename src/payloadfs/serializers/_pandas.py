@@ -4,19 +4,25 @@ Arrow gives back one pandas frame in three: labels, index kinds, freq, dtypes, a
 missing value get lost. Here columns go to Arrow by position, each as other programs read it, and
 all that Arrow has no place for goes to a sidecar in the schema's metadata: JSON from a closed
 vocabulary, and the column labels as a small Arrow stream. So nothing in the object can run code.
-A frame that this can't give back exactly is left to pickle as a whole.
+Columns and labels outside that vocabulary join one pickle behind the batches, so that what they
+share stays shared; such an object has another serializer id, since a pickle can run code. What
+this can't give back exactly either is left to pickle as a whole.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DecodeError
 from ._base import Encoded, NotExactError
+from ._cells import is_mutable, shares
 from ._index import decode_column, decode_index, encode_column, encode_index
 from ._ipc import LazyBuffers, read_ipc, write_ipc
-from ._plain import json_bytes
+from ._reduce import lost_attributes
+from ._rest import read_rest, with_rest
+from ._scalars import decode_attrs, encode_attrs
 from ._versions import told_apart, versions_here
 from ._views import Memory
 
@@ -24,11 +30,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["FrameSerializer", "SeriesSerializer"]
+__all__ = ["FrameSerializer", "MixedFrameSerializer", "SeriesSerializer"]
 
 MAX_COLUMNS = 2_000
 """Wider frames are pickled: Arrow's cost per column would be hundreds of times that of pickle."""
 
+_REST_COLUMN: tuple[list[str], None] = (["rest"], None)
+_REST_INDEX: tuple[dict[str, str], list[Any]] = ({"kind": "rest"}, [])
 _FACTS = b"payloadfs"
 _LABELS = b"payloadfs.labels"
 
@@ -49,15 +57,38 @@ class FrameSerializer:
 
     def encode(self, obj: Any) -> Encoded:
         """Return the frame as an Arrow IPC file with a sidecar."""
-        import pandas as pd
-
-        if type(obj) is not pd.DataFrame or not 1 <= obj.shape[1] <= MAX_COLUMNS:
-            raise NotExactError
-        return _encode(obj, [column for _, column in obj.items()], obj.columns)
+        encoded, rest = _encode_frame(obj)
+        if rest:
+            raise NotExactError(instead=(MixedFrameSerializer(), with_rest(encoded, rest, obj)))
+        return encoded
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pd.DataFrame:
         """Return the frame: its columns are views of `buffer` where they can be."""
-        frame, _ = _decode(buffer, trusted=trusted)
+        frame, _ = _decode(buffer, {}, trusted=trusted)
+        return frame
+
+
+class MixedFrameSerializer:
+    """Stores a DataFrame of which Arrow can carry some columns, and the others in one pickle.
+
+    Notes
+    -----
+    Cost: as for ``pandas/1`` and, for the rest, ``pickle/1``.
+    """
+
+    id = "pandas-mixed/1"
+    executable = True
+
+    def encode(self, obj: Any) -> Encoded:
+        """Return the frame as an Arrow IPC file with a sidecar and a pickle."""
+        encoded, rest = _encode_frame(obj)
+        if not rest:
+            raise NotExactError
+        return with_rest(encoded, rest, obj)
+
+    def decode(self, buffer: memoryview, *, trusted: bool) -> pd.DataFrame:
+        """Return the frame. Runs what the pickle says."""
+        frame, _ = _decode(buffer, read_rest(buffer), trusted=trusted)
         return frame
 
 
@@ -71,51 +102,101 @@ class SeriesSerializer:
         """Return the series as an Arrow IPC file with a sidecar."""
         import pandas as pd
 
-        if type(obj) is not pd.Series:
+        if type(obj) is not pd.Series or lost_attributes(obj):
             raise NotExactError
         # An index of one label carries the series' name, of whatever kind.
-        return _encode(obj, [obj], pd.RangeIndex(1, name=obj.name))
+        encoded, rest = _encode(obj, [obj], pd.RangeIndex(1, name=obj.name))
+        if rest:
+            raise NotExactError
+        return encoded
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pd.Series:
         """Return the series, a view of `buffer` where it can be."""
-        frame, labels = _decode(buffer, trusted=trusted)
+        frame, labels = _decode(buffer, {}, trusted=trusted)
         series: pd.Series = frame.iloc[:, 0]
         series.name = labels.name
         series.attrs, series.flags.allows_duplicate_labels = frame.attrs, frame.flags.allows_duplicate_labels
         return series
 
 
-def _encode(obj: Any, columns: list[pd.Series], labels: pd.Index) -> Encoded:
-    import pyarrow as pa
+def _encode_frame(obj: Any) -> tuple[Encoded, dict[str, Any]]:
+    import pandas as pd
 
+    if type(obj) is not pd.DataFrame or obj.shape[1] > MAX_COLUMNS or lost_attributes(obj):
+        raise NotExactError
+    # Without its attrs, of which pandas would give each column a deep copy.
+    bare = pd.DataFrame(obj, copy=False)
+    return _encode(obj, [column for _, column in bare.items()], obj.columns)
+
+
+def _encode(obj: Any, columns: list[pd.Series], labels: pd.Index) -> tuple[Encoded, dict[str, Any]]:
+    """Return the Arrow file, and the rest that needs a pickle: empty for most frames."""
     lazy = LazyBuffers()
-    try:
-        encoded = [encode_column(_values(column), lazy) for column in columns]
-        index_facts, index_arrays = encode_index(obj.index, lazy)
-        label_facts, label_arrays = encode_index(labels, LazyBuffers())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise NotExactError from error
+    values = [_values(column) for column in columns]
+    encoded = _encode_columns(values, obj.attrs, lazy)
+    index, label = _tried(encode_index, obj.index, lazy), _tried(encode_index, labels, LazyBuffers())
+    # Copies, since pandas hands out its arrays read-only.
+    rest = {str(place): values[place].copy() for place, (_, array) in enumerate(encoded) if array is None}
+    rest |= {"index": obj.index} if index is None else {}
+    rest |= {"labels": labels} if label is None else {}
+    index_facts, index_arrays = index or _REST_INDEX
+    label_facts, label_arrays = label or _REST_INDEX
     facts = {
         "version": 1,
         "versions": versions_here(),
         "columns": [description for description, _ in encoded],
         "index": index_facts,
         "labels": label_facts,
-        "attrs": json.loads(json_bytes(dict(obj.attrs))),
+        **encode_attrs(obj.attrs),
         "duplicates": obj.flags.allows_duplicate_labels,
     }
     metadata = {_FACTS: json.dumps(facts, separators=(",", ":")).encode(), _LABELS: _stream(label_arrays)}
     names = _field_names(labels, [f"__index_level_{level}__" for level in range(len(index_arrays))])
-    arrays = [array for _, array in encoded] + index_arrays
-    schema = pa.schema([(name, array.type) for name, array in zip(names, arrays, strict=True)], metadata)
-    return write_ipc(schema, [pa.RecordBatch.from_arrays(arrays, schema=schema)], lazy)
+    stored = [
+        (name, array)
+        for name, array in zip(names, [*(array for _, array in encoded), *index_arrays], strict=True)
+        if array is not None
+    ]
+    return _file(stored, metadata, lazy), rest
 
 
-def _decode(buffer: memoryview, *, trusted: bool) -> tuple[pd.DataFrame, pd.Index]:
+def _file(columns: list[tuple[str, pa.Array]], metadata: dict[bytes, bytes], lazy: LazyBuffers) -> Encoded:
+    import pyarrow as pa
+
+    schema = pa.schema([(name, array.type) for name, array in columns], metadata)
+    return write_ipc(schema, [pa.RecordBatch.from_arrays([array for _, array in columns], schema=schema)], lazy)
+
+
+def _encode_columns(
+    values: list[Any], attrs: Mapping[Any, Any], lazy: LazyBuffers
+) -> list[tuple[Any, pa.Array | None]]:
+    """Return description and Arrow array of each column; those that are left to the rest have no array."""
+    encoded = [_tried(encode_column, part, lazy) or _REST_COLUMN for part in values]
+    mutable = [place for place, (description, _) in enumerate(encoded) if is_mutable(description)]
+    if mutable and shares([[attrs], *(values[place] for place in mutable)]):
+        raise NotExactError
+    if _REST_COLUMN in encoded:
+        # The rest may refer to cells that can be changed, so those go with it.
+        encoded = [_REST_COLUMN if place in mutable else found for place, found in enumerate(encoded)]
+    if encoded and all(array is None for _, array in encoded):
+        raise NotExactError
+    return encoded
+
+
+def _tried(encode: Callable[..., Any], *arguments: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return encode(*arguments)
+    except (NotExactError, pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        return None
+
+
+def _decode(buffer: memoryview, rest: dict[str, Any], *, trusted: bool) -> tuple[pd.DataFrame, pd.Index]:
     table = read_ipc(buffer, trusted=trusted)
     facts = json.loads(table.schema.metadata[_FACTS])
     try:
-        return _rebuild(buffer, table, facts, trusted=trusted)
+        return _rebuild(table, facts, rest, Memory(buffer, trusted=trusted))
     except Exception as error:
         raise DecodeError(
             f"The frame can't be rebuilt: {type(error).__name__}: {error}; it was {told_apart(facts['versions'])}."
@@ -123,43 +204,56 @@ def _decode(buffer: memoryview, *, trusted: bool) -> tuple[pd.DataFrame, pd.Inde
 
 
 def _rebuild(
-    buffer: memoryview, table: pa.Table, facts: dict[str, Any], *, trusted: bool
+    table: pa.Table, facts: dict[str, Any], rest: dict[str, Any], memory: Memory
 ) -> tuple[pd.DataFrame, pd.Index]:
     import pandas as pd
     import pyarrow as pa
 
     if facts["version"] != 1:
         raise ValueError(f"unknown sidecar version {facts['version']!r}")
-    memory = Memory(buffer, trusted=trusted)
     arrays = [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in table.columns]
-    width = len(facts["columns"])
-    index = decode_index(facts["index"], arrays[width:], memory)
-    stored = table.schema.metadata[_LABELS]
-    labels_memory = memoryview(bytearray(stored))
-    labels = decode_index(facts["labels"], _unstream(labels_memory), Memory(labels_memory, trusted=trusted))
-    frame = _frame(facts["columns"], arrays[:width], index, memory)
+    descriptions = facts["columns"]
+    width = len(descriptions) - descriptions.count(_REST_COLUMN[0])
+    index = rest["index"] if facts["index"] == _REST_INDEX[0] else decode_index(facts["index"], arrays[width:], memory)
+    frame = _frame(descriptions, iter(arrays[:width]), rest, index, memory)
+    stored = memoryview(bytearray(table.schema.metadata[_LABELS]))
+    labels_memory = Memory(stored, trusted=memory.trusted)
+    if facts["labels"] == _REST_INDEX[0]:
+        labels = rest["labels"]
+    else:
+        labels = decode_index(facts["labels"], _unstream(stored), labels_memory)
     frame.columns = labels
-    frame.attrs = facts["attrs"]
+    frame.attrs = decode_attrs(facts)
     if not facts["duplicates"]:
         frame.flags.allows_duplicate_labels = False
-    if not isinstance(frame, pd.DataFrame) or frame.shape != (len(index), width):
+    if not isinstance(frame, pd.DataFrame) or frame.shape != (len(index), len(descriptions)):
         raise ValueError("the frame has another shape than its index and columns")
     return frame, labels
 
 
-def _frame(descriptions: list[Any], arrays: list[pa.Array], index: pd.Index, memory: Memory) -> pd.DataFrame:
+def _frame(
+    descriptions: list[Any], arrays: Iterator[pa.Array], rest: dict[str, Any], index: pd.Index, memory: Memory
+) -> pd.DataFrame:
     import pandas as pd
 
-    kind, *facts = descriptions[0]
-    if kind == "numpy" and facts[0] != "|b1" and len(arrays) > 1 and all(d == descriptions[0] for d in descriptions):
-        block = memory.block(arrays, facts[0])
+    first = descriptions[0] if descriptions else ["none"]
+    if (
+        first[0] == "numpy"
+        and first[1] != "|b1"
+        and len(descriptions) > 1
+        and descriptions.count(first) == len(descriptions)
+    ):
+        stored = list(arrays)
+        block = memory.block(stored, first[1])
         if block is not None:
             return pd.DataFrame(block.T, index=index, copy=False)
+        arrays = iter(stored)
     columns = {}
-    for position, (description, array) in enumerate(zip(descriptions, arrays, strict=True)):
-        values = decode_column(description, array, memory)
-        # With its dtype given, so that pandas does not infer another from the cells.
-        columns[position] = pd.Series(values, index=index, dtype=values.dtype, copy=False)
+    for place, description in enumerate(descriptions):
+        left = description == _REST_COLUMN[0]
+        values = rest[str(place)] if left else decode_column(description, next(arrays), memory)
+        # With the dtype given, so that pandas does not infer another from the cells.
+        columns[place] = pd.Series(values, index=index, dtype=object, copy=False) if values.dtype == object else values
     return pd.DataFrame(columns, index=index, copy=False)
 
 

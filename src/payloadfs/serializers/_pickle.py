@@ -15,17 +15,17 @@ from typing import Any
 
 from ..buffers import view
 from ..errors import DecodeError, EncodeError
+from . import _restore
 from ._base import Encoded
 from ._culprit import culprit
 from ._frames import pack, unpack
+from ._reduce import reduction, type_name
 from ._versions import told_apart, versions_here
 
-__all__ = ["PickleSerializer"]
+__all__ = ["PickleSerializer", "container"]
 
 OUT_OF_BAND_FROM_BYTES = 4096
 """Smaller buffers stay inside the pickle stream: a page of padding would cost more than a copy."""
-
-_REFUSED = (io.TextIOWrapper, memoryview)
 
 
 class PickleSerializer:
@@ -51,16 +51,14 @@ class PickleSerializer:
             `obj` or something inside it can't be stored exactly; names the path to it.
         """
         try:
-            head, buffers, data, has_code = _dump(obj)
+            return container(obj)
         except Exception as error:
-            path, inner = culprit(obj, lambda child: _dump(child)[0])
+            path, inner = culprit(obj, _dump)
             raise EncodeError(
-                f"{path} ({_type_name(inner)}) can't be stored: {_words(error)}. Leave it out, "
+                f"{path} ({type_name(inner)}) can't be stored: {_words(error)}. Leave it out, "
                 "for example with __getstate__, and make it anew after loading.",
                 path=path,
             ) from error
-        meta = {"versions": versions_here(), "code": has_code}
-        return pack(meta, head, buffers, data)
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> Any:  # noqa: ARG002
         """Return the object in the container `buffer`. Runs what the pickle says."""
@@ -73,12 +71,52 @@ class PickleSerializer:
                 f"The object holds compiled functions and was {told_apart(written)}.", kind="code-version"
             )
         try:
-            return pickle.loads(head, buffers=buffers)
+            return _ReadOnly(head, buffers).load() if buffer.readonly else pickle.loads(head, buffers=buffers)
         except Exception as error:
             raise DecodeError(f"The pickle can't be loaded: {_words(error)}; it was {told_apart(written)}.") from error
 
 
-def _dump(obj: Any) -> tuple[memoryview, list[memoryview], set[int], bool]:
+class _ReadOnly(pickle.Unpickler):
+    """Loads a pickle and locks every numpy array in it, also those inside the stream and inside frames."""
+
+    def __init__(self, head: memoryview, buffers: list[memoryview]) -> None:
+        super().__init__(io.BytesIO(head), buffers=buffers)
+        self._arrays: list[Any] = []
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        ours = module == _restore.__name__ or module.partition(".")[0] == "numpy"
+        if not ours or not isinstance(found, (types.FunctionType, types.BuiltinFunctionType)):
+            return found
+
+        def make(*arguments: Any) -> Any:
+            made = found(*arguments)
+            if hasattr(made, "flags"):
+                self._arrays.append(made)
+            return made
+
+        return make
+
+    def load(self) -> Any:
+        value = super().load()
+        for array in self._arrays:
+            array.flags.writeable = False
+        return value
+
+
+def container(obj: Any, *, without: Any = None) -> Encoded:
+    """Return the pickle of `obj` as a container, whatever error that takes.
+
+    Parameters
+    ----------
+    without : object, optional
+        It is an error if `obj` holds this object.
+    """
+    head, buffers, data, has_code = _dump(obj, without)
+    return pack({"versions": versions_here(), "code": has_code}, head, buffers, data)
+
+
+def _dump(obj: Any, without: Any = None) -> tuple[memoryview, list[memoryview], set[int], bool]:
     """Return pickle stream, out-of-band buffers, which of them are data, and whether code is in the stream."""
     buffers: list[memoryview] = []
     data: set[int] = set()
@@ -95,31 +133,30 @@ def _dump(obj: Any) -> tuple[memoryview, list[memoryview], set[int], bool]:
 
     stream = io.BytesIO()
     pickler = _pickler()(stream, protocol=5, buffer_callback=keep_in_band)
+    pickler.without = without
     pickler.dump(obj)
     return stream.getbuffer(), buffers, data, pickler.has_code
 
 
 @functools.cache
 def _pickler() -> Any:
-    """Return the class of picklers: cloudpickle's, but it refuses what would change and notes compiled code."""
+    """Return the class of picklers: cloudpickle's, but exact, and it notes compiled code."""
     # cloudpickle is only ever needed to save; readers of data never pay for it.
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         has_code = False
+        without: Any = None
 
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, _REFUSED):
-                raise pickle.PicklingError(f"a {_type_name(obj)} is not data that can be copied")
+            if obj is self.without and obj is not None:
+                raise pickle.PicklingError("it holds itself")
             if type(obj) is types.CodeType:
                 self.has_code = True
-            return super().reducer_override(obj)
+            reduced = reduction(obj)
+            return super().reducer_override(obj) if reduced is NotImplemented else reduced
 
     return Pickler
-
-
-def _type_name(obj: Any) -> str:
-    return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
 
 
 def _words(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from ..buffers import view
 from ._base import Encoded, NotExactError
 
-__all__ = ["BytesSerializer", "JsonSerializer", "TextSerializer", "json_bytes"]
+__all__ = ["BytesSerializer", "JsonSerializer", "TextSerializer", "check_exact", "json_bytes"]
 
 _MAX_NODES = 10_000
 """Larger values are pickled: walking them in Python would cost more than pickling them."""
@@ -72,7 +72,7 @@ def json_bytes(obj: Any) -> bytes:
     Only exact classes pass (no subclass, no tuple), keys are ``str``, floats are finite, and no
     list or dict occurs twice, since JSON would tear the two apart.
     """
-    _check(obj, seen=set(), budget=[_MAX_NODES], depth=0)
+    check_exact(obj)
     try:
         text = json.dumps(obj, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except ValueError as error:  # an int of more digits than Python converts
@@ -80,7 +80,12 @@ def json_bytes(obj: Any) -> bytes:
     return _utf8(text)
 
 
-def _check(obj: Any, *, seen: set[int], budget: list[int], depth: int) -> None:
+def check_exact(obj: Any, *, max_nodes: float = _MAX_NODES) -> None:
+    """Raise `NotExactError` unless JSON gives back exactly `obj`, and that within `max_nodes` values."""
+    _check(obj, seen=set(), budget=[max_nodes], depth=0)
+
+
+def _check(obj: Any, *, seen: set[int], budget: list[float], depth: int) -> None:
     budget[0] -= 1
     if budget[0] < 0 or depth > _MAX_DEPTH:
         raise NotExactError

@@ -1,4 +1,8 @@
-"""polars frames and series as the Arrow IPC files that polars itself writes."""
+"""polars frames and series as the Arrow IPC files that polars itself writes.
+
+A ``polars.LazyFrame`` is no data but a plan, and is pickled as such: a scan of a file stays a path,
+which has to mean the same where it is collected. Collect it first to store what it gives.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from ..buffers import view
+from ..errors import EncodeError
 from ._base import Encoded, NotExactError
 from ._ipc import read_ipc
 
@@ -30,7 +35,10 @@ class PolarsFrameSerializer:
         """Return the frame as an Arrow IPC file."""
         import polars as pl
 
-        if type(obj) is not pl.DataFrame or any(map(_is_opaque, obj.dtypes)):
+        if type(obj) is not pl.DataFrame:
+            raise NotExactError
+        _refuse_objects(obj)
+        if any(map(_is_opaque, obj.dtypes)):
             raise NotExactError
         file = io.BytesIO()
         obj.write_ipc(file, compat_level=pl.CompatLevel.newest())
@@ -74,8 +82,20 @@ def _validated(buffer: memoryview) -> io.BytesIO:
     return file
 
 
-def _is_opaque(dtype: Any) -> bool:
-    """Return whether a column of `dtype` holds Python objects or an extension, which IPC would change."""
+def _refuse_objects(frame: pl.DataFrame) -> None:
     import polars as pl
 
-    return dtype.base_type() in (pl.Object, pl.Unknown) or type(dtype).__module__.split(".")[0] != "polars"
+    for name, dtype in frame.schema.items():
+        if dtype.base_type() is pl.Object:
+            raise EncodeError(
+                f"The column {name!r} of the polars frame has the dtype Object, which polars itself can't store. "
+                "Give it another dtype, or store its values as a list.",
+                path=f"obj[{name!r}]",
+            )
+
+
+def _is_opaque(dtype: Any) -> bool:
+    """Return whether a column of `dtype` is an extension or unknown, which IPC would change."""
+    import polars as pl
+
+    return dtype.base_type() is pl.Unknown or type(dtype).__module__.split(".")[0] != "polars"

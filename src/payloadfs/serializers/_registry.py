@@ -28,9 +28,11 @@ _BUILT_IN = {
         [f"builtins.{name}" for name in ("NoneType", "bool", "int", "float", "list", "dict")],
     ),
     "npy/1": ("_numpy", "NumpySerializer", ["numpy.ndarray"]),
+    "npy-readonly/1": ("_numpy", "ReadOnlyNumpySerializer", []),
     "arrow-table/1": ("_arrow", "ArrowTableSerializer", ["pyarrow.Table"]),
     "arrow-batch/1": ("_arrow", "ArrowBatchSerializer", ["pyarrow.RecordBatch"]),
     "pandas/1": ("_pandas", "FrameSerializer", ["pandas.DataFrame"]),
+    "pandas-mixed/1": ("_pandas", "MixedFrameSerializer", []),
     "pandas-series/1": ("_pandas", "SeriesSerializer", ["pandas.Series"]),
     "polars/1": ("_polars", "PolarsFrameSerializer", ["polars.DataFrame"]),
     "polars-series/1": ("_polars", "PolarsSeriesSerializer", ["polars.Series"]),
@@ -116,8 +118,9 @@ class SerializerRegistry:
         for serializer in self._candidates(obj):
             try:
                 return serializer, serializer.encode(obj)
-            except NotExactError:
-                continue
+            except NotExactError as declined:
+                if declined.instead is not None:
+                    return declined.instead
             except ImportError as error:
                 raise _missing_package(serializer.id, error) from error
         last = _built_in(_LAST)

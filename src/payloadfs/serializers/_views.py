@@ -39,6 +39,11 @@ class Memory:
         """Return where in the object `buffer` lies."""
         return int(buffer.address) - self._address
 
+    def owned(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return `array`, which is no view of this memory, but read-only if this memory is."""
+        array.flags.writeable = not self._buffer.readonly
+        return array
+
     def view(self, array: pa.Array, dtype: Any) -> npt.NDArray[Any]:
         """Return the data buffer of `array` as a numpy array of `dtype`. No copy."""
         import numpy as np

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .exact import assert_exact
+    from .exact import assert_exact, describe
     from .serializers import SerializerTests
     from .stores import PiecesBody, StoreTests
 
-__all__ = ["PiecesBody", "SerializerTests", "StoreTests", "assert_exact"]
+__all__ = ["PiecesBody", "SerializerTests", "StoreTests", "assert_exact", "describe"]
 
 _HOMES = {
     "PiecesBody": "stores",
     "SerializerTests": "serializers",
     "StoreTests": "stores",
     "assert_exact": "exact",
+    "describe": "exact",
 }
 
 

@@ -1,0 +1,155 @@
+"""How the pickler stores what plain pickle would change, and what it refuses.
+
+Read-only arrays stay read-only, masked arrays keep their kind of mask, a slice does not drag the
+memory around it along, tables without columns keep their rows.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import _restore
+
+__all__ = ["lost_attributes", "reduction", "type_name"]
+
+_REFUSED = (io.TextIOWrapper, memoryview)
+_OFFSET_BYTES = 8
+_PANDAS_OWN = {"_mgr", "_item_cache", "_attrs", "_flags", "_name", "_is_copy", "_cacher"}
+
+
+def reduction(obj: Any) -> Any:
+    """Return what a pickler has to store for `obj`, or `NotImplemented` where pickle is exact.
+
+    Raises
+    ------
+    pickle.PicklingError
+        `obj` can't come back as it was.
+    """
+    if isinstance(obj, _REFUSED):
+        raise pickle.PicklingError(f"a {type_name(obj)} is not data that can be copied")
+    for module, name, reduce in _TABLE:
+        # What is not loaded can't occur, so nothing is imported.
+        cls = getattr(sys.modules.get(module), name, None)
+        if cls is not None and isinstance(obj, cls):
+            return reduce(obj)
+    return NotImplemented
+
+
+def type_name(obj: Any) -> str:
+    """Return module and name of the class of `obj`, without ``builtins.``."""
+    return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
+
+
+def _reduce_masked(obj: Any) -> Any:
+    import numpy as np
+
+    if type(obj) is not np.ma.MaskedArray:
+        return NotImplemented
+    array: Any = obj
+    mask = None if array.mask is np.ma.nomask else array.mask
+    return _restore.masked_array, (array.data, mask, array._fill_value, array.hardmask)
+
+
+def _reduce_array(obj: Any) -> Any:
+    import numpy as np
+
+    if type(obj) not in (np.ndarray, np.memmap):
+        return _locked(obj)
+    # A memmap without its file is an array like any other; the path is never stored.
+    array = obj.view(np.ndarray) if type(obj) is np.memmap else obj
+    if array.dtype.hasobject or array.dtype.kind == "T" or not array.dtype.itemsize:
+        return _locked(array)
+    if not array.flags.forc:
+        # One copy, of the cells in view. numpy itself copies them several times into the stream.
+        array = np.ascontiguousarray(array)
+        array.flags.writeable = obj.flags.writeable
+    if array.dtype.kind in "Mm":
+        # numpy hands out the memory of numbers only.
+        return _restore.viewed, (array.view("i8"), array.dtype)
+    return NotImplemented if array is obj else array.__reduce_ex__(5)
+
+
+def _locked(obj: Any) -> Any:
+    """Return a reduction that keeps `obj` read-only, which numpy forgets of all but plain memory."""
+    if obj.flags.writeable:
+        return NotImplemented
+    reduced = obj.__reduce_ex__(5)
+    if len(reduced) < 3 or reduced[2] is None:
+        raise pickle.PicklingError(f"a read-only {type_name(obj)} would come back writable")
+    return (*reduced[:3], None, None, _restore.set_read_only)
+
+
+def _reduce_pandas(obj: Any) -> Any:
+    import pandas as pd
+
+    lost = lost_attributes(obj)
+    if lost:
+        raise pickle.PicklingError(
+            f"pandas would lose the attribute {lost[0]!r}; keep it in .attrs, or name it in the _metadata of a subclass"
+        )
+    if isinstance(obj, pd.Series) and "_name" not in obj._metadata and type(obj).__getstate__ is pd.Series.__getstate__:
+        raise pickle.PicklingError("it would lose its name, since the _metadata of its class leaves out '_name'")
+    return NotImplemented
+
+
+def lost_attributes(obj: Any) -> list[str]:
+    """Return the names of attributes that somebody gave a frame or series, and that pandas never copies."""
+    return sorted(set(vars(obj)) - _PANDAS_OWN - set(obj._metadata) - obj._accessors)
+
+
+def _reduce_arrow_array(obj: Any) -> Any:
+    import pyarrow as pa
+
+    # Plain pickle stores whole buffers, so a slice would take along cells that nobody meant to store.
+    unseen_bytes = obj.get_total_buffer_size() - obj.nbytes
+    if unseen_bytes <= _OFFSET_BYTES * len(obj.buffers()):
+        return NotImplemented
+    return pa.concat_arrays([obj]).__reduce__()
+
+
+def _reduce_arrow_table(obj: Any) -> Any:
+    import pyarrow as pa
+
+    if obj.num_columns or not obj.num_rows:
+        return NotImplemented
+    restore = _restore.table_of_rows if isinstance(obj, pa.Table) else _restore.batch_of_rows
+    return restore, (obj.schema, obj.num_rows)
+
+
+def _reduce_tensor(obj: Any) -> Any:
+    torch: Any = sys.modules["torch"]
+    # torch's own reduction tears tensors apart that share a storage, and forgets gradients.
+    plain = obj.layout is torch.strided and obj.device.type == "cpu" and not obj.is_quantized and obj.is_leaf
+    if not plain or vars(obj) or obj.is_conj() or obj.is_neg() or obj._backward_hooks:
+        return NotImplemented
+    if type(obj) is torch.nn.Parameter:
+        return _restore.parameter, (obj.detach(), obj.requires_grad, obj.grad)
+    if type(obj) is not torch.Tensor:
+        return NotImplemented
+    dtype = str(obj.dtype).removeprefix("torch.")
+    place = (obj.storage_offset(), tuple(obj.shape), obj.stride())
+    return _restore.tensor, (obj.untyped_storage(), dtype, *place, obj.requires_grad, obj.grad)
+
+
+def _reduce_storage(obj: Any) -> Any:
+    torch: Any = sys.modules["torch"]
+    if type(obj) is not torch.UntypedStorage or obj.device.type != "cpu":
+        return NotImplemented
+    return _restore.storage, (torch.empty(0, dtype=torch.uint8).set_(obj).numpy(),)
+
+
+_TABLE: list[tuple[str, str, Callable[[Any], Any]]] = [
+    ("numpy.ma", "MaskedArray", _reduce_masked),
+    ("numpy", "ndarray", _reduce_array),
+    ("pandas", "DataFrame", _reduce_pandas),
+    ("pandas", "Series", _reduce_pandas),
+    ("pyarrow", "Array", _reduce_arrow_array),
+    ("pyarrow", "Table", _reduce_arrow_table),
+    ("pyarrow", "RecordBatch", _reduce_arrow_table),
+    ("torch", "Tensor", _reduce_tensor),
+    ("torch", "UntypedStorage", _reduce_storage),
+]

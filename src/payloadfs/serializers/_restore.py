@@ -1,0 +1,86 @@
+"""The functions that pickles name to rebuild what pickle by itself would change.
+
+Their names and arguments are part of the format: pickles that were written refer to them. They may
+get further arguments with defaults, and never go away.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pyarrow as pa
+
+__all__ = [
+    "batch_of_rows",
+    "masked_array",
+    "parameter",
+    "set_read_only",
+    "storage",
+    "table_of_rows",
+    "tensor",
+    "viewed",
+]
+
+
+def set_read_only(array: Any, state: Any) -> None:
+    """Give an array its state, and then lock it."""
+    array.__setstate__(state)
+    array.flags.writeable = False
+
+
+def masked_array(data: Any, mask: Any, fill_value: Any, hard_mask: bool) -> Any:
+    """Return a masked array over `data`; without a mask (None) it has none, rather than one of all False."""
+    import numpy as np
+
+    array: Any = np.ma.MaskedArray(data, mask=np.ma.nomask if mask is None else mask, hard_mask=hard_mask)
+    array._fill_value = fill_value
+    return array
+
+
+def table_of_rows(schema: pa.Schema, rows: int) -> pa.Table:
+    """Return a table without columns that has rows."""
+    import pyarrow as pa
+
+    return pa.table({"": pa.nulls(rows)}).replace_schema_metadata(schema.metadata).select([])
+
+
+def batch_of_rows(schema: pa.Schema, rows: int) -> pa.RecordBatch:
+    """Return a record batch without columns that has rows."""
+    import pyarrow as pa
+
+    return pa.record_batch({"": pa.nulls(rows)}).replace_schema_metadata(schema.metadata).select([])
+
+
+def viewed(array: npt.NDArray[Any], dtype: Any) -> Any:
+    """Return the memory of `array` as one of `dtype`."""
+    return array.view(dtype)
+
+
+def storage(content: npt.NDArray[Any]) -> Any:
+    """Return a torch storage over the bytes `content`."""
+    torch = importlib.import_module("torch")
+    if not content.size:
+        return torch.UntypedStorage(0)
+    # torch knows no read-only memory: writing to it would end the process.
+    whole = content if content.flags.writeable else content.copy()
+    return torch.frombuffer(whole, dtype=torch.uint8).untyped_storage()
+
+
+def tensor(
+    storage: Any, dtype: str, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], needs_grad: bool, grad: Any
+) -> Any:
+    """Return a torch tensor over `storage`, which several tensors may share."""
+    torch = importlib.import_module("torch")
+    made = torch.empty(0, dtype=getattr(torch, dtype)).set_(storage, offset, shape, strides)
+    made.requires_grad_(needs_grad).grad = grad
+    return made
+
+
+def parameter(data: Any, needs_grad: bool, grad: Any) -> Any:
+    """Return a torch parameter over the tensor `data`."""
+    made = importlib.import_module("torch").nn.Parameter(data, needs_grad)
+    made.grad = grad
+    return made

@@ -1,0 +1,227 @@
+"""Python objects in words: the walk that `describe` takes, and what it says of everything plain."""
+
+from __future__ import annotations
+
+import collections
+import datetime as dt
+import decimal
+import enum
+import functools
+import re
+import struct
+import sys
+import types
+import uuid
+import zoneinfo
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from . import _describe_data
+
+__all__ = ["Line", "Walk", "class_name"]
+
+Line = tuple[str, str]
+_ATOMS = (type(None), bool, int, str, bytes, range, slice, type(Ellipsis), type(NotImplemented))
+_VALUES = (int, float, complex, str, bytes)
+_TIMES = (dt.date, dt.time, dt.datetime, dt.timedelta)
+_NO_IDENTITY = (tuple, frozenset, enum.Enum, type, dt.tzinfo, re.Pattern, decimal.Decimal, uuid.UUID, *_TIMES)
+
+
+class Walk:
+    """One walk through an object, which remembers what it has met."""
+
+    def __init__(self) -> None:
+        # Objects are kept, or a passing object's id would be given to the next one.
+        self._met: dict[int, tuple[Any, str]] = {}
+
+    def __call__(self, obj: Any, path: str) -> Iterator[Line]:
+        """Yield what there is to say of `obj`."""
+        if id(obj) in self._met:
+            yield path, f"the same as {self._met[id(obj)][1]}"
+            return
+        scalar = _scalar(obj)
+        if scalar is None and not isinstance(obj, _NO_IDENTITY) and not _describe_data.has_no_identity(obj):
+            self._met[id(obj)] = obj, path
+        yield path, class_name(_describe_data.class_of(obj))
+        if scalar is not None:
+            yield path, scalar
+            return
+        yield from _describer(obj)(obj, path, self)
+
+    def parts(self, named: Mapping[str, Any], path: str) -> Iterator[Line]:
+        """Yield what there is to say of attributes of an object."""
+        for name, value in named.items():
+            yield from self(value, f"{path}.{name}")
+
+
+Describer = Callable[[Any, str, Walk], Iterator[Line]]
+
+
+def class_name(cls: type) -> str:
+    """Return module and name of a class, without ``builtins.``."""
+    return f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
+
+
+def _scalar(obj: Any) -> str | None:
+    """Return what else there is to say of a value that is a value only, or None for everything else."""
+    if isinstance(obj, enum.Enum):
+        return str(obj.name)
+    kind = type(obj)
+    if kind in _ATOMS:
+        return repr(obj)
+    if kind is float:
+        return _float(obj)
+    if kind is complex:
+        return f"{_float(obj.real)} {_float(obj.imag)}j"
+    if isinstance(obj, decimal.Decimal):
+        return str(obj.as_tuple())
+    if isinstance(obj, type):
+        return class_name(obj)
+    if kind in _TIMES:
+        zone = getattr(obj, "tzinfo", None)
+        return f"{obj!r} {class_name(type(zone))}"
+    if isinstance(obj, zoneinfo.ZoneInfo):
+        return str(obj.key)
+    if isinstance(obj, (dt.timezone, re.Pattern)):
+        return repr(obj)
+    return _describe_data.scalar(obj)
+
+
+def _float(value: float) -> str:
+    return f"{value!r} {struct.pack('>d', value).hex()}"
+
+
+def _describer(obj: Any) -> Describer:
+    found = _describe_data.describer(obj)
+    if found is not None:
+        return found
+    table: list[tuple[Any, Describer]] = [
+        ((dict, types.MappingProxyType), _dicts),
+        ((list, tuple, collections.deque), _sequences),
+        ((set, frozenset), _sets),
+        (bytearray, _bytes),
+        (types.FunctionType, _functions),
+        (types.BuiltinFunctionType, _named),
+        (types.ModuleType, _named),
+        (types.CodeType, _codes),
+        (types.MethodType, _methods),
+        (functools.partial, _partials),
+        (BaseException, _exceptions),
+        (_VALUES, _subclassed),
+    ]
+    return next((describer for cls, describer in table if isinstance(obj, cls)), _others)
+
+
+def _dicts(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield f"len({path})", str(len(obj))
+    for number, (key, value) in enumerate(obj.items()):
+        if type(key) is str:
+            yield f"{path}.keys()[{number}]", repr(key)
+        else:
+            yield from walk(key, f"{path}.keys()[{number}]")
+        yield from walk(value, f"{path}[{key!r:.60}]" if type(key) is str else f"{path}.values()[{number}]")
+    if isinstance(obj, collections.defaultdict):
+        yield from walk(obj.default_factory, f"{path}.default_factory")
+    yield from _state(obj, path, walk)
+
+
+def _sequences(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield f"len({path})", str(len(obj))
+    if isinstance(obj, collections.deque):
+        yield f"{path}.maxlen", str(obj.maxlen)
+    for number, value in enumerate(obj):
+        yield from walk(value, f"{path}[{number}]")
+    yield from _state(obj, path, walk)
+
+
+def _sets(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield f"len({path})", str(len(obj))
+    # Sorted by what they are: the order of a set depends on the process.
+    for number, lines in enumerate(sorted(list(Walk()(value, "element")) for value in obj)):
+        for place, fact in lines:
+            yield f"{path}.{place}[{number}]", fact
+    yield from _state(obj, path, walk)
+
+
+def _bytes(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield path, repr(bytes(obj))
+    yield from _state(obj, path, walk)
+
+
+def _named(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    owner = getattr(obj, "__self__", None)
+    yield path, f"{getattr(obj, '__module__', None)}.{getattr(obj, '__qualname__', obj.__name__)}"
+    if owner is not None and not isinstance(owner, types.ModuleType):
+        yield from walk(owner, f"{path}.__self__")
+
+
+def _functions(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield path, f"{obj.__module__}.{obj.__qualname__}"
+    if getattr(sys.modules.get(obj.__module__), obj.__qualname__, None) is obj and obj.__module__ != "__main__":
+        return
+    yield from walk(obj.__code__, f"{path}.__code__")
+    cells = [_content(cell) for cell in obj.__closure__ or ()]
+    yield from walk.parts({"__closure__": cells, "__defaults__": obj.__defaults__}, path)
+    yield from walk.parts({"__kwdefaults__": obj.__kwdefaults__, "__dict__": obj.__dict__}, path)
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return "an empty cell"
+
+
+def _codes(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    for name in ("co_name", "co_code", "co_names", "co_varnames", "co_freevars", "co_flags"):
+        yield f"{path}.{name}", repr(getattr(obj, name))
+    yield from walk(obj.co_consts, f"{path}.co_consts")
+
+
+def _methods(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield f"{path}.__func__", f"{obj.__func__.__module__}.{obj.__func__.__qualname__}"
+    yield from walk(obj.__self__, f"{path}.__self__")
+
+
+def _partials(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield from walk.parts({"func": obj.func, "args": obj.args, "keywords": obj.keywords}, path)
+    yield from _state(obj, path, walk)
+
+
+def _exceptions(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield from walk(obj.args, f"{path}.args")
+    yield from _state(obj, path, walk)
+
+
+def _subclassed(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    base: Any = next(cls for cls in _VALUES if isinstance(obj, cls))
+    yield path, base.__repr__(obj)
+    yield from _state(obj, path, walk)
+
+
+def _others(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield from _state(obj, path, walk)
+    cls: Any = type(obj)
+    has_own = cls.__reduce__ is not object.__reduce__ or cls.__reduce_ex__ is not object.__reduce_ex__
+    if not has_own and (hasattr(obj, "__dict__") or any("__slots__" in vars(base) for base in cls.__mro__[:-1])):
+        return
+    reduced = obj.__reduce_ex__(4)
+    if isinstance(reduced, str):
+        yield path, reduced
+        return
+    for number, part in enumerate(reduced):
+        # Items of lists and dicts come as iterators.
+        yield from walk(list(part) if isinstance(part, Iterator) else part, f"{path}.__reduce__()[{number}]")
+
+
+def _state(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    """Yield what the attributes of an object are, in its ``__dict__`` and in slots."""
+    yield from walk.parts(getattr(obj, "__dict__", {}), path)
+    for base in type(obj).__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            mangled = (
+                f"_{base.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
+            )
+            if name not in ("__dict__", "__weakref__") and hasattr(obj, mangled):
+                yield from walk(getattr(obj, mangled), f"{path}.{name}")

@@ -1,0 +1,210 @@
+"""numpy, pandas and scalars of theirs in words. Nothing is imported: what is not loaded can't occur."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from . import _describe_tables
+
+__all__ = ["class_of", "describer", "has_no_identity", "scalar"]
+
+Line = tuple[str, str]
+
+
+def loaded(name: str) -> Any:
+    """Return the class ``package.Class``, or a class of which nothing is an instance."""
+    package, _, attribute = name.rpartition(".")
+    return getattr(sys.modules.get(package), attribute, _Nothing)
+
+
+class _Nothing:
+    pass
+
+
+def class_of(obj: Any) -> type:
+    """Return the class that counts: a memmap is stored as the array that it shows."""
+    return loaded("numpy.ndarray") if isinstance(obj, loaded("numpy.memmap")) else type(obj)
+
+
+def has_no_identity(obj: Any) -> bool:
+    """Return whether `obj` can't be changed, so that nobody can tell it from an equal one."""
+    names = ("pandas.Index", "numpy.dtype", "numpy.generic", "pandas.tseries.offsets.BaseOffset", "pyarrow.DataType")
+    extension = loaded("pandas.api.extensions.ExtensionDtype")
+    return isinstance(obj, (*map(loaded, names), loaded("pyarrow.Scalar"), extension))
+
+
+def scalar(obj: Any) -> str | None:
+    """Return what there is to say of a scalar of numpy or pandas, or None for everything else."""
+    if obj is getattr(sys.modules.get("pandas"), "NaT", _Nothing) or type(obj).__name__ == "NAType":
+        return "missing"
+    if isinstance(obj, loaded("pandas.Timestamp")):
+        return f"{obj!r} {obj.unit} {obj.asm8.view('i8')} {type(obj.tz).__module__} {obj.tz!r} fold={obj.fold}"
+    if isinstance(obj, loaded("pandas.Timedelta")):
+        return f"{obj!r} {obj.unit} {obj.asm8.view('i8')}"
+    if isinstance(obj, loaded("pandas.Period")):
+        return f"{obj!r} {obj.ordinal} {obj.freq!r}"
+    if isinstance(obj, loaded("pandas.tseries.offsets.BaseOffset")):
+        kwds = {name: value for name, value in obj.kwds.items() if name != "calendar"}
+        return f"{obj!r} {obj.n} {obj.normalize} {sorted(kwds.items(), key=str)}"
+    if isinstance(obj, loaded("numpy.dtype")):
+        return dtype_words(obj)
+    if isinstance(obj, loaded("pandas.api.extensions.ExtensionDtype")):
+        return _extension_dtype(obj)
+    if isinstance(obj, loaded("numpy.generic")) and not obj.dtype.hasobject and obj.dtype.fields is None:
+        return f"{dtype_words(obj.dtype)} {obj!r} {obj.tobytes().hex()}"
+    return None
+
+
+def dtype_words(dtype: Any) -> str:
+    """Return all that there is to say of a numpy dtype."""
+    words = f"{type(dtype).__name__} {dtype!r} {dtype.str} {dtype.itemsize}"
+    if dtype.fields:
+        words += (
+            f" aligned={dtype.isalignedstruct} {sorted((name, str(field)) for name, field in dtype.fields.items())}"
+        )
+    if dtype.metadata:
+        words += f" metadata={sorted(dtype.metadata.items(), key=str)}"
+    if type(dtype).__name__ == "StringDType":
+        words += f" {getattr(dtype, 'na_object', 'none')!r} {dtype.coerce}"
+    return words
+
+
+def _extension_dtype(dtype: Any) -> str:
+    words = f"{type(dtype).__module__}.{type(dtype).__name__} {dtype!r}"
+    for name in ("storage", "na_value", "tz", "unit", "freq", "closed", "fill_value", "ordered", "pyarrow_dtype"):
+        value = getattr(dtype, name, None)
+        words += f" {name}={type(value).__module__}.{type(value).__name__} {value!r}" if value is not None else ""
+    return words
+
+
+def describer(obj: Any) -> Callable[..., Iterator[Line]] | None:
+    """Return the function that describes `obj`, or None for what has no package of its own here."""
+    table: list[tuple[str, Callable[..., Iterator[Line]]]] = [
+        ("pandas.DataFrame", _frames),
+        ("pandas.Series", _series),
+        ("pandas.Index", indexes),
+        ("pandas.Interval", _intervals),
+        ("pandas.api.extensions.ExtensionArray", _extension_arrays),
+        ("numpy.ma.MaskedArray", _masked),
+        ("numpy.ndarray", _arrays),
+        *_describe_tables.TABLE,
+    ]
+    return next((function for name, function in table if isinstance(obj, loaded(name))), None)
+
+
+def _arrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield f"{path}.shape", str(obj.shape)
+    yield f"{path}.flags.writeable", str(obj.flags.writeable)
+    yield f"{path}.flags.fnc", str(obj.flags.fnc)
+    yield from contents(obj, path, walk)
+    if hasattr(obj, "__dict__") and class_of(obj) is type(obj):
+        yield from walk.parts(vars(obj), path)
+
+
+def contents(array: Any, path: str, walk: Any) -> Iterator[Line]:
+    """Yield what the cells of an array are, in C order: each object, or a digest of their bytes."""
+    yield f"{path}.dtype", dtype_words(array.dtype)
+    if array.dtype.hasobject or array.dtype.kind == "T":
+        for number, cell in enumerate(array.ravel().tolist()):
+            yield from walk(cell, f"{path}.ravel()[{number}]")
+    else:
+        digest = hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        yield f"{path}.tobytes()", f"{digest} {array.ravel()[:6].tolist()!r}"
+
+
+def _masked(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    import numpy as np
+
+    if obj is np.ma.masked:
+        return
+    yield from _arrays(obj.data, f"{path}.data", walk)
+    yield f"{path}.mask", "nomask" if obj.mask is np.ma.nomask else "an array"
+    yield f"{path}.hardmask", str(obj.hardmask)
+    if obj.mask is not np.ma.nomask:
+        yield from _arrays(obj.mask, f"{path}.mask", walk)
+    yield from walk(obj.fill_value, f"{path}.fill_value")
+
+
+def _frames(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield f"{path}.shape", str(obj.shape)
+    yield from indexes(obj.columns, f"{path}.columns", walk)
+    yield from indexes(obj.index, f"{path}.index", walk)
+    yield from _facts(obj, path, walk)
+    for number in range(obj.shape[1]):
+        yield from _values(obj.iloc[:, number], f"{path}.iloc[:, {number}]", walk)
+
+
+def _series(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield from walk(obj.name, f"{path}.name")
+    yield from indexes(obj.index, f"{path}.index", walk)
+    yield from _facts(obj, path, walk)
+    yield from _values(obj, path, walk)
+
+
+def _facts(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield from walk(obj.attrs, f"{path}.attrs")
+    yield f"{path}.flags.allows_duplicate_labels", str(obj.flags.allows_duplicate_labels)
+    for name in obj._metadata:
+        if name not in ("_name", "name"):
+            yield from walk(getattr(obj, name, None), f"{path}.{name}")
+
+
+def indexes(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    """Yield what there is to say of an index: names, freq, levels and codes, or the labels."""
+    yield f"{path}.__class__", f"{type(obj).__module__}.{type(obj).__name__}"
+    for number, name in enumerate(obj.names):
+        yield from walk(name, f"{path}.names[{number}]")
+    if type(obj).__name__ != "PeriodIndex" and getattr(obj, "freq", None) is not None:
+        yield f"{path}.freq", f"{type(obj.freq).__name__} {scalar(obj.freq)}"
+    if isinstance(obj, loaded("pandas.MultiIndex")):
+        for number, (level, codes) in enumerate(zip(obj.levels, obj.codes, strict=True)):
+            yield from indexes(level, f"{path}.levels[{number}]", walk)
+            yield from contents(codes, f"{path}.codes[{number}]", walk)
+    elif isinstance(obj, loaded("pandas.RangeIndex")):
+        yield path, f"{obj.start} {obj.stop} {obj.step} {obj.dtype}"
+    else:
+        yield from _values(obj, path, walk)
+
+
+def _values(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    """Yield the values of a series or an index; whether pandas hands them out read-only says nothing."""
+    if isinstance(obj.dtype, loaded("numpy.dtype")):
+        yield from contents(obj.to_numpy(), path, walk)
+    else:
+        yield from _extension_arrays(obj.array, path, walk)
+
+
+def _intervals(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield from walk.parts({"left": obj.left, "right": obj.right, "closed": obj.closed}, path)
+
+
+def _extension_arrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield f"{path}.array.__class__", f"{type(obj).__module__}.{type(obj).__name__}"
+    yield f"{path}.dtype", _extension_dtype(obj.dtype) if hasattr(obj.dtype, "na_value") else dtype_words(obj.dtype)
+    yield f"len({path})", str(len(obj))
+    if hasattr(obj, "categories"):
+        yield from indexes(obj.categories, f"{path}.categories", walk)
+        yield from contents(obj.codes, f"{path}.codes", walk)
+    elif hasattr(obj, "_mask"):
+        yield from contents(obj._mask, f"{path}.mask", walk)
+        yield from contents(obj._data[~obj._mask], f"{path}.valid", walk)
+    elif hasattr(obj, "sp_index"):
+        yield from contents(obj.sp_values, f"{path}.sp_values", walk)
+        yield from walk(obj.fill_value, f"{path}.fill_value")
+        yield f"{path}.sp_index", type(obj.sp_index).__name__
+        yield from contents(obj.sp_index.indices, f"{path}.sp_index.indices", walk)
+    elif hasattr(obj, "closed") and hasattr(obj, "left"):
+        yield from indexes(obj.left, f"{path}.left", walk)
+        yield from indexes(obj.right, f"{path}.right", walk)
+    elif hasattr(obj, "asi8"):
+        freq = getattr(obj, "freq", None)
+        yield f"{path}.freq", f"{type(freq).__name__} {freq!r}"
+        yield from contents(obj.asi8, path, walk)
+    elif hasattr(obj, "__arrow_array__") and "arrow" in type(obj).__module__:
+        yield from _describe_tables.values(obj.__arrow_array__(), path, walk)
+    else:
+        for number, cell in enumerate(obj):
+            yield from walk(cell, f"{path}[{number}]")
