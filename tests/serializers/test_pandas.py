@@ -282,3 +282,9 @@ def test_every_column_can_be_written_to_without_effect_elsewhere():
     assert mine["f8"].iloc[0] == 3.0
     assert mine["texts"].iloc[0] == "written"
     assert_exact(FRAME_OF_ALL, other)
+
+
+def test_strided_labels_are_gathered():
+    labels = pd.Index(np.arange(1, 9)[::2])
+    encoded = FrameSerializer().encode(pd.DataFrame([[1.5, 2, 3, 4]], columns=labels))
+    assert list(FrameSerializer().decode(stored_bytes(encoded), trusted=True).columns) == [1, 3, 5, 7]

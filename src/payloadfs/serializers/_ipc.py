@@ -20,7 +20,7 @@ from ._base import NotExactError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["LazyBuffers", "as_buffer", "batches_end", "read_ipc", "write_ipc"]
+__all__ = ["GatheredBuffers", "LazyBuffers", "as_buffer", "batches_end", "read_ipc", "write_ipc"]
 
 _FOOTER_END = struct.Struct("<I6s")
 _U16, _U32, _I32 = (struct.Struct(f"<{code}") for code in "HIi")
@@ -47,6 +47,16 @@ class LazyBuffers:
     def real(self, buffer: pa.Buffer) -> Frame:
         """Return the frame that `buffer` stands for, or `buffer` itself as one."""
         return self._frames.get(buffer.address) or view(buffer)
+
+
+class GatheredBuffers(LazyBuffers):
+    """No stand-ins, for arrays that are small and do not go through `write_ipc`."""
+
+    def stand_in(self, frame: LazyFrame) -> pa.Buffer:
+        """Return a buffer with the bytes of `frame`. One copy."""
+        import pyarrow as pa
+
+        return pa.py_buffer(b"".join(frame.pieces()))
 
 
 def as_buffer(frame: Frame, lazy: LazyBuffers) -> pa.Buffer:

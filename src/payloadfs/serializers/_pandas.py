@@ -19,7 +19,7 @@ from ..errors import DecodeError
 from ._base import Encoded, NotExactError
 from ._cells import is_mutable, shares
 from ._index import decode_column, decode_index, encode_column, encode_index
-from ._ipc import LazyBuffers, read_ipc, write_ipc
+from ._ipc import GatheredBuffers, LazyBuffers, read_ipc, write_ipc
 from ._reduce import lost_attributes
 from ._rest import read_rest, with_rest
 from ._scalars import decode_attrs, encode_attrs
@@ -134,7 +134,7 @@ def _encode(obj: Any, columns: list[pd.Series], labels: pd.Index) -> tuple[Encod
     lazy = LazyBuffers()
     values = [_values(column) for column in columns]
     encoded = _encode_columns(values, obj.attrs, lazy)
-    index, label = _tried(encode_index, obj.index, lazy), _tried(encode_index, labels, LazyBuffers())
+    index, label = _tried(encode_index, obj.index, lazy), _tried(encode_index, labels, GatheredBuffers())
     # Copies, since pandas hands out its arrays read-only.
     rest = {str(place): values[place].copy() for place, (_, array) in enumerate(encoded) if array is None}
     rest |= {"index": obj.index} if index is None else {}
@@ -264,10 +264,10 @@ def _values(column: pd.Series) -> Any:
 
 
 def _field_names(labels: pd.Index, extra: list[str]) -> list[str]:
-    """Return Arrow's names of the columns: the labels where they are unique texts."""
-    names = list(labels)
-    if not all(type(name) is str for name in names) or len({*names, *extra}) < len(names) + len(extra):
-        names = [f"column_{position}" for position in range(len(names))]
+    """Return Arrow's names of the columns: the labels where they are unique texts that UTF-8 has."""
+    names = [name for name in labels if type(name) is str and name == name.encode("utf-8", "ignore").decode()]
+    if len({*names, *extra}) < len(labels) + len(extra):
+        names = [f"column_{position}" for position in range(len(labels))]
     return names + extra
 
 
