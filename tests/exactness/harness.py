@@ -120,5 +120,7 @@ def silenced(make):
 def report(outcomes):
     """Return one line for each outcome that is not exact."""
     return "\n".join(
-        f"{name}: {outcome.result}: {outcome.message[-600:]}" for name, outcome in outcomes.items() if outcome.result != "exact"
+        f"{name}: {outcome.result}: {outcome.message[-600:]}"
+        for name, outcome in outcomes.items()
+        if outcome.result != "exact"
     )

@@ -154,7 +154,13 @@ def _pickler() -> Any:
             if type(obj) is types.CodeType:
                 self.has_code = True
             reduced = reduction(obj)
-            return super().reducer_override(obj) if reduced is NotImplemented else reduced
+            if reduced is not NotImplemented:
+                return reduced
+            reduced = super().reducer_override(obj)
+            if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) > 2:
+                # A class by value: cloudpickle gives its state, and forgets where it was defined.
+                reduced[2][0].setdefault("__qualname__", obj.__qualname__)
+            return reduced
 
     return Pickler
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from . import _restore
 
 __all__ = ["lost_attributes", "reduction", "type_name"]
 
-_REFUSED = (io.TextIOWrapper, memoryview)
+_REFUSED = (io.TextIOWrapper, memoryview, weakref.ProxyType, weakref.CallableProxyType)
 _OFFSET_BYTES = 8
 _PANDAS_OWN = {"_mgr", "_item_cache", "_attrs", "_flags", "_name", "_is_copy", "_cacher"}
 
@@ -29,8 +30,8 @@ def reduction(obj: Any) -> Any:
     pickle.PicklingError
         `obj` can't come back as it was.
     """
-    if isinstance(obj, _REFUSED):
-        raise pickle.PicklingError(f"a {type_name(obj)} is not data that can be copied")
+    if issubclass(type(obj), _REFUSED):  # not isinstance: a proxy says that it is what it points to
+        return _refuse(obj)
     for module, name, reduce in _TABLE:
         # What is not loaded can't occur, so nothing is imported.
         cls = getattr(sys.modules.get(module), name, None)
@@ -42,6 +43,10 @@ def reduction(obj: Any) -> Any:
 def type_name(obj: Any) -> str:
     """Return module and name of the class of `obj`, without ``builtins.``."""
     return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
+
+
+def _refuse(obj: Any) -> Any:
+    raise pickle.PicklingError(f"a {type_name(obj)} is not data that can be copied")
 
 
 def _reduce_masked(obj: Any) -> Any:
@@ -61,16 +66,16 @@ def _reduce_array(obj: Any) -> Any:
         return _locked(obj)
     # A memmap without its file is an array like any other; the path is never stored.
     array = obj.view(np.ndarray) if type(obj) is np.memmap else obj
-    if array.dtype.hasobject or array.dtype.kind == "T" or not array.dtype.itemsize:
-        return _locked(array)
-    if not array.flags.forc:
+    if not array.flags.forc and not array.dtype.hasobject and array.dtype.kind != "T":
         # One copy, of the cells in view. numpy itself copies them several times into the stream.
         array = np.ascontiguousarray(array)
         array.flags.writeable = obj.flags.writeable
     if array.dtype.kind in "Mm":
         # numpy hands out the memory of numbers only.
         return _restore.viewed, (array.view("i8"), array.dtype)
-    return NotImplemented if array is obj else array.__reduce_ex__(5)
+    if array.flags.writeable:
+        return NotImplemented if array is obj else array.__reduce_ex__(5)
+    return _locked(array)
 
 
 def _locked(obj: Any) -> Any:
@@ -78,6 +83,8 @@ def _locked(obj: Any) -> Any:
     if obj.flags.writeable:
         return NotImplemented
     reduced = obj.__reduce_ex__(5)
+    if reduced[0].__name__ == "_frombuffer":
+        return reduced
     if len(reduced) < 3 or reduced[2] is None:
         raise pickle.PicklingError(f"a read-only {type_name(obj)} would come back writable")
     return (*reduced[:3], None, None, _restore.set_read_only)
@@ -120,6 +127,14 @@ def _reduce_arrow_table(obj: Any) -> Any:
     return restore, (obj.schema, obj.num_rows)
 
 
+def _reduce_interval(obj: Any) -> Any:
+    return _restore.month_day_nano, tuple(obj)
+
+
+def _reduce_run_end(obj: Any) -> Any:
+    return _restore.run_end_scalar, (obj.type, obj.value)
+
+
 def _reduce_tensor(obj: Any) -> Any:
     torch: Any = sys.modules["torch"]
     # torch's own reduction tears tensors apart that share a storage, and forgets gradients.
@@ -143,6 +158,7 @@ def _reduce_storage(obj: Any) -> Any:
 
 
 _TABLE: list[tuple[str, str, Callable[[Any], Any]]] = [
+    ("ctypes", "CDLL", _refuse),
     ("numpy.ma", "MaskedArray", _reduce_masked),
     ("numpy", "ndarray", _reduce_array),
     ("pandas", "DataFrame", _reduce_pandas),
@@ -150,6 +166,8 @@ _TABLE: list[tuple[str, str, Callable[[Any], Any]]] = [
     ("pyarrow", "Array", _reduce_arrow_array),
     ("pyarrow", "Table", _reduce_arrow_table),
     ("pyarrow", "RecordBatch", _reduce_arrow_table),
+    ("pyarrow", "MonthDayNano", _reduce_interval),
+    ("pyarrow", "RunEndEncodedScalar", _reduce_run_end),
     ("torch", "Tensor", _reduce_tensor),
     ("torch", "UntypedStorage", _reduce_storage),
 ]

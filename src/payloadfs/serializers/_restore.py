@@ -54,6 +54,21 @@ def batch_of_rows(schema: pa.Schema, rows: int) -> pa.RecordBatch:
     return pa.record_batch({"": pa.nulls(rows)}).replace_schema_metadata(schema.metadata).select([])
 
 
+def month_day_nano(months: int, days: int, nanoseconds: int) -> Any:
+    """Return what Arrow makes of an interval of months, days and nanoseconds."""
+    import pyarrow as pa
+
+    return pa.MonthDayNano([months, days, nanoseconds])
+
+
+def run_end_scalar(kind: Any, value: pa.Scalar) -> pa.Scalar:
+    """Return a scalar of a run-end encoded type."""
+    import pyarrow as pa
+
+    values = pa.array([value.as_py()], kind.value_type)
+    return pa.RunEndEncodedArray.from_arrays(pa.array([1], kind.run_end_type), values)[0]
+
+
 def viewed(array: npt.NDArray[Any], dtype: Any) -> Any:
     """Return the memory of `array` as one of `dtype`."""
     return array.view(dtype)

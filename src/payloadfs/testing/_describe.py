@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import copyreg
 import datetime as dt
 import decimal
 import enum
 import functools
+import logging
 import re
 import struct
 import sys
@@ -21,7 +23,8 @@ from . import _describe_data
 __all__ = ["Line", "Walk", "class_name"]
 
 Line = tuple[str, str]
-_ATOMS = (type(None), bool, int, str, bytes, range, slice, type(Ellipsis), type(NotImplemented))
+_ATOMS = (type(None), bool, str, bytes, range, slice, type(Ellipsis), type(NotImplemented))
+_DIGITS = 10**1000  # Python converts no more than 4300 of them
 _VALUES = (int, float, complex, str, bytes)
 _TIMES = (dt.date, dt.time, dt.datetime, dt.timedelta)
 _NO_IDENTITY = (tuple, frozenset, enum.Enum, type, dt.tzinfo, re.Pattern, decimal.Decimal, uuid.UUID, *_TIMES)
@@ -64,31 +67,34 @@ def class_name(cls: type) -> str:
 
 def _scalar(obj: Any) -> str | None:
     """Return what else there is to say of a value that is a value only, or None for everything else."""
-    if isinstance(obj, enum.Enum):
-        return str(obj.name)
     kind = type(obj)
     if kind in _ATOMS:
         return repr(obj)
-    if kind is float:
-        return _float(obj)
-    if kind is complex:
-        return f"{_float(obj.real)} {_float(obj.imag)}j"
-    if isinstance(obj, decimal.Decimal):
-        return str(obj.as_tuple())
-    if isinstance(obj, type):
-        return class_name(obj)
+    if kind is int:
+        return str(obj) if abs(obj) < _DIGITS else hex(obj)
+    for cls, words in _SCALARS:
+        if isinstance(obj, cls) and (kind is cls or cls not in _VALUES):
+            return words(obj)
     if kind in _TIMES:
-        zone = getattr(obj, "tzinfo", None)
-        return f"{obj!r} {class_name(type(zone))}"
-    if isinstance(obj, zoneinfo.ZoneInfo):
-        return str(obj.key)
-    if isinstance(obj, (dt.timezone, re.Pattern)):
-        return repr(obj)
+        return f"{obj!r} {class_name(type(getattr(obj, 'tzinfo', None)))}"
     return _describe_data.scalar(obj)
 
 
 def _float(value: float) -> str:
     return f"{value!r} {struct.pack('>d', value).hex()}"
+
+
+_SCALARS: list[tuple[type, Callable[[Any], str]]] = [
+    (enum.Enum, lambda obj: str(obj.name)),
+    (float, _float),
+    (complex, lambda obj: f"{_float(obj.real)} {_float(obj.imag)}j"),
+    (decimal.Decimal, lambda obj: str(obj.as_tuple())),
+    (type, class_name),
+    (zoneinfo.ZoneInfo, lambda obj: str(obj.key)),
+    (dt.timezone, repr),
+    (re.Pattern, repr),
+    (logging.Logger, lambda obj: str(obj.name)),
+]
 
 
 def _describer(obj: Any) -> Describer:
@@ -101,8 +107,8 @@ def _describer(obj: Any) -> Describer:
         ((set, frozenset), _sets),
         (bytearray, _bytes),
         (types.FunctionType, _functions),
-        (types.BuiltinFunctionType, _named),
-        (types.ModuleType, _named),
+        ((types.BuiltinFunctionType, types.ModuleType), _named),
+        ((types.MethodDescriptorType, types.ClassMethodDescriptorType, types.WrapperDescriptorType), _named),
         (types.CodeType, _codes),
         (types.MethodType, _methods),
         (functools.partial, _partials),
@@ -202,10 +208,14 @@ def _subclassed(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 def _others(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     yield from _state(obj, path, walk)
     cls: Any = type(obj)
-    has_own = cls.__reduce__ is not object.__reduce__ or cls.__reduce_ex__ is not object.__reduce_ex__
+    has_own = (
+        cls in copyreg.dispatch_table
+        or cls.__reduce__ is not object.__reduce__
+        or cls.__reduce_ex__ is not object.__reduce_ex__
+    )
     if not has_own and (hasattr(obj, "__dict__") or any("__slots__" in vars(base) for base in cls.__mro__[:-1])):
         return
-    reduced = obj.__reduce_ex__(4)
+    reduced: Any = copyreg.dispatch_table[cls](obj) if cls in copyreg.dispatch_table else obj.__reduce_ex__(4)
     if isinstance(reduced, str):
         yield path, reduced
         return

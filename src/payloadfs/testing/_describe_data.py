@@ -60,7 +60,8 @@ def scalar(obj: Any) -> str | None:
 
 def dtype_words(dtype: Any) -> str:
     """Return all that there is to say of a numpy dtype."""
-    words = f"{type(dtype).__name__} {dtype!r} {dtype.str} {dtype.itemsize}"
+    # Not its class: numpy counts the two names of one integer (l and q) as the same.
+    words = f"{dtype!r} {dtype.str} {dtype.itemsize}"
     if dtype.fields:
         words += (
             f" aligned={dtype.isalignedstruct} {sorted((name, str(field)) for name, field in dtype.fields.items())}"
@@ -73,7 +74,7 @@ def dtype_words(dtype: Any) -> str:
 
 
 def _extension_dtype(dtype: Any) -> str:
-    words = f"{type(dtype).__module__}.{type(dtype).__name__} {dtype!r}"
+    words = f"{type(dtype).__module__}.{type(dtype).__name__} {dtype}"
     for name in ("storage", "na_value", "tz", "unit", "freq", "closed", "fill_value", "ordered", "pyarrow_dtype"):
         value = getattr(dtype, name, None)
         words += f" {name}={type(value).__module__}.{type(value).__name__} {value!r}" if value is not None else ""
@@ -98,7 +99,8 @@ def describer(obj: Any) -> Callable[..., Iterator[Line]] | None:
 def _arrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     yield f"{path}.shape", str(obj.shape)
     yield f"{path}.flags.writeable", str(obj.flags.writeable)
-    yield f"{path}.flags.fnc", str(obj.flags.fnc)
+    if obj.dtype.itemsize:
+        yield f"{path}.flags.fnc", str(obj.flags.fnc)
     yield from contents(obj, path, walk)
     if hasattr(obj, "__dict__") and class_of(obj) is type(obj):
         yield from walk.parts(vars(obj), path)
@@ -110,6 +112,10 @@ def contents(array: Any, path: str, walk: Any) -> Iterator[Line]:
     if array.dtype.hasobject or array.dtype.kind == "T":
         for number, cell in enumerate(array.ravel().tolist()):
             yield from walk(cell, f"{path}.ravel()[{number}]")
+    elif array.dtype.names:
+        # Field by field, since the bytes between fields mean nothing.
+        for name in array.dtype.names:
+            yield from contents(sys.modules["numpy"].asarray(array[name]), f"{path}[{name!r}]", walk)
     else:
         digest = hashlib.sha256(array.tobytes()).hexdigest()[:16]
         yield f"{path}.tobytes()", f"{digest} {array.ravel()[:6].tolist()!r}"
@@ -133,8 +139,10 @@ def _frames(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     yield from indexes(obj.columns, f"{path}.columns", walk)
     yield from indexes(obj.index, f"{path}.index", walk)
     yield from _facts(obj, path, walk)
-    for number in range(obj.shape[1]):
-        yield from _values(obj.iloc[:, number], f"{path}.iloc[:, {number}]", walk)
+    # Without its attrs, of which pandas would give each column a deep copy.
+    bare = sys.modules["pandas"].DataFrame(obj, copy=False)
+    for number in range(bare.shape[1]):
+        yield from _values(bare.iloc[:, number], f"{path}.iloc[:, {number}]", walk)
 
 
 def _series(obj: Any, path: str, walk: Any) -> Iterator[Line]:

@@ -33,10 +33,18 @@ CLASSES = {
     "long timedelta": [dt.timedelta.max, dt.timedelta.min, dt.timedelta()],
     "Decimal": [D("1.50"), D("-0.01"), D("0.00")],
     "UUID": [uuid.UUID(int=0), uuid.UUID(int=2**128 - 1), uuid.UUID(int=7)],
-    "Timestamp": [pd.Timestamp("2020"), pd.Timestamp("2020-01-01 00:00:00.000000001"), pd.Timestamp("2020").as_unit("s")],
+    "Timestamp": [
+        pd.Timestamp("2020"),
+        pd.Timestamp("2020-01-01 00:00:00.000000001"),
+        pd.Timestamp("2020").as_unit("s"),
+    ],
     "Timedelta": [pd.Timedelta(5, "ns"), pd.Timedelta("1D"), pd.Timedelta(1, "s")],
     "Period": [pd.Period("2020", "M"), pd.Period("2020Q1", "Q-NOV"), pd.Period("2020", "D")],
-    "Interval": [pd.Interval(0, 1), pd.Interval(0.5, 1.5, "left"), pd.Interval(pd.Timestamp("2020"), pd.Timestamp("2021"))],
+    "Interval": [
+        pd.Interval(0, 1),
+        pd.Interval(0.5, 1.5, "left"),
+        pd.Interval(pd.Timestamp("2020"), pd.Timestamp("2021")),
+    ],
     "Fraction": [fractions.Fraction(1, 3), fractions.Fraction(2), fractions.Fraction(0)],
     "Path": [pathlib.PurePosixPath("/a/b"), pathlib.PurePosixPath("."), pathlib.PurePosixPath("c")],
     "np.int64": [np.int64(1), np.int64(-1), np.int64(2)],
@@ -179,7 +187,10 @@ def shared():
         "deep": {"x": [deep, None]},
         "custom and list": {"x": [Plain(part=cell), None], "y": [cell, [2]]},
     }
-    return {f"shared {name}": pd.DataFrame({key: pd.Series(cells, dtype=object) for key, cells in columns.items()}) for name, columns in found.items()}
+    return {
+        f"shared {name}": pd.DataFrame({key: pd.Series(cells, dtype=object) for key, cells in columns.items()})
+        for name, columns in found.items()
+    }
 
 
 def cases():
@@ -191,7 +202,11 @@ def cases():
     for group, members in (("list", LISTS), ("dict", DICTS), ("ndarray", ARRAYS), ("mixture", MIXTURES)):
         found |= {f"{group}: {name}": cells for name, cells in members.items()}
     for missing, value in MISSING.items():
-        found |= {f"list or {missing}": [["x"], value], f"dict or {missing}": [{"a": 1}, value], f"ndarray or {missing}": [np.arange(2.0), value]}
+        found |= {
+            f"list or {missing}": [["x"], value],
+            f"dict or {missing}": [{"a": 1}, value],
+            f"ndarray or {missing}": [np.arange(2.0), value],
+        }
     frames = {}
     for name, cells in (found | late()).items():
         series = pd.Series([None] * len(cells), dtype=object)

@@ -56,7 +56,10 @@ def nullable():
     names = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)] + ["Float32", "Float64"]
     found = {name: pd.array([1, None, 0], dtype=name) for name in names}
     found |= {f"{name} full": pd.array([1, 2, 0], dtype=name) for name in names}
-    found |= {"boolean": pd.array([True, None, False], dtype="boolean"), "boolean full": pd.array([True], dtype="boolean")}
+    found |= {
+        "boolean": pd.array([True, None, False], dtype="boolean"),
+        "boolean full": pd.array([True], dtype="boolean"),
+    }
     with_nan = np.array([NAN, 1.0, -0.0])
     found["Float64 with nan and NA"] = pd.arrays.FloatingArray(with_nan, np.array([False, False, True]))
     for missing in (pd.NA, np.nan):
@@ -77,11 +80,17 @@ def string_dtype(storage, missing):
 
 def periods_and_intervals():
     aliases = ("D", "W-SUN", "M", "2M", "Q-DEC", "Q-NOV", "h", "3h", "min", "s", "ms", "us", "ns", "B")
-    found = {f"period {alias}": pd.PeriodIndex(["2020-01-01", "NaT", "1969-12-31"], dtype=f"period[{alias}]") for alias in aliases if alias != "B"}
+    found = {
+        f"period {alias}": pd.PeriodIndex(["2020-01-01", "NaT", "1969-12-31"], dtype=f"period[{alias}]")
+        for alias in aliases
+        if alias != "B"
+    }
     found["period Y"] = pd.PeriodIndex(["2020", "2021"], dtype=pd.PeriodDtype(pd.Period("2020").freq))
     for closed in ("left", "right", "both", "neither"):
         found[f"interval int {closed}"] = pd.arrays.IntervalArray.from_breaks([0, 1, 5], closed=closed)
-        found[f"interval float {closed}"] = pd.arrays.IntervalArray.from_tuples([(0.0, 1.5), None, (2.0, np.inf)], closed=closed)
+        found[f"interval float {closed}"] = pd.arrays.IntervalArray.from_tuples(
+            [(0.0, 1.5), None, (2.0, np.inf)], closed=closed
+        )
     found["interval time"] = pd.interval_range(pd.Timestamp("2020"), periods=3, freq="D")
     found["interval time s"] = pd.arrays.IntervalArray.from_breaks(DAYS.as_unit("s"))
     found["interval zone"] = pd.arrays.IntervalArray.from_breaks(DAYS.tz_localize(ZONES["zurich"]))
@@ -103,23 +112,41 @@ def sparse():
 def categoricals():
     mixed = pd.Index(["a", 1, (2, "b"), 1.5], dtype=object)
     categories = {
-        "str": ["b", "a"], "int": [3, 1], "float": [0.5, -0.0], "bool": [True, False],
-        "object str": pd.Index(["x", "y"], dtype=object), "mixed": mixed, "bytes": pd.Index([b"x"], dtype=object),
+        "str": ["b", "a"],
+        "int": [3, 1],
+        "float": [0.5, -0.0],
+        "bool": [True, False],
+        "object str": pd.Index(["x", "y"], dtype=object),
+        "mixed": mixed,
+        "bytes": pd.Index([b"x"], dtype=object),
         "tuples": pd.Index([(1, 2), (3, 4)], tupleize_cols=False),
-        "dates": pd.Index([dt.date(2020, 1, 1)], dtype=object), "decimals": pd.Index([decimal.Decimal("1.50")], dtype=object),
-        "times": pd.DatetimeIndex(["2020-01-01", "2020-01-05"]), "times with freq": DAYS, "zone": DAYS.tz_localize("UTC"),
-        "deltas": DAYS - DAYS[0], "periods": pd.period_range("2020", periods=2, freq="M"),
-        "intervals": pd.interval_range(0, 3), "time intervals": pd.interval_range(pd.Timestamp("2020"), periods=2),
-        "range": pd.RangeIndex(3), "named": pd.Index(["u", "v"], name="n"), "Int64": pd.Index([1, 2], dtype="Int64"),
-        "string": pd.Index(["x", "y"], dtype="string"), "arrow": pd.Index([1, 2], dtype=pd.ArrowDtype(pa.int32())),
-        "none": pd.Index([], dtype=object), "200": range(200), "40,000": range(40_000), "complex": [1j, 2j],
+        "dates": pd.Index([dt.date(2020, 1, 1)], dtype=object),
+        "decimals": pd.Index([decimal.Decimal("1.50")], dtype=object),
+        "times": pd.DatetimeIndex(["2020-01-01", "2020-01-05"]),
+        "times with freq": DAYS,
+        "zone": DAYS.tz_localize("UTC"),
+        "deltas": DAYS - DAYS[0],
+        "periods": pd.period_range("2020", periods=2, freq="M"),
+        "intervals": pd.interval_range(0, 3),
+        "time intervals": pd.interval_range(pd.Timestamp("2020"), periods=2),
+        "range": pd.RangeIndex(3),
+        "named": pd.Index(["u", "v"], name="n"),
+        "Int64": pd.Index([1, 2], dtype="Int64"),
+        "string": pd.Index(["x", "y"], dtype="string"),
+        "arrow": pd.Index([1, 2], dtype=pd.ArrowDtype(pa.int32())),
+        "none": pd.Index([], dtype=object),
+        "200": range(200),
+        "40,000": range(40_000),
+        "complex": [1j, 2j],
     }
     found = {}
     for name, labels in categories.items():
         size = len(labels)
         codes = [-1, *range(min(size, 3)), 0] if size else [-1, -1]
         found[f"category {name}"] = pd.Categorical.from_codes(codes, categories=labels)
-        found[f"category {name}, ordered"] = pd.Categorical.from_codes(codes[1:] if size else [], categories=labels, ordered=True)
+        found[f"category {name}, ordered"] = pd.Categorical.from_codes(
+            codes[1:] if size else [], categories=labels, ordered=True
+        )
     found["category by cut"] = pd.cut([1, 5, NAN, 9], 3)
     found["category by qcut"] = pd.qcut([1, 2, 3, 4], 2)
     return found
@@ -128,19 +155,36 @@ def categoricals():
 def arrow():
     time, day = dt.datetime(2020, 1, 1, 1, 2, 3, 4), dt.date(2020, 1, 1)
     values = {
-        **{kind: [1, None, 3] for kind in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")},
-        "bool_": [True, None], "string": ["x", None], "large_string": ["x", None], "binary": [b"x", None], "large_binary": [b"x", None],
-        "date32": [day, None], "date64": [day, None], "null": [None, None],
+        **{
+            kind: [1, None, 3]
+            for kind in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
+        },
+        "bool_": [True, None],
+        "string": ["x", None],
+        "large_string": ["x", None],
+        "binary": [b"x", None],
+        "large_binary": [b"x", None],
+        "date32": [day, None],
+        "date64": [day, None],
+        "null": [None, None],
     }
     found = {f"arrow {kind}": pa.array(cells, getattr(pa, kind)()) for kind, cells in values.items()}
     special = {
-        "half": (np.array([1.5], "f2"), pa.float16()), "time32": ([time.time().replace(microsecond=0)], pa.time32("s")),
-        "time64": ([time.time()], pa.time64("us")), "ns": ([5, None], pa.timestamp("ns")), "s": ([time], pa.timestamp("s")),
-        "zone": ([time, None], pa.timestamp("us", "Europe/Zurich")), "duration": ([5, None], pa.duration("ms")),
-        "month_day_nano": ([(1, 2, 3), None], pa.month_day_nano_interval()), "fixed": ([b"ab", None], pa.binary(2)),
-        "decimal": ([decimal.Decimal("1.10"), None], pa.decimal128(10, 2)), "decimal256": ([decimal.Decimal(1)], pa.decimal256(50, 0)),
-        "list": ([[1, None], None, []], pa.list_(pa.int64())), "large_list": ([["x"], None], pa.large_list(pa.string())),
-        "fixed list": ([[1, 2], None], pa.list_(pa.int8(), 2)), "map": ([[("a", 1)], None], pa.map_(pa.string(), pa.int8())),
+        "half": (np.array([1.5], "f2"), pa.float16()),
+        "time32": ([time.time().replace(microsecond=0)], pa.time32("s")),
+        "time64": ([time.time()], pa.time64("us")),
+        "ns": ([5, None], pa.timestamp("ns")),
+        "s": ([time], pa.timestamp("s")),
+        "zone": ([time, None], pa.timestamp("us", "Europe/Zurich")),
+        "duration": ([5, None], pa.duration("ms")),
+        "month_day_nano": ([(1, 2, 3), None], pa.month_day_nano_interval()),
+        "fixed": ([b"ab", None], pa.binary(2)),
+        "decimal": ([decimal.Decimal("1.10"), None], pa.decimal128(10, 2)),
+        "decimal256": ([decimal.Decimal(1)], pa.decimal256(50, 0)),
+        "list": ([[1, None], None, []], pa.list_(pa.int64())),
+        "large_list": ([["x"], None], pa.large_list(pa.string())),
+        "fixed list": ([[1, 2], None], pa.list_(pa.int8(), 2)),
+        "map": ([[("a", 1)], None], pa.map_(pa.string(), pa.int8())),
         "struct": ([{"x": 1, "y": None}, None], pa.struct([("x", pa.int8()), ("y", pa.string())])),
         "nested": ([[{"x": [1]}]], pa.list_(pa.struct([("x", pa.list_(pa.int8()))]))),
         "string_view": (["x", "a text longer than twelve"], pa.string_view()),
@@ -159,4 +203,7 @@ def cases():
     found = numbers() | times() | nullable() | periods_and_intervals() | sparse() | categoricals() | arrow()
     frames = {name: pd.DataFrame({"x": pd.Series(values)}) for name, values in found.items()}
     frames["all at once"] = pd.DataFrame({name: frame["x"] for name, frame in frames.items() if len(frame) == 3})
-    return frames | {f"{name}, no rows": frames[name][:0] for name in ("i8", "f8", "?", "c16", "Int8", "category str", "period M", "arrow list", "M8[s]")}
+    return frames | {
+        f"{name}, no rows": frames[name][:0]
+        for name in ("i8", "f8", "?", "c16", "Int8", "category str", "period M", "arrow list", "M8[s]")
+    }

@@ -53,7 +53,19 @@ def labels():
         "periods": pd.period_range("2020", periods=4, freq="M"), "period NaT": pd.PeriodIndex(["2020", None, "2021", "2022"], freq="D"),
         "intervals": pd.interval_range(0, 4), "time intervals": pd.interval_range(pd.Timestamp("2020"), periods=4, closed="both"), "interval nan": pd.IntervalIndex.from_tuples([(0.0, 1.0), NAN, (2, 3), (4, 5)]),
     }  # fmt: skip
-    for name in ("int", "float", "bool", "complex", "Int64", "days without freq", "deltas", "periods", "intervals", "category", "str"):
+    for name in (
+        "int",
+        "float",
+        "bool",
+        "complex",
+        "Int64",
+        "days without freq",
+        "deltas",
+        "periods",
+        "intervals",
+        "category",
+        "str",
+    ):
         found[f"{name}, strided"] = found[name].repeat(2)[::2]
         found[f"{name}, backwards"] = found[name][::-1]
     found |= {f"zone {name}": DAYS.tz_localize("UTC").tz_convert(zone) for name, zone in ZONES.items()}
@@ -64,7 +76,30 @@ def levels():
     """MultiIndexes of four labels."""
     found = {}
     one = labels()
-    for name in ("int", "float", "bool", "str", "str with nan", "object str", "mixed", "mixed with nan", "dates", "Int64", "arrow string", "category", "category of cuts", "days", "zone zurich", "deltas", "periods", "intervals", "enums", "surrogates", "tuples", "complex"):
+    for name in (
+        "int",
+        "float",
+        "bool",
+        "str",
+        "str with nan",
+        "object str",
+        "mixed",
+        "mixed with nan",
+        "dates",
+        "Int64",
+        "arrow string",
+        "category",
+        "category of cuts",
+        "days",
+        "zone zurich",
+        "deltas",
+        "periods",
+        "intervals",
+        "enums",
+        "surrogates",
+        "tuples",
+        "complex",
+    ):
         found[f"levels of {name}"] = pd.MultiIndex.from_arrays([one[name], ["x", "x", "y", "y"]], names=["first", None])
     product = pd.MultiIndex.from_product([["a", "b"], [1, 2]], names=["k", 1])
     found |= {
@@ -94,5 +129,7 @@ def cases():
         found[f"name {place}"] = pd.DataFrame({"a": [1, 2]}, index=pd.Index([5, 6], name=name))
         found[f"range name {place}"] = pd.DataFrame({"a": [1, 2]}, index=pd.RangeIndex(2, name=name))
         found[f"columns name {place}"] = pd.DataFrame([[1, 2]], columns=pd.Index(["x", "y"], name=name))
-        found[f"level name {place}"] = pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_arrays([[1], [2]], names=[name, "m"]))
+        found[f"level name {place}"] = pd.DataFrame(
+            {"a": [1]}, index=pd.MultiIndex.from_arrays([[1], [2]], names=[name, "m"])
+        )
     return found

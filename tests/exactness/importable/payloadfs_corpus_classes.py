@@ -19,7 +19,7 @@ class Level(enum.IntEnum):
     HIGH = 2
 
 
-class Word(str, enum.Enum):
+class Word(str, enum.Enum):  # noqa: UP042
     A = "a"
 
 

@@ -1,0 +1,94 @@
+"""What can't be stored exactly: a function that makes it, and words that the error has to hold."""
+
+import asyncio
+import contextvars
+import ctypes
+import io
+import itertools
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+import zoneinfo
+
+import numpy as np
+import pandas as pd
+import polars as pl
+from payloadfs_corpus_classes import Forgetful, Plain
+
+
+def generator():
+    yield from ()
+
+
+def running():
+    async def nothing():
+        return None
+
+    return nothing()
+
+
+def keyless_zone():
+    header = b"TZif" + b"\0" * 16 + b"\0\0\0\0" * 3 + b"\0\0\0\0" + b"\0\0\0\1" + b"\0\0\0\4"
+    return zoneinfo.ZoneInfo.from_file(io.BytesIO(header + b"\0\0\0\0\0\0" + b"UTC\0"))
+
+
+def noted(obj):
+    object.__setattr__(obj, "note", "x")
+    return obj
+
+
+def attributed(frame, value):
+    frame.attrs["k"] = value
+    return frame
+
+
+class Locked:
+    def __init__(self):
+        self.model = {"lock": threading.Lock()}
+
+
+REFUSED = {
+    "generator": (generator, "generator"),
+    "lock": (threading.Lock, "lock"),
+    "deep lock": (Locked, r"obj\.model\['lock'\]"),
+    "thread": (lambda: {"t": threading.Thread()}, r"obj\['t'\]"),
+    "event": (threading.Event, "lock"),
+    "socket": (lambda: [socket.socket()], r"obj\[0\] \(socket.socket\)"),
+    "open text": (lambda: [open(__file__)], r"obj\[0\] \(_io.TextIOWrapper\)"),  # noqa: SIM115
+    "open bytes": (lambda: {"f": open(__file__, "rb")}, r"obj\['f'\]"),  # noqa: SIM115
+    "temporary file": (tempfile.TemporaryFile, "BufferedRandom"),
+    "standard output": (lambda: {"out": io.TextIOWrapper(io.BytesIO())}, r"obj\['out'\]"),
+    "memoryview": (lambda: Plain(m=memoryview(b"x")), r"obj\.m \(memoryview\)"),
+    "coroutine": (running, "coroutine"),
+    "future": (lambda: {"f": asyncio.new_event_loop()}, r"obj\['f'\]"),
+    "context": (contextvars.copy_context, "Context"),
+    "context variable": (lambda: contextvars.ContextVar("x"), "ContextVar"),
+    "weak reference": (lambda: weakref.ref(Plain), "ReferenceType"),
+    "weak dict": (lambda: weakref.WeakValueDictionary(a=Plain), "WeakValueDictionary"),
+    "proxy": (lambda: {"p": weakref.proxy(Plain)}, "weakref"),
+    "database": (lambda: {"db": sqlite3.connect(":memory:")}, r"obj\['db'\] \(sqlite3.Connection\)"),
+    "process": (lambda: subprocess.Popen([sys.executable, "-c", ""]), "lock"),
+    "library": (lambda: ctypes.CDLL(None), "CDLL"),
+    "pointer": (lambda: ctypes.pointer(ctypes.c_int(1)), "pointers"),
+    "frame of the stack": (sys._getframe, "frame"),
+    "lambda over a lock": ((lambda lock: lambda: lambda: lock)(threading.Lock()), "captured lock"),
+    "endless": (lambda: [itertools.tee(generator())[0]], r"obj\[0\]"),
+    "zone without a key": (keyless_zone, "ZoneInfo"),
+    "frame with such a zone": (lambda: pd.DataFrame({"t": pd.to_datetime(["2020"]).tz_localize(keyless_zone())}), "ZoneInfo"),
+    "series that forgets its name": (lambda: Forgetful([1, 2], name="x"), "_name"),
+    "attribute of a frame": (lambda: noted(pd.DataFrame({"a": [1]})), "'note'.*attrs"),
+    "attribute of a series": (lambda: [noted(pd.Series([1]))], r"obj\[0\].*'note'"),
+    "polars objects": (lambda: pl.DataFrame({"o": pl.Series([object()], dtype=pl.Object)}), "'o'.*Object"),
+    "polars object series": (lambda: pl.Series("o", [object()], dtype=pl.Object), "'o'.*Object"),
+    "cell": (lambda: pd.DataFrame({"a": [1, generator()]}), r"obj\['a'\]\[1\] \(generator\)"),
+    "cell beside good columns": (lambda: pd.DataFrame({"g": [1.5, 2], "a": [1, generator()]}), r"obj\['a'\]\[1\] \(generator\)"),
+    "cell of a series": (lambda: pd.Series([1, generator()]), r"obj\[1\] \(generator\)"),
+    "label": (lambda: pd.DataFrame([[1]], columns=[generator()]), r"obj\.columns\[0\]"),
+    "attrs": (lambda: attributed(pd.DataFrame({"a": [1]}), generator()), r"obj\.attrs\['k'\] \(generator\)"),
+    "cell of an array": (lambda: np.array([1, generator()], dtype=object), r"obj.ravel\(\)\[1\] \(generator\)"),
+    "frame in a list": (lambda: [pd.DataFrame({"a": [generator()]})], r"obj\[0\]\['a'\]\[0\] \(generator\)"),
+}  # fmt: skip
