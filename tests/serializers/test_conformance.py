@@ -126,7 +126,7 @@ class TestReadOnlyNumpy(SerializerTests):
         "broadcast": np.broadcast_to(1.5, (3, 4)),
         "strided": locked(rng.random((30, 40)))[::2, ::-3],
         "fortran": locked(np.asfortranarray(rng.random((3, 4)))),
-        "of a frame": pd.DataFrame(rng.random((3, 4))).to_numpy(),
+        "of a frame": locked(pd.DataFrame(rng.random((3, 4))).to_numpy()),
         "empty": locked(np.empty(0)),
     }
     declined = {"writable": np.arange(3), "object": locked(np.array([1, "a"], dtype=object))}

@@ -99,7 +99,7 @@ def decode_index(facts: dict[str, Any], arrays: list[pa.Array], memory: Memory) 
         values, dtype=values.dtype, name=decode_scalar(facts["name"]), copy=False, tupleize_cols=False
     )
     if facts["freq"] is not None:
-        index.freq = pd.tseries.frequencies.to_offset(facts["freq"])
+        _set_freq(index, pd.tseries.frequencies.to_offset(facts["freq"]), trusted=memory.trusted)
     return index
 
 
@@ -156,6 +156,16 @@ def _encode_dictionary(codes: Any, values: Any, lazy: LazyBuffers) -> tuple[dict
     _, indices = encode_array(codes if validity is None else np.maximum(codes, 0), lazy)
     indices = pa.Array.from_buffers(indices.type, len(indices), [validity, indices.buffers()[1]])
     return facts, pa.DictionaryArray.from_arrays(indices, entries, safe=False)
+
+
+def _set_freq(index: Any, freq: Any, *, trusted: bool) -> None:
+    if not trusted:
+        index.freq = freq
+        return
+    # The public way compares every label with what the freq would give, which costs time, and fails
+    # for what pandas itself makes: days that were converted to a zone with a clock change.
+    holder = index if hasattr(type(index), "_freq") else index._data
+    holder._freq = freq
 
 
 def _decode_codes(array: pa.DictionaryArray, memory: Memory) -> Any:

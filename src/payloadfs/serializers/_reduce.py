@@ -112,7 +112,10 @@ def _reduce_arrow_array(obj: Any) -> Any:
     import pyarrow as pa
 
     # Plain pickle stores whole buffers, so a slice would take along cells that nobody meant to store.
-    unseen_bytes = obj.get_total_buffer_size() - obj.nbytes
+    try:
+        unseen_bytes = obj.get_total_buffer_size() - obj.nbytes
+    except pa.ArrowTypeError:  # of views, which pyarrow can't measure before 19
+        return pa.concat_arrays([obj]).__reduce__()
     if unseen_bytes <= _OFFSET_BYTES * len(obj.buffers()):
         return NotImplemented
     return pa.concat_arrays([obj]).__reduce__()
@@ -133,6 +136,10 @@ def _reduce_interval(obj: Any) -> Any:
 
 def _reduce_run_end(obj: Any) -> Any:
     return _restore.run_end_scalar, (obj.type, obj.value)
+
+
+def _reduce_extension(obj: Any) -> Any:
+    return _restore.extension_scalar, (obj.type, obj.value)
 
 
 def _reduce_tensor(obj: Any) -> Any:
@@ -167,6 +174,7 @@ _TABLE: list[tuple[str, str, Callable[[Any], Any]]] = [
     ("pyarrow", "Table", _reduce_arrow_table),
     ("pyarrow", "RecordBatch", _reduce_arrow_table),
     ("pyarrow", "MonthDayNano", _reduce_interval),
+    ("pyarrow", "ExtensionScalar", _reduce_extension),
     ("pyarrow", "RunEndEncodedScalar", _reduce_run_end),
     ("torch", "Tensor", _reduce_tensor),
     ("torch", "UntypedStorage", _reduce_storage),

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "batch_of_rows",
+    "extension_scalar",
     "masked_array",
+    "month_day_nano",
     "parameter",
+    "run_end_scalar",
     "set_read_only",
     "storage",
     "table_of_rows",
@@ -67,6 +70,13 @@ def run_end_scalar(kind: Any, value: pa.Scalar) -> pa.Scalar:
 
     values = pa.array([value.as_py()], kind.value_type)
     return pa.RunEndEncodedArray.from_arrays(pa.array([1], kind.run_end_type), values)[0]
+
+
+def extension_scalar(kind: Any, value: pa.Scalar) -> pa.Scalar:
+    """Return a scalar of an extension type over one of its storage type."""
+    import pyarrow as pa
+
+    return pa.ExtensionScalar.from_storage(kind, value)
 
 
 def viewed(array: npt.NDArray[Any], dtype: Any) -> Any:

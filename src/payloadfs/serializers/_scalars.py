@@ -104,10 +104,11 @@ def encode_zone(zone: dt.tzinfo) -> list[Any]:
             return ["offset", offset.total_seconds()]
         return ["offset", offset.total_seconds(), str(zone)]
     name = getattr(zone, "zone", None)
+    # pytz has a class for each zone, and an object for each of its offsets.
     if (
         type(zone).__module__.partition(".")[0] == "pytz"
-        and isinstance(name, str)
-        and decode_zone("pytz", name) is zone
+        and type(name) is str
+        and type(decode_zone("pytz", name)) is type(zone)
     ):
         return ["pytz", name]
     raise NotExactError

@@ -118,8 +118,10 @@ def cases():
     found = {}
     for name, index in (labels() | levels()).items():
         found[f"rows {name}"] = pd.DataFrame({"a": [1.5, 2, 3, 4], "b": list("wxyz")}, index=index)
+        if name == "lists" and pd.__version__ < "3":
+            continue  # pandas 2 makes no column labels of them
         found[f"columns {name}"] = pd.DataFrame([[1.5, "x", 3, True]], columns=index)
-        found[f"no rows {name}"] = pd.DataFrame({"a": [1.5, 2, 3, 4]}, index=index)[:0]
+        found[f"no rows {name}"] = pd.DataFrame({"a": [1.5, 2, 3, 4]}, index=index).iloc[:0]
         found[f"no columns {name}"] = pd.DataFrame(np.zeros((2, 4)), columns=index).iloc[:, :0]
     for name, offset in OFFSETS.items():
         index = pd.date_range("2020-01-01 10:00", periods=3, freq=offset)
