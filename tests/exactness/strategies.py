@@ -1,0 +1,54 @@
+"""Random frames, put together from what the corpus has: any columns, rows, labels and facts together."""
+
+import numpy as np
+import pandas as pd
+from hypothesis import strategies as st
+
+from .corpus import cells, columns, facts, indexes
+
+
+def can_be_picked(series):
+    """Return whether pandas can pick cells of it: not of all that Arrow or another byte order has."""
+    try:
+        series.iloc[[0, 0]]
+    except (NotImplementedError, ValueError):
+        return False
+    return True
+
+
+COLUMNS = {
+    name: frame["x"]
+    for name, frame in (columns.cases() | cells.cases()).items()
+    if "x" in frame and len(frame) and can_be_picked(frame["x"])
+}
+LABELS = indexes.labels() | indexes.levels()
+HASHABLE = {name: index for name, index in LABELS.items() if name != "lists"}
+
+
+@st.composite
+def frames(draw):
+    """Draw a frame of up to 6 columns and 8 rows."""
+    rows = draw(st.integers(0, 8))
+    names = draw(st.lists(st.sampled_from(sorted(COLUMNS)), max_size=6))
+    index = _taken(draw, LABELS[draw(st.sampled_from(sorted(LABELS)))], rows)
+    made = pd.DataFrame({place: _column(draw, name, rows, index) for place, name in enumerate(names)}, index=index)
+    made.columns = _taken(draw, HASHABLE[draw(st.sampled_from(sorted(HASHABLE)))], len(names))
+    if draw(st.booleans()):
+        made = made.iloc[draw(st.slices(rows))]
+    made.attrs = facts.ATTRS[draw(st.sampled_from(sorted(facts.ATTRS)))] if draw(st.booleans()) else {}
+    return made
+
+
+def _column(draw, name, rows, index):
+    values = _taken(draw, COLUMNS[name], rows)
+    values.index = index
+    return values
+
+
+def _taken(draw, labelled, count):
+    """Return `count` cells of a series or an index, in any order, some several times."""
+    places = draw(st.lists(st.integers(0, len(labelled) - 1), min_size=count, max_size=count))
+    if isinstance(labelled, pd.RangeIndex):
+        return labelled[:count] if count <= len(labelled) else pd.RangeIndex(count)
+    taken = np.array(places, dtype=np.intp)
+    return labelled.iloc[taken] if isinstance(labelled, pd.Series) else labelled.take(taken)
