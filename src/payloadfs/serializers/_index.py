@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
 from ._arrays import decode_array, encode_array
 from ._base import NotExactError
 from ._cells import is_mutable
-from ._ipc import LazyBuffers
+from ._ipc import GatheredBuffers, LazyBuffers, from_stream, to_stream
 from ._scalars import decode_scalar, encode_scalar
 from ._views import Memory, bitmap, unpacked
 
@@ -88,6 +89,10 @@ def decode_index(facts: dict[str, Any], arrays: list[pa.Array], memory: Memory) 
         codes = [_decode_codes(array, memory) for array in arrays]
         names = [decode_scalar(name) for name in facts["names"]]
         return pd.MultiIndex(levels, codes, names=names, verify_integrity=not memory.trusted)
+    if facts["kind"] == "texts":
+        stream = memoryview(bytearray(base64.b64decode(facts["stream"])))
+        own = from_stream(stream, trusted=memory.trusted)
+        return decode_index(facts["facts"], own, Memory(stream, trusted=memory.trusted))
     if facts["kind"] == "categories":
         categories = decode_index(facts["categories"], arrays, memory)
         dtype = pd.CategoricalDtype(categories, ordered=facts["ordered"])
@@ -148,6 +153,11 @@ def _encode_dictionary(codes: Any, values: Any, lazy: LazyBuffers) -> tuple[dict
 
     facts, arrays = _encode_level(values, lazy)
     entries = arrays[0] if arrays else pa.array(np.arange(values.start, values.stop, values.step))
+    if pa.types.is_struct(entries.type):
+        # Not every reader takes dictionaries of structs, so they see texts: "(0, 30]".
+        _, own = _encode_level(values, GatheredBuffers())
+        facts = {"kind": "texts", "stream": base64.b64encode(to_stream(own)).decode(), "facts": facts}
+        entries = pa.array(list(map(str, values)), pa.large_string())
     if type(values) is pd.MultiIndex or pa.types.is_dictionary(entries.type):
         raise NotExactError
     codes = np.asarray(codes)

@@ -20,7 +20,16 @@ from ._base import NotExactError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["GatheredBuffers", "LazyBuffers", "as_buffer", "batches_end", "read_ipc", "write_ipc"]
+__all__ = [
+    "GatheredBuffers",
+    "LazyBuffers",
+    "as_buffer",
+    "batches_end",
+    "from_stream",
+    "read_ipc",
+    "to_stream",
+    "write_ipc",
+]
 
 _FOOTER_END = struct.Struct("<I6s")
 _U16, _U32, _I32 = (struct.Struct(f"<{code}") for code in "HIi")
@@ -167,6 +176,36 @@ def read_ipc(buffer: memoryview, *, trusted: bool) -> pa.Table:
             raise ValueError(f"it claims {table.num_rows} rows in {buffer.nbytes} bytes, which needs a signature")
         table.validate(full=True)
     return table
+
+
+def to_stream(arrays: list[pa.Array]) -> bytes:
+    """Return `arrays`, of one length, as an Arrow IPC stream with one batch; nothing if there are none."""
+    import pyarrow as pa
+
+    if not arrays:
+        return b""
+    batch = pa.RecordBatch.from_arrays(arrays, names=[str(number) for number in range(len(arrays))])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def from_stream(stream: memoryview, *, trusted: bool) -> list[pa.Array]:
+    """Return the arrays in an Arrow IPC stream as views of it; checks what `read_ipc` checks."""
+    import pyarrow as pa
+
+    if not stream.nbytes:
+        return []
+    messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(stream))
+    if not trusted and any(
+        message.type != "schema" and _is_compressed(memoryview(message.metadata)) for message in messages
+    ):
+        raise ValueError("it is compressed, which needs a signature")
+    batch = pa.ipc.open_stream(pa.py_buffer(stream)).read_next_batch()
+    if not trusted:
+        batch.validate(full=True)
+    return list(batch.columns)
 
 
 def batches_end(buffer: memoryview) -> int:

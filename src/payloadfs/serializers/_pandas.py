@@ -19,7 +19,7 @@ from ..errors import DecodeError
 from ._base import Encoded, NotExactError
 from ._cells import is_mutable, shares
 from ._index import decode_column, decode_index, encode_column, encode_index
-from ._ipc import GatheredBuffers, LazyBuffers, read_ipc, write_ipc
+from ._ipc import GatheredBuffers, LazyBuffers, from_stream, read_ipc, to_stream, write_ipc
 from ._reduce import lost_attributes
 from ._rest import read_rest, with_rest
 from ._scalars import decode_attrs, encode_attrs
@@ -150,7 +150,7 @@ def _encode(obj: Any, columns: list[pd.Series], labels: pd.Index) -> tuple[Encod
         **encode_attrs(obj.attrs),
         "duplicates": obj.flags.allows_duplicate_labels,
     }
-    metadata = {_FACTS: json.dumps(facts, separators=(",", ":")).encode(), _LABELS: _stream(label_arrays)}
+    metadata = {_FACTS: json.dumps(facts, separators=(",", ":")).encode(), _LABELS: to_stream(label_arrays)}
     names = _field_names(labels, [f"__index_level_{level}__" for level in range(len(index_arrays))])
     stored = [
         (name, array)
@@ -221,7 +221,7 @@ def _rebuild(
     if facts["labels"] == _REST_INDEX[0]:
         labels = rest["labels"]
     else:
-        labels = decode_index(facts["labels"], _unstream(stored), labels_memory)
+        labels = decode_index(facts["labels"], from_stream(stored, trusted=memory.trusted), labels_memory)
     frame.columns = labels
     frame.attrs = decode_attrs(facts)
     if not facts["duplicates"]:
@@ -269,23 +269,3 @@ def _field_names(labels: pd.Index, extra: list[str]) -> list[str]:
     if len({*names, *extra}) < len(labels) + len(extra):
         names = [f"column_{position}" for position in range(len(labels))]
     return names + extra
-
-
-def _stream(arrays: list[pa.Array]) -> bytes:
-    import pyarrow as pa
-
-    if not arrays:
-        return b""
-    batch = pa.RecordBatch.from_arrays(arrays, names=[str(number) for number in range(len(arrays))])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return bytes(sink.getvalue())
-
-
-def _unstream(stream: memoryview) -> list[pa.Array]:
-    import pyarrow as pa
-
-    if not stream.nbytes:
-        return []
-    return list(pa.ipc.open_stream(pa.py_buffer(stream)).read_next_batch().columns)
