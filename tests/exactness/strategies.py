@@ -7,6 +7,11 @@ from hypothesis import strategies as st
 from .corpus import cells, columns, facts, indexes
 
 
+def is_printable(name):
+    """Return whether a failure can be printed: lone surrogates, which the corpus has too, can't."""
+    return "surrogate" not in name
+
+
 def can_be_picked(series):
     """Return whether pandas can pick cells of it: not of all that Arrow or another byte order has."""
     try:
@@ -19,9 +24,10 @@ def can_be_picked(series):
 COLUMNS = {
     name: frame["x"]
     for name, frame in (columns.cases() | cells.cases()).items()
-    if "x" in frame and len(frame) and can_be_picked(frame["x"])
+    if "x" in frame and len(frame) and is_printable(name) and can_be_picked(frame["x"])
 }
-LABELS = indexes.labels() | indexes.levels()
+LABELS = {name: index for name, index in (indexes.labels() | indexes.levels()).items() if is_printable(name)}
+ATTRS = {name: attrs for name, attrs in facts.ATTRS.items() if is_printable(name)}
 HASHABLE = {name: index for name, index in LABELS.items() if name != "lists"}
 
 
@@ -34,8 +40,10 @@ def frames(draw):
     made = pd.DataFrame({place: _column(draw, name, rows, index) for place, name in enumerate(names)}, index=index)
     made.columns = _taken(draw, HASHABLE[draw(st.sampled_from(sorted(HASHABLE)))], len(names))
     if draw(st.booleans()):
-        made = made.iloc[draw(st.slices(rows))]
-    made.attrs = facts.ATTRS[draw(st.sampled_from(sorted(facts.ATTRS)))] if draw(st.booleans()) else {}
+        # Not st.slices: its huge steps are too much for pyarrow's own slicing.
+        start, stop = draw(st.integers(-rows, rows)), draw(st.integers(-rows, rows))
+        made = made.iloc[start : stop : draw(st.sampled_from([1, 2, -1, -3]))]
+    made.attrs = ATTRS[draw(st.sampled_from(sorted(ATTRS)))] if draw(st.booleans()) else {}
     return made
 
 

@@ -7,9 +7,11 @@ Every later release has to read them (test_golden.py): that is the promise of fo
 
 import dataclasses
 import datetime
+import decimal
 import json
 import pathlib
 import sys
+import uuid
 import zoneinfo
 
 import numpy as np
@@ -53,6 +55,56 @@ def objects():
         "polars-series": pl.Series("n", [1, 2, 3]),
         "pickle": {1: (2, {3}), "at": datetime.datetime(2026, 11, 22, 12, 30)},
         "pickle-sealed": [np.zeros(40_000), "head"],
+        "npy-readonly": np.broadcast_to(np.float32(1.5), (3, 2)),
+        "pandas-vocabulary": vocabulary(),
+        "pandas-mixed": frame.assign(odd=[{1}, ("x", 2), None], same=[1j, 2, 3]),
+        "pickle-restored": restored(),
+    }
+
+
+def vocabulary():
+    """A frame with every kind of column, index level, name and attribute that the sidecar can describe."""
+    cells = {
+        "time": [datetime.time(1, 2), None],
+        "datetime": [datetime.datetime(2026, 1, 1), None],
+        "timedelta": [datetime.timedelta(1), None],
+        "Decimal": [decimal.Decimal("1.50"), None],
+        "UUID": [uuid.UUID(int=5), np.nan],
+        "list": [["x", None], []],
+        "ndarray": [np.arange(2.0), None],
+        "mixed": [1, "x"],
+        "json": [{"a": [1]}, pd.NA],
+    }
+    frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in cells.items()})
+    frame["complex"] = np.array([1j, 2])
+    frame["period"] = pd.period_range("2026Q1", periods=2, freq="Q-NOV")
+    frame["interval"] = pd.interval_range(0.0, 2.0, closed="left")
+    frame["cut"] = pd.cut([1, 5], 2)
+    frame["offset"] = pd.DatetimeIndex(["2026", "2027"], tz=datetime.timezone(datetime.timedelta(hours=1), "X"))
+    stamp = pd.Timestamp("2026-01-01", tz=zoneinfo.ZoneInfo("Europe/Berlin"))
+    levels = [pd.cut([1, 5], 2), pd.period_range("2026", periods=2, freq="D"), [1.5, 2.5]]
+    frame.index = pd.MultiIndex.from_arrays(levels, names=[stamp, (b"b", 1.5), np.int64(3)])
+    frame.attrs = {
+        "when": datetime.date(2026, 1, 1),
+        1: [pd.Timedelta(1, "s"), pd.Interval(0, 1), pd.Period("2026", "M"), pd.NA, pd.NaT],
+    }
+    return frame
+
+
+def restored():
+    """What pickles rebuild through functions of ours."""
+    locked = np.array([1, "x"], dtype=object)
+    locked.flags.writeable = False
+    hard = np.ma.masked_array([1, 2], mask=[True, False], fill_value=7)
+    hard.harden_mask()
+    run_ends = pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), pa.array([5]))
+    uuids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16], pa.binary(16)))
+    return {
+        "locked": locked,
+        "masked": [np.ma.masked_array([1.5]), hard],
+        "times": np.arange(3).astype("M8[s]"),
+        "rows": [pa.table({"a": [1, 2]}).select([]), pa.record_batch({"a": [1, 2]}).select([])],
+        "scalars": [run_ends[0], uuids[0], pa.scalar(pa.MonthDayNano([1, 2, 3]))],
     }
 
 

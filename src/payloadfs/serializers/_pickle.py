@@ -19,7 +19,7 @@ from . import _restore
 from ._base import Encoded
 from ._culprit import culprit
 from ._frames import pack, unpack
-from ._reduce import reduction, type_name
+from ._reduce import reducer_for, type_name
 from ._versions import told_apart, versions_here
 
 __all__ = ["PickleSerializer", "container"]
@@ -148,12 +148,20 @@ def _pickler() -> Any:
         has_code = False
         without: Any = None
 
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self._reducers: dict[type, Any] = {}
+
         def reducer_override(self, obj: Any) -> Any:
+            cls = type(obj)
+            if cls not in self._reducers:
+                self._reducers[cls] = reducer_for(cls)
             if obj is self.without and obj is not None:
                 raise pickle.PicklingError("it holds itself")
-            if type(obj) is types.CodeType:
+            if cls is types.CodeType:
                 self.has_code = True
-            reduced = reduction(obj)
+            reduce = self._reducers[cls]
+            reduced = NotImplemented if reduce is None else reduce(obj)
             if reduced is not NotImplemented:
                 return reduced
             reduced = super().reducer_override(obj)

@@ -15,29 +15,27 @@ from typing import Any
 
 from . import _restore
 
-__all__ = ["lost_attributes", "reduction", "type_name"]
+__all__ = ["lost_attributes", "reducer_for", "type_name"]
 
 _REFUSED = (io.TextIOWrapper, memoryview, weakref.ProxyType, weakref.CallableProxyType)
 _OFFSET_BYTES = 8
 _PANDAS_OWN = {"_mgr", "_item_cache", "_attrs", "_flags", "_name", "_is_copy", "_cacher"}
 
 
-def reduction(obj: Any) -> Any:
-    """Return what a pickler has to store for `obj`, or `NotImplemented` where pickle is exact.
+def reducer_for(cls: type) -> Callable[[Any], Any] | None:
+    """Return what reduces objects of class `cls` for a pickler, or None where pickle is exact.
 
-    Raises
-    ------
-    pickle.PicklingError
-        `obj` can't come back as it was.
+    It returns a reduction or `NotImplemented`, and raises `pickle.PicklingError` for what can't
+    come back as it was.
     """
-    if issubclass(type(obj), _REFUSED):  # not isinstance: a proxy says that it is what it points to
-        return _refuse(obj)
+    if issubclass(cls, _REFUSED):
+        return _refuse
     for module, name, reduce in _TABLE:
         # What is not loaded can't occur, so nothing is imported.
-        cls = getattr(sys.modules.get(module), name, None)
-        if cls is not None and isinstance(obj, cls):
-            return reduce(obj)
-    return NotImplemented
+        known = getattr(sys.modules.get(module), name, None)
+        if known is not None and issubclass(cls, known):
+            return reduce
+    return None
 
 
 def type_name(obj: Any) -> str:

@@ -53,6 +53,9 @@ def shapes():
         "one cell": pd.DataFrame([[None]]),
         "2,500 columns": pd.DataFrame(wide),
         "2,500 mixed columns": pd.DataFrame({f"c{n}": [n, n] if n % 2 else ["x", "y"] for n in range(2500)}),
+        "10,000 columns": pd.DataFrame(
+            np.arange(20_000.0).reshape(2, 10_000), columns=[f"c{n}" for n in range(10_000)]
+        ),
         "2,000 columns": pd.DataFrame(wide[:, :2000]),
         "1,000 kinds": pd.DataFrame({f"c{n}": np.array([1, 2], ("i1", "f4", "u2", "f8")[n % 4]) for n in range(1000)}),
     }

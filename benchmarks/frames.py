@@ -1,0 +1,185 @@
+"""Save and load everyday frames: against writing their bytes, Feather, Parquet and pickle, in one run.
+
+    python benchmarks/frames.py [--megabytes 100] [--rounds 5]
+
+All go to one new local folder, without fsync. The limit is ``write(2)`` of as many bytes as the
+object has, from memory that was touched before. Saves are timed in one warm process, the ways in
+turn; each load is the first one in a fresh process that has pandas and pyarrow imported and has
+loaded one small frame. "Checked" is payloadfs with ``verify="full"``: every byte hashed.
+
+Feather and Parquet give most of these frames back changed; they are here for their speed. Feather
+is uncompressed, Parquet in its default (snappy).
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+GOAL_SAVE, GOAL_LOAD_MS = 1.1, 2.0
+WAYS = ("payloadfs", "checked", "feather", "parquet", "pickle")
+
+
+def frames(megabytes: int) -> dict[str, Any]:
+    """Return the frames by name; each has about as many megabytes, but for the small ones."""
+    import numpy as np
+    import pandas as pd
+
+    rng = np.random.default_rng(7)
+    size = megabytes * 1_000_000
+
+    def numbers(rows: int, columns: int) -> Any:
+        return pd.DataFrame(rng.random((columns, rows)).T, columns=[f"x{n}" for n in range(columns)])
+
+    def mixed(rows: int, columns: int) -> Any:
+        days = pd.date_range("2026-01-01", periods=rows, freq="s")
+        kinds: list[Callable[[], Any]] = [
+            lambda: rng.random(rows),
+            lambda: rng.integers(0, 1000, rows),
+            lambda: pd.array(rng.choice(["alpha", "beta", "gamma"], rows), dtype="str"),
+            lambda: days,
+            lambda: pd.Categorical(rng.choice(["u", "v", "w"], rows)),
+            lambda: rng.random(rows) > 0.5,
+            lambda: pd.array(rng.integers(0, 9, rows), dtype="Int32"),
+        ]
+        return pd.DataFrame({f"c{n}": kinds[n % len(kinds)]() for n in range(columns)})
+
+    def texts(rows: int) -> Any:
+        words = np.array([f"word number {n}" for n in range(10_000)])
+        return pd.DataFrame({f"s{n}": pd.array(rng.choice(words, rows), dtype="str") for n in range(4)})
+
+    return {
+        "10 float64 columns": numbers(size // 80, 10),
+        "7 dtypes": mixed(size // 42, 7),
+        "texts": texts(size // 100),
+        "100 mixed columns, 1,000 rows": mixed(1_000, 100),
+        "100 float64 columns, 1,000 rows": numbers(1_000, 100),
+        "2,000 float64 columns, 100 rows": numbers(100, 2_000),
+    }
+
+
+def saver(way: str, folder: str) -> Callable[[Any, int], str]:
+    """Return a function that saves a frame and gives what a reader needs to know."""
+    import payloadfs
+
+    if way == "payloadfs":
+        repository = payloadfs.Repository(folder, fsync=False)
+        return lambda frame, _: repository.save(frame).to_json()
+
+    def save(frame: Any, number: int) -> str:
+        path = f"{folder}/{way}-{number}"
+        {"feather": lambda: frame.to_feather(path, compression="uncompressed"), "parquet": lambda: frame.to_parquet(path), "pickle": lambda: frame.to_pickle(path)}[way]()  # fmt: skip
+        return path
+
+    return save
+
+
+def write_bytes(folder: str, content: memoryview, number: int) -> float:
+    """Return how long ``write(2)`` of `content` into a new file takes, in seconds."""
+    descriptor = os.open(f"{folder}/raw-{number}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    started_s = time.perf_counter()
+    left = content
+    while left.nbytes:
+        left = left[os.write(descriptor, left) :]
+    took_s = time.perf_counter() - started_s
+    os.close(descriptor)
+    os.unlink(f"{folder}/raw-{number}")
+    return took_s
+
+
+def load(way: str, folder: str, warm: str, where: str) -> dict[str, float]:
+    """Return how long the load of one frame takes here, in milliseconds."""
+    import pandas as pd
+    import pyarrow  # noqa: F401
+
+    import payloadfs
+
+    def read(place: str) -> Any:
+        if way in ("payloadfs", "checked"):
+            repository = payloadfs.Repository(folder, verify="full" if way == "checked" else "auto")
+            return repository.load(payloadfs.Pointer.from_json(place))
+        return {"feather": pd.read_feather, "parquet": pd.read_parquet, "pickle": pd.read_pickle}[way](place)
+
+    read(warm)
+    started_s = time.perf_counter()
+    frame = read(where)
+    took_s = time.perf_counter() - started_s
+    return {"ms": took_s * 1000, "rows": float(len(frame))}
+
+
+def fresh(way: str, *arguments: str) -> float:
+    """Return what `load` says in a fresh process."""
+    command = [sys.executable, __file__, "load", way, *arguments]
+    return float(json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)["ms"])
+
+
+def measure(name: str, frame: Any, small: Any, folder: str, rounds: int) -> None:
+    """Print the rows of one frame."""
+    import payloadfs
+
+    numbers = itertools.count()
+    savers = {way: saver(way, folder) for way in WAYS if way != "checked"}
+    warm = {way: save(small, next(numbers)) for way, save in savers.items()}
+    where = {way: save(frame, next(numbers)) for way, save in savers.items()}
+    size = payloadfs.Pointer.from_json(where["payloadfs"]).size_bytes
+    content = memoryview(bytearray(os.urandom(1 << 20) * (size // (1 << 20) + 1)))[:size]
+    saves: dict[str, list[float]] = {way: [] for way in ("write", *savers)}
+    for _ in range(rounds):
+        saves["write"].append(write_bytes(folder, content, next(numbers)) * 1000)
+        for way, save in savers.items():
+            started_s = time.perf_counter()
+            made = save(frame, next(numbers))
+            saves[way].append((time.perf_counter() - started_s) * 1000)
+            forget(way, folder, made)
+    warm["checked"], where["checked"] = warm["payloadfs"], where["payloadfs"]
+    loads = {way: [fresh(way, folder, warm[way], where[way]) for _ in range(rounds)] for way in WAYS}
+    show(name, frame.shape[1], size, saves, loads)
+
+
+def forget(way: str, folder: str, made: str) -> None:
+    """Delete what was saved, so that the page cache does not fill."""
+    import payloadfs
+
+    if way == "payloadfs":
+        payloadfs.Repository(folder).delete(payloadfs.Pointer.from_json(made))
+    else:
+        Path(made).unlink()
+
+
+def show(name: str, columns: int, size: int, saves: dict[str, list[float]], loads: dict[str, list[float]]) -> None:
+    """Print a table of medians: goals stand beside the figures of payloadfs."""
+    limit = statistics.median(saves["write"])
+    print(f"\n{name}: {size / 1e6:.1f} MB, write(2) of as many bytes {limit:.1f} ms")
+    print(f"  {'':10} {'save ms':>9} {'of write':>9} {'load ms':>9} {'per 100 columns':>16}")
+    for way in WAYS:
+        save_ms = statistics.median(saves[way]) if way in saves else float("nan")
+        load_ms = statistics.median(loads[way])
+        goal = f"   goals {GOAL_SAVE}, {GOAL_LOAD_MS} ms" if way == "payloadfs" else ""
+        print(f"  {way:10} {save_ms:9.1f} {save_ms / limit:9.2f} {load_ms:9.2f} {load_ms / columns * 100:16.2f}{goal}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    made = frames(options.megabytes)
+    small = frames(1)["7 dtypes"].head(10)
+    for name, frame in made.items():
+        with tempfile.TemporaryDirectory() as folder:
+            measure(name, frame, small, folder, options.rounds)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["load"]:
+        print(json.dumps(load(*sys.argv[2:6])))
+    else:
+        main()
