@@ -30,7 +30,7 @@ for line in sys.stdin:
             warnings.simplefilter("always")
             value = repository.load(Pointer.from_json(pointer))
         said = [str(warning.message) for warning in caught]
-        found = ["described", [*map(list, describe(value)), *([["warnings", said]] if said else [])]]
+        found = ["described", [*map(list, describe(value)), *([["warnings", str(said)]] if said else [])]]
     except Exception:
         found = ["failed", traceback.format_exc()]
     print(json.dumps([name, *found]), file=answer, flush=True)

@@ -25,6 +25,8 @@ DAYS = pd.date_range("2020-01-01", periods=3, freq="D")
 BITS = np.array([0x7FF8000000000001, 0x7FF8000000000000, 0xFFF8000000000000], "u8").view("f8")
 ZURICH = zoneinfo.ZoneInfo("Europe/Zurich")
 D = decimal.Decimal
+# pandas 2.2 has no choice of missing value, but a storage of that name.
+NAN_STRING = pd.StringDtype("pyarrow", na_value=np.nan) if pd.__version__ >= "3" else pd.StringDtype("pyarrow_numpy")
 
 
 def objects(*cells):
@@ -94,7 +96,7 @@ DIFFERENT = {
     "mask": (masked([1], mask=[True]), masked([1], mask=[False])), "no mask": (masked([1]), masked([1], mask=[False])), "hard mask": (masked([1], mask=[True]), masked([1], mask=[True], hard=True)), "fill value": (masked([1]), masked([1], fill_value=7)), "below the mask": (masked([1], mask=[True]), masked([2], mask=[True])), "datetime units": (np.zeros(1, "M8[s]"), np.zeros(1, "M8[ms]")), "text width": (np.array(["a"]), np.array(["a"], "U5")),
     # pandas: columns
     "column dtype": (frame([1, 2, 3]), frame([1.0, 2, 3])), "column width": (frame(np.arange(3, dtype="i4")), frame(np.arange(3))), "column nan bits": (frame(BITS), frame(BITS[[1, 1, 2]])), "object, str": (frame(objects("a", "b", "c")), frame(pd.Series(["a", "b", "c"], dtype="str"))), "string storage": (frame(pd.array(["a"] * 3, pd.StringDtype("python"))), frame(pd.array(["a"] * 3, pd.StringDtype("pyarrow")))),
-    "string missing": (frame(pd.array(["a"] * 3, pd.StringDtype("pyarrow"))), frame(pd.array(["a"] * 3, pd.StringDtype("pyarrow", na_value=np.nan)))), "Int, int": (frame(pd.array([1, 2, 3], "Int64")), frame([1, 2, 3])), "masked NA": (frame(pd.array([1, None, 3], "Int64")), frame(pd.array([1, 1, 3], "Int64"))),
+    "string missing": (frame(pd.array(["a"] * 3, pd.StringDtype("pyarrow"))), frame(pd.array(["a"] * 3, NAN_STRING))), "Int, int": (frame(pd.array([1, 2, 3], "Int64")), frame([1, 2, 3])), "masked NA": (frame(pd.array([1, None, 3], "Int64")), frame(pd.array([1, 1, 3], "Int64"))),
     "NaN, NA in Float64": (frame(pd.arrays.FloatingArray(np.array([NAN, 1, 2]), np.array([False] * 3))), frame(pd.arrays.FloatingArray(np.array([NAN, 1, 2]), np.array([True, False, False])))), "Arrow types": (frame(pd.array([1, 2, 3], pd.ArrowDtype(pa.int8()))), frame(pd.array([1, 2, 3], pd.ArrowDtype(pa.int16())))), "Arrow values": (frame(pd.array([1, 2, 3], pd.ArrowDtype(pa.int8()))), frame(pd.array([1, 2, 4], pd.ArrowDtype(pa.int8())))),
     "zone column classes": (frame(DAYS.tz_localize(dt.UTC)), frame(DAYS.tz_localize(zoneinfo.ZoneInfo("UTC")))), "time units": (frame(DAYS.as_unit("s")), frame(DAYS.as_unit("ns"))), "period freq": (frame(pd.period_range("2020", periods=3, freq="D")), frame(pd.period_range("2020", periods=3, freq="h"))), "interval closed": (frame(pd.interval_range(0, 3)), frame(pd.interval_range(0, 3, closed="left"))),
     "interval subtype": (frame(pd.interval_range(0, 3)), frame(pd.interval_range(0.0, 3.0))), "sparse, dense": (frame(pd.arrays.SparseArray([0, 1, 0])), frame([0, 1, 0])), "sparse fill": (frame(pd.arrays.SparseArray([0, 1, 0])), frame(pd.arrays.SparseArray([0, 1, 0], fill_value=1))), "sparse kind": (frame(pd.arrays.SparseArray([0, 1, 0])), frame(pd.arrays.SparseArray([0, 1, 0], kind="block"))),

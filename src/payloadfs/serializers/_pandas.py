@@ -12,13 +12,14 @@ this can't give back exactly either is left to pickle as a whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DecodeError
 from ._base import Encoded, NotExactError
+from ._blocks import REST, blocks, frame_of
 from ._cells import is_mutable, shares
-from ._index import decode_column, decode_index, encode_column, encode_index
+from ._index import decode_index, encode_column, encode_index
 from ._ipc import GatheredBuffers, LazyBuffers, from_stream, read_ipc, to_stream, write_ipc
 from ._reduce import lost_attributes
 from ._rest import read_rest, with_rest
@@ -35,7 +36,7 @@ __all__ = ["FrameSerializer", "MixedFrameSerializer", "SeriesSerializer"]
 MAX_COLUMNS = 2_000
 """Wider frames are pickled: Arrow's cost per column would be hundreds of times that of pickle."""
 
-_REST_COLUMN: tuple[list[str], None] = (["rest"], None)
+_REST_COLUMN: tuple[list[str], None] = (REST, None)
 _REST_INDEX: tuple[dict[str, str], list[Any]] = ({"kind": "rest"}, [])
 _FACTS = b"payloadfs"
 _LABELS = b"payloadfs.labels"
@@ -206,55 +207,26 @@ def _decode(buffer: memoryview, rest: dict[str, Any], *, trusted: bool) -> tuple
 def _rebuild(
     table: pa.Table, facts: dict[str, Any], rest: dict[str, Any], memory: Memory
 ) -> tuple[pd.DataFrame, pd.Index]:
-    import pandas as pd
     import pyarrow as pa
 
     if facts["version"] != 1:
         raise ValueError(f"unknown sidecar version {facts['version']!r}")
     arrays = [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in table.columns]
     descriptions = facts["columns"]
-    width = len(descriptions) - descriptions.count(_REST_COLUMN[0])
+    width = len(descriptions) - descriptions.count(REST)
     index = rest["index"] if facts["index"] == _REST_INDEX[0] else decode_index(facts["index"], arrays[width:], memory)
-    frame = _frame(descriptions, iter(arrays[:width]), rest, index, memory)
     stored = memoryview(bytearray(table.schema.metadata[_LABELS]))
     labels_memory = Memory(stored, trusted=memory.trusted)
     if facts["labels"] == _REST_INDEX[0]:
         labels = rest["labels"]
     else:
         labels = decode_index(facts["labels"], from_stream(stored, trusted=memory.trusted), labels_memory)
-    frame.columns = labels
+    found = blocks(descriptions, arrays[:width], rest, memory)
+    frame = frame_of(found, index, labels)
     frame.attrs = decode_attrs(facts)
     if not facts["duplicates"]:
         frame.flags.allows_duplicate_labels = False
-    if not isinstance(frame, pd.DataFrame) or frame.shape != (len(index), len(descriptions)):
-        raise ValueError("the frame has another shape than its index and columns")
     return frame, labels
-
-
-def _frame(
-    descriptions: list[Any], arrays: Iterator[pa.Array], rest: dict[str, Any], index: pd.Index, memory: Memory
-) -> pd.DataFrame:
-    import pandas as pd
-
-    first = descriptions[0] if descriptions else ["none"]
-    if (
-        first[0] == "numpy"
-        and first[1] != "|b1"
-        and len(descriptions) > 1
-        and descriptions.count(first) == len(descriptions)
-    ):
-        stored = list(arrays)
-        block = memory.block(stored, first[1])
-        if block is not None:
-            return pd.DataFrame(block.T, index=index, copy=False)
-        arrays = iter(stored)
-    columns = {}
-    for place, description in enumerate(descriptions):
-        left = description == _REST_COLUMN[0]
-        values = rest[str(place)] if left else decode_column(description, next(arrays), memory)
-        # With the dtype given, so that pandas does not infer another from the cells.
-        columns[place] = pd.Series(values, index=index, dtype=object, copy=False) if values.dtype == object else values
-    return pd.DataFrame(columns, index=index, copy=False)
 
 
 def _values(column: pd.Series) -> Any:

@@ -6,9 +6,11 @@ import collections
 import copyreg
 import datetime as dt
 import decimal
+import dis
 import enum
 import functools
 import logging
+import pathlib
 import re
 import struct
 import sys
@@ -27,7 +29,7 @@ _ATOMS = (type(None), bool, str, bytes, range, slice, type(Ellipsis), type(NotIm
 _DIGITS = 10**1000  # Python converts no more than 4300 of them
 _VALUES = (int, float, complex, str, bytes)
 _TIMES = (dt.date, dt.time, dt.datetime, dt.timedelta)
-_NO_IDENTITY = (tuple, frozenset, enum.Enum, type, dt.tzinfo, re.Pattern, decimal.Decimal, uuid.UUID, *_TIMES)
+_NO_IDENTITY = (enum.Enum, type, dt.tzinfo, decimal.Decimal, uuid.UUID, *_TIMES)
 
 
 class Walk:
@@ -35,7 +37,7 @@ class Walk:
 
     def __init__(self) -> None:
         # Objects are kept, or a passing object's id would be given to the next one.
-        self._met: dict[int, tuple[Any, str]] = {}
+        self._met = collections.ChainMap[int, tuple[Any, str]]()
 
     def __call__(self, obj: Any, path: str) -> Iterator[Line]:
         """Yield what there is to say of `obj`."""
@@ -43,13 +45,19 @@ class Walk:
             yield path, f"the same as {self._met[id(obj)][1]}"
             return
         scalar = _scalar(obj)
-        if scalar is None and not isinstance(obj, _NO_IDENTITY) and not _describe_data.has_no_identity(obj):
+        if scalar is None and not _has_no_identity(obj):
             self._met[id(obj)] = obj, path
         yield path, class_name(_describe_data.class_of(obj))
         if scalar is not None:
             yield path, scalar
             return
         yield from _describer(obj)(obj, path, self)
+
+    def aside(self, obj: Any, path: str) -> list[Line]:
+        """Return what there is to say of `obj`, without remembering that it was met."""
+        other = Walk()
+        other._met = self._met.new_child()
+        return list(other(obj, path))
 
     def parts(self, named: Mapping[str, Any], path: str) -> Iterator[Line]:
         """Yield what there is to say of attributes of an object."""
@@ -71,28 +79,43 @@ def _scalar(obj: Any) -> str | None:
     if kind in _ATOMS:
         return repr(obj)
     if kind is int:
-        return str(obj) if abs(obj) < _DIGITS else hex(obj)
+        return _int(obj)
     for cls, words in _SCALARS:
         if isinstance(obj, cls) and (kind is cls or cls not in _VALUES):
             return words(obj)
-    if kind in _TIMES:
-        return f"{obj!r} {class_name(type(getattr(obj, 'tzinfo', None)))}"
+    if kind in _TIMES and getattr(obj, "tzinfo", None) is None:
+        return repr(obj)
     return _describe_data.scalar(obj)
 
 
+def _has_no_identity(obj: Any) -> bool:
+    if isinstance(obj, (tuple, frozenset)):
+        return not hasattr(obj, "__dict__")
+    return isinstance(obj, _NO_IDENTITY) or _describe_data.has_no_identity(obj)
+
+
+def _int(value: int) -> str:
+    return int.__repr__(value) if abs(value) < _DIGITS else hex(value)
+
+
 def _float(value: float) -> str:
-    return f"{value!r} {struct.pack('>d', value).hex()}"
+    return f"{float.__repr__(value)} {struct.pack('>d', value).hex()}"
+
+
+def _complex(value: complex) -> str:
+    return f"{_float(value.real)} {_float(value.imag)}j"
 
 
 _SCALARS: list[tuple[type, Callable[[Any], str]]] = [
     (enum.Enum, lambda obj: str(obj.name)),
     (float, _float),
-    (complex, lambda obj: f"{_float(obj.real)} {_float(obj.imag)}j"),
+    (complex, _complex),
     (decimal.Decimal, lambda obj: str(obj.as_tuple())),
     (type, class_name),
     (zoneinfo.ZoneInfo, lambda obj: str(obj.key)),
     (dt.timezone, repr),
-    (re.Pattern, repr),
+    (re.Pattern, lambda obj: f"{obj.pattern!r} {obj.flags}"),
+    (pathlib.PurePath, str),  # what else it holds was computed from its text
     (logging.Logger, lambda obj: str(obj.name)),
 ]
 
@@ -106,6 +129,7 @@ def _describer(obj: Any) -> Describer:
         ((list, tuple, collections.deque), _sequences),
         ((set, frozenset), _sets),
         (bytearray, _bytes),
+        ((dt.datetime, dt.time), _zoned),
         (types.FunctionType, _functions),
         ((types.BuiltinFunctionType, types.ModuleType), _named),
         ((types.MethodDescriptorType, types.ClassMethodDescriptorType, types.WrapperDescriptorType), _named),
@@ -143,14 +167,23 @@ def _sequences(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 def _sets(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     yield f"len({path})", str(len(obj))
     # Sorted by what they are: the order of a set depends on the process.
-    for number, lines in enumerate(sorted(list(Walk()(value, "element")) for value in obj)):
-        for place, fact in lines:
-            yield f"{path}.{place}[{number}]", fact
+    found = sorted((walk.aside(value, "element"), number) for number, value in enumerate(obj))
+    elements, first = list(obj), 0
+    for number, (lines, place) in enumerate(found):
+        # Elements that can't be told apart have no order either.
+        first = first if number and lines == found[number - 1][0] else number
+        yield from walk(elements[place], f"{path}.element[{first}]")
     yield from _state(obj, path, walk)
 
 
 def _bytes(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     yield path, repr(bytes(obj))
+    yield from _state(obj, path, walk)
+
+
+def _zoned(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield path, repr(obj.replace(tzinfo=None))
+    yield from walk(obj.tzinfo, f"{path}.tzinfo")
     yield from _state(obj, path, walk)
 
 
@@ -169,6 +202,14 @@ def _functions(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     cells = [_content(cell) for cell in obj.__closure__ or ()]
     yield from walk.parts({"__closure__": cells, "__defaults__": obj.__defaults__}, path)
     yield from walk.parts({"__kwdefaults__": obj.__kwdefaults__, "__dict__": obj.__dict__}, path)
+    used = {name: obj.__globals__[name] for name in sorted(_globals(obj.__code__)) if name in obj.__globals__}
+    yield from walk.parts({"__annotations__": obj.__annotations__, "__globals__": used}, path)
+
+
+def _globals(code: types.CodeType) -> set[str]:
+    """Return the names of globals that `code` uses, and functions inside it."""
+    inner = [_globals(const) for const in code.co_consts if isinstance(const, types.CodeType)]
+    return {str(step.argval) for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}.union(*inner)
 
 
 def _content(cell: types.CellType) -> Any:
@@ -179,7 +220,9 @@ def _content(cell: types.CellType) -> Any:
 
 
 def _codes(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
-    for name in ("co_name", "co_code", "co_names", "co_varnames", "co_freevars", "co_flags"):
+    names = ("name", "code", "names", "varnames", "freevars", "cellvars", "flags", "exceptiontable")
+    counts = ("argcount", "posonlyargcount", "kwonlyargcount")
+    for name in (f"co_{name}" for name in names + counts):
         yield f"{path}.{name}", repr(getattr(obj, name))
     yield from walk(obj.co_consts, f"{path}.co_consts")
 
@@ -197,11 +240,12 @@ def _partials(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 def _exceptions(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     yield from walk(obj.args, f"{path}.args")
     yield from _state(obj, path, walk)
+    yield from _reduced(obj, path, walk)  # a file's name is no attribute that could be listed
 
 
 def _subclassed(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     base: Any = next(cls for cls in _VALUES if isinstance(obj, cls))
-    yield path, base.__repr__(obj)
+    yield path, {int: _int, float: _float, complex: _complex}.get(base, base.__repr__)(obj)
     yield from _state(obj, path, walk)
 
 
@@ -215,7 +259,16 @@ def _others(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     )
     if not has_own and (hasattr(obj, "__dict__") or any("__slots__" in vars(base) for base in cls.__mro__[:-1])):
         return
-    reduced: Any = copyreg.dispatch_table[cls](obj) if cls in copyreg.dispatch_table else obj.__reduce_ex__(4)
+    yield from _reduced(obj, path, walk)
+
+
+def _reduced(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    """Yield what pickle would store of an object; its repr where it stores nothing."""
+    cls: Any = type(obj)
+    try:
+        reduced: Any = copyreg.dispatch_table[cls](obj) if cls in copyreg.dispatch_table else obj.__reduce_ex__(4)
+    except TypeError:
+        reduced = re.sub(r" at 0x[0-9a-f]+", "", repr(obj))
     if isinstance(reduced, str):
         yield path, reduced
         return

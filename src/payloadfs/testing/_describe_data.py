@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import _describe_tables
+from . import _describe_arrow, _describe_tables
 
 __all__ = ["class_of", "describer", "has_no_identity", "scalar"]
 
@@ -29,11 +30,23 @@ def class_of(obj: Any) -> type:
     return loaded("numpy.ndarray") if isinstance(obj, loaded("numpy.memmap")) else type(obj)
 
 
+_VALUES = (
+    "pandas.Index",
+    "pandas.Interval",
+    "pandas.api.extensions.ExtensionDtype",
+    "pandas.tseries.offsets.BaseOffset",
+    "numpy.dtype",
+    "numpy.generic",
+    "pyarrow.DataType",
+    "pyarrow.Field",
+    "pyarrow.Scalar",
+    "pyarrow.Schema",
+)
+
+
 def has_no_identity(obj: Any) -> bool:
     """Return whether `obj` can't be changed, so that nobody can tell it from an equal one."""
-    names = ("pandas.Index", "numpy.dtype", "numpy.generic", "pandas.tseries.offsets.BaseOffset", "pyarrow.DataType")
-    extension = loaded("pandas.api.extensions.ExtensionDtype")
-    return isinstance(obj, (*map(loaded, names), loaded("pyarrow.Scalar"), extension))
+    return isinstance(obj, tuple(map(loaded, _VALUES)))
 
 
 def scalar(obj: Any) -> str | None:
@@ -51,6 +64,8 @@ def scalar(obj: Any) -> str | None:
         return f"{obj!r} {obj.n} {obj.normalize} {sorted(kwds.items(), key=str)}"
     if isinstance(obj, loaded("numpy.dtype")):
         return dtype_words(obj)
+    if isinstance(obj, loaded("pandas.CategoricalDtype")):
+        return None
     if isinstance(obj, loaded("pandas.api.extensions.ExtensionDtype")):
         return _extension_dtype(obj)
     if isinstance(obj, loaded("numpy.generic")) and not obj.dtype.hasobject and obj.dtype.fields is None:
@@ -63,9 +78,10 @@ def dtype_words(dtype: Any) -> str:
     # Not its class: numpy counts the two names of one integer (l and q) as the same.
     words = f"{dtype!r} {dtype.str} {dtype.itemsize}"
     if dtype.fields:
-        words += (
-            f" aligned={dtype.isalignedstruct} {sorted((name, str(field)) for name, field in dtype.fields.items())}"
-        )
+        inside = sorted((name, dtype_words(field), rest) for name, (field, *rest) in dtype.fields.items())
+        words += f" aligned={dtype.isalignedstruct} {inside}"
+    if dtype.subdtype:
+        words += f" of {dtype_words(dtype.subdtype[0])}"
     if dtype.metadata:
         words += f" metadata={sorted(dtype.metadata.items(), key=str)}"
     if type(dtype).__name__ == "StringDType":
@@ -75,9 +91,14 @@ def dtype_words(dtype: Any) -> str:
 
 def _extension_dtype(dtype: Any) -> str:
     words = f"{type(dtype).__module__}.{type(dtype).__name__} {dtype}"
-    for name in ("storage", "na_value", "tz", "unit", "freq", "closed", "fill_value", "ordered", "pyarrow_dtype"):
+    for name in ("storage", "na_value", "tz", "unit", "freq", "closed", "fill_value", "ordered"):
         value = getattr(dtype, name, None)
         words += f" {name}={type(value).__module__}.{type(value).__name__} {value!r}" if value is not None else ""
+    fill_value = getattr(dtype, "fill_value", None)
+    if isinstance(fill_value, float):
+        words += f" {struct.pack('>d', fill_value).hex()}"
+    if hasattr(dtype, "pyarrow_dtype"):
+        words += f" of {_describe_arrow.type_words(dtype.pyarrow_dtype)}"
     return words
 
 
@@ -88,9 +109,11 @@ def describer(obj: Any) -> Callable[..., Iterator[Line]] | None:
         ("pandas.Series", _series),
         ("pandas.Index", indexes),
         ("pandas.Interval", _intervals),
+        ("pandas.CategoricalDtype", _category_dtypes),
         ("pandas.api.extensions.ExtensionArray", _extension_arrays),
         ("numpy.ma.MaskedArray", _masked),
         ("numpy.ndarray", _arrays),
+        *_describe_arrow.TABLE,
         *_describe_tables.TABLE,
     ]
     return next((function for name, function in table if isinstance(obj, loaded(name))), None)
@@ -109,13 +132,13 @@ def _arrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
 def contents(array: Any, path: str, walk: Any) -> Iterator[Line]:
     """Yield what the cells of an array are, in C order: each object, or a digest of their bytes."""
     yield f"{path}.dtype", dtype_words(array.dtype)
-    if array.dtype.hasobject or array.dtype.kind == "T":
-        for number, cell in enumerate(array.ravel().tolist()):
-            yield from walk(cell, f"{path}.ravel()[{number}]")
-    elif array.dtype.names:
+    if array.dtype.names:
         # Field by field, since the bytes between fields mean nothing.
         for name in array.dtype.names:
             yield from contents(sys.modules["numpy"].asarray(array[name]), f"{path}[{name!r}]", walk)
+    elif array.dtype.hasobject or array.dtype.kind == "T":
+        for number, cell in enumerate(array.ravel().tolist()):
+            yield from walk(cell, f"{path}.ravel()[{number}]")
     else:
         digest = hashlib.sha256(array.tobytes()).hexdigest()[:16]
         yield f"{path}.tobytes()", f"{digest} {array.ravel()[:6].tolist()!r}"
@@ -132,6 +155,7 @@ def _masked(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     if obj.mask is not np.ma.nomask:
         yield from _arrays(obj.mask, f"{path}.mask", walk)
     yield from walk(obj.fill_value, f"{path}.fill_value")
+    yield from walk(obj._optinfo, f"{path}._optinfo")
 
 
 def _frames(obj: Any, path: str, walk: Any) -> Iterator[Line]:
@@ -158,6 +182,14 @@ def _facts(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     for name in obj._metadata:
         if name not in ("_name", "name"):
             yield from walk(getattr(obj, name, None), f"{path}.{name}")
+    yield from _own(obj, path, walk)
+
+
+def _own(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    """Yield the attributes that somebody gave an object of pandas."""
+    known = {*getattr(obj, "_metadata", ()), *obj._accessors, "sortorder"}
+    named = {name: value for name, value in sorted(vars(obj).items()) if name not in known and name[0] != "_"}
+    yield from walk.parts(named, path)
 
 
 def indexes(obj: Any, path: str, walk: Any) -> Iterator[Line]:
@@ -167,7 +199,9 @@ def indexes(obj: Any, path: str, walk: Any) -> Iterator[Line]:
         yield from walk(name, f"{path}.names[{number}]")
     if type(obj).__name__ != "PeriodIndex" and getattr(obj, "freq", None) is not None:
         yield f"{path}.freq", f"{type(obj.freq).__name__} {scalar(obj.freq)}"
+    yield from _own(obj, path, walk)
     if isinstance(obj, loaded("pandas.MultiIndex")):
+        yield f"{path}.sortorder", str(obj.sortorder)
         for number, (level, codes) in enumerate(zip(obj.levels, obj.codes, strict=True)):
             yield from indexes(level, f"{path}.levels[{number}]", walk)
             yield from contents(codes, f"{path}.codes[{number}]", walk)
@@ -183,6 +217,12 @@ def _values(obj: Any, path: str, walk: Any) -> Iterator[Line]:
         yield from contents(obj.to_numpy(), path, walk)
     else:
         yield from _extension_arrays(obj.array, path, walk)
+
+
+def _category_dtypes(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield path, _extension_dtype(obj)
+    if obj.categories is not None:
+        yield from indexes(obj.categories, f"{path}.categories", walk)
 
 
 def _intervals(obj: Any, path: str, walk: Any) -> Iterator[Line]:
@@ -211,8 +251,9 @@ def _extension_arrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
         freq = getattr(obj, "freq", None)
         yield f"{path}.freq", f"{type(freq).__name__} {freq!r}"
         yield from contents(obj.asi8, path, walk)
-    elif hasattr(obj, "__arrow_array__") and "arrow" in type(obj).__module__:
-        yield from _describe_tables.values(obj.__arrow_array__(), path, walk)
+    elif hasattr(obj, "_pa_array"):
+        yield from _describe_arrow.values(obj.__arrow_array__(), path, walk)
     else:
+        yield f"{path}.crs", str(getattr(obj, "crs", None))
         for number, cell in enumerate(obj):
             yield from walk(cell, f"{path}[{number}]")

@@ -1,0 +1,157 @@
+"""pyarrow in words: types with all that hangs on their fields, and cells by their bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["TABLE", "type_words", "values"]
+
+Line = tuple[str, str]
+
+
+def values(array: Any, path: str, walk: Any) -> Iterator[Line]:
+    """Yield type and values of an Arrow array, whatever its chunks."""
+    import pyarrow as pa
+
+    yield f"{path}.type", type_words(array.type)
+    chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+    if pa.types.is_dictionary(array.type):
+        whole = pa.chunked_array(chunks, array.type).unify_dictionaries()
+        chunks = [pa.concat_arrays(whole.chunks)] if whole.num_chunks else []
+    start = 0
+    for chunk in chunks:
+        yield from _cells(chunk, path, walk, start)
+        start += len(chunk)
+    yield f"len({path})", str(start)
+
+
+def _cells(array: Any, path: str, walk: Any, start: int = 0) -> Iterator[Line]:
+    """Yield what the cells of one array are, down to bits where Python's objects would lose some."""
+    import pyarrow as pa
+
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        yield from _cells(array.storage, path, walk, start)
+    elif pa.types.is_dictionary(kind):
+        yield from _cells(array.indices, f"{path}.indices", walk, start)
+        yield from _cells(array.dictionary, f"{path}.dictionary", walk)
+    elif pa.types.is_struct(kind) and kind.num_fields:
+        yield f"{path}.is_valid", str(array.is_valid().to_pylist())
+        for number, child in enumerate(array.flatten()):
+            yield from _cells(child, f"{path}.field({number})", walk, start)
+    elif _has_lists(kind) or pa.types.is_union(kind) or pa.types.is_run_end_encoded(kind):
+        for number, cell in enumerate(array, start):
+            yield from _scalars(cell, f"{path}[{number}]", walk)
+    else:
+        yield from _leaves(array, path, walk, start)
+
+
+def _has_lists(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
+        or pa.types.is_map(kind)
+    )
+
+
+def _leaves(array: Any, path: str, walk: Any, start: int) -> Iterator[Line]:
+    import pyarrow as pa
+
+    kind = array.type
+    if pa.types.is_floating(kind):
+        # Bits too: NaN has many, and Python's floats are wider than some of Arrow's.
+        bits = array.view({16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}[kind.bit_width]).to_pylist()
+        for number, (value, word) in enumerate(zip(array.to_pylist(), bits, strict=True), start):
+            yield f"{path}[{number}]", "None" if word is None else f"{value!r} {word:x}"
+        return
+    if pa.types.is_temporal(kind) and kind.bit_width <= 64:
+        # Python's times end at microseconds, and at the year 9999.
+        array = array.view(pa.int32() if kind.bit_width == 32 else pa.int64())
+    for number, cell in enumerate(array.to_pylist(), start):
+        yield from walk(cell, f"{path}[{number}]")
+
+
+def type_words(kind: Any) -> str:
+    """Return all that there is to say of an Arrow type, with names, nullability and metadata of its fields."""
+    import pyarrow as pa
+
+    words = f"{type(kind).__module__}.{type(kind).__name__} {kind}"
+    if isinstance(kind, pa.BaseExtensionType):
+        written = kind.__arrow_ext_serialize__() if isinstance(kind, pa.ExtensionType) else b""
+        return f"{words} {written!r} of {type_words(kind.storage_type)}"
+    if pa.types.is_dictionary(kind):
+        return f"{words} of {type_words(kind.value_type)}"
+    fields = [kind.field(number) for number in range(kind.num_fields)]
+    inside = [f"{field.name!r} {field.nullable} {field.metadata} {type_words(field.type)}" for field in fields]
+    return f"{words} {inside}" if inside else words
+
+
+def _schemas(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    for number, field in enumerate(obj):
+        yield from _fields(field, f"{path}.field({number})", walk)
+    yield from walk(obj.metadata, f"{path}.metadata")
+
+
+def _fields(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield path, f"{obj.name!r} {type_words(obj.type)} nullable={obj.nullable}"
+    yield from walk(obj.metadata, f"{path}.metadata")
+
+
+def _types(obj: Any, path: str, _: Any) -> Iterator[Line]:
+    yield path, type_words(obj)
+
+
+def _tables(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield f"{path}.num_rows", str(obj.num_rows)
+    yield from _schemas(obj.schema, f"{path}.schema", walk)
+    for number, column in enumerate(obj.columns):
+        yield from values(column, f"{path}.column({number})", walk)
+
+
+def _chunked(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield f"{path}.type", type_words(obj.type)
+    yield f"{path}.num_chunks", str(obj.num_chunks)
+    for number, chunk in enumerate(obj.chunks):
+        yield from values(chunk, f"{path}.chunk({number})", walk)
+
+
+def _scalars(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    """Yield what one cell is. Its parts are scalars and arrays again."""
+    import pyarrow as pa
+
+    kind = obj.type
+    yield f"{path}.type", type_words(kind)
+    yield f"{path}.is_valid", str(obj.is_valid)
+    if not obj.is_valid:
+        return
+    if pa.types.is_struct(kind):
+        for number in range(len(obj)):
+            yield from _scalars(obj[number], f"{path}[{number}]", walk)
+    elif pa.types.is_dictionary(kind):
+        yield from _scalars(obj.index, f"{path}.index", walk)
+        yield from _cells(obj.dictionary, f"{path}.dictionary", walk)
+    elif _has_lists(kind):
+        yield from values(obj.values, f"{path}.values", walk)
+    elif isinstance(getattr(obj, "value", None), pa.Scalar):
+        yield from walk.parts({"type_code": getattr(obj, "type_code", None)}, path)
+        yield from _scalars(obj.value, f"{path}.value", walk)
+    else:
+        yield from walk(obj.value if hasattr(obj, "value") else obj.as_py(), path)
+
+
+TABLE: list[tuple[str, Callable[..., Iterator[Line]]]] = [
+    ("pyarrow.Table", _tables),
+    ("pyarrow.RecordBatch", _tables),
+    ("pyarrow.ChunkedArray", _chunked),
+    ("pyarrow.Array", values),
+    ("pyarrow.Scalar", _scalars),
+    ("pyarrow.Schema", _schemas),
+    ("pyarrow.Field", _fields),
+    ("pyarrow.DataType", _types),
+]
