@@ -16,7 +16,7 @@ from ._cells import decode_cells, encode_cells
 from ._ipc import LazyBuffers, as_buffer
 from ._numpy import array_frame
 from ._scalars import decode_zone, encode_zone
-from ._views import Memory, bitmap, one_chunk, primitive, unpacked
+from ._views import Memory, bitmap, nat_bitmap, one_chunk, packed, primitive, unpacked
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -82,14 +82,14 @@ def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Descript
         raise NotExactError
     description = ["numpy", dtype.str]
     if dtype.kind == "b":
-        return description, pa.array(values, pa.bool_())
+        return description, pa.Array.from_buffers(pa.bool_(), len(values), [None, packed(values)])
     if dtype.kind in "Mm":
         unit, step = np.datetime_data(dtype)
         if unit not in _UNITS or step != 1:
             raise NotExactError
         kind = pa.timestamp(unit) if dtype.kind == "M" else pa.duration(unit)
         # NaT stays in the data, where loading finds it; the bitmap is for other readers.
-        return description, primitive(kind, values, bitmap(np.isnat(values)), lazy)
+        return description, primitive(kind, values, nat_bitmap(values), lazy)
     if dtype.kind == "c" and dtype.itemsize <= 16:
         return ["complex", dtype.str], _encode_complex(values, lazy)
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
@@ -132,7 +132,7 @@ def _encode_zoned(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array
         kind = pa.timestamp(unit, _offset_name(zone[1]) if zone[0] == "offset" else zone[1])
     except pa.ArrowInvalid as error:
         raise NotExactError from error
-    return ["zoned", unit, *zone], primitive(kind, instants, bitmap(np.isnat(instants)), lazy)
+    return ["zoned", unit, *zone], primitive(kind, instants, nat_bitmap(instants), lazy)
 
 
 def _offset_name(seconds: float) -> str:

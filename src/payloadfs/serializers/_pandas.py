@@ -106,7 +106,7 @@ class SeriesSerializer:
         if type(obj) is not pd.Series or lost_attributes(obj):
             raise NotExactError
         # An index of one label carries the series' name, of whatever kind.
-        encoded, rest = _encode(obj, [obj], pd.RangeIndex(1, name=obj.name))
+        encoded, rest = _encode(obj, [_plain(obj)], pd.RangeIndex(1, name=obj.name))
         if rest:
             raise NotExactError
         return encoded
@@ -125,15 +125,13 @@ def _encode_frame(obj: Any) -> tuple[Encoded, dict[str, Any]]:
 
     if type(obj) is not pd.DataFrame or obj.shape[1] > MAX_COLUMNS or lost_attributes(obj):
         raise NotExactError
-    # Without its attrs, of which pandas would give each column a deep copy.
-    bare = pd.DataFrame(obj, copy=False)
-    return _encode(obj, [column for _, column in bare.items()], obj.columns)
+    # The public ways make a Series of each column first, with a deep copy of the frame's attrs.
+    return _encode(obj, [_plain(values) for values in obj._iter_column_arrays()], obj.columns)
 
 
-def _encode(obj: Any, columns: list[pd.Series], labels: pd.Index) -> tuple[Encoded, dict[str, Any]]:
+def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dict[str, Any]]:
     """Return the Arrow file, and the rest that needs a pickle: empty for most frames."""
     lazy = LazyBuffers()
-    values = [_values(column) for column in columns]
     encoded = _encode_columns(values, obj.attrs, lazy)
     index, label = _tried(encode_index, obj.index, lazy), _tried(encode_index, labels, GatheredBuffers())
     # Copies, since pandas hands out its arrays read-only.
@@ -229,10 +227,11 @@ def _rebuild(
     return frame, labels
 
 
-def _values(column: pd.Series) -> Any:
+def _plain(values: Any) -> Any:
+    """Return the array of a column or series: numpy's own, even where pandas wraps it in one of its."""
     import numpy as np
 
-    return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
+    return np.asarray(values) if isinstance(values.dtype, np.dtype) else getattr(values, "array", values)
 
 
 def _field_names(labels: pd.Index, extra: list[str]) -> list[str]:
