@@ -36,7 +36,8 @@ def frames(draw):
     """Draw a frame of up to 6 columns and 8 rows."""
     rows = draw(st.integers(0, 8))
     names = draw(st.lists(st.sampled_from(sorted(COLUMNS)), max_size=6))
-    index = _taken(draw, LABELS[draw(st.sampled_from(sorted(LABELS)))], rows)
+    kind = draw(st.sampled_from(sorted(LABELS)))
+    index = _taken(draw, LABELS[kind], rows)
     made = pd.DataFrame({place: _column(draw, name, rows, index) for place, name in enumerate(names)}, index=index)
     made.columns = _taken(draw, HASHABLE[draw(st.sampled_from(sorted(HASHABLE)))], len(names))
     if draw(st.booleans()):
@@ -44,6 +45,8 @@ def frames(draw):
         start, stop = draw(st.integers(-rows, rows)), draw(st.integers(-rows, rows))
         made = made.iloc[start : stop : draw(st.sampled_from([1, 2, -1, -3]))]
     made.attrs = ATTRS[draw(st.sampled_from(sorted(ATTRS)))] if draw(st.booleans()) else {}
+    if kind in HASHABLE and made.columns.is_unique and made.index.is_unique and draw(st.booleans()):
+        made.flags.allows_duplicate_labels = False
     return made
 
 

@@ -7,6 +7,7 @@ class, is not stored here (`NotExactError`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -38,20 +39,13 @@ def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]
         Arrow would not give back exactly these values.
     """
     import numpy as np
-    import pandas as pd
 
     dtype = values.dtype
     if isinstance(dtype, np.dtype):
         if type(values) is not np.ndarray:
             raise NotExactError
         return encode_cells(values) if dtype.kind == "O" else _encode_numpy(values, lazy)
-    encoders: dict[type, Callable[[Any, LazyBuffers], tuple[Description, pa.Array]]] = {
-        pd.DatetimeTZDtype: _encode_zoned,
-        pd.StringDtype: _encode_string,
-        pd.ArrowDtype: _encode_arrow,
-        pd.PeriodDtype: _encode_period,
-        **dict.fromkeys(_masked_dtypes(), _encode_masked),
-    }
+    encoders = _encoders()
     if type(dtype) not in encoders:
         raise NotExactError
     return encoders[type(dtype)](values, lazy)
@@ -60,17 +54,21 @@ def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]
 def decode_array(description: Description, array: pa.Array, memory: Memory) -> Any:
     """Return the numpy or pandas array that was encoded: a view of `memory` where it can be."""
     kind, *facts = description
-    decoders: dict[str, Callable[..., Any]] = {
-        "numpy": _decode_numpy,
-        "complex": _decode_complex,
-        "object": decode_cells,
-        "period": _decode_period,
-        "zoned": _decode_zoned,
-        "string": _decode_string,
-        "arrow": _decode_arrow,
-        "masked": _decode_masked,
+    decoded: Any = _DECODERS[kind](array, memory, *facts)
+    return decoded
+
+
+@functools.cache
+def _encoders() -> dict[type, Callable[[Any, LazyBuffers], tuple[Description, pa.Array]]]:
+    import pandas as pd
+
+    return {
+        pd.DatetimeTZDtype: _encode_zoned,
+        pd.StringDtype: _encode_string,
+        pd.ArrowDtype: _encode_arrow,
+        pd.PeriodDtype: _encode_period,
+        **dict.fromkeys(_masked_dtypes(), _encode_masked),
     }
-    return decoders[kind](array, memory, *facts)
 
 
 def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Description, pa.Array]:
@@ -236,6 +234,19 @@ def _decode_masked(array: pa.Array, memory: Memory, name: str) -> Any:
     missing = memory.owned(np.zeros(len(array), np.bool_) if validity is None else ~unpacked(validity, array))
     if name == "boolean":
         return pd.arrays.BooleanArray(memory.owned(unpacked(bits, array)), missing)
-    dtype: Any = pd.api.types.pandas_dtype(name)
+    # Not `pandas_dtype`, which tries every dtype there is.
+    dtype: Any = getattr(pd, f"{name}Dtype")()
     kind = pd.arrays.FloatingArray if name.startswith("Float") else pd.arrays.IntegerArray
     return kind(memory.view(array, dtype.numpy_dtype), missing)
+
+
+_DECODERS: dict[str, Callable[..., Any]] = {
+    "arrow": _decode_arrow,
+    "complex": _decode_complex,
+    "masked": _decode_masked,
+    "numpy": _decode_numpy,
+    "object": decode_cells,
+    "period": _decode_period,
+    "string": _decode_string,
+    "zoned": _decode_zoned,
+}

@@ -9,6 +9,7 @@ from ._arrays import decode_array, encode_array
 from ._base import NotExactError
 from ._cells import is_mutable
 from ._ipc import GatheredBuffers, LazyBuffers, from_stream, to_stream
+from ._reduce import lost_attributes
 from ._scalars import decode_scalar, encode_scalar
 from ._views import Memory, bitmap, unpacked
 
@@ -57,6 +58,8 @@ def encode_index(index: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], li
     """
     import pandas as pd
 
+    if lost_attributes(index) or getattr(index, "sortorder", None) is not None:
+        raise NotExactError
     if type(index) is pd.RangeIndex:
         bounds = [index.start, index.stop, index.step]
         return {"kind": "range", "range": bounds, "name": encode_scalar(index.name)}, []

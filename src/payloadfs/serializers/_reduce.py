@@ -19,7 +19,6 @@ __all__ = ["lost_attributes", "reducer_for", "type_name"]
 
 _REFUSED = (io.TextIOWrapper, memoryview, weakref.ProxyType, weakref.CallableProxyType)
 _OFFSET_BYTES = 8
-_PANDAS_OWN = {"_mgr", "_item_cache", "_attrs", "_flags", "_name", "_is_copy", "_cacher"}
 
 
 def reducer_for(cls: type) -> Callable[[Any], Any] | None:
@@ -54,7 +53,7 @@ def _reduce_masked(obj: Any) -> Any:
         return NotImplemented
     array: Any = obj
     mask = None if array.mask is np.ma.nomask else array.mask
-    return _restore.masked_array, (array.data, mask, array._fill_value, array.hardmask)
+    return _restore.masked_array, (array.data, mask, array._fill_value, array.hardmask, array._optinfo)
 
 
 def _reduce_array(obj: Any) -> Any:
@@ -102,8 +101,34 @@ def _reduce_pandas(obj: Any) -> Any:
 
 
 def lost_attributes(obj: Any) -> list[str]:
-    """Return the names of attributes that somebody gave a frame or series, and that pandas never copies."""
-    return sorted(set(vars(obj)) - _PANDAS_OWN - set(obj._metadata) - obj._accessors)
+    """Return the names of attributes that somebody gave a frame, series or index, and that pandas never copies."""
+    kept = {*getattr(obj, "_metadata", ()), *obj._accessors, "sortorder"}
+    return sorted(name for name in vars(obj) if not name.startswith("_") and name not in kept)
+
+
+def _reduce_index(obj: Any) -> Any:
+    lost = lost_attributes(obj)
+    if lost:
+        raise pickle.PicklingError(f"pandas would lose the attribute {lost[0]!r} of an index")
+    return NotImplemented
+
+
+def _reduce_error(obj: BaseException) -> Any:
+    reduced = obj.__reduce_ex__(5)
+    if (obj.__cause__ is None and not obj.__suppress_context__) or len(reduced) > 3:
+        return NotImplemented
+    state = reduced[2] if len(reduced) > 2 else None
+    return (*reduced[:2], (state, obj.__cause__, obj.__suppress_context__), None, None, _restore.set_cause)
+
+
+def _reduce_image(obj: Any) -> Any:
+    if obj.mode in ("P", "PA") and obj.palette is not None and obj.palette.mode != "RGB":
+        raise pickle.PicklingError(f"PIL would lose part of its {obj.palette.mode} palette; convert the image first")
+    return NotImplemented
+
+
+def _reduce_map_type(obj: Any) -> Any:
+    return (_restore.sorted_map_type, (obj.key_field, obj.item_field)) if obj.keys_sorted else NotImplemented
 
 
 def _reduce_arrow_array(obj: Any) -> Any:
@@ -163,14 +188,18 @@ def _reduce_storage(obj: Any) -> Any:
 
 
 _TABLE: list[tuple[str, str, Callable[[Any], Any]]] = [
+    ("builtins", "BaseException", _reduce_error),
     ("ctypes", "CDLL", _refuse),
     ("numpy.ma", "MaskedArray", _reduce_masked),
     ("numpy", "ndarray", _reduce_array),
     ("pandas", "DataFrame", _reduce_pandas),
     ("pandas", "Series", _reduce_pandas),
+    ("pandas", "Index", _reduce_index),
+    ("PIL.Image", "Image", _reduce_image),
     ("pyarrow", "Array", _reduce_arrow_array),
     ("pyarrow", "Table", _reduce_arrow_table),
     ("pyarrow", "RecordBatch", _reduce_arrow_table),
+    ("pyarrow", "MapType", _reduce_map_type),
     ("pyarrow", "MonthDayNano", _reduce_interval),
     ("pyarrow", "ExtensionScalar", _reduce_extension),
     ("pyarrow", "RunEndEncodedScalar", _reduce_run_end),

@@ -20,7 +20,9 @@ __all__ = [
     "month_day_nano",
     "parameter",
     "run_end_scalar",
+    "set_cause",
     "set_read_only",
+    "sorted_map_type",
     "storage",
     "table_of_rows",
     "tensor",
@@ -34,12 +36,22 @@ def set_read_only(array: Any, state: Any) -> None:
     array.flags.writeable = False
 
 
-def masked_array(data: Any, mask: Any, fill_value: Any, hard_mask: bool) -> Any:
+def set_cause(error: BaseException, state: Any) -> None:
+    """Give an exception its state and its cause."""
+    plain, cause, suppress = state
+    if plain:
+        error.__setstate__(plain)
+    error.__cause__ = cause
+    error.__suppress_context__ = suppress
+
+
+def masked_array(data: Any, mask: Any, fill_value: Any, hard_mask: bool, info: dict[str, Any] | None = None) -> Any:
     """Return a masked array over `data`; without a mask (None) it has none, rather than one of all False."""
     import numpy as np
 
     array: Any = np.ma.MaskedArray(data, mask=np.ma.nomask if mask is None else mask, hard_mask=hard_mask)
     array._fill_value = fill_value
+    array._optinfo.update(info or {})
     return array
 
 
@@ -55,6 +67,13 @@ def batch_of_rows(schema: pa.Schema, rows: int) -> pa.RecordBatch:
     import pyarrow as pa
 
     return pa.record_batch({"": pa.nulls(rows)}).replace_schema_metadata(schema.metadata).select([])
+
+
+def sorted_map_type(key: Any, item: Any) -> Any:
+    """Return Arrow's type of maps whose keys are sorted."""
+    import pyarrow as pa
+
+    return pa.map_(key, item, keys_sorted=True)
 
 
 def month_day_nano(months: int, days: int, nanoseconds: int) -> Any:

@@ -239,6 +239,8 @@ def _partials(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 
 def _exceptions(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     yield from walk(obj.args, f"{path}.args")
+    yield from walk(obj.__cause__, f"{path}.__cause__")
+    yield f"{path}.__suppress_context__", str(obj.__suppress_context__)
     yield from _state(obj, path, walk)
     yield from _reduced(obj, path, walk)  # a file's name is no attribute that could be listed
 

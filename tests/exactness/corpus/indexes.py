@@ -105,6 +105,7 @@ def levels():
     found |= {
         "product": product, "unused levels": product[[0, 0, 1, 1]], "one level": pd.MultiIndex.from_arrays([["a", "b", "c", "d"]]),
         "four levels": pd.MultiIndex.from_arrays([[1, 1, 2, 2], list("abcd"), DAYS, [0.5] * 4]), "unsorted levels": pd.MultiIndex(levels=[["z", "a"], [2, 1]], codes=[[0, 1, 1, 0], [1, 1, 0, 0]]),
+        "sort order": pd.MultiIndex(levels=[["a", "b"], [1, 2]], codes=[[0, 0, 1, 1], [0, 1, 0, 1]], sortorder=1),
         "missing codes": pd.MultiIndex(levels=[["a"], [1]], codes=[[0, -1, 0, -1], [-1, -1, 0, 0]]), "duplicate names": pd.MultiIndex.from_arrays([list("abcd"), list("efgh")], names=["n", "n"]),
         "duplicates in levels": pd.MultiIndex.from_arrays([[1, 1, 1, 1], [2, 2, 2, 2]]), "level with freq": pd.MultiIndex.from_product([DAYS[:2], ["a", "b"]]),
         "ordered category level": pd.MultiIndex.from_arrays([pd.Categorical(list("abab"), ["b", "a"], ordered=True), [1, 2, 3, 4]]),

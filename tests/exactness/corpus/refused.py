@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import ctypes
+import importlib
 import io
 import itertools
 import socket
@@ -39,6 +40,12 @@ def keyless_zone():
 def noted(obj):
     object.__setattr__(obj, "note", "x")
     return obj
+
+
+def with_alpha():
+    image = importlib.import_module("PIL.Image").new("P", (2, 2))
+    image.putpalette([0, 0, 0, 9] * 2, "RGBA")
+    return image
 
 
 def attributed(frame, value):
@@ -82,6 +89,9 @@ REFUSED = {
     "series that forgets its name": (lambda: Forgetful([1, 2], name="x"), "_name"),
     "attribute of a frame": (lambda: noted(pd.DataFrame({"a": [1]})), "'note'.*attrs"),
     "attribute of a series": (lambda: [noted(pd.Series([1]))], r"obj\[0\].*'note'"),
+    "attribute of an index": (lambda: noted(pd.Index([1])), "'note'"),
+    "attribute of a frame's index": (lambda: pd.DataFrame({"a": [1]}, index=noted(pd.Index([1]))), r"obj.index.*'note'"),
+    "palette with alpha": (with_alpha, "palette"),
     "polars objects": (lambda: pl.DataFrame({"o": pl.Series([object()], dtype=pl.Object)}), "'o'.*Object"),
     "polars object series": (lambda: pl.Series("o", [object()], dtype=pl.Object), "'o'.*Object"),
     "cell": (lambda: pd.DataFrame({"a": [1, generator()]}), r"obj\['a'\]\[1\] \(generator\)"),

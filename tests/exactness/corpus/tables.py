@@ -30,7 +30,7 @@ def arrow():
         "sliced batch": table.to_batches()[0][1:], "batch with extension": pa.record_batch({"c": celsius}), "chunked": pa.chunked_array([[1, 2], [None]]), "chunked, none": pa.chunked_array([], pa.string()), "differing": differing,
         "extension array": celsius, "uuid array": uuids, "union array": union, "extension chunks": pa.chunked_array([celsius]), "sliced array": pa.array(range(1000))[10:20], "sliced bools": pa.array([True, None] * 50)[3:9],
         "sliced dictionary": pa.array(["x", "y"] * 50).dictionary_encode()[3:9], "schema": table.schema, "schema with metadata": table.schema.with_metadata({"k": "v"}), "field": table.schema.field("a"), "type": pa.list_(pa.int8()),
-        "extension type": Celsius(), "dictionary type": pa.dictionary(pa.int8(), pa.string(), ordered=True), "in containers": {"t": table, "n": [table.select([])], "s": table["s"][1:2]}, "buffer": pa.py_buffer(b"abc").to_pybytes(),
+        "extension type": Celsius(), "sorted map type": pa.map_(pa.string(), pa.int8(), keys_sorted=True), "sorted map": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int8(), keys_sorted=True)), "schema with sorted map": pa.schema([("m", pa.map_(pa.string(), pa.int8(), keys_sorted=True))]), "dictionary type": pa.dictionary(pa.int8(), pa.string(), ordered=True), "in containers": {"t": table, "n": [table.select([])], "s": table["s"][1:2]}, "buffer": pa.py_buffer(b"abc").to_pybytes(),
     }  # fmt: skip
 
 
