@@ -144,3 +144,13 @@ def test_other_programs_see_the_same(name, reader):
         pytest.skip("it is no plain Arrow file")
     labels, columns = reader(bytes(stored_bytes(encoded)))
     check(name, frame, labels, columns)
+
+
+def test_the_readme_says_so(outcomes):
+    if pd.__version__ < "3":
+        pytest.skip("it tells of the newest pandas")
+    safe = sum(not outcome.executable for outcome in outcomes.values())
+    text = (PAGE.parents[2] / "README.md").read_text()
+    assert f"of {len(outcomes)} [everyday frames](docs/reference/everyday-frames.md), {safe} need" in " ".join(
+        text.split()
+    )
