@@ -131,7 +131,7 @@ def _encode_frame(obj: Any) -> tuple[Encoded, dict[str, Any]]:
 
 def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dict[str, Any]]:
     """Return the Arrow file, and the rest that needs a pickle: empty for most frames."""
-    lazy = LazyBuffers()
+    lazy, attrs = LazyBuffers(), encode_attrs(obj.attrs)
     encoded = _encode_columns(values, obj.attrs, lazy)
     index, label = _tried(encode_index, obj.index, lazy), _tried(encode_index, labels, GatheredBuffers())
     # Copies, since pandas hands out its arrays read-only.
@@ -146,7 +146,7 @@ def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dic
         "columns": [description for description, _ in encoded],
         "index": index_facts,
         "labels": label_facts,
-        **encode_attrs(obj.attrs),
+        **attrs,
         "duplicates": obj.flags.allows_duplicate_labels,
     }
     metadata = {_FACTS: json.dumps(facts, separators=(",", ":")).encode(), _LABELS: to_stream(label_arrays)}
