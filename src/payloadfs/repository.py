@@ -1,27 +1,28 @@
 """The repository: a store, serializers, keys and a policy. It alone knows the order of steps.
 
 Saving:  serializer > frames > digest beside the write > store > signed pointer.
-Loading: signature > policy > store > size > digest > serializer. No step is ever skipped, and
-nothing falls back to another.
+Loading: signature > policy > store, or a near copy of what is in it > size > digest > serializer. No
+step is ever skipped, and nothing falls back to another.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from . import config
 from .errors import NotFoundError, UnknownKeyError, about
+from .log import log_done
 from .pointer import Pointer, check_key, new_key, type_label
 from .policy import Policy
 from .seal import Outgoing, check
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing, read_or_create_keys
-from .stores import ObjectInfo, Store, open_store
+from .stores import ObjectInfo, Store, open_cache, open_store
 from .urls import canonical_root, moved_root, scheme_of
 
 __all__ = ["Repository"]
@@ -45,8 +46,8 @@ class Repository:
     moved : mapping of str to str, optional
         Old roots and where their objects lie now.
     **settings
-        ``verify``, ``digest``, ``fsync``, ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes``
-        and ``keys_file``, as in `payloadfs.configure`, for this repository only.
+        ``verify``, ``digest``, ``fsync``, ``cache``, ``cache_bytes``, ``allowed_roots``, ``pickle``,
+        ``unsigned``, ``max_bytes`` and ``keys_file``, as in `payloadfs.configure`, for this repository only.
 
     Raises
     ------
@@ -83,6 +84,7 @@ class Repository:
         self._moved = {canonical_root(old): canonical_root(new) for old, new in (moved or {}).items()}
         self._ring = self.settings.keys
         self._stores: dict[str, Store] = {}
+        self._cache = partial(open_cache, folder=self.settings.cache, max_bytes=self.settings.cache_bytes)
 
     @property
     def root(self) -> str:
@@ -135,7 +137,7 @@ class Repository:
             created_s=int(time.time()),
             type_name=type_label(obj),
         ).signed(ring)
-        _log_done("saved", pointer, started_s)
+        log_done("saved", pointer, started_s)
         return pointer
 
     def load(self, pointer: Pointer, *, view: bool = False) -> Any:
@@ -166,7 +168,8 @@ class Repository:
 
         Notes
         -----
-        Cost: one request for small objects; on this user's own disk a private mapping, no copy.
+        Cost: one request for small objects, none if this machine's cache has a copy; on this user's
+        own disk, the cache's too, a private mapping, no copy.
         """
         started_s = time.perf_counter()
         with about(pointer):
@@ -174,7 +177,7 @@ class Repository:
             buffer = self._checked_bytes(place, full=False)
             trusted = pointer.is_signed or self.policy.pickle == "digest"
             value = decode(serializer, buffer.toreadonly() if view else buffer, trusted=trusted)
-        _log_done("loaded", pointer, started_s)
+        log_done("loaded", pointer, started_s)
         return value
 
     def read(self, pointer: Pointer, *, full: bool = True) -> memoryview:
@@ -185,7 +188,8 @@ class Repository:
         pointer : Pointer
             Its signature and the policy's roots and sizes are checked first.
         full : bool
-            Whether data that only this user can have changed is checked too.
+            Whether data that only this user can have changed is checked too, and the bytes come
+            from the store itself even if the cache has a copy.
 
         Raises as `load`, but for `DecodeError`.
         """
@@ -207,11 +211,13 @@ class Repository:
             return self._store(place.root).info(place.key)
 
     def delete(self, pointer: Pointer) -> None:
-        """Remove the object of `pointer`; it is no error if it is gone. Only a signed pointer will do."""
+        """Remove the object of `pointer`, and a copy in the cache, if they are there. It has to be signed."""
         with about(pointer):
             self._verify(pointer)
             place = self._placed(pointer)
             self._store(place.root).delete(place.key)
+            if (cache := self._cache(place.root)) is not None:
+                cache.forget(place.size_bytes, place.digest)
 
     def list(self, scope: str = "") -> Iterator[ObjectInfo]:
         """Yield what is stored under `root`, ordered by key, only of `scope` if one is given."""
@@ -268,9 +274,15 @@ class Repository:
         return self._ring
 
     def _checked_bytes(self, place: Pointer, *, full: bool) -> memoryview:
-        fetched = self._store(place.root).get(place.key, place.size_bytes)
-        data = full or self.settings.verify == "full" or not fetched.exclusive
-        check(fetched.buffer, place.digest, data=data)
+        store, data = self._store(place.root), full or self.settings.verify == "full"
+        cache = self._cache(place.root)
+        # What is asked for in full is to be there, not only near.
+        if cache is not None and not full:
+            copy = cache.checked(store, place.key, place.size_bytes, place.digest, data=data)
+            if copy is not None:
+                return copy
+        fetched = store.get(place.key, place.size_bytes)
+        check(fetched.buffer, place.digest, data=data or not fetched.exclusive)
         return fetched.buffer
 
     def _at_its_place(self, pointer: Pointer) -> Pointer:
@@ -286,12 +298,3 @@ class Repository:
 
     def __repr__(self) -> str:
         return f"Repository({self.root!r})"
-
-
-def _log_done(verb: str, pointer: Pointer, started_s: float) -> None:
-    # Where logging was never imported nobody can listen, and importing it would cost more than a load.
-    logging: Any = sys.modules.get("logging")
-    if logging is not None:
-        name, took_ms = f"{pointer.root}/{pointer.key}", (time.perf_counter() - started_s) * 1000
-        facts = (pointer.type_name, pointer.serializer, pointer.size_bytes, took_ms)
-        logging.getLogger("payloadfs").debug("%s %s: %s, %s, %d bytes, %.1f ms", verb, name, *facts)
