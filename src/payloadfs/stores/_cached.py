@@ -1,9 +1,10 @@
 """Near copies of far objects, in files on this machine.
 
 A copy is named by the digest and the size of its object, and gets that name only once every byte
-was checked. It is written aside, linked to its name, never changed, and unlinked when it has to
-go: who has it mapped keeps it. Nothing is fsynced: copies lie in a folder that is named after the
-current start of the machine, and those of an earlier one are checked in full before they are used.
+was checked. Until then it has the name with a dot in front, and is locked by who fills it; those
+who want the same wait for the lock. A copy is never changed, and unlinked when it has to go: who
+has it mapped keeps it. Nothing is fsynced: copies lie in a folder that is named after the current
+start of the machine, and those of an earlier one are checked in full before they are used.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..log import warn, warn_once
 from ..seal import check
 from ..urls import canonical_root, local_path
 from ._base import Store, SupportsFiles
-from ._local import LocalStore, _is_ours, _new_file, _reserve
+from ._local import LocalStore, _is_ours, _reserve
 from ._room import Room, alone
 
 __all__ = ["Cache"]
@@ -97,7 +98,7 @@ class Cache:
         memoryview or None
             Writable and private, as `Fetched.buffer`. None if there is to be no copy: the object
             is empty or larger than the bound, the disk is full or fails (which is logged once), or
-            another process that was fetching it failed. Then it has to come from the store.
+            whoever was fetching it failed. Then it has to come from the store.
 
         Raises
         ------
@@ -165,7 +166,8 @@ class Cache:
         except NotFoundError:
             return None
         except (IntegrityError, StoreError) as error:
-            os.unlink(f"{self.path}/{name}")
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self.path}/{name}")
             warn(f"A copy in the cache was not right and is removed; the object is fetched again. {error}")
             return None
         # Gone by now if somebody needed its room; the mapping stays.
@@ -178,45 +180,31 @@ class Cache:
         name, wait_s = wanted.name, _WAIT_S + wanted.size_bytes * _WAIT_S_PER_BYTE
         with (
             self._files._folder(f"{self._folder}/{name}", create=True) as (folder, _, _),
-            alone(self.room.lock_path(name), wait_s) as lock,
+            alone(f".{name}", wait_s, folder=folder) as file,
         ):
-            if lock is None:
-                return None
             copy = self._found(wanted, self._folder, data=data)
-            if copy is None:
-                copy = self._older(wanted)
+            if copy is not None or file is None:
+                # Who waited in vain asks the store by itself: not one after the other, each until it gives up.
+                return copy
+            copy = self._older(wanted)
             if copy is not None or not self.room.take(name, wanted.size_bytes):
                 return copy
-            try:
-                return self._fetched(wanted, folder)
-            except PayloadError:
-                # Whoever waits asks the store by itself: not one after the other, each until it gives up.
-                with suppress(OSError):
-                    os.write(lock, b"failed")
-                raise
+            # What a killed process left.
+            os.ftruncate(file, 0)
+            buffer = self._received(wanted, file)
+            check(buffer, wanted.digest, data=True)
+            os.rename(f".{name}", name, src_dir_fd=folder, dst_dir_fd=folder)
+            return buffer
 
     def _older(self, wanted: _Wanted) -> memoryview | None:
         """Return the bytes of a copy from before the machine started, every one of them checked."""
         for folder in self.room.folders():
             copy = None if folder == self._folder else self._found(wanted, folder, data=True)
             if copy is not None:
-                os.rename(f"{self.path}/{folder}/{wanted.name}", f"{self.path}/{self._folder}/{wanted.name}")
+                with suppress(FileNotFoundError):
+                    os.rename(f"{self.path}/{folder}/{wanted.name}", f"{self.path}/{self._folder}/{wanted.name}")
                 return copy
         return None
-
-    def _fetched(self, wanted: _Wanted, folder: int) -> memoryview:
-        file, aside = _new_file(folder, wanted.name)
-        try:
-            buffer = self._received(wanted, file)
-            check(buffer, wanted.digest, data=True)
-            source = f"/proc/self/fd/{file}" if aside is None else aside
-            with suppress(FileExistsError):
-                os.link(source, wanted.name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=aside is None)
-        finally:
-            os.close(file)
-            if aside is not None:
-                os.unlink(aside, dir_fd=folder)
-        return buffer
 
     def _received(self, wanted: _Wanted, file: int) -> memoryview:
         """Write the object into `file` and return its bytes: mapped, or those that were written."""

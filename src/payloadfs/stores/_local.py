@@ -159,12 +159,12 @@ def _new_file(folder: int, name: str) -> tuple[int, str | None]:
     """Return a new file in `folder` and its name for now: none at all where the system can do that."""
     try:
         if _UNNAMED is not None:
-            return os.open(".", _UNNAMED | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder), None
+            return os.open(".", _UNNAMED | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder), None
     except OSError as error:
         if error.errno not in _NO_UNNAMED_FILES:
             raise
     aside = f".{name}.{os.urandom(8).hex()}"
-    return os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder), aside
+    return os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder), aside
 
 
 def _make_root(path: str) -> None:

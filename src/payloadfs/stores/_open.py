@@ -72,7 +72,7 @@ def open_cache(root: str, folder: Path | None, max_bytes: int | None) -> Cache |
     ConfigError
         The folder can't be one.
     """
-    if folder is None or scheme_of(root) in ("file", "memory"):
+    if folder is None or max_bytes == 0 or scheme_of(root) in ("file", "memory"):
         return None
     from ._cached import Cache
 

@@ -19,12 +19,11 @@ DEFAULT_BYTES = 10 * 1024**3
 _LEAST_BYTES = 16 * 1024
 """What the smallest copy counts: its block, its name, and its share of every search for the oldest."""
 
-_POLL_S = 0.01
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.02
 _ROOM_WAIT_S = 30.0
-_FORGOTTEN_S = 24 * 3600.0
 _NOTE = struct.Struct("<Q")
 _FOLDER = re.compile(r"[0-9a-f]{16}|shared")
-_NAME = re.compile(r"(?:b3|s256)(?:-seal)?-[0-9a-f]{64}-([0-9]{1,16})")
+_NAME = re.compile(r"(\.?)(?:b3|s256)(?:-seal)?-[0-9a-f]{64}-([0-9]{1,16})")
 
 # A forked child would keep its parent's locks for as long as it lives.
 _held: set[int] = set()
@@ -40,79 +39,64 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
-def alone(path: str, wait_s: float, *, keep: bool = False) -> Iterator[int | None]:
-    """Hold the lock file `path` inside the block, and remove it then, unless `keep`.
+def alone(name: str, wait_s: float, *, folder: int | None = None, keep: bool = False) -> Iterator[int | None]:
+    """Hold the lock file `name` inside the block; remove it then, if it still has that name, unless `keep`.
 
     Threads exclude each other as processes do, and a process that dies lets go. The block gets the
-    file's descriptor, or None, and no lock, if somebody held it for `wait_s` seconds, or let go
-    and left something in it: the sign that what was to be done failed just now.
+    file's descriptor, or None and no lock, if somebody held it for `wait_s` seconds, or meanwhile
+    gave it another name or none.
     """
-    file = _locked(path, time.monotonic() + wait_s, keep)
+    file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    _held.add(file)
+    mine = False
     try:
-        yield file
+        mine = _lock(file, time.monotonic() + wait_s) and _is_named(file, name, folder)
+        yield file if mine else None
     finally:
         # A child that was forked in between has let go already.
-        if file is not None and file in _held:
-            if not keep:
-                with suppress(FileNotFoundError):
-                    os.unlink(path)
-            _close(file)
+        if file in _held:
+            try:
+                if mine and not keep and _is_named(file, name, folder):
+                    os.unlink(name, dir_fd=folder)
+            finally:
+                _unlock(file)
 
 
-def _locked(path: str, until_s: float, keep: bool) -> int | None:
+def _lock(file: int, until_s: float) -> bool:
+    pause_s = _FIRST_PAUSE_S
     while True:
-        file = _opened(path)
-        _held.add(file)
         try:
-            while not _try_lock(file):
-                if time.monotonic() > until_s:
-                    _close(file)
-                    return None
-                time.sleep(_POLL_S)
-            facts = os.fstat(file)
-        except BaseException:
-            _close(file)
-            raise
-        if keep or facts.st_nlink:
-            if not keep:
-                os.ftruncate(file, 0)
-            return file
-        # Removed by who held it: whoever comes now makes another one.
-        _close(file)
-        if facts.st_size:
-            return None
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until_s:
+                return False
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        else:
+            return True
 
 
-def _opened(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        return os.open(path, flags, 0o600)
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _close(file: int) -> None:
+def _unlock(file: int) -> None:
     _held.discard(file)
     # A child may have been forked before the file was noted as held: closing alone would not free it.
     fcntl.flock(file, fcntl.LOCK_UN)
     os.close(file)
 
 
+def _is_named(file: int, name: str, folder: int | None) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(name, dir_fd=folder, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
 class Copy(NamedTuple):
-    """One copy: when it was last used, its size on disk in bytes, and its path."""
+    """One copy: when it was last used, the bytes that it counts, its path, and whether it is not whole yet."""
 
     used_s: float
     size_bytes: int
     path: str
+    is_coming: bool
 
 
 class Room:
@@ -135,10 +119,6 @@ class Room:
     def __init__(self, path: str, max_bytes: int | None) -> None:
         self._path = path
         self._max_bytes = max_bytes
-
-    def lock_path(self, name: str) -> str:
-        """Return the path of the lock for the copy `name`."""
-        return f"{self._path}/locks/{name}"
 
     def limit_bytes(self, used_bytes: int) -> int:
         """Return how many bytes all copies may take, where they take `used_bytes` now."""
@@ -167,17 +147,16 @@ class Room:
             return fits
 
     def copies(self) -> Iterator[Copy]:
-        """Yield all copies there are; remove what a killed process left."""
+        """Yield all copies there are, those too that are coming in; remove what a killed process left."""
         for folder in self.folders():
             for entry in _entries(f"{self._path}/{folder}"):
-                if not entry.is_file(follow_symlinks=False):
+                match = _NAME.fullmatch(entry.name)
+                if match is None or not entry.is_file(follow_symlinks=False):
                     continue
                 with suppress(FileNotFoundError):
-                    facts = entry.stat(follow_symlinks=False)
-                    if _NAME.fullmatch(entry.name):
-                        yield Copy(facts.st_mtime, _cost(facts.st_size), entry.path)
-                    elif entry.name.startswith(".") and time.time() - facts.st_mtime > _FORGOTTEN_S:
-                        os.unlink(entry.path)
+                    used_s = entry.stat(follow_symlinks=False).st_mtime
+                    if not match[1] or not _is_left(entry.path):
+                        yield Copy(used_s, _cost(int(match[2])), entry.path, is_coming=bool(match[1]))
 
     def folders(self) -> list[str]:
         """Return the names of the folders that hold copies."""
@@ -187,40 +166,41 @@ class Room:
         """Remove all copies; return how many there were and how many bytes they took."""
         count = size_bytes = 0
         for copy in self.copies():
-            with suppress(FileNotFoundError):
-                os.unlink(copy.path)
+            if not copy.is_coming and _remove(copy):
                 count, size_bytes = count + 1, size_bytes + copy.size_bytes
-        with alone(f"{self._path}/room", _ROOM_WAIT_S, keep=True) as file:
-            if file is not None:
-                os.ftruncate(file, 0)
+        # Whoever takes room next reads the folder.
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self._path}/room")
         return count, size_bytes
 
     def _make(self, cost: int, name: str) -> int:
         """Let the oldest copies go until there is room for `cost` bytes, and return how many are used."""
-        copies = sorted(self.copies())
-        used = sum(copy.size_bytes for copy in copies) + self._coming_bytes(name)
+        copies = sorted(copy for copy in self.copies() if not copy.path.endswith(f"/.{name}"))
+        used = sum(copy.size_bytes for copy in copies)
         limit = self.limit_bytes(used)
         if cost > limit or used + cost <= limit:
             return used
         for copy in copies:
-            if used + cost <= limit - limit // 10 or not used:
+            if used + cost <= limit - limit // 10:
                 break
-            with suppress(FileNotFoundError):
-                os.unlink(copy.path)
-            used -= copy.size_bytes
+            if not copy.is_coming:
+                _remove(copy)
+                used -= copy.size_bytes
         return used
 
-    def _coming_bytes(self, name: str) -> int:
-        """Return how many bytes others are fetching just now, which have no name yet."""
-        coming = 0
-        for entry in _entries(f"{self._path}/locks"):
-            match = _NAME.fullmatch(entry.name)
-            if match is None or entry.name == name:
-                continue
-            with alone(entry.path, 0.0) as file:
-                if file is None:
-                    coming += _cost(int(match[1]))
-        return coming
+
+def _is_left(path: str) -> bool:
+    """Return whether nobody fills the copy at `path` any more; it is removed then."""
+    with alone(path, 0.0) as file:
+        return file is not None
+
+
+def _remove(copy: Copy) -> bool:
+    try:
+        os.unlink(copy.path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _cost(size_bytes: int) -> int:
