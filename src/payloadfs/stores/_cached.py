@@ -76,10 +76,15 @@ class Cache:
         self.room = Room(self.path, max_bytes)
         self._files = LocalStore(root, fsync=False)
 
+    @property
+    def is_near(self) -> bool:
+        """Whether copies lie on a disk of this machine, so that they can be mapped."""
+        return self._files._is_on_own_disk
+
     @functools.cached_property
     def _folder(self) -> str:
         # On a disk that other machines share, data is checked at every load, whoever started when.
-        return _start_of_machine() if self._files._is_on_own_disk else _SHARED
+        return _start_of_machine() if self.is_near else _SHARED
 
     def checked(self, store: Store, key: str, size_bytes: int, digest: Digest, *, data: bool) -> memoryview | None:
         """Return the checked bytes of an object from a near copy, which is made if there is none.
@@ -212,7 +217,7 @@ class Cache:
         if size_bytes >= _INTO_FILE_FROM_BYTES:
             # A full disk shows before anything is fetched.
             _reserve(file, size_bytes)
-            if self._files._is_on_own_disk and isinstance(store, SupportsFiles):
+            if self.is_near and isinstance(store, SupportsFiles):
                 os.ftruncate(file, size_bytes)
                 store.get_into(wanted.key, size_bytes, file)
                 return memoryview(mmap.mmap(file, size_bytes, access=mmap.ACCESS_COPY))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-__all__ = ["DEFAULT_BYTES", "Copy", "Room", "alone"]
+__all__ = ["DEFAULT_BYTES", "Copy", "Room", "alone", "existing"]
 
 DEFAULT_BYTES = 10 * 1024**3
 """What a cache may take if nobody says otherwise, or half of what is free, if that is less."""
@@ -124,7 +124,7 @@ class Room:
         """Return how many bytes all copies may take, where they take `used_bytes` now."""
         if self._max_bytes is not None:
             return self._max_bytes
-        disk = os.statvfs(self._path)
+        disk = os.statvfs(existing(self._path))
         return min(DEFAULT_BYTES, (disk.f_bavail * disk.f_frsize + used_bytes) // 2)
 
     def take(self, name: str, size_bytes: int) -> bool:
@@ -187,6 +187,13 @@ class Room:
                 _remove(copy)
                 used -= copy.size_bytes
         return used
+
+
+def existing(path: str) -> str:
+    """Return `path`, or the nearest folder above it that there is."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def _is_left(path: str) -> bool:
