@@ -171,8 +171,8 @@ class Cache:
         except NotFoundError:
             return None
         except (IntegrityError, StoreError) as error:
-            with suppress(FileNotFoundError):
-                os.unlink(f"{self.path}/{name}")
+            with self._files._folder(name) as (inner, last, _), suppress(FileNotFoundError):
+                os.unlink(last, dir_fd=inner)
             warn(f"A copy in the cache was not right and is removed; the object is fetched again. {error}")
             return None
         # Gone by now if somebody needed its room; the mapping stays.
