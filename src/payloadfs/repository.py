@@ -94,6 +94,11 @@ class Repository:
         """The store at `root`."""
         return self._store(self.root)
 
+    @property
+    def ring(self) -> KeyRing:
+        """The keys that sign and verify here; the first use makes one if there is none."""
+        return self._keys(create=True)
+
     def save(self, obj: Any, *, scope: str | None = None) -> Pointer:
         """Store `obj` and return the signed pointer to it.
 

@@ -1,0 +1,1 @@
+"""The names of Lightning's app framework over `payloadfs.works`, so that its programs need another import only."""
