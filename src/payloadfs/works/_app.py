@@ -15,7 +15,7 @@ from ..urls import scheme_of
 from ._component import Component
 from ._driver import Driver
 from ._events import Event
-from ._executors import LocalExecutor, open_executor
+from ._executors import LocalExecutor, opened_executor
 from ._flow import Flow
 from ._journal import Journal, new_run
 
@@ -181,7 +181,8 @@ def _settings_for_calls(settings: Settings, executor: Any, *, send_secrets: bool
 @contextmanager
 def _opened(executor: Any, max_workers: int | None, on_output: Callable[[str, str], None]) -> Iterator[Executor]:
     if executor is not None:
-        yield open_executor(executor)
+        with opened_executor(executor) as opened:
+            yield opened
         return
     pool = LocalExecutor(max_workers, on_output=on_output)
     try:

@@ -8,19 +8,21 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, Pipe
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from ..errors import ConfigError, WorkError
 
-__all__ = ["LocalExecutor", "open_executor"]
+__all__ = ["LocalExecutor", "opened_executor"]
 
 T = TypeVar("T")
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from payloadfs.works._child import serve; serve({descriptor})"
 _END_S = 5.0
+_DASK_S = 10
 
 _Job = tuple["Future[Any]", bytes]
 
@@ -181,8 +183,9 @@ def _died(process: subprocess.Popen[bytes]) -> WorkError:
     return WorkError(f"Its process was killed in the middle of the call, by {name}.", kind="process-died")
 
 
-def open_executor(executor: Any) -> Executor:
-    """Return the executor that `executor` means.
+@contextmanager
+def opened_executor(executor: Any) -> Iterator[Executor]:
+    """Give the executor that `executor` means; close what had to be opened for it.
 
     Parameters
     ----------
@@ -195,26 +198,27 @@ def open_executor(executor: Any) -> Executor:
         It is none of these, or the package ``distributed`` is missing.
     """
     if isinstance(executor, Executor):
-        return executor
-    if isinstance(executor, str) and executor.startswith("dask://"):
-        try:
-            import distributed
-        except ImportError as error:
-            raise ConfigError("Dask needs a package: pip install 'payloadfs[dask]'.", kind="missing-package") from error
-        try:
-            client: Any = distributed.Client
-            executor = client(executor.replace("dask://", "tcp://", 1), timeout=_DASK_S)
-        except OSError as error:
-            raise ConfigError(f"There is no Dask scheduler at {executor}: {error}.", kind="executor") from error
-    if not isinstance(executor, str) and hasattr(executor, "get_executor"):
+        yield executor
+    elif isinstance(executor, str) and executor.startswith("dask://"):
+        with _dask_client(executor) as client:
+            yield client.get_executor(pure=False)
+    elif not isinstance(executor, str) and hasattr(executor, "get_executor"):
         # Not pure: two calls with equal arguments are two calls.
-        opened: Executor = executor.get_executor(pure=False)
-        return opened
-    raise ConfigError(
-        f"The executor is a {type(executor).__name__}; use a concurrent.futures.Executor, a dask Client or "
-        "'dask://host:port'.",
-        kind="executor",
-    )
+        yield executor.get_executor(pure=False)
+    else:
+        raise ConfigError(
+            f"{executor!r:.60} is no executor: use a concurrent.futures.Executor, a Dask Client or 'dask://host:port'.",
+            kind="executor",
+        )
 
 
-_DASK_S = 10
+def _dask_client(address: str) -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise ConfigError("Dask needs a package: pip install 'payloadfs[dask]'.", kind="missing-package") from error
+    client: Any = distributed.Client
+    try:
+        return client(address.replace("dask://", "tcp://", 1), timeout=_DASK_S)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"There is no Dask scheduler at {address}: {error}.", kind="executor") from error
