@@ -66,7 +66,9 @@ class Payload(Generic[T]):
     @classmethod
     def from_pointer(cls, pointer: Pointer, *, repository: Repository | None = None) -> Payload[T]:
         """Return the payload that `pointer` stands for. No I/O."""
-        payload = cls(_NOTHING, repository=repository)
+        # Not by the constructor of a subclass: it may take other arguments.
+        payload = cls.__new__(cls)
+        Payload.__init__(payload, _NOTHING, repository=repository)
         payload._pointer = pointer
         return payload
 

@@ -126,7 +126,7 @@ class Repository:
         memory and hashed beside the write.
         """
         started_s = time.perf_counter()
-        ring = self._keys(create=True)
+        ring = self.ring
         serializer, encoded = self.serializers.encode(obj)
         key = new_key(scope, encoded.extension)
         outgoing = Outgoing(encoded, "b3" if self.settings.digest == "blake3" else "s256")
@@ -255,7 +255,8 @@ class Repository:
         # An unsigned pointer is the policy's matter; a wrong signature never is.
         if pointer.is_signed:
             self._verify(pointer)
-        place = self._at_its_place(pointer)
+        root = moved_root(pointer.root, self._moved)
+        place = pointer if root == pointer.root else replace(pointer, root=root)
         self.policy.check(place, executable=False)
         return place
 
@@ -277,10 +278,6 @@ class Repository:
         data = full or self.settings.verify == "full" or not fetched.exclusive
         check(fetched.buffer, place.digest, data=data)
         return fetched.buffer
-
-    def _at_its_place(self, pointer: Pointer) -> Pointer:
-        root = moved_root(pointer.root, self._moved)
-        return pointer if root == pointer.root else replace(pointer, root=root)
 
     def _store(self, root: str) -> Store:
         if root not in self._stores:

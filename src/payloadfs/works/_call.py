@@ -99,7 +99,7 @@ def execute(task: Task) -> Outcome:
 
 
 def _changes(task: Task) -> dict[str, Any]:
-    work, arguments, named = pickle.loads(task.body)
+    work, arguments, named = _unpacked(task.body)
     object.__setattr__(work, "_scope", task.scope)
     before = work._encoded()
     result = work.run(*arguments, **named)
@@ -111,6 +111,18 @@ def _changes(task: Task) -> dict[str, Any]:
     return {
         n: value for n, value in work._encoded().items() if n not in before or canonical(value) != canonical(before[n])
     }
+
+
+def _unpacked(body: bytes) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
+    try:
+        work, arguments, named = pickle.loads(body)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error}: the work's class can't be imported where it runs; install its package there, or let it travel "
+            "by value with cloudpickle.register_pickle_by_value(module)",
+            name=error.name,
+        ) from error
+    return work, arguments, named
 
 
 class _Output:
