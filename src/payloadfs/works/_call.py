@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,7 +102,8 @@ def _changes(task: Task) -> dict[str, Any]:
     work, arguments, named = _unpacked(task.body)
     object.__setattr__(work, "_scope", task.scope)
     before = work._encoded()
-    result = work.run(*arguments, **named)
+    run: Callable[..., Any] = work.run
+    result = run(*arguments, **named)
     if result is not None:
         raise TypeError(
             f"{type(work).__name__}.run() returned a {type(result).__name__}, and nobody can receive it: assign it "
