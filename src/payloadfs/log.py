@@ -1,4 +1,4 @@
-"""What payloadfs tells its logger, ``payloadfs``, without loading `logging` where nobody listens."""
+"""What payloadfs tells a program's log, under the name ``payloadfs``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _told: set[str] = set()
 
 
 def log_done(verb: str, pointer: Any, started_s: float) -> None:
-    """Log at DEBUG that the object of `pointer` was saved or loaded, and how long it took."""
+    """Log at level DEBUG what was done with the object of `pointer`, and how long it took."""
     # Where logging was never imported nobody can listen, and importing it would cost more than a load.
     logging: Any = sys.modules.get("logging")
     if logging is not None:

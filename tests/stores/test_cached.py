@@ -316,25 +316,20 @@ def test_a_planted_link_is_not_filled(store, cache, path, tmp_path):
 # --- a disk that fails
 
 
-@pytest.mark.parametrize("broken", ["_reserve", "os.write", "os.rename", "os.open"])
-def test_a_disk_that_fails_costs_the_copy_not_the_load(store, path, monkeypatch, caplog, broken):
-    cache, items = Cache(path), [Item(store, bytes([n]) * LARGE) for n in range(3)]
+@pytest.mark.parametrize("broken", ["_reserve", "write", "rename", "open"])
+def test_a_disk_that_fails_costs_the_copy_not_the_load(path, monkeypatch, caplog, broken):
+    store, cache = Far(), Cache(path)
+    items = [Item(store, bytes([n]) * LARGE) for n in range(3)]
     items[0].load(cache)
 
     def full(*args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    if broken == "os.open":
-        monkeypatch.setattr(_room.os, "open", full)
-    elif broken.startswith("os."):
-        monkeypatch.setattr(_cached.os, broken[3:], full)
-    else:
-        monkeypatch.setattr(_cached, broken, full)
-    if broken == "os.write" and isinstance(store, FarIntoFiles):
-        pytest.skip("it does not write by this call")
-    for item in items[1:]:
-        assert item.load(cache) is None
-    monkeypatch.undo()
+    place = {"_reserve": _cached, "open": _room.os}.get(broken, _cached.os)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, broken, full)
+        for item in items[1:]:
+            assert item.load(cache) is None
     assert len(copies(path)) == 1
     (record,) = caplog.records
     assert "No space left" in record.message
@@ -365,7 +360,7 @@ def test_a_folder_that_vanishes_meanwhile(store, cache, path):
 
 
 def test_the_one_not_used_for_longest_goes_first(store, path):
-    cache = Cache(path, 1_000_000)
+    cache = Cache(path, 950_000)
     items = [Item(store, os.urandom(90_000)) for _ in range(10)]
     for item in items:
         item.load(cache)
@@ -377,7 +372,7 @@ def test_the_one_not_used_for_longest_goes_first(store, path):
     items[0].load(cache)  # used: now the youngest
     Item(store, os.urandom(90_000)).load(cache)
     here = {item.key for item in items if any(item.digest.value.hex() in name for name in names(path))}
-    # 11 of 92 kB are over the bound, and 9 are the most that nine tenths hold.
+    # 11 of 90 kB are over the bound, and 9 are the most that nine tenths of it hold.
     assert here == {item.key for item in items} - {"k1.bin", "k2.bin"}
     assert len(copies(path)) == 9
 
@@ -465,7 +460,6 @@ def test_a_damaged_note_is_written_anew(store, path):
         (path / "room").write_bytes(content)
     Item(store, os.urandom(90_000)).load(cache)
     assert len(copies(path)) == 4
-    assert int.from_bytes((path / "room").read_bytes(), "little") == 4 * 92 * 1024 - 4 * 2048 or True
     assert int.from_bytes((path / "room").read_bytes(), "little") == sum(
         copy.size_bytes for copy in cache.room.copies()
     )
@@ -604,9 +598,9 @@ def test_a_killed_process_lets_go(store, cache, path, forks):
             assert [job.result(timeout=20) for job in waiting] == [item.content] * 3
     finally:
         process.kill()
-        process.communicate()
         if child:
             os.kill(child, signal.SIGKILL)
+        process.communicate()
     assert store.gets == 1
     assert names(path) == [f"b3-{item.digest.value.hex()}-{LARGE}"]
 
@@ -626,7 +620,7 @@ def test_what_a_killed_process_left_is_removed_and_what_is_coming_counts(store, 
             time.sleep(0.01)
         time.sleep(0.1)
         coming = [copy.size_bytes for copy in cache.room.copies() if copy.is_coming]
-        assert coming == [204_800 - 4096 * 1 + 4096 * 0] or coming == [200_704]
+        assert coming == [200_704]
         assert not left.exists()
         # 92 kB here, 201 kB coming: no room for 201 kB more, whoever goes.
         (path / "room").unlink()
@@ -642,6 +636,7 @@ def test_a_forked_child_uses_the_cache(cache, path):
     child = os.fork()
     if child == 0:
         try:
+            signal.alarm(20)
             fresh = Item(store, b"child" * 1000)
             os._exit(0 if item.load(cache) == item.content and fresh.load(cache) == fresh.content else 1)
         finally:
