@@ -118,10 +118,11 @@ def test_what_can_be_wrong_with_the_cache(capsys, cache_folder, monkeypatch, tmp
     cache_folder.chmod(0o777)
     assert "chmod" in doctor(capsys, code=1)["cache"][0]["found"]
     cache_folder.chmod(0o700)
+    (tmp_path / "file").touch()
     for value, state, words in (
         ("off", "ok", "off (environment PAYLOADFS_CACHE)"),
         (str(tmp_path / "new" / "cache"), "ok", "0 B of"),
-        ("/proc/nobody/cache", "warn", "straight from the store"),
+        (str(tmp_path / "file" / "cache"), "warn", "straight from the store"),
     ):
         monkeypatch.setenv("PAYLOADFS_CACHE", value)
         (finding,) = doctor(capsys)["cache"]
