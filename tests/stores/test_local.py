@@ -156,7 +156,7 @@ def test_a_planted_fifo_does_not_hang(store, folder):
     assert caught.value.kind == "not-a-file"
 
 
-@pytest.mark.parametrize("failing", ["write", "fsync", "link", "posix_fallocate"])
+@pytest.mark.parametrize("failing", ["writev", "fsync", "link", "posix_fallocate"])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("unnamed", [True, False])
 def test_a_failing_disk_leaves_nothing(store, folder, monkeypatch, failing, number, unnamed):
@@ -177,11 +177,24 @@ def test_a_failing_disk_leaves_nothing(store, folder, monkeypatch, failing, numb
     put(store, content=b"x" * 2_000_000)  # a second try finds the key free
 
 
-def test_a_short_write_is_continued(store, monkeypatch):
-    real = os.write
-    monkeypatch.setattr(_local.os, "write", lambda file, data: real(file, data[:1000]))
-    put(store, content=bytes(range(256)) * 40)
-    assert bytes(store.get("run/a.bin", 256 * 40).buffer) == bytes(range(256)) * 40
+@pytest.mark.parametrize("most_bytes", [7, 1000, 70_000])
+def test_a_short_write_is_continued(store, monkeypatch, most_bytes):
+    def short(file, pieces):
+        left, calls[0] = most_bytes, calls[0] + 1
+        for piece in pieces:
+            done = os.write(file, piece[:left])
+            left -= done
+            if not left:
+                break
+        return most_bytes - left
+
+    calls = [0]
+    monkeypatch.setattr(_local.os, "writev", short)
+    pieces = [bytes(range(256)) * 40, b"", b"x", b"", bytes(100_000), b"y" * 1000, b"", b"z" * 999]
+    store.put("run/a.bin", PiecesBody(pieces))
+    whole = b"".join(pieces)
+    assert bytes(store.get("run/a.bin", len(whole)).buffer) == whole
+    assert calls[0] >= len(whole) // most_bytes
 
 
 WRITER = """

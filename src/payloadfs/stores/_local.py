@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..buffers import private_memory
+from ..buffers import SMALL_BYTES, private_memory
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ..urls import local_path
 from ._base import Body, Fetched, ObjectInfo
@@ -24,6 +24,7 @@ __all__ = ["LocalStore"]
 
 _MAP_FROM_BYTES = 64 * 1024
 _RESERVE_FROM_BYTES = 1024 * 1024
+_MOST_PIECES = 1024  # of one call, on Linux and macOS
 # Folders above the root may be open to us for search only.
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNNAMED: int | None = getattr(os, "O_TMPFILE", None)
@@ -84,13 +85,13 @@ class LocalStore:
     def _fill(self, file: int, key: str, body: Body) -> None:
         if body.size_bytes >= _RESERVE_FROM_BYTES:
             _reserve(file, body.size_bytes)
-        written = 0
+        written, pieces = 0, []
         for piece in body:
-            rest = piece
-            while rest.nbytes:
-                count = os.write(file, rest)
-                written += count
-                rest = rest[count:]
+            pieces.append(piece)
+            if piece.nbytes >= SMALL_BYTES or len(pieces) == _MOST_PIECES:
+                written += _write(file, pieces)
+                pieces = []
+        written += _write(file, pieces)
         if written != body.size_bytes:
             raise StoreError(f"The body for {key!r} had {written} bytes instead of {body.size_bytes}.", kind="body")
         if self._fsync:
@@ -216,6 +217,22 @@ def _reserve(file: int, size_bytes: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise
+
+
+def _write(file: int, pieces: list[memoryview]) -> int:
+    """Write `pieces`, in one call if the system takes all of them, and return how many bytes they have."""
+    written = 0
+    while pieces:
+        count = os.writev(file, pieces)
+        written += count
+        first = 0
+        while first < len(pieces) and count >= pieces[first].nbytes:
+            count -= pieces[first].nbytes
+            first += 1
+        pieces = pieces[first:]
+        if count:
+            pieces[0] = pieces[0][count:]
+    return written
 
 
 def _read(file: int, key: str, size_bytes: int) -> memoryview:
