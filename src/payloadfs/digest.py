@@ -36,7 +36,7 @@ DIGEST_BYTES = 32
 _PATTERN = re.compile(r"(b3|s256)(-seal)?:([0-9a-f]{64})")
 _PARALLEL_FROM_BYTES = 1024 * 1024
 _BATCH_BYTES = 1024 * 1024
-_MOST_BATCHES = 4
+_MOST_BATCHES = 8
 
 
 class Hasher(Protocol):
@@ -155,7 +155,7 @@ def _batches(parts: list[tuple[int, memoryview]]) -> Iterator[list[tuple[int, me
 class HashThread:
     """A second thread that hashes pieces, in the order in which it gets them, while the caller goes on.
 
-    It lags at most some 16 MiB behind, so that what it hashes is still in the cache. Waking a thread
+    It lags at most some 32 MiB behind, so that what it hashes is still in the cache. Waking a thread
     costs as much as hashing 100 KiB, so small pieces are handed over together.
     """
 

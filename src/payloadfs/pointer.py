@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from .digest import Digest
@@ -33,6 +33,7 @@ _MAC = re.compile(f"[A-Za-z0-9_-]{{{MAC_CHARS}}}")
 _MAX_KEY_CHARS = 512
 _MAX_TYPE_CHARS = 80
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 _REQUIRED = {
     "payloadfs": int,
@@ -63,7 +64,7 @@ def check_key(key: str) -> str:
 def new_key(scope: str | None, extension: str) -> str:
     """Return a new key: 48 bits of time in milliseconds, then 80 random bits, in base 32."""
     number = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
-    digits = "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    digits = "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
     return check_key(f"{scope or time.strftime('%Y-%m-%d', time.gmtime())}/{digits}.{extension}")
 
 
@@ -191,8 +192,16 @@ class Pointer:
 
     def signed(self, ring: KeyRing) -> Pointer:
         """Return this pointer with a signature by the signing key of `ring`."""
-        key_id, mac = ring.sign(self._fields())
-        return replace(self, key_id=key_id, mac=mac)
+        return Pointer(
+            self.root,
+            self.key,
+            self.serializer,
+            self.size_bytes,
+            self.digest,
+            self.created_s,
+            self.type_name,
+            *ring.sign(self._fields()),
+        )
 
     def verify(self, ring: KeyRing) -> None:
         """Return if the signature is right and by a key of `ring`. No I/O.
