@@ -69,6 +69,12 @@ def made(kind: str, megabytes: int) -> Any:
     return [(n, f"name {n}", n * 0.5) for n in range(count)]
 
 
+def importable() -> Any:
+    """Return this module under its own name: a class of ``__main__`` would be stored by value."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    return __import__("local")
+
+
 def timed(call: Callable[[], Any]) -> float:
     started_s = time.perf_counter()
     call()
@@ -195,14 +201,14 @@ def row_objects(rounds: int) -> None:
 
     from payloadfs.serializers import default_serializers
 
-    for kind in ("dicts", "orders", "tuples"):
-        obj = made(kind, 250)
+    for kind in ("dicts", "orders", "orders of __main__", "tuples"):
+        obj = importable().made(kind, 250) if kind != "orders of __main__" else made("orders", 250)
         ways = {
             "pickle.dumps": lambda o=obj: timed(lambda: pickle.dumps(o, 5)),
             "cloudpickle.dumps": lambda o=obj: timed(lambda: cloudpickle.dumps(o, 5)),
             "payloadfs, encode": lambda o=obj: timed(lambda: default_serializers.encode(o)),
         }
-        show(f"a million {kind}", medians(ways, rounds), "pickle.dumps", "1.1 of cloudpickle")
+        show(f"a million {kind}, in memory", medians(ways, rounds), "pickle.dumps", "1.1 of cloudpickle")
 
 
 def peak_mb() -> float:
@@ -210,9 +216,7 @@ def peak_mb() -> float:
 
 
 def child_save(kind: str, megabytes: str, folder: str) -> dict[str, Any]:
-    # Imported under its own name: a class of __main__ would be stored by value.
-    sys.path.insert(0, str(Path(__file__).parent))
-    obj = __import__("local").made(kind, int(megabytes))
+    obj = importable().made(kind, int(megabytes))
     repository = payloadfs.Repository(folder, fsync=False)
     repository.save(obj.head(1000) if hasattr(obj, "head") else [made("arrays", 0), pickle])
     before = peak_mb()
@@ -225,7 +229,7 @@ def child_load(pointer: str, folder: str) -> dict[str, Any]:
     import pandas  # noqa: F401
     import pyarrow  # noqa: F401
 
-    sys.path.insert(0, str(Path(__file__).parent))
+    importable()
     repository, parsed = payloadfs.Repository(folder), payloadfs.Pointer.from_json(pointer)
     before, started_s = peak_mb(), time.perf_counter()
     value = repository.load(parsed)

@@ -33,7 +33,7 @@ ALIGNMENT = 64
 CHUNK_BYTES = 4 * 1024 * 1024
 """Large frames travel in pieces of this size: hot in cache for the hash that runs beside the write."""
 
-SMALL_BYTES = 64 * 1024
+SMALL_BYTES = 256 * 1024
 """Pieces below this size stay valid, so that a store may collect them and write them in one call."""
 
 

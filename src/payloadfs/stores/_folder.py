@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 __all__ = ["Folder", "enter", "is_ours", "kind_of_file_system", "make_folders", "open_folder", "sync"]
@@ -34,8 +35,9 @@ class Folder:
         facts = os.fstat(self.descriptor)
         object.__setattr__(self, "identity", (facts.st_dev, facts.st_ino))
 
-    def __del__(self) -> None:
-        os.close(self.descriptor)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # As a default, since at the end of the process the module may be gone before its objects.
+        close(self.descriptor)
 
 
 def open_folder(path: str) -> Folder:

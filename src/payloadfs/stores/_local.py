@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..buffers import SMALL_BYTES, private_memory
+from ..buffers import CHUNK_BYTES, SMALL_BYTES, private_memory
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ..urls import local_path
 from ._base import Body, Fetched, ObjectInfo
@@ -88,12 +88,13 @@ class LocalStore:
     def _fill(self, file: int, key: str, body: Body) -> None:
         if body.size_bytes >= _RESERVE_FROM_BYTES:
             _reserve(file, body.size_bytes)
-        written, pieces = 0, []
+        written, waiting, pieces = 0, 0, []
         for piece in body:
             pieces.append(piece)
-            if piece.nbytes >= SMALL_BYTES or len(pieces) == _MOST_PIECES:
+            waiting += piece.nbytes
+            if piece.nbytes >= SMALL_BYTES or waiting >= CHUNK_BYTES or len(pieces) == _MOST_PIECES:
                 written += _write(file, pieces)
-                pieces = []
+                waiting, pieces = 0, []
         written += _write(file, pieces)
         if written != body.size_bytes:
             raise StoreError(f"The body for {key!r} had {written} bytes instead of {body.size_bytes}.", kind="body")
