@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 __all__ = ["Folder", "enter", "is_ours", "kind_of_file_system", "make_folders", "open_folder", "sync"]
 
@@ -13,7 +12,6 @@ __all__ = ["Folder", "enter", "is_ours", "kind_of_file_system", "make_folders", 
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
 class Folder:
     """An open folder; it is closed once nobody holds it.
 
@@ -23,17 +21,14 @@ class Folder:
         For use with ``dir_fd``.
     is_safe_above : bool
         Whether, when it was opened, nobody else could put another folder in its place.
-    identity : tuple of int
-        Device and inode: no other folder has them while this one is open.
     """
 
-    descriptor: int
-    is_safe_above: bool
-    identity: tuple[int, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        facts = os.fstat(self.descriptor)
-        object.__setattr__(self, "identity", (facts.st_dev, facts.st_ino))
+    def __init__(self, descriptor: int, is_safe_above: bool) -> None:
+        self.descriptor = descriptor
+        self.is_safe_above = is_safe_above
+        facts = os.fstat(descriptor)
+        # No other folder has this device and inode while this one is open.
+        self.identity = facts.st_dev, facts.st_ino
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         # As a default, since at the end of the process the module may be gone before its objects.
