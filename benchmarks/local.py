@@ -21,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def timed(call: Callable[[], Any]) -> float:
     return (time.perf_counter() - started_s) * 1000
 
 
-def medians(ways: dict[str, Timed], rounds: int) -> dict[str, float]:
+def medians(ways: Mapping[str, Timed], rounds: int) -> dict[str, float]:
     """Return the median milliseconds of each way; ways are run in turn, and once before."""
     for way in ways.values():
         way()
@@ -164,7 +165,7 @@ def row_verify(megabytes: int, rounds: int) -> None:
             pointer = repository.save(made(kind, megabytes))
             ways = {
                 "BLAKE3, all cores": hashing(pointer.size_bytes, threads=blake3.AUTO),
-                "load, verify='full'": lambda p=pointer, r=repository: timed(lambda: r.load(p)),
+                "load, verify='full'": partial(timed, partial(repository.load, pointer)),
             }
             show(f"verify {kind}, {megabytes} MB", medians(ways, rounds), "BLAKE3, all cores", "1 / 0.9 = 1.11")
 
@@ -180,6 +181,10 @@ def pickling(folder: str, obj: Any) -> Timed:
     return lambda: timed(once)
 
 
+def round_trip(repository: payloadfs.Repository, obj: Any) -> Any:
+    return repository.load(repository.save(obj))
+
+
 def row_small(rounds: int) -> None:
     small = {f"key {n}": [n, n * 1.5, f"text {n}"] for n in range(10)}
     frame = made("mixed", 1).head(1000)
@@ -191,7 +196,7 @@ def row_small(rounds: int) -> None:
             repository = payloadfs.Repository(folder, fsync=False)
             ways = {
                 "pickle to a file and back": pickling(folder, obj),
-                "payloadfs": lambda o=obj, r=repository: timed(lambda: r.load(r.save(o))),
+                "payloadfs": partial(timed, partial(round_trip, repository, obj)),
             }
             show(title, medians(ways, rounds * 60), "pickle to a file and back", goal)
 
@@ -204,9 +209,9 @@ def row_objects(rounds: int) -> None:
     for kind in ("dicts", "orders", "orders of __main__", "tuples"):
         obj = importable().made(kind, 250) if kind != "orders of __main__" else made("orders", 250)
         ways = {
-            "pickle.dumps": lambda o=obj: timed(lambda: pickle.dumps(o, 5)),
-            "cloudpickle.dumps": lambda o=obj: timed(lambda: cloudpickle.dumps(o, 5)),
-            "payloadfs, encode": lambda o=obj: timed(lambda: default_serializers.encode(o)),
+            "pickle.dumps": partial(timed, partial(pickle.dumps, obj, 5)),
+            "cloudpickle.dumps": partial(timed, partial(cloudpickle.dumps, obj, 5)),
+            "payloadfs, encode": partial(timed, partial(default_serializers.encode, obj)),
         }
         show(f"a million {kind}, in memory", medians(ways, rounds), "pickle.dumps", "1.1 of cloudpickle")
 

@@ -25,7 +25,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .buffers import ALIGNMENT, SMALL_BYTES, Frame, LazyFrame, chunks, frame_bytes
+from .buffers import ALIGNMENT, Frame, LazyFrame, chunks, frame_bytes
 from .digest import DIGEST_BYTES, Algorithm, Digest, Hasher, HashThread, digest_of, digests_of, hasher
 from .errors import IntegrityError
 

@@ -245,8 +245,8 @@ def _sync_folder(folder: Path) -> None:
 def _length_prefixed(fields: Sequence[bytes]) -> bytes:
     """Pre-authentication encoding, after DSSE and PASETO: no two field lists give the same bytes."""
     parts = [b"PFSv1 %d " % len(fields)]
-    for field in fields:
-        parts += (b"%d " % len(field), field, b" ")
+    for value in fields:
+        parts += (b"%d " % len(value), value, b" ")
     return b"".join(parts)
 
 

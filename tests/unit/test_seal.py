@@ -341,7 +341,15 @@ def test_spans() -> None:
 def _many() -> list[Any]:
     """Frames of all kinds, small ones by the thousand."""
     small = [_bytes(number % 700, number) for number in range(3000)]
-    return [*small, _bytes(9 * MIB), view(bytes(63)), _lazy(3 * MIB, 300_000), *small, _lazy(70_000, 1000), _bytes(5 * MIB)]
+    return [
+        *small,
+        _bytes(9 * MIB),
+        view(bytes(63)),
+        _lazy(3 * MIB, 300_000),
+        *small,
+        _lazy(70_000, 1000),
+        _bytes(5 * MIB),
+    ]
 
 
 @pytest.mark.parametrize("algorithm", ["b3", "s256"])

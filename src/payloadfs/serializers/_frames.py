@@ -30,9 +30,7 @@ _HEADER = struct.Struct("<16sIIQQ")
 _ENTRY = struct.Struct("<QQ")
 
 
-def pack(
-    meta: dict[str, Any], head: Sequence[bytes], buffers: Sequence[memoryview], data: Collection[int]
-) -> Encoded:
+def pack(meta: dict[str, Any], head: Sequence[bytes], buffers: Sequence[memoryview], data: Collection[int]) -> Encoded:
     """Return a container. No copy of `head`, which is in pieces, or `buffers`; those at the positions `data` are data."""
     meta_bytes = json.dumps(meta, separators=(",", ":")).encode()
     head_bytes = sum(map(len, head))

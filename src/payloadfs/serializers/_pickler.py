@@ -14,11 +14,11 @@ import operator
 import pickle
 import sys
 import types
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 # By its name: the pickler in Python would not ask `_Reducers` about unknown classes.
 from _pickle import Pickler
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ._reduce import reducer_for
 
