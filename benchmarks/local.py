@@ -163,7 +163,7 @@ def row_verify(megabytes: int, rounds: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             repository = payloadfs.Repository(folder, fsync=False, verify="full")
             pointer = repository.save(made(kind, megabytes))
-            ways = {
+            ways: dict[str, Timed] = {
                 "BLAKE3, all cores": hashing(pointer.size_bytes, threads=blake3.AUTO),
                 "load, verify='full'": partial(timed, partial(repository.load, pointer)),
             }
@@ -194,7 +194,7 @@ def row_small(rounds: int) -> None:
     ):
         with tempfile.TemporaryDirectory() as folder:
             repository = payloadfs.Repository(folder, fsync=False)
-            ways = {
+            ways: dict[str, Timed] = {
                 "pickle to a file and back": pickling(folder, obj),
                 "payloadfs": partial(timed, partial(round_trip, repository, obj)),
             }
@@ -208,7 +208,7 @@ def row_objects(rounds: int) -> None:
 
     for kind in ("dicts", "orders", "orders of __main__", "tuples"):
         obj = importable().made(kind, 250) if kind != "orders of __main__" else made("orders", 250)
-        ways = {
+        ways: dict[str, Timed] = {
             "pickle.dumps": partial(timed, partial(pickle.dumps, obj, 5)),
             "cloudpickle.dumps": partial(timed, partial(cloudpickle.dumps, obj, 5)),
             "payloadfs, encode": partial(timed, partial(default_serializers.encode, obj)),
