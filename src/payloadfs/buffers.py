@@ -16,6 +16,7 @@ from .errors import EncodeError
 __all__ = [
     "ALIGNMENT",
     "CHUNK_BYTES",
+    "COMPRESSIONS",
     "SMALL_BYTES",
     "ByteRange",
     "Frame",
@@ -32,6 +33,9 @@ ALIGNMENT = 64
 
 CHUNK_BYTES = 4 * 1024 * 1024
 """Large frames travel in pieces of this size: hot in cache for the hash that runs beside the write."""
+
+COMPRESSIONS = ("zstd", "lz4")
+"""What an object may be compressed with."""
 
 SMALL_BYTES = 256 * 1024
 """Pieces below this size stay valid, so that a store may collect them and write them in one call."""

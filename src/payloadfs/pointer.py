@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from .buffers import COMPRESSIONS
 from .digest import Digest
 from .errors import PointerError, SignatureError
 from .signing import MAC_CHARS, KeyRing
 from .urls import root_problem
 
-__all__ = ["MAX_POINTER_BYTES", "Pointer", "check_key", "new_key", "type_label"]
+__all__ = ["MAX_POINTER_BYTES", "Pointer", "check_key", "new_key", "split_serializer", "type_label"]
 
 MAX_POINTER_BYTES = 2048
 VERSION = 1
@@ -66,6 +67,18 @@ def new_key(scope: str | None, extension: str) -> str:
     number = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
     digits = "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
     return check_key(f"{scope or time.strftime('%Y-%m-%d', time.gmtime())}/{digits}.{extension}")
+
+
+def split_serializer(serializer_id: str) -> tuple[str, str]:
+    """Return the compression that a serializer's id names, "" if it does not, and the id without it.
+
+    Examples
+    --------
+    >>> split_serializer("zstd-pandas/1"), split_serializer("npy-readonly/1")
+    (('zstd', 'pandas/1'), ('', 'npy-readonly/1'))
+    """
+    codec, _, inner = serializer_id.partition("-")
+    return (codec, inner) if codec in COMPRESSIONS else ("", serializer_id)
 
 
 def type_label(obj: Any) -> str:
