@@ -20,7 +20,16 @@ from .errors import PointerError, SignatureError
 from .signing import MAC_CHARS, KeyRing
 from .urls import root_problem
 
-__all__ = ["MAX_POINTER_BYTES", "Pointer", "check_key", "new_key", "split_serializer", "type_label"]
+__all__ = [
+    "MAX_POINTER_BYTES",
+    "REQUIRED_FIELDS",
+    "SIGNATURE_FIELDS",
+    "Pointer",
+    "check_key",
+    "new_key",
+    "split_serializer",
+    "type_label",
+]
 
 MAX_POINTER_BYTES = 2048
 VERSION = 1
@@ -47,6 +56,8 @@ _REQUIRED = {
     "type": str,
 }
 _SIGNATURE = {"kid": str, "mac": str}
+REQUIRED_FIELDS = _REQUIRED.keys()
+SIGNATURE_FIELDS = _SIGNATURE.keys()
 
 
 def check_key(key: str) -> str:
