@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from . import config
@@ -22,8 +21,8 @@ from .policy import Policy
 from .seal import Outgoing, check
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing, read_or_create_keys
-from .stores import ObjectInfo, Store, open_cache, open_store
-from .urls import canonical_root, moved_root, scheme_of
+from .stores import ObjectInfo, Places, Store
+from .urls import canonical_root, moved_root
 
 __all__ = ["Repository"]
 
@@ -46,7 +45,7 @@ class Repository:
     moved : mapping of str to str, optional
         Old roots and where their objects lie now.
     **settings
-        ``verify``, ``digest``, ``fsync``, ``cache``, ``cache_bytes``, ``allowed_roots``, ``pickle``,
+        ``verify``, ``digest``, ``compression``, ``fsync``, ``cache``, ``cache_bytes``, ``allowed_roots``, ``pickle``,
         ``unsigned``, ``max_bytes`` and ``keys_file``, as in `payloadfs.configure`, for this repository only.
 
     Raises
@@ -83,8 +82,7 @@ class Repository:
         )
         self._moved = {canonical_root(old): canonical_root(new) for old, new in (moved or {}).items()}
         self._ring = self.settings.keys
-        self._stores: dict[str, Store] = {}
-        self._cache = partial(open_cache, folder=self.settings.cache, max_bytes=self.settings.cache_bytes)
+        self._places = Places(self.settings)
 
     @property
     def root(self) -> str:
@@ -94,14 +92,14 @@ class Repository:
     @property
     def store(self) -> Store:
         """The store at `root`."""
-        return self._store(self.root)
+        return self._places.store(self.root)
 
     @property
     def ring(self) -> KeyRing:
         """The keys that sign and verify here; the first use makes one if there is none."""
         return self._keys(create=True)
 
-    def save(self, obj: Any, *, scope: str | None = None) -> Pointer:
+    def save(self, obj: Any, *, scope: str | None = None, compression: str | None = None) -> Pointer:
         """Store `obj` and return the signed pointer to it.
 
         Parameters
@@ -110,6 +108,8 @@ class Repository:
             Anything that some serializer can store exactly.
         scope : str, optional
             First part of the key, to find or drop a run's objects together. Default: the date (UTC).
+        compression : {"none", "zstd", "lz4"}, optional
+            Default: the setting. What it makes no smaller, and what is small, is stored as it is.
 
         Returns
         -------
@@ -129,7 +129,8 @@ class Repository:
         """
         started_s = time.perf_counter()
         ring = self.ring
-        serializer, encoded = self.serializers.encode(obj)
+        settings = self.settings if compression is None else self.settings.merged(compression=compression)
+        serializer, encoded = self.serializers.encode(obj, compression=settings.compression)
         key = new_key(scope, encoded.extension)
         outgoing = Outgoing(encoded, "b3" if self.settings.digest == "blake3" else "s256")
         self.store.put(key, outgoing)
@@ -181,7 +182,9 @@ class Repository:
             place, serializer = self._admit(pointer)
             buffer = self._checked_bytes(place, full=False)
             trusted = pointer.is_signed or self.policy.pickle == "digest"
-            value = decode(serializer, buffer.toreadonly() if view else buffer, trusted=trusted)
+            value = decode(
+                serializer, buffer.toreadonly() if view else buffer, trusted=trusted, max_bytes=self.policy.max_bytes
+            )
         log_done("loaded", pointer, started_s)
         return value
 
@@ -213,15 +216,15 @@ class Repository:
         """Return what the store tells of the object: size and time. One request."""
         with about(pointer):
             place = self._placed(pointer)
-            return self._store(place.root).info(place.key)
+            return self._places.store(place.root).info(place.key)
 
     def delete(self, pointer: Pointer) -> None:
         """Remove the object of `pointer`, and a copy in the cache, if they are there. It has to be signed."""
         with about(pointer):
             self._verify(pointer)
             place = self._placed(pointer)
-            self._store(place.root).delete(place.key)
-            if (cache := self._cache(place.root)) is not None:
+            self._places.store(place.root).delete(place.key)
+            if (cache := self._places.cache(place.root)) is not None:
                 cache.forget(place.size_bytes, place.digest)
 
     def list(self, scope: str = "") -> Iterator[ObjectInfo]:
@@ -280,8 +283,8 @@ class Repository:
         return self._ring
 
     def _checked_bytes(self, place: Pointer, *, full: bool) -> memoryview:
-        store, data = self._store(place.root), full or self.settings.verify == "full"
-        cache = self._cache(place.root)
+        store, data = self._places.store(place.root), full or self.settings.verify == "full"
+        cache = self._places.cache(place.root)
         # What is asked for in full is to be there, not only near.
         if cache is not None and not full:
             copy = cache.checked(store, place.key, place.size_bytes, place.digest, data=data)
@@ -290,13 +293,6 @@ class Repository:
         fetched = store.get(place.key, place.size_bytes)
         check(fetched.buffer, place.digest, data=data or not fetched.exclusive)
         return fetched.buffer
-
-    def _store(self, root: str) -> Store:
-        if root not in self._stores:
-            same_scheme = scheme_of(root) == scheme_of(self.root)
-            options = self.settings.storage_options if same_scheme else {}
-            self._stores[root] = open_store(root, options, fsync=self.settings.fsync)
-        return self._stores[root]
 
     def __repr__(self) -> str:
         return f"Repository({self.root!r})"

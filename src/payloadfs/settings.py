@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from .buffers import COMPRESSIONS
 from .errors import ConfigError
 from .signing import KeyRing
 from .urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
@@ -147,14 +148,10 @@ TABLE = {
     ),
     "pickle": _choice("signed", "digest", "never"),
     "unsigned": _choice("safe", "never"),
-    "max_bytes": _Row(
-        "a whole number of bytes, 0 or more, or in code None",
-        lambda: None,
-        _whole_number,
-        _number,
-    ),
+    "max_bytes": _Row("a whole number of bytes, 0 or more, or in code None", lambda: None, _whole_number, _number),
     "verify": _choice("auto", "full"),
     "digest": _choice("blake3", "sha256"),
+    "compression": _choice("none", *COMPRESSIONS),
     "fsync": _Row(
         "True or False (as variable: 1, 0, true or false)",
         lambda: True,
@@ -167,12 +164,7 @@ TABLE = {
         lambda v: None if v == "off" else _absolute(v),
         show=lambda folder: str(folder or "off"),
     ),
-    "cache_bytes": _Row(
-        "a whole number of bytes, 0 or more",
-        lambda: None,
-        _whole_number,
-        _number,
-    ),
+    "cache_bytes": _Row("a whole number of bytes, 0 or more", lambda: None, _whole_number, _number),
 }
 
 
@@ -200,6 +192,8 @@ class Settings:
         As in `payloadfs.policy.Policy`; `max_bytes` in bytes, None for no limit.
     verify, digest, fsync : {"auto", "full"}, {"blake3", "sha256"}, bool
         Whether data in a folder of ours is hashed too, with what, and whether objects survive a power cut.
+    compression : {"none", "zstd", "lz4"}
+        Of new objects.
     cache, cache_bytes : Path or None, int or None
         Where near copies of far objects lie (None: there are none), and what they may take in bytes
         (None: 10 GiB, or half of what is free on that disk if that is less).
@@ -217,6 +211,7 @@ class Settings:
     max_bytes: int | None
     verify: Literal["auto", "full"]
     digest: Literal["blake3", "sha256"]
+    compression: Literal["none", "zstd", "lz4"]
     fsync: bool
     cache: Path | None
     cache_bytes: int | None

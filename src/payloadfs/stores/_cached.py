@@ -24,7 +24,8 @@ from ..log import warn, warn_once
 from ..seal import check
 from ..urls import canonical_root, local_path
 from ._base import Store, SupportsFiles
-from ._local import LocalStore, _is_ours, _reserve
+from ._folder import is_ours
+from ._local import LocalStore, _reserve
 from ._room import Room, alone
 
 __all__ = ["Cache"]
@@ -156,7 +157,7 @@ class Cache:
             except OSError:
                 # Whatever it is that is there, it is no folder that somebody opened to others.
                 return
-            if not _is_ours(facts):
+            if not is_ours(facts):
                 raise ConfigError(
                     f"The cache folder {path} belongs to, or can be written by, others: 'chmod go-w' it if it is "
                     "yours, or let PAYLOADFS_CACHE name another one or say off.",
