@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from .. import __version__
 from ..config import Settings
 from ..errors import PayloadError, StoreError
-from ..pointer import new_key
+from ..names import new_key
 from ..repository import Repository
 from ..seal import Encoded, Outgoing, check
 from ..signing import read_or_create_keys

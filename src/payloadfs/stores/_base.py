@@ -51,7 +51,7 @@ class ObjectInfo:
 class Store(Protocol):
     """Objects by key under one root.
 
-    Every store passes `payloadfs.testing.StoreTests`. Keys are valid (`payloadfs.pointer.check_key`)
+    Every store passes `payloadfs.testing.StoreTests`. Keys are valid (`payloadfs.names.check_key`)
     before a store sees them. A store may be used by many threads at once.
     """
 

@@ -24,8 +24,8 @@ from ..log import warn, warn_once
 from ..seal import check
 from ..urls import canonical_root, local_path
 from ._base import Store, SupportsFiles
-from ._folder import is_ours
-from ._local import LocalStore, _reserve
+from ._folder import is_ours, reserve
+from ._local import LocalStore
 from ._room import Room, alone
 
 __all__ = ["Cache"]
@@ -217,7 +217,7 @@ class Cache:
         store, size_bytes = wanted.store, wanted.size_bytes
         if size_bytes >= _INTO_FILE_FROM_BYTES:
             # A full disk shows before anything is fetched.
-            _reserve(file, size_bytes)
+            reserve(file, size_bytes)
             if self.is_near and isinstance(store, SupportsFiles):
                 os.ftruncate(file, size_bytes)
                 store.get_into(wanted.key, size_bytes, file)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from ..settings import Settings
 from ..urls import scheme_of
 from ._base import Store
 
 if TYPE_CHECKING:
     from ._cached import Cache
 
-__all__ = ["Places", "open_store"]
+__all__ = ["open_cache", "open_store"]
 
 
 def open_store(root: str, storage_options: Mapping[str, Any] | None = None, *, fsync: bool = True) -> Store:
@@ -53,41 +54,26 @@ def open_store(root: str, storage_options: Mapping[str, Any] | None = None, *, f
     return open_fsspec_store(root, storage_options or {})
 
 
-class Places:
-    """The stores and the cache of some settings, each opened when it is first asked for. Threads may share it.
+@functools.lru_cache(maxsize=32)
+def open_cache(root: str, folder: Path | None, max_bytes: int | None) -> Cache | None:
+    """Return the cache for objects under a canonical root; None if it is off, or for what is near already. No I/O.
 
     Parameters
     ----------
-    settings : Settings
-        Options go to every store of the scheme of its URL.
+    root : str
+        From `payloadfs.urls.canonical_root`.
+    folder : Path or None
+        Where copies lie; None for no cache.
+    max_bytes : int or None
+        What they may take; None for the default.
+
+    Raises
+    ------
+    ConfigError
+        The folder can't be one.
     """
+    if folder is None or max_bytes == 0 or scheme_of(root) in ("file", "memory"):
+        return None
+    from ._cached import Cache
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._stores: dict[str, Store] = {}
-        self._cache: Cache | None = None
-
-    def store(self, root: str) -> Store:
-        """Return the store at a canonical root; see `open_store`."""
-        if root not in self._stores:
-            same_scheme = scheme_of(root) == scheme_of(self._settings.url)
-            options = self._settings.storage_options if same_scheme else {}
-            self._stores[root] = open_store(root, options, fsync=self._settings.fsync)
-        return self._stores[root]
-
-    def cache(self, root: str) -> Cache | None:
-        """Return the cache for objects under a canonical root; None if it is off, or if they are near already. No I/O.
-
-        Raises
-        ------
-        ConfigError
-            Its folder can't be one.
-        """
-        folder, max_bytes = self._settings.cache, self._settings.cache_bytes
-        if folder is None or max_bytes == 0 or scheme_of(root) in ("file", "memory"):
-            return None
-        if self._cache is None:
-            from ._cached import Cache
-
-            self._cache = Cache(folder, max_bytes)
-        return self._cache
+    return Cache(folder, max_bytes)
