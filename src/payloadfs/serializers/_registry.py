@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DecodeError, PayloadError
-from ..pointer import split_serializer
+from ..names import split_serializer
 from ._base import Encoded, NotExactError, Serializer
 from ._compressed import Compressed, compressed
 
@@ -202,6 +202,11 @@ def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_byt
 
 def _missing_package(serializer_id: str, error: ImportError) -> ConfigError:
     """Return the error that names the package without which a serializer can't work."""
+    if not isinstance(error, ModuleNotFoundError):
+        # It is there, but not fit for another one, of which only its own words tell.
+        return ConfigError(
+            f"Serializer {serializer_id!r} can't import a package that it needs: {error}.", kind="missing-package"
+        )
     return ConfigError(
         f"Serializer {serializer_id!r} needs the package {error.name}, which is not installed: "
         f"pip install {error.name}.",
