@@ -27,17 +27,8 @@ def lightning_python(request):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_text() != wanted:
             stamp.unlink(missing_ok=True)
-            venv.create(place, clear=True)
-            command = [
-                sys.executable,
-                "-m",
-                "pip",
-                "--python",
-                place / "bin" / "python",
-                "install",
-                "--quiet",
-                *REQUIREMENTS,
-            ]
+            venv.create(place, clear=True, with_pip=True)
+            command = [place / "bin" / "pip", "install", "--quiet", *REQUIREMENTS]
             subprocess.run(command, check=True, env=ENVIRONMENT)
             stamp.write_text(wanted)
     return place / "bin" / "python"
