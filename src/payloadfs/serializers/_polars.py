@@ -45,7 +45,7 @@ class PolarsFrameSerializer:
             raise NotExactError
         file = io.BytesIO()
         obj.write_ipc(file, compat_level=pl.CompatLevel.newest())
-        return Encoded([view(file.getbuffer())], extension="arrow")
+        return Encoded([view(file.getvalue())], extension="arrow")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pl.DataFrame:
         """Return the frame."""
