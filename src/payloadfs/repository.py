@@ -8,7 +8,6 @@ nothing falls back to another.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 
 from . import config
 from .errors import NotFoundError, UnknownKeyError, about
+from .log import log_done
 from .pointer import Pointer, check_key, new_key, type_label
 from .policy import Policy
 from .seal import Outgoing, check
@@ -45,8 +45,8 @@ class Repository:
     moved : mapping of str to str, optional
         Old roots and where their objects lie now.
     **settings
-        ``verify``, ``digest``, ``fsync``, ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes``
-        and ``keys_file``, as in `payloadfs.configure`, for this repository only.
+        ``verify``, ``digest``, ``compression``, ``fsync``, ``allowed_roots``, ``pickle``, ``unsigned``,
+        ``max_bytes`` and ``keys_file``, as in `payloadfs.configure`, for this repository only.
 
     Raises
     ------
@@ -94,7 +94,12 @@ class Repository:
         """The store at `root`."""
         return self._store(self.root)
 
-    def save(self, obj: Any, *, scope: str | None = None) -> Pointer:
+    @property
+    def ring(self) -> KeyRing:
+        """The keys that sign and verify here; the first use makes one if there is none."""
+        return self._keys(create=True)
+
+    def save(self, obj: Any, *, scope: str | None = None, compression: str | None = None) -> Pointer:
         """Store `obj` and return the signed pointer to it.
 
         Parameters
@@ -103,6 +108,8 @@ class Repository:
             Anything that some serializer can store exactly.
         scope : str, optional
             First part of the key, to find or drop a run's objects together. Default: the date (UTC).
+        compression : {"none", "zstd", "lz4"}, optional
+            Default: the setting. What it makes no smaller, and what is small, is stored as it is.
 
         Returns
         -------
@@ -121,8 +128,9 @@ class Repository:
         memory and hashed beside the write.
         """
         started_s = time.perf_counter()
-        ring = self._keys(create=True)
-        serializer, encoded = self.serializers.encode(obj)
+        ring = self.ring
+        settings = self.settings if compression is None else self.settings.merged(compression=compression)
+        serializer, encoded = self.serializers.encode(obj, compression=settings.compression)
         key = new_key(scope, encoded.extension)
         outgoing = Outgoing(encoded, "b3" if self.settings.digest == "blake3" else "s256")
         self.store.put(key, outgoing)
@@ -135,7 +143,7 @@ class Repository:
             created_s=int(time.time()),
             type_name=type_label(obj),
         ).signed(ring)
-        _log_done("saved", pointer, started_s)
+        log_done("saved", pointer, started_s)
         return pointer
 
     def load(self, pointer: Pointer, *, view: bool = False) -> Any:
@@ -173,8 +181,10 @@ class Repository:
             place, serializer = self._admit(pointer)
             buffer = self._checked_bytes(place, full=False)
             trusted = pointer.is_signed or self.policy.pickle == "digest"
-            value = decode(serializer, buffer.toreadonly() if view else buffer, trusted=trusted)
-        _log_done("loaded", pointer, started_s)
+            value = decode(
+                serializer, buffer.toreadonly() if view else buffer, trusted=trusted, max_bytes=self.policy.max_bytes
+            )
+        log_done("loaded", pointer, started_s)
         return value
 
     def read(self, pointer: Pointer, *, full: bool = True) -> memoryview:
@@ -250,7 +260,8 @@ class Repository:
         # An unsigned pointer is the policy's matter; a wrong signature never is.
         if pointer.is_signed:
             self._verify(pointer)
-        place = self._at_its_place(pointer)
+        root = moved_root(pointer.root, self._moved)
+        place = pointer if root == pointer.root else replace(pointer, root=root)
         self.policy.check(place, executable=False)
         return place
 
@@ -273,10 +284,6 @@ class Repository:
         check(fetched.buffer, place.digest, data=data)
         return fetched.buffer
 
-    def _at_its_place(self, pointer: Pointer) -> Pointer:
-        root = moved_root(pointer.root, self._moved)
-        return pointer if root == pointer.root else replace(pointer, root=root)
-
     def _store(self, root: str) -> Store:
         if root not in self._stores:
             same_scheme = scheme_of(root) == scheme_of(self.root)
@@ -286,12 +293,3 @@ class Repository:
 
     def __repr__(self) -> str:
         return f"Repository({self.root!r})"
-
-
-def _log_done(verb: str, pointer: Pointer, started_s: float) -> None:
-    # Where logging was never imported nobody can listen, and importing it would cost more than a load.
-    logging: Any = sys.modules.get("logging")
-    if logging is not None:
-        name, took_ms = f"{pointer.root}/{pointer.key}", (time.perf_counter() - started_s) * 1000
-        facts = (pointer.type_name, pointer.serializer, pointer.size_bytes, took_ms)
-        logging.getLogger("payloadfs").debug("%s %s: %s, %s, %d bytes, %.1f ms", verb, name, *facts)
