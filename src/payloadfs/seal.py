@@ -26,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .buffers import ALIGNMENT, Frame, chunks, frame_bytes
+from .buffers import ALIGNMENT, Frame, LazyFrame, chunks, frame_bytes
 from .digest import DIGEST_BYTES, Algorithm, Digest, digest_of, hasher
 from .errors import IntegrityError
 
@@ -125,6 +125,8 @@ class Outgoing:
     """
 
     def __init__(self, encoded: Encoded, algorithm: Algorithm) -> None:
+        # Pieces that are made when asked for may share their memory.
+        self.steady = not any(isinstance(frame, LazyFrame) for frame in encoded.frames)
         self._suffix = encoded.suffix
         self._algorithm: Algorithm = algorithm
         size_bytes = sum(map(frame_bytes, encoded.frames)) + len(encoded.suffix)

@@ -147,6 +147,7 @@ TABLE = {
     ),
     "verify": _choice("auto", "full"),
     "digest": _choice("blake3", "sha256"),
+    "transport": _choice("auto", "obstore", "fsspec"),
     "fsync": _Row(
         "True or False (as variable: 1, 0, true or false)",
         lambda: True,
@@ -180,6 +181,8 @@ class Settings:
         As in `payloadfs.policy.Policy`; `max_bytes` in bytes, None for no limit.
     verify, digest, fsync : {"auto", "full"}, {"blake3", "sha256"}, bool
         Whether data in a folder of ours is hashed too, with what, and whether objects survive a power cut.
+    transport : {"auto", "obstore", "fsspec"}
+        What carries the bytes of far stores; see `payloadfs.stores.chosen_transport`.
     origins : Mapping of str to str
         Where each setting came from; ``"default"`` if nobody set it.
     """
@@ -194,6 +197,7 @@ class Settings:
     max_bytes: int | None
     verify: Literal["auto", "full"]
     digest: Literal["blake3", "sha256"]
+    transport: Literal["auto", "obstore", "fsspec"]
     fsync: bool
     origins: Mapping[str, str]
 

@@ -26,6 +26,19 @@ class TestMoto(StoreTests):
 
 
 @pytest.mark.s3
+class TestSeaweedFSThroughObstore(StoreTests):
+    @pytest.fixture
+    def store(self, payloadfs_seaweedfs: S3Server) -> Store:
+        return open_s3_store(f"s3://{payloadfs_seaweedfs.bucket()}/p", payloadfs_seaweedfs.storage_options(), "obstore")
+
+
+class TestMotoThroughObstore(StoreTests):
+    @pytest.fixture
+    def store(self, payloadfs_moto: S3Server) -> Store:
+        return open_s3_store(f"s3://{payloadfs_moto.bucket()}", payloadfs_moto.storage_options(), "obstore")
+
+
+@pytest.mark.s3
 class TestSeaweedFS(StoreTests):
     @pytest.fixture
     def store(self, payloadfs_seaweedfs: S3Server) -> Store:
@@ -48,7 +61,7 @@ def test_secrets_show_neither_in_repr_nor_in_errors(payloadfs_moto: S3Server, mo
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(f"wrong: {payloadfs_moto.secret}")
 
-    monkeypatch.setattr(store._calls.filesystem(), "_call_s3", fail)
+    monkeypatch.setattr(store._through_s3fs.filesystem(), "_call_s3", fail)
     with pytest.raises(StoreError) as caught:
         store.info("a.bin")
     assert payloadfs_moto.secret not in str(caught.value)
@@ -82,7 +95,7 @@ def test_without_s3fs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_of_the_user_win() -> None:
     store = open_s3_store("s3://bucket", {"config_kwargs": {"read_timeout": 3}, "use_listings_cache": True})
-    filesystem = store._calls.filesystem()
+    filesystem = store._through_s3fs.filesystem()
     assert filesystem.config_kwargs["read_timeout"] == 3
     assert filesystem.config_kwargs["connect_timeout"] == 5
     assert filesystem.dircache.use_listings_cache is False
@@ -133,11 +146,11 @@ class _Answers:
     """Stands for s3fs's `_call_s3`: for some calls it raises what is planned, before or after the real call."""
 
     def __init__(self, store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.real = store._calls.filesystem()._call_s3
+        self.real = store._through_s3fs.filesystem()._call_s3
         self.before: dict[str, list[Exception]] = {}
         self.after: dict[str, list[Exception]] = {}
         self.calls: list[str] = []
-        monkeypatch.setattr(store._calls.filesystem(), "_call_s3", self)
+        monkeypatch.setattr(store._through_s3fs.filesystem(), "_call_s3", self)
 
     async def __call__(self, method: str, **arguments: Any) -> Any:
         self.calls.append(method)
@@ -161,7 +174,7 @@ def _answer(code: str, status: int) -> OSError:
 @pytest.fixture
 def answers(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> _Answers:
     monkeypatch.setattr("payloadfs.stores._s3_calls.PAUSES_S", (0.01, 0.01, 0.01))
-    monkeypatch.setattr("payloadfs.stores._s3.PAUSES_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("payloadfs.stores._create.PAUSES_S", (0.01, 0.01, 0.01))
     return _Answers(store, monkeypatch)
 
 
@@ -230,7 +243,7 @@ def test_an_interrupt_of_a_waiting_put_stops_it(store: S3Store, monkeypatch: pyt
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(store._calls.filesystem(), "_call_s3", hang)
+            patch.setattr(store._through_s3fs.filesystem(), "_call_s3", hang)
             with pytest.raises(KeyboardInterrupt):
                 store.put("a.bin", PiecesBody([b"a"]))
             assert ended.is_set()

@@ -10,7 +10,12 @@ __all__ = ["Body", "Fetched", "ObjectInfo", "Store", "SupportsFiles"]
 
 
 class Body(Protocol):
-    """The bytes of an object: iterate for pieces in order; iterate again to try again."""
+    """The bytes of an object: iterate for pieces in order; iterate again to try again.
+
+    A piece is valid until the next one is asked for. A body that has an attribute ``steady`` with
+    the value True promises more: its pieces stay as they are for as long as they are held, so that
+    they can be sent from where they lie.
+    """
 
     @property
     def size_bytes(self) -> int: ...
