@@ -99,13 +99,13 @@ class _Calls:
         """Return if the options are such as obstore takes."""
         try:
             from obstore.exceptions import BaseError
-
-            _ = self._obstore.client
         except ImportError as error:
             extra = scheme_of(self._root)
             raise ConfigError(
                 f"This needs obstore: pip install 'payloadfs[{extra}]'.", kind="missing-package"
             ) from error
+        try:
+            _ = self._obstore.client
         except (BaseError, OSError, TypeError, ValueError):
             # Not chained: the text may hold an option's value.
             raise ConfigError(f"The storage options for {self._root} are not right.", kind="options") from None

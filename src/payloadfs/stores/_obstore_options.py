@@ -73,7 +73,10 @@ def _az(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _az_connection(text: str) -> dict[str, Any]:
-    words = dict(part.partition("=")[::2] for part in text.split(";") if part)
+    words: dict[str, str] = {}
+    for part in text.split(";"):
+        name, _, value = part.partition("=")
+        words.update({name: value} if name else {})
     config = {_AZ_WORDS[name]: words.pop(name) for name in _AZ_WORDS.keys() & words.keys()}
     for name in list(words):
         standard = "endpoint" in config or words[name] == _AZ_STANDARD.get(name)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._create import ObjectCalls
 from ._foreign import Border
 from ._forks import obstore_is_lost
 from ._objects import ObjectStore
-from ._s3_calls import Calls
+
+if TYPE_CHECKING:
+    from ._s3_calls import Calls
 
 __all__ = ["S3Store", "open_s3_store"]
 
@@ -68,14 +70,14 @@ class S3Store(ObjectStore):
         self._options = dict(storage_options or {})
         self._transport = transport
         environment = {name: os.environ.get(name, "") for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")}
-        border = Border(root, {**environment, "options": self._options})
-        self._through_s3fs = Calls(self._bucket, self._options, border)
+        self._border = Border(root, {**environment, "options": self._options})
+        self._s3fs: Calls | None = None
         self._direct: ObjectCalls | None = None
         if transport == "obstore":
             from ._s3_direct import DirectCalls
             from ._s3_target import s3_target
 
-            self._direct = DirectCalls(s3_target(root, self._options), border)
+            self._direct = DirectCalls(s3_target(root, self._options), self._border)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return S3Store, (self._root, self._options, self._transport)
@@ -83,3 +85,11 @@ class S3Store(ObjectStore):
     @property
     def _calls(self) -> ObjectCalls:
         return self._through_s3fs if self._direct is None or obstore_is_lost() else self._direct
+
+    @property
+    def _through_s3fs(self) -> Calls:
+        if self._s3fs is None:
+            from ._s3_calls import Calls
+
+            self._s3fs = Calls(self._bucket, self._options, self._border)
+        return self._s3fs

@@ -259,7 +259,16 @@ def _new_filesystem(options: Mapping[str, Any]) -> Any:
     except ImportError as error:
         raise ConfigError("S3 needs s3fs: pip install 'payloadfs[s3]'.", kind="missing-package") from error
     config = {**_CONFIG, **options.get("config_kwargs", {})}
-    settings = {**options, "config_kwargs": config, "use_listings_cache": False, "asynchronous": False}
+    region = options.get("region") or options.get("region_name")
+    client = {**({"region_name": region} if region else {}), **options.get("client_kwargs", {})}
+    given = {name: value for name, value in options.items() if name not in ("region", "region_name")}
+    settings = {
+        **given,
+        "client_kwargs": client,
+        "config_kwargs": config,
+        "use_listings_cache": False,
+        "asynchronous": False,
+    }
     try:
         filesystem = s3fs.S3FileSystem(**settings, skip_instance_cache=True)
     except (TypeError, ValueError, KeyError) as error:

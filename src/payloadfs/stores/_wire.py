@@ -8,14 +8,16 @@ import os
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from ..errors import StoreError
 from ._answers import failure
 from ._aws import Credentials
 from ._s3_target import S3Target
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 __all__ = ["Answer", "Ticket", "Wire", "signed"]
 
@@ -26,7 +28,7 @@ _IDLE_S = 15.0
 _MOST_IDLE = 32
 _SUCCESS = range(200, 300)
 
-_Idle = dict[int, list[tuple[HTTPConnection, float]]]
+_Idle = dict[int, list[tuple["HTTPConnection", float]]]
 
 
 class Answer(NamedTuple):
@@ -144,6 +146,9 @@ class Wire:
         AnswerError, OSError, HTTPException
             No success, or no answer. As they come: whoever asked translates them.
         """
+        # Here, since it loads ssl: a small save or load does without.
+        from http.client import HTTPException
+
         path = quote(f"/{self._target.bucket}/{name}" if name else f"/{self._target.bucket}", safe="/-_.~")
         line = "&".join(f"{_quoted(part)}={_quoted(query[part])}" for part in sorted(query))
         full = self._headers(verb, path, line, headers, pieces)
@@ -194,6 +199,8 @@ class Wire:
         return connection, True
 
     def _made(self) -> HTTPConnection:
+        from http.client import HTTPConnection, HTTPSConnection
+
         if self._target.endpoint.startswith("http:"):
             return HTTPConnection(self._host, self._port, timeout=self._target.connect_s)
         if self._context is None:
