@@ -179,11 +179,14 @@ def requests(endpoint: str) -> str:
         return answer.read().decode() or "-"
 
 
-def work(peer: str, size_bytes: int, place: dict[str, str], number: int) -> None:
+def work(peer: str, size_bytes: int, place: dict[str, str], number: str) -> None:
     """In a process of its own: one cold put and get of 1 KB, then one of the size; prints figures as JSON."""
     data = memoryview(bytearray(os.urandom(MIB) * max(1, size_bytes // MIB)))[:size_bytes]
     small, is_null = memoryview(os.urandom(1000)), place["bucket"] == "null"
-    counted = (lambda: requests(place["endpoint"])) if is_null else (lambda: "")
+
+    def counted() -> str:
+        return requests(place["endpoint"]) if is_null else ""
+
     counted()
     started_s = time.perf_counter()
     put, get = PEERS[peer](**place)
@@ -220,7 +223,7 @@ def seaweedfs() -> Iterator[dict[str, str]]:
         yield {"endpoint": server.endpoint_url, **facts}
 
 
-def in_a_process(peer: str, size_bytes: int, place: dict[str, str], number: int) -> dict[str, Any]:
+def in_a_process(peer: str, size_bytes: int, place: dict[str, str], number: str) -> dict[str, Any]:
     command = [sys.executable, __file__, "--work", json.dumps([peer, size_bytes, place, number])]
     environment = {**os.environ, "AWS_EC2_METADATA_DISABLED": "true"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -269,7 +272,7 @@ def main() -> None:
                 for turn in range(given.rounds):
                     for at in range(len(able)):
                         peer = able[(at + turn) % len(able)]
-                        number = turn * len(able) + at
+                        number = f"{size}-{turn}-{at}"
                         found[peer].append(in_a_process(peer, SIZES[size], place, number))
                 table(server, size, found)
                 if size == "1KB":
