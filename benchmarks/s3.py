@@ -55,6 +55,26 @@ def payloadfs_through(transport: str) -> Callable[..., tuple[Put, Get]]:
     return open_peer
 
 
+def payloadfs_into_a_file(endpoint: str, bucket: str, key: str, secret: str) -> tuple[Put, Get]:
+    """As its cache of far stores loads: into a file, which is mapped, and checked as it lies there."""
+    from payloadfs.digest import digest_of
+    from payloadfs.stores._s3 import open_s3_store
+
+    put, _ = payloadfs_through("obstore")(endpoint, bucket, key, secret)
+    options = {"endpoint_url": endpoint, "key": key, "secret": secret, "region": "us-east-1"}
+    store = open_s3_store(f"s3://{bucket}", options, "obstore")
+
+    def get(name: str, size_bytes: int) -> object:
+        with tempfile.TemporaryFile() as file:
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
+            store.get_into(name, size_bytes, file.fileno())
+            mapped = mmap.mmap(file.fileno(), size_bytes, access=mmap.ACCESS_COPY)
+        digest_of([memoryview(mapped)], "b3")
+        return mapped
+
+    return put, get
+
+
 def obstore_alone(endpoint: str, bucket: str, key: str, secret: str) -> tuple[Put, Get]:
     import obstore
     from obstore.store import S3Store
@@ -145,6 +165,7 @@ def sockets(endpoint: str, bucket: str, key: str, secret: str) -> tuple[Put, Get
 
 PEERS: dict[str, Callable[..., tuple[Put, Get]]] = {
     "payloadfs": payloadfs_through("obstore"),
+    "payloadfs, file": payloadfs_into_a_file,
     "payloadfs, fsspec": payloadfs_through("fsspec"),
     "obstore": obstore_alone,
     "s3fs": s3fs_alone,

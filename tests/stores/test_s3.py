@@ -67,24 +67,36 @@ def test_secrets_show_neither_in_repr_nor_in_errors(payloadfs_moto: S3Server, mo
     assert payloadfs_moto.secret not in str(caught.value)
 
 
-def test_ordinary_aws_variables_are_enough(payloadfs_moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("transport", ["fsspec", "obstore"])
+def test_ordinary_aws_variables_are_enough(
+    payloadfs_moto: S3Server, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
     for name, value in payloadfs_moto.environment().items():
         monkeypatch.setenv(name, value)
-    store = open_s3_store(f"s3://{payloadfs_moto.bucket()}")
+    store = open_s3_store(f"s3://{payloadfs_moto.bucket()}", None, transport)
     store.put("a.bin", PiecesBody([b"a"]))
     assert bytes(store.get("a.bin", 1).buffer) == b"a"
 
 
-def test_no_credentials(payloadfs_moto: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+@pytest.mark.parametrize("transport", ["fsspec", "obstore"])
+def test_no_credentials(
+    payloadfs_moto: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, transport: str
+) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    store = open_s3_store("s3://bucket", {"endpoint_url": payloadfs_moto.endpoint_url})
-    with pytest.raises(StoreError, match="AWS_ACCESS_KEY_ID") as caught:
-        store.get("a.bin", 1)
-    assert caught.value.kind == "no-credentials"
+    store = open_s3_store("s3://bucket", {"endpoint_url": payloadfs_moto.endpoint_url}, transport)
+    for attempt in (
+        lambda: store.get("a.bin", 1),
+        lambda: store.put("a.bin", PiecesBody([b"a"])),
+        lambda: store.put("a.bin", PiecesBody([bytes(2 * MIB)])),
+        lambda: store.info("a.bin"),
+    ):
+        with pytest.raises(StoreError, match="AWS_ACCESS_KEY_ID") as caught:
+            attempt()
+        assert caught.value.kind == "no-credentials"
 
 
 def test_without_s3fs(monkeypatch: pytest.MonkeyPatch) -> None:

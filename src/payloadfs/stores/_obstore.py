@@ -56,7 +56,7 @@ class ObstoreStore(ObjectStore):
     -----
     ``put`` costs one PUT, create-only, whatever the size: obstore can't complete an upload in parts
     create-only. A body that is not steady is held in memory. ``get`` costs one GET up to 16 MiB,
-    beyond it one per 8 to 16 MiB; bytes are copied once, into their final place. Safe to use from
+    beyond it one per 8 to 32 MiB; bytes are copied once, into their final place. Safe to use from
     many threads. In a process forked from one that had loaded obstore every call is an error.
     """
 

@@ -85,6 +85,7 @@ class DirectCalls:
     parts_at_once = 7
 
     def __init__(self, target: S3Target, border: Border) -> None:
+        self._target = target
         self._patience = Patience(border)
         self._wire = Wire(target)
         self._obstore = ObstoreCalls(lambda: _client(target), self._patience)
@@ -102,21 +103,27 @@ class DirectCalls:
         if method == "put_object":
             pieces = arguments["Body"]
             if sum(piece.nbytes for piece in pieces) <= _SMALL_BYTES:
-                self._obstore.create(key, arguments["Key"], b"".join(pieces))
+                self._with_credentials().create(key, arguments["Key"], b"".join(pieces))
                 return {}
         return self._asked(operation, key, method, arguments, Ticket())
 
     def read(self, key: str, name: str, buffer: memoryview) -> None:
         """Fill `buffer` with the object `name`; see `ObstoreCalls.read`. Each byte is copied once."""
-        self._obstore.read(key, name, buffer.nbytes, into_buffer(buffer))
+        self._with_credentials().read(key, name, buffer.nbytes, into_buffer(buffer))
 
     def read_into(self, key: str, name: str, size_bytes: int, file: int) -> None:
         """Write the object `name` into the descriptor `file`; see `ObstoreCalls.read`."""
-        self._obstore.read(key, name, size_bytes, into_file(file))
+        self._with_credentials().read(key, name, size_bytes, into_file(file))
 
     def read_range(self, key: str, name: str, part: ByteRange, size_bytes: int, buffer: memoryview) -> None:
         """Fill `buffer` with one part of the object `name`. One GET."""
-        self._obstore.read_range(key, name, part, size_bytes, into_buffer(buffer, part.start))
+        self._with_credentials().read_range(key, name, part, size_bytes, into_buffer(buffer, part.start))
+
+    def _with_credentials(self) -> ObstoreCalls:
+        # Asked here, since an error in obstore's own question would come back as words.
+        if self._target.credentials is not None and self._target.credentials() is None:
+            raise no_credentials()
+        return self._obstore
 
     def _asked(
         self, operation: str, key: str, method: str, arguments: Mapping[str, Any], ticket: Ticket
