@@ -94,6 +94,11 @@ class Repository:
         """The store at `root`."""
         return self._store(self.root)
 
+    @property
+    def ring(self) -> KeyRing:
+        """The keys that sign and verify here; the first use makes one if there is none."""
+        return self._keys(create=True)
+
     def save(self, obj: Any, *, scope: str | None = None) -> Pointer:
         """Store `obj` and return the signed pointer to it.
 
@@ -121,7 +126,7 @@ class Repository:
         memory and hashed beside the write.
         """
         started_s = time.perf_counter()
-        ring = self._keys(create=True)
+        ring = self.ring
         serializer, encoded = self.serializers.encode(obj)
         key = new_key(scope, encoded.extension)
         outgoing = Outgoing(encoded, "b3" if self.settings.digest == "blake3" else "s256")
@@ -250,7 +255,8 @@ class Repository:
         # An unsigned pointer is the policy's matter; a wrong signature never is.
         if pointer.is_signed:
             self._verify(pointer)
-        place = self._at_its_place(pointer)
+        root = moved_root(pointer.root, self._moved)
+        place = pointer if root == pointer.root else replace(pointer, root=root)
         self.policy.check(place, executable=False)
         return place
 
@@ -272,10 +278,6 @@ class Repository:
         data = full or self.settings.verify == "full" or not fetched.exclusive
         check(fetched.buffer, place.digest, data=data)
         return fetched.buffer
-
-    def _at_its_place(self, pointer: Pointer) -> Pointer:
-        root = moved_root(pointer.root, self._moved)
-        return pointer if root == pointer.root else replace(pointer, root=root)
 
     def _store(self, root: str) -> Store:
         if root not in self._stores:
