@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html import unescape
 
 from ..errors import StoreError
 
@@ -39,6 +38,8 @@ class AnswerError(Exception):
 
 def element(name: str, xml: str) -> str:
     """Return the text of the first element `name` in `xml`, or an empty text."""
+    from html import unescape
+
     match = re.search(rf"<{name}(?:\s[^>]*)?>([^<]*)</{name}>", xml)
     return unescape(match[1]) if match else ""
 

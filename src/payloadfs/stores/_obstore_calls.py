@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..buffers import ByteRange
@@ -102,6 +101,9 @@ class ObstoreCalls:
         if not others:
             self._drain(source, first, opened)
             return
+        # Here, since it loads logging: a small load does without.
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(min(len(others), _RANGES_AT_ONCE - 1), thread_name_prefix="payloadfs-get") as pool:
             jobs = [pool.submit(self._drain, source, part, None) for part in others]
             try:

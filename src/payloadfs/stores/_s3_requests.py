@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from html import escape
 from typing import Any, NamedTuple
 
 from ._answers import element, failure
@@ -52,6 +51,8 @@ def requested(method: str, arguments: Mapping[str, Any]) -> Operation:
     headers = {"if-none-match": arguments["IfNoneMatch"]} if "IfNoneMatch" in arguments else {}
     pieces = arguments.get("Body", ())
     if "MultipartUpload" in arguments:
+        from html import escape
+
         listed = "".join(
             f"<Part><PartNumber>{part['PartNumber']}</PartNumber><ETag>{escape(part['ETag'])}</ETag></Part>"
             for part in arguments["MultipartUpload"]["Parts"]

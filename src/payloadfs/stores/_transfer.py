@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 from collections.abc import Iterator
 
 from ..buffers import ByteRange, view
@@ -27,6 +26,8 @@ _STREAMS = 8
 
 def jitter(pause_s: float) -> float:
     """Return a random time up to `pause_s`, so that many clients don't come back together."""
+    import random
+
     return pause_s * random.uniform(0.5, 1)  # noqa: S311
 
 
