@@ -26,6 +26,7 @@ _SLOWEST = MIB
 """Bytes a second: obstore counts the time in which a body is sent as silence of the server."""
 
 _NO_LIMIT = 1 << 62
+_SECRET_PARTS = frozenset({"account_key", "client_secret", "sas_key"})
 _LISTED_AT_ONCE = 1_000
 
 
@@ -92,7 +93,8 @@ class _Calls:
     def __init__(self, root: str, bucket: str, options: Mapping[str, Any]) -> None:
         self._root, self._bucket = root, bucket
         self._config = client_config(root, options)
-        self._patience = Patience(Border(root, options))
+        parts = {name: self._config[name] for name in _SECRET_PARTS & self._config.keys()}
+        self._patience = Patience(Border(root, {"options": options, "parts": parts}))
         self._obstore = self._with_limit(_READ_S)
 
     def check(self) -> None:
