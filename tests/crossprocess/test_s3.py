@@ -81,7 +81,8 @@ def test_a_reader_with_another_url_configured_refuses(server, monkeypatch, tmp_p
 def test_one_request_each_way(payloadfs_seaweedfs, transport):
     with counting_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
         options = replace(payloadfs_seaweedfs, endpoint_url=proxy.endpoint_url).storage_options()
-        repository = Repository(f"s3://{payloadfs_seaweedfs.bucket()}", options, transport=transport)
+        bucket = payloadfs_seaweedfs.bucket()
+        repository = Repository(f"s3://{bucket}", options, transport=transport, cache="off")
         for obj in OBJECTS[:1] + OBJECTS[2:3]:
             for _ in range(2):  # cold, then warm
                 proxy.forget()

@@ -12,9 +12,9 @@ __all__ = ["Body", "Fetched", "ObjectInfo", "Store", "SupportsFiles"]
 class Body(Protocol):
     """The bytes of an object: iterate for pieces in order; iterate again to try again.
 
-    A piece is valid until the next one is asked for. A body that has an attribute ``steady`` with
-    the value True promises more: its pieces stay as they are for as long as they are held, so that
-    they can be sent from where they lie.
+    A piece is valid until the next one is asked for; one of less than `payloadfs.buffers.SMALL_BYTES`
+    stays valid. A body that has an attribute ``steady`` with the value True promises more: all its
+    pieces stay as they are for as long as they are held, so that they can be sent from where they lie.
     """
 
     @property
@@ -52,7 +52,7 @@ class ObjectInfo:
 class Store(Protocol):
     """Objects by key under one root.
 
-    Every store passes `payloadfs.testing.StoreTests`. Keys are valid (`payloadfs.pointer.check_key`)
+    Every store passes `payloadfs.testing.StoreTests`. Keys are valid (`payloadfs.names.check_key`)
     before a store sees them. A store may be used by many threads at once.
     """
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..urls import scheme_of
 from ._base import Store
 from ._forks import obstore_is_lost
 
-__all__ = ["chosen_transport", "open_store"]
+if TYPE_CHECKING:
+    from ._cached import Cache
+
+__all__ = ["chosen_transport", "open_cache", "open_store"]
 
 
 def open_store(
@@ -127,3 +132,28 @@ def _log_choice(root: str, name: str, reason: str) -> None:
     logging: Any = sys.modules.get("logging")
     if logging is not None:
         logging.getLogger("payloadfs").debug("%s goes through %s: %s", root, name, reason)
+
+
+@functools.lru_cache(maxsize=32)
+def open_cache(root: str, folder: Path | None, max_bytes: int | None) -> Cache | None:
+    """Return the cache for objects under a canonical root; None if it is off, or for what is near already. No I/O.
+
+    Parameters
+    ----------
+    root : str
+        From `payloadfs.urls.canonical_root`.
+    folder : Path or None
+        Where copies lie; None for no cache.
+    max_bytes : int or None
+        What they may take; None for the default.
+
+    Raises
+    ------
+    ConfigError
+        The folder can't be one.
+    """
+    if folder is None or max_bytes == 0 or scheme_of(root) in ("file", "memory"):
+        return None
+    from ._cached import Cache
+
+    return Cache(folder, max_bytes)

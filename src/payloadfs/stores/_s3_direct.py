@@ -1,7 +1,7 @@
 """Requests to an S3 server without s3fs: what is read and what is small through obstore, the rest signed here.
 
 obstore can't complete a multipart upload create-only, and copies what it sends in parts; see
-`docs/decisions/0008-obstore-and-signed-requests.md`.
+`docs/decisions/0012-obstore-and-signed-requests.md`.
 """
 
 from __future__ import annotations
