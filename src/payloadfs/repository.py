@@ -16,6 +16,7 @@ from typing import Any
 
 from . import config
 from .errors import NotFoundError, UnknownKeyError, about
+from .many import ManyAtOnce
 from .pointer import Pointer, check_key, new_key, type_label
 from .policy import Policy
 from .seal import Outgoing, check
@@ -27,7 +28,7 @@ from .urls import canonical_root, moved_root, scheme_of
 __all__ = ["Repository"]
 
 
-class Repository:
+class Repository(ManyAtOnce):
     """Objects under one root.
 
     Parameters
