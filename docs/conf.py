@@ -40,10 +40,11 @@ numpydoc_show_class_members = False
 # since that would take the network.
 nitpicky = True
 nitpick_ignore_regex = [
+    (r"py:.*", r"payloadfs\..*\.T"),
     (r"py:.*", r"(?!payloadfs\.).*"),
     (
         r"py:.*",
-        r"payloadfs\.(?:buffers|config|digest|payload|pointer|policy|repository|seal|serializers|settings|signing|stores|urls)\b.*",
+        r"payloadfs\.(?:buffers|config|digest|names|integrations|payload|pointer|policy|repository|seal|serializers|settings|signing|stores|urls)\b.*",
     ),
     (r"py:.*", r"payloadfs\.testing\b.*"),
     (r"py:class", r"payloadfs\.aio\.T"),

@@ -228,9 +228,21 @@ class ManyError(PayloadError, ExceptionGroup[Exception]):
 
 
 class WorkError(PayloadError):
-    """A work failed in another process; its traceback comes along."""
+    """A work failed in another process; its own traceback comes along as a note.
+
+    Parameters
+    ----------
+    message : str
+        Names the work and the error in it.
+    work : str
+        Name of the work, for example ``"root.src"``.
+    """
 
     default_kind = "work"
+
+    def __init__(self, message: str, *, work: str = "", kind: str | None = None, pointer: Any = None) -> None:
+        super().__init__(message, kind=kind, pointer=pointer)
+        self.work = work
 
 
 @contextmanager

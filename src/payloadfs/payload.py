@@ -39,6 +39,8 @@ class Payload(Generic[T]):
         Where to store it. Default: the repository of the settings in force at the first border.
     scope : str, optional
         First part of the object's key, to find or drop a run's objects together.
+    compression : {"none", "zstd", "lz4"}, optional
+        Default: the repository's.
 
     Notes
     -----
@@ -54,19 +56,29 @@ class Payload(Generic[T]):
     {'answer': 42}
     """
 
-    __slots__ = ("__weakref__", "_held", "_lock", "_pointer", "_repository", "_scope")
+    __slots__ = ("__weakref__", "_compression", "_held", "_lock", "_pointer", "_repository", "_scope")
 
-    def __init__(self, value: T, *, repository: Repository | None = None, scope: str | None = None) -> None:
+    def __init__(
+        self,
+        value: T,
+        *,
+        repository: Repository | None = None,
+        scope: str | None = None,
+        compression: str | None = None,
+    ) -> None:
         self._held: T = value
         self._pointer: Pointer | None = None
         self._repository = repository
         self._scope = scope
+        self._compression = compression
         self._lock = (os.getpid(), threading.Lock())
 
     @classmethod
     def from_pointer(cls, pointer: Pointer, *, repository: Repository | None = None) -> Payload[T]:
         """Return the payload that `pointer` stands for. No I/O."""
-        payload = cls(_NOTHING, repository=repository)
+        # Not by the constructor of a subclass: it may take other arguments.
+        payload = cls.__new__(cls)
+        Payload.__init__(payload, _NOTHING, repository=repository)
         payload._pointer = pointer
         return payload
 
@@ -105,8 +117,7 @@ class Payload(Generic[T]):
 
         Raises and costs as `Repository.load` says; on first use also as `save`.
         """
-        pointer = self.save()
-        value: T = self._in_force().load(pointer)
+        value: T = self._from_stored(self._in_force().load(self.pointer))
         return value
 
     def view(self) -> T:
@@ -115,22 +126,26 @@ class Payload(Generic[T]):
         What knows no such lock stays as it is: lists and dicts, text columns of pandas, torch
         tensors. Changing these changes nothing but this one copy.
         """
-        pointer = self.save()
-        value: T = self._in_force().load(pointer, view=True)
+        value: T = self._from_stored(self._in_force().load(self.pointer, view=True))
         return value
 
     @property
     def pointer(self) -> Pointer:
         """The pointer; saves first, once, if that was not done."""
-        return self.save()
+        return Payload.save(self)
 
     @property
     def is_saved(self) -> bool:
         """Whether the object is in the store already."""
         return self._pointer is not None
 
-    def save(self) -> Pointer:
+    def save(self, *, scope: str | None = None) -> Pointer:
         """Store the object if that was not done, and return the pointer.
+
+        Parameters
+        ----------
+        scope : str, optional
+            First part of the object's key, where the payload was not given one.
 
         Raises
         ------
@@ -143,17 +158,26 @@ class Payload(Generic[T]):
             with self._saving():
                 if self._pointer is None:
                     repository = self._in_force()
-                    self._pointer = repository.save(self._held, scope=self._scope)
+                    self._pointer = repository.save(
+                        self._stored_form(), scope=self._scope or scope, compression=self._compression
+                    )
                     self._repository, self._held = repository, _NOTHING
         return self._pointer
 
     def to_json(self) -> str:
         """Return the pointer as compact JSON, ASCII, under 400 bytes for roots of usual length."""
-        return self.save().to_json()
+        return self.pointer.to_json()
 
     def to_dict(self) -> dict[str, str | int]:
         """Return the pointer as a dict of plain JSON values."""
-        return self.save().to_dict()
+        return self.pointer.to_dict()
+
+    def _stored_form(self) -> Any:
+        """Return what is stored for the value; a subclass with a form of its own overrides both of these."""
+        return self._held
+
+    def _from_stored(self, stored: Any) -> Any:
+        return stored
 
     def _in_force(self) -> Repository:
         return self._repository or default_repository()
@@ -171,8 +195,7 @@ class Payload(Generic[T]):
         return type(self).from_dict, (self.to_dict(),)
 
     def __copy__(self) -> Payload[T]:
-        pointer = self.save()
-        return type(self).from_pointer(pointer, repository=self._repository)
+        return type(self).from_pointer(self.pointer, repository=self._repository)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Payload[T]:
         return self.__copy__()

@@ -1,0 +1,13 @@
+"""Works and flows: steps in processes of their own, driven by a flow, that pass payloads on.
+
+>>> from payloadfs.works import App, Flow, Work
+"""
+
+from ._app import App as App
+from ._events import Event as Event
+from ._executors import LocalExecutor as LocalExecutor
+from ._flow import Flow as Flow
+from ._work import Work as Work
+from ._work import WorkStatus as WorkStatus
+
+__all__ = ["App", "Event", "Flow", "LocalExecutor", "Work", "WorkStatus"]

@@ -1,0 +1,64 @@
+"""What works print, caught where they run: by thread and task, so that two calls never mix."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+__all__ = ["captured"]
+
+Sink = Callable[[str, str], None]
+"""Takes the name of the stream, ``"stdout"`` or ``"stderr"``, and some text."""
+
+_sink: ContextVar[Sink | None] = ContextVar("payloadfs_output", default=None)
+_lock = threading.Lock()
+_users = 0
+
+
+class _Routed(io.TextIOBase):
+    """A standard stream that hands text on to the sink of who prints, if there is one."""
+
+    def __init__(self, name: str, original: Any) -> None:
+        self._name, self.original = name, original
+
+    def write(self, text: str) -> int:
+        sink = _sink.get()
+        if sink is None:
+            self.original.write(text)
+        else:
+            sink(self._name, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self.original.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        number: int = self.original.fileno()
+        return number
+
+
+@contextmanager
+def captured(sink: Sink) -> Iterator[None]:
+    """Hand what this thread or task prints in the block to `sink`. Threads that it starts print as ever."""
+    global _users
+    with _lock:
+        if _users == 0:
+            sys.stdout, sys.stderr = _Routed("stdout", sys.stdout), _Routed("stderr", sys.stderr)
+        _users += 1
+    token = _sink.set(sink)
+    try:
+        yield
+    finally:
+        _sink.reset(token)
+        with _lock:
+            _users -= 1
+            if _users == 0 and isinstance(sys.stdout, _Routed) and isinstance(sys.stderr, _Routed):
+                sys.stdout, sys.stderr = sys.stdout.original, sys.stderr.original

@@ -1,0 +1,150 @@
+"""The work: a step that runs in a process of its own and leaves its results in its attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ._component import Component
+
+__all__ = ["Stage", "Work", "WorkStatus"]
+
+Stage = Literal["not-started", "running", "succeeded", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkStatus:
+    """How the latest call of a work stands.
+
+    Parameters
+    ----------
+    stage : {"not-started", "running", "succeeded", "failed", "stopped"}
+        ``"running"`` from the call until the flow sees its result.
+    message : str
+        What went wrong, with the work's own traceback; empty otherwise.
+    started_s, ended_s : float or None
+        When `run` began and ended where it ran, in seconds since 1970 (UTC).
+    count : int
+        How many calls of the work have ended.
+    """
+
+    stage: Stage = "not-started"
+    message: str = ""
+    started_s: float | None = None
+    ended_s: float | None = None
+    count: int = 0
+
+
+class Work(Component):
+    """A step of a flow: subclass it and define `run`.
+
+    In an app, calling ``work.run(...)`` executes `run` in another process, on a copy of the work's
+    attributes; what it assigns to them comes back as one change once it has succeeded. Outside of
+    an app, `run` is an ordinary method.
+
+    Parameters
+    ----------
+    parallel : bool
+        False: the call returns once `run` has succeeded. True: it returns at once, and the flow
+        sees the result in a later pass.
+    cache_calls : bool
+        True: a call with arguments it succeeded with before does nothing. Payloads count by their
+        content. False: every call runs.
+    raise_exception : bool
+        True: an exception in `run` is raised at the call, as `WorkError`, and ends the app unless
+        the flow catches it; that of a parallel work ends the app. False: it only shows in `status`.
+
+    Examples
+    --------
+    >>> class Double(Work):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.result = None
+    ...
+    ...     def run(self, number):
+    ...         self.result = 2 * number
+    >>> work = Double()
+    >>> work.run(21)
+    >>> work.result
+    42
+    """
+
+    _parallel, _cache_calls, _raise_exception = False, True, True
+    _status = WorkStatus()
+    _stop: Callable[[], None] | None = None
+
+    def __init__(self, *, parallel: bool = False, cache_calls: bool = True, raise_exception: bool = True) -> None:
+        self._parallel, self._cache_calls, self._raise_exception = parallel, cache_calls, raise_exception
+
+    def run(self, *arguments: Any, **named: Any) -> None:  # noqa: ARG002  # subclasses say what they take
+        """Do the work. Takes JSON values and payloads, also nested; returns nothing."""
+        raise TypeError(f"{type(self).__name__} does not define run().")
+
+    @property
+    def parallel(self) -> bool:
+        """Whether calls return at once."""
+        return self._parallel
+
+    @property
+    def cache_calls(self) -> bool:
+        """Whether a call that succeeded is not made again."""
+        return self._cache_calls
+
+    @property
+    def raise_exception(self) -> bool:
+        """Whether an exception in `run` ends the app."""
+        return self._raise_exception
+
+    @property
+    def status(self) -> WorkStatus:
+        """How the latest call stands, as the flow may see it."""
+        return self._status
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it was ever called."""
+        return self._status.stage != "not-started"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a call was made whose result the flow has not seen yet."""
+        return self._status.stage == "running"
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether the latest call succeeded."""
+        return self._status.stage == "succeeded"
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the latest call failed."""
+        return self._status.stage == "failed"
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the latest call was stopped."""
+        return self._status.stage == "stopped"
+
+    def stop(self) -> None:
+        """Stop the calls that are running or waiting; their changes are lost. For flows.
+
+        On an executor that can't stop a running call, such as Dask's, the call runs on and its
+        result is thrown away.
+        """
+        if self._stop is not None:
+            self._stop()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and self._stop is not None and self.is_running:
+            raise AttributeError(
+                f"{self.name} is running on a copy of its attributes: assign {name!r} before the call or after it."
+            )
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The links to the app stay here: a copy of the work is on its own.
+        return {name: value for name, value in vars(self).items() if name not in ("run", "_stop", "_status")}
+
+
+Work._reserved = frozenset(name for name in dir(Work) if not name.startswith("_"))

@@ -1,0 +1,165 @@
+"""The ancestor's names: what its users' programs rely on, over works that run in real processes."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+
+import payloadfs
+import payloadfs.lightning as lapp
+from payloadfs import ConfigError, PolicyError, Repository
+
+
+class Source(lapp.LightningWork):
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: Any = None
+
+    def run(self, numbers: list[int]) -> None:
+        self.numbers = lapp.storage.Payload(numbers)
+
+
+class Loud(lapp.storage.Payload):
+    def save(self, obj: str, path: str) -> None:
+        Path(path).write_text(obj.upper())
+
+    def load(self, path: str) -> str:
+        return Path(path).read_text()
+
+
+class Destination(lapp.LightningWork):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Any = None
+        self.names: Any = None
+        self.loud: Any = None
+        self.kept: Any = None
+
+    def run(self, payload: lapp.storage.Payload) -> None:
+        self.seen = payload.value
+        self.names = [payload.name, payload.origin_name, payload.consumer_name]
+        self.loud = Loud("hello")
+        self.kept = payload
+
+
+class Main(lapp.LightningFlow):
+    def __init__(self) -> None:
+        super().__init__()
+        self.src = Source()
+        self.dst = Destination()
+
+    def run(self) -> None:
+        self.src.run([1, 2])
+        self.dst.run(payload=self.src.numbers)
+
+
+@pytest.fixture(autouse=True)
+def by_value() -> Iterator[None]:
+    """No other process can import this file."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def test_a_program_of_the_ancestors(tmp_path: Path) -> None:
+    app = lapp.LightningApp(Main())
+    app.run(store=str(tmp_path), max_workers=1)
+    again = lapp.LightningApp(Main())
+    again.run(store=str(tmp_path), resume=app.run_name)
+    for ran in (app, again):
+        check_what_arrived(ran.flow.dst)
+        check_what_the_flow_sees(ran.flow.src.numbers)
+        check_what_was_passed_on(ran.flow.dst.kept)
+        check_a_form_of_its_own(ran.flow.dst.loud)
+
+
+def check_what_arrived(dst: Destination) -> None:
+    assert dst.seen == [1, 2]
+    assert dst.names == ["numbers", "root.src", "root.dst"]
+
+
+def check_what_the_flow_sees(numbers: lapp.storage.Payload) -> None:
+    """The ancestor's flow always sees None."""
+    assert numbers.value == numbers.get() == [1, 2]
+    assert numbers.exists_remote()
+
+
+def check_what_was_passed_on(kept: lapp.storage.Payload) -> None:
+    """Under another name it hangs the ancestor."""
+    assert (kept.name, kept.origin_name, kept.consumer_name) == ("numbers", "root.src", "root.dst")
+    assert kept.value == [1, 2]
+
+
+def check_a_form_of_its_own(loud: lapp.storage.Payload) -> None:
+    assert type(loud) is Loud
+    assert loud.value == "HELLO"
+    assert loud.pointer.serializer == "bytes/1"
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+def test_copies_keep_names(copied: Any) -> None:
+    with payloadfs.using("memory://lightning-copies"):
+        work = Source()
+        work.run([3])
+        twin = copied(work.numbers)
+        assert (twin.name, twin.origin_name, twin.value) == ("numbers", "root", [3])
+
+
+def test_a_payload_in_init_is_refused_with_the_way() -> None:
+    class Early(lapp.LightningWork):
+        def __init__(self) -> None:
+            super().__init__()
+            self.df = lapp.storage.Payload([1])
+
+    with pytest.raises(AttributeError, match=r"'df' gets its Payload in run\(\).*df = None"):
+        Early()
+
+
+def test_before_it_is_assigned_a_payload_has_no_names() -> None:
+    payload = lapp.storage.Payload(None)
+    assert (payload.name, payload.origin_name, payload.consumer_name) == (None, None, None)
+    assert not payload.exists_remote()
+    assert bool(payload)
+
+
+def test_payload_of_none_has_the_value_none() -> None:
+    with payloadfs.using("memory://lightning-none"):
+        work = Source()
+        work.run(None)  # type: ignore[arg-type]
+        assert work.numbers.value is None
+
+
+def test_a_form_of_ones_own_needs_a_signature(tmp_path: Path) -> None:
+    """Its load is code that acts on stored bytes: an unsigned pointer must not reach it."""
+    repository = Repository(tmp_path)
+    pointer = repository.save(b"HELLO")
+    unsigned = payloadfs.Pointer.from_dict({k: v for k, v in pointer.to_dict().items() if k not in ("kid", "mac")})
+    assert repository.load(unsigned) == b"HELLO"
+    assert Loud.from_pointer(pointer, repository=repository).value == "HELLO"
+    with pytest.raises(PolicyError):
+        _ = Loud.from_pointer(unsigned, repository=repository).value
+    never = Repository(tmp_path, pickle="never")
+    with pytest.raises(PolicyError):
+        _ = Loud.from_pointer(pointer, repository=never).value
+
+
+def test_half_a_form_is_refused() -> None:
+    class Half(lapp.storage.Payload):
+        def load(self, path: str) -> str:
+            return path
+
+    with payloadfs.using("memory://lightning-half"), pytest.raises(ConfigError, match="only one of save and load"):
+        _ = Half("x").pointer
+
+
+def test_bytes_written_by_the_ancestors_default_form_are_read_by_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "v")
+    lapp.storage.Payload(1).save({"a": 1}, path)
+    assert lapp.storage.Payload(1).load(path) == {"a": 1}
