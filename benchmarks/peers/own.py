@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,20 @@ class Full(Own):
 
 
 class OnS3(Own):
+    cache = "off"
+
     def open(self, repository: Any) -> Any:
         place = self.place
         options = {"endpoint_url": place.endpoint_url, "key": place.key, "secret": place.secret}
-        return repository(f"s3://{place.bucket}/own", options)
+        return repository(f"s3://{place.bucket}/own", options, cache=self.cache)
+
+
+class OnS3Cached(OnS3):
+    def __init__(self, place: Place) -> None:
+        # Each process begins with an empty one: what is measured is the first load, that fills it.
+        self.folder = tempfile.TemporaryDirectory()
+        self.cache = self.folder.name
+        super().__init__(place)
+
+    def close(self) -> None:
+        self.folder.cleanup()

@@ -12,7 +12,16 @@ from .._harness import Plan, Row, Task, WorkerError, compare, rotated, worker
 from ..peers import Place
 from .local import MB, scaled
 
-CLIENTS = ["payloadfs, S3", "s3fs", "obstore", "pyarrow.fs", "boto3", "boto3, transfer", "boto3, CRT"]
+CLIENTS = [
+    "payloadfs, S3",
+    "payloadfs, S3, cache",
+    "s3fs",
+    "obstore",
+    "pyarrow.fs",
+    "boto3",
+    "boto3, transfer",
+    "boto3, CRT",
+]
 AT_ONCE = 50
 TASKS = {"s3-small": Task("array", 1000, 1000, count=50), "s3-large": Task("array", 256 * MB, 8000)}
 

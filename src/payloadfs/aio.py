@@ -39,7 +39,9 @@ _MOST_THREADS = 64
 _workers: dict[int, ThreadPoolExecutor] = {}  # by process: threads don't survive a fork
 
 
-async def save(obj: Any, *, repository: Repository | None = None, scope: str | None = None) -> Pointer:
+async def save(
+    obj: Any, *, repository: Repository | None = None, scope: str | None = None, compression: str | None = None
+) -> Pointer:
     """Store `obj` and return the signed pointer to it, as `Repository.save` does.
 
     Parameters
@@ -50,12 +52,14 @@ async def save(obj: Any, *, repository: Repository | None = None, scope: str | N
         Default: that of the settings in force.
     scope : str, optional
         First part of the key.
+    compression : str, optional
+        As `Repository.save` takes it.
 
     Raises and costs as `Repository.save` says. At most 64 calls of this module run at once, the
     others wait for their turn. If it is cancelled, nothing is stored, or it is deleted again.
     """
     home = repository or default_repository()
-    job = _pool().submit(copy_context().run, lambda: home.save(obj, scope=scope))
+    job = _pool().submit(copy_context().run, lambda: home.save(obj, scope=scope, compression=compression))
     try:
         return await asyncio.wrap_future(job)
     except asyncio.CancelledError:
@@ -81,7 +85,12 @@ async def value(payload: Payload[T]) -> T:
 
 
 async def save_many(
-    objects: Iterable[Any], *, repository: Repository | None = None, scope: str | None = None, at_once: int = AT_ONCE
+    objects: Iterable[Any],
+    *,
+    repository: Repository | None = None,
+    scope: str | None = None,
+    compression: str | None = None,
+    at_once: int = AT_ONCE,
 ) -> list[Pointer]:
     """Store each of `objects` and return their pointers in order, as `Repository.save_many` does.
 
@@ -90,7 +99,7 @@ async def save_many(
     Raises and costs as that says. If it is cancelled, what was stored is deleted again.
     """
     home = repository or default_repository()
-    batch = Batch(lambda obj: home.save(obj, scope=scope), "saved", at_once)
+    batch = Batch(lambda obj: home.save(obj, scope=scope, compression=compression), "saved", at_once)
     return await _run(batch, objects, lambda: _delete(home, list(batch.done.values())))
 
 

@@ -100,14 +100,21 @@ class ManyAtOnce(ABC):
     """Saving and loading of many, for whoever saves and loads one. Used by many threads at once."""
 
     @abstractmethod
-    def save(self, obj: Any, *, scope: str | None = None) -> Pointer:
+    def save(self, obj: Any, *, scope: str | None = None, compression: str | None = None) -> Pointer:
         """Store `obj` and return the signed pointer to it."""
 
     @abstractmethod
     def load(self, pointer: Pointer, *, view: bool = False) -> Any:
         """Return an independent copy of the object that `pointer` names."""
 
-    def save_many(self, objects: Iterable[Any], *, scope: str | None = None, at_once: int = AT_ONCE) -> list[Pointer]:
+    def save_many(
+        self,
+        objects: Iterable[Any],
+        *,
+        scope: str | None = None,
+        compression: str | None = None,
+        at_once: int = AT_ONCE,
+    ) -> list[Pointer]:
         """Store each of `objects` and return their signed pointers in the same order.
 
         Parameters
@@ -117,6 +124,8 @@ class ManyAtOnce(ABC):
             them as they are needed.
         scope : str, optional
             First part of all keys. Default: the date (UTC).
+        compression : str, optional
+            As `save` takes it.
         at_once : int
             How many are on their way at once, each in a thread of its own.
 
@@ -140,7 +149,7 @@ class ManyAtOnce(ABC):
         for what is on its way, and goes on with an attribute ``done``: the pointers so far, by
         position. Many small objects that are needed together are better saved as one list.
         """
-        return Batch(lambda obj: self.save(obj, scope=scope), "saved", at_once).run(objects)
+        return Batch(lambda obj: self.save(obj, scope=scope, compression=compression), "saved", at_once).run(objects)
 
     def load_many(self, pointers: Iterable[Pointer], *, view: bool = False, at_once: int = AT_ONCE) -> list[Any]:
         """Return independent copies of the objects that `pointers` name, in the same order.

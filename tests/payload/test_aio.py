@@ -31,10 +31,10 @@ class Slow(Repository):
         super().__init__(*args, **settings)
         self.begun, self.go = threading.Event(), threading.Event()
 
-    def save(self, obj: Any, *, scope: str | None = None) -> Pointer:
+    def save(self, obj: Any, **how: Any) -> Pointer:
         self.begun.set()
         assert self.go.wait(10)
-        return super().save(obj, scope=scope)
+        return super().save(obj, **how)
 
     async def has_begun(self) -> None:
         while not self.begun.is_set():
@@ -252,8 +252,8 @@ import asyncio, os, signal, sys, threading, time
 from payloadfs import Repository, aio
 
 class Slow(Repository):
-    def save(self, obj, *, scope=None):
-        pointer = super().save(obj, scope=scope)
+    def save(self, obj, **how):
+        pointer = super().save(obj, **how)
         if obj == 5:
             os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.05)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import gc
 import os
 import signal
 import threading
@@ -31,13 +30,13 @@ class Watched(Repository):
         super().__init__(*args)
         self.lock, self.now, self.most = threading.Lock(), 0, 0
 
-    def save(self, obj: Any, *, scope: str | None = None) -> Pointer:
+    def save(self, obj: Any, **how: Any) -> Pointer:
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
         try:
             time.sleep(0.02 if obj % 2 else 0.001)
-            return super().save(obj, scope=scope)
+            return super().save(obj, **how)
         finally:
             with self.lock:
                 self.now -= 1
@@ -97,30 +96,23 @@ def test_bad_bounds_are_refused_before_anything_is_done(repository: Repository, 
 
 
 def test_objects_are_asked_for_in_this_thread_and_held_only_while_on_their_way(repository: Repository) -> None:
-    class Thing:
-        pass
-
-    alive: weakref.WeakSet[Thing] = weakref.WeakSet()
+    alive: weakref.WeakSet[frozenset[int]] = weakref.WeakSet()
     most, threads = 0, set()
 
-    def things() -> Iterator[Thing]:
+    def things() -> Iterator[frozenset[int]]:
         nonlocal most
-        for _ in range(60):
+        for number in range(60):
             threads.add(threading.get_ident())
-            thing = Thing()
+            thing = frozenset({number})
             alive.add(thing)
             most = max(most, len(alive))
             yield thing
             del thing
 
-    repository.save_many(map(id, things()), at_once=4)  # ids only: what the generator itself holds
-    held_by_generator = most
-    most = 0
-    gc.collect()
-    pointers = repository.save_many(things(), at_once=4)
-    assert len(pointers) == 60
+    assert len(repository.save_many(things(), at_once=4)) == 60
     assert threads == {threading.get_ident()}
-    assert most <= held_by_generator + 2 * 4
+    # Four on their way, one that waits for room, and what a thread lets go of a moment later.
+    assert most <= 4 + 1 + 4
 
 
 def test_context_variables_come_along(repository: Repository) -> None:
@@ -165,14 +157,14 @@ def test_an_interrupt_begins_nothing_more_and_tells_what_was_saved(repository: R
     begun = []
 
     class Slow(Repository):
-        def save(self, obj: Any, *, scope: str | None = None) -> Pointer:
+        def save(self, obj: Any, **how: Any) -> Pointer:
             begun.append(obj)
             if obj == 3:
                 # A real signal, while the main thread waits.
                 time.sleep(0.1)
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             time.sleep(0.1)
-            return super().save(obj, scope=scope)
+            return super().save(obj, **how)
 
     # Test runners that work in parallel ignore the signal.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
