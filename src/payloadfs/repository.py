@@ -17,6 +17,7 @@ from . import config
 from .admission import Admission
 from .errors import NotFoundError, about
 from .log import log_done
+from .many import ManyAtOnce
 from .names import check_key, new_key, type_label
 from .pointer import Pointer
 from .policy import Policy
@@ -29,7 +30,7 @@ from .urls import scheme_of
 __all__ = ["Repository"]
 
 
-class Repository:
+class Repository(ManyAtOnce):
     """Objects under one root.
 
     Parameters
