@@ -8,7 +8,9 @@ import select
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -20,21 +22,27 @@ GOODBYE = b""
 output: Callable[[str, str], None] | None = None
 """Passes what is printed on to the parent at once; None in every other process."""
 
+_Send = Callable[[str, Any], None]
+
 
 def serve(descriptor: int) -> None:
     """Run what comes in by the socket `descriptor` until its other end is closed."""
     global output
     # An interrupt at the terminal is for the parent, which then ends its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Whoever else held the line would keep the parent waiting after this process died.
+    os.set_inheritable(descriptor, False)
+    os.register_at_fork(after_in_child=lambda: _let_go(descriptor))
     threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
     connection, sending = Connection(descriptor), threading.Lock()
 
     def send(kind: str, value: Any) -> None:
-        message = pickle.dumps((kind, value), protocol=5)
+        message = _pickled((kind, value))
         with sending:
             connection.send_bytes(message)
 
     output = lambda stream, text: send("output", (stream, text))  # noqa: E731
+    streams = sys.stdout, sys.stderr
     while True:
         try:
             job = connection.recv_bytes()
@@ -42,12 +50,16 @@ def serve(descriptor: int) -> None:
             return
         if job == GOODBYE:
             return
+        send("begun", None)
         _answer(job, send)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        # A call may have put others there, and closed them.
+        sys.stdout, sys.stderr = streams
+        for stream in filter(None, streams):
+            with suppress(OSError, ValueError):
+                stream.flush()
 
 
-def _answer(job: bytes, send: Callable[[str, Any], None]) -> None:
+def _answer(job: bytes, send: _Send) -> None:
     try:
         function, arguments, named = pickle.loads(job)
         result = function(*arguments, **named)
@@ -60,16 +72,37 @@ def _answer(job: bytes, send: Callable[[str, Any], None]) -> None:
         _send_error(error, send)
 
 
-def _send_error(error: BaseException, send: Callable[[str, Any], None]) -> None:
+def _pickled(message: tuple[str, Any]) -> bytes:
     try:
+        return pickle.dumps(message, protocol=5)
+    except Exception:  # of any kind: classes of __main__ travel by value, for example
+        import cloudpickle
+
+        by_value: bytes = cloudpickle.dumps(message, protocol=5)
+        return by_value
+
+
+def _send_error(error: BaseException, send: _Send) -> None:
+    told = "".join(traceback.format_exception(error))
+    try:
+        error.add_note(f"In its own process:\n{told}")
+        pickle.loads(pickle.dumps(error))
         send("error", error)
-    except Exception:  # an exception that can't be pickled is told in words
-        send("error", RuntimeError(f"{type(error).__name__}: {error}"))
+    except Exception:  # an exception that can't be pickled, or not be made again, is told in words
+        send("error", RuntimeError(told))
+
+
+def _let_go(descriptor: int) -> None:
+    global output
+    output = None
+    os.close(descriptor)
 
 
 def _end_with_parent(descriptor: int) -> None:
-    """End this process, in the middle of a call too, once the parent's end of the socket is closed."""
+    """End this process and what it started, in the middle of a call too, once the parent's end is closed."""
     hang_up = select.poll()
     hang_up.register(descriptor, 0)
     hang_up.poll()
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)
