@@ -14,6 +14,7 @@ from ..errors import EncodeError
 from . import _child
 from ._output import captured
 from ._state import canonical
+from ._travel import dumps
 from ._work import Work
 
 __all__ = ["Outcome", "Task", "execute", "pack"]
@@ -72,14 +73,12 @@ def pack(
     EncodeError
         A private attribute of the work can't be pickled.
     """
-    import cloudpickle
-
     try:
-        body = cloudpickle.dumps((work, arguments, named))
+        body = dumps((work, arguments, named))
     except Exception as error:
         for name, value in work.__getstate__().items():
             try:
-                cloudpickle.dumps(value)
+                dumps(value)
             except Exception as inner:  # of any kind
                 raise EncodeError(
                     f"{work.name}.{name} can't be sent to another process: {inner}. Make it in run().", path=name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import select
@@ -14,6 +15,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from ._travel import dumps
+
 __all__ = ["GOODBYE", "output", "serve"]
 
 GOODBYE = b""
@@ -25,15 +28,16 @@ output: Callable[[str, str], None] | None = None
 _Send = Callable[[str, Any], None]
 
 
-def serve(descriptor: int) -> None:
-    """Run what comes in by the socket `descriptor` until its other end is closed."""
+def serve(descriptor: int, watched: int) -> None:
+    """Run what comes in by the socket `descriptor`, until the other end of it or of the pipe `watched` is closed."""
     global output
     # An interrupt at the terminal is for the parent, which then ends its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Whoever else held the line would keep the parent waiting after this process died.
     os.set_inheritable(descriptor, False)
-    os.register_at_fork(after_in_child=lambda: _let_go(descriptor))
-    threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
+    os.set_inheritable(watched, False)
+    os.register_at_fork(after_in_child=lambda: _let_go(descriptor, watched))
+    threading.Thread(target=_end_with_parent, args=(watched,), daemon=True).start()
     connection, sending = Connection(descriptor), threading.Lock()
 
     def send(kind: str, value: Any) -> None:
@@ -76,10 +80,7 @@ def _pickled(message: tuple[str, Any]) -> bytes:
     try:
         return pickle.dumps(message, protocol=5)
     except Exception:  # of any kind: classes of __main__ travel by value, for example
-        import cloudpickle
-
-        by_value: bytes = cloudpickle.dumps(message, protocol=5)
-        return by_value
+        return dumps(message)
 
 
 def _send_error(error: BaseException, send: _Send) -> None:
@@ -92,17 +93,24 @@ def _send_error(error: BaseException, send: _Send) -> None:
         send("error", RuntimeError(told))
 
 
-def _let_go(descriptor: int) -> None:
+def _let_go(*descriptors: int) -> None:
     global output
     output = None
-    os.close(descriptor)
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
-def _end_with_parent(descriptor: int) -> None:
+def _end_with_parent(watched: int) -> None:
     """End this process and what it started, in the middle of a call too, once the parent's end is closed."""
+    leads = os.getpgrp() == os.getpid()
+    if leads and hasattr(fcntl, "F_SETSIG"):
+        # The kernel kills then, even while a call holds Python's lock for long.
+        fcntl.fcntl(watched, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(watched, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(watched, fcntl.F_SETFL, fcntl.fcntl(watched, fcntl.F_GETFL) | os.O_ASYNC)
     hang_up = select.poll()
-    hang_up.register(descriptor, 0)
+    hang_up.register(watched, 0)
     hang_up.poll()
-    if os.getpgrp() == os.getpid():
+    if leads:
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigError, WorkError
 from ._child import GOODBYE
+from ._travel import dumps
 
 __all__ = ["LocalExecutor"]
 
 T = TypeVar("T")
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from payloadfs.works._child import serve; serve({descriptor})"
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from payloadfs.works._child import serve; serve({ends})"
 _END_S = 5.0
 
 _Job = tuple["Future[Any]", bytes]
@@ -64,10 +65,8 @@ class LocalExecutor(Executor):
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run ``fn(*args, **kwargs)`` in one of the processes. Pickled by cloudpickle."""
-        import cloudpickle
-
         future: Future[T] = Future()
-        content = cloudpickle.dumps((fn, args, kwargs))
+        content = dumps((fn, args, kwargs))
         with self._closing:
             if self._is_closed:
                 raise RuntimeError("The executor was shut down.")
@@ -131,7 +130,7 @@ class _Line:
         self._lock = threading.Lock()
         self._running: Future[Any] | None = None
         self._is_killed = self._is_ending = False
-        self._process, self._connection = _start()
+        self._process, self._connection, self._life = _start()
         self._thread = threading.Thread(target=self._serve, name="payloadfs-works", daemon=True)
         self._thread.start()
 
@@ -222,29 +221,35 @@ class _Line:
         self._sweep()
         with self._lock:
             if not self._is_ending:
-                self._process, self._connection = _start()
+                self._process, self._connection, self._life = _start()
 
     def _sweep(self) -> None:
         """End the process, and what it started, and close the line."""
         _kill_group(self._process)
         self._process.wait()
         self._connection.close()
+        if self._life >= 0:
+            os.close(self._life)
+            self._life = -1
 
 
-def _start() -> tuple[subprocess.Popen[bytes], Connection]:
+def _start() -> tuple[subprocess.Popen[bytes], Connection, int]:
+    """Start a process, and return it with our ends of its line and of the pipe that tells it that we live."""
     ours, theirs = Pipe()
+    watched, life = os.pipe()
     try:
-        with theirs:
-            program = _PROGRAM.format(path=sys.path, descriptor=theirs.fileno())
-            flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-            command = [sys.executable, *flags, "-c", program]
-            process = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], process_group=0
-            )
+        ends = (theirs.fileno(), watched)
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        command = [sys.executable, *flags, "-c", _PROGRAM.format(path=sys.path, ends=f"{ends[0]}, {ends[1]}")]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=ends, process_group=0)  # noqa: S603
     except BaseException:
         ours.close()
+        os.close(life)
         raise
-    return process, ours
+    finally:
+        theirs.close()
+        os.close(watched)
+    return process, ours, life
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
