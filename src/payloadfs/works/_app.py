@@ -164,11 +164,12 @@ def _settings_for_calls(settings: Settings, executor: Any, *, send_secrets: bool
     if the caller says so; without, they have to find them in their own environment or files.
     """
     said = {name: getattr(settings, name) for name in TABLE if settings.origins[name] != "default"}
-    said["url"] = settings.url
+    # Where nothing is configured pointers may name more roots, and works are to resolve what the flow does.
+    said["url"], said["allowed_roots"] = settings.url, list(settings.roots[1:])
     if scheme_of(settings.url) == "memory" and not isinstance(executor, ThreadPoolExecutor):
         raise ConfigError("memory:// is the memory of one process; works need a folder or a URL.", kind="executor")
     if executor is None or isinstance(executor, (LocalExecutor, ThreadPoolExecutor, ProcessPoolExecutor)):
-        return said
+        return {**said, "keys_file": settings.keys_file}
     for name in _OF_THIS_MACHINE:
         said.pop(name, None)
     for name in _SECRET:
