@@ -178,7 +178,7 @@ def read_document(repository: Repository, info: ObjectInfo) -> tuple[int, dict[s
         repository.ring.verify(envelope["kid"], envelope["mac"], _signed(run, number, canonical(document)))
     except (ConfigError, UnknownKeyError):
         raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"The document of run {run!r} is not as it was saved: {error}.", kind="run") from error
     return number, document
 

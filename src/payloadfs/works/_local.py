@@ -23,7 +23,7 @@ from ._travel import dumps
 __all__ = ["LocalExecutor"]
 
 T = TypeVar("T")
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from payloadfs.works._child import serve; serve({ends})"
+_PROGRAM = "import sys; sys.path[:], sys.argv[:] = {path!r}, {argv!r}; from payloadfs.works._child import serve; serve{ends}"
 _END_S = 5.0
 
 _Job = tuple["Future[Any]", bytes]
@@ -240,7 +240,7 @@ def _start() -> tuple[subprocess.Popen[bytes], Connection, int]:
     try:
         ends = (theirs.fileno(), watched)
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        command = [sys.executable, *flags, "-c", _PROGRAM.format(path=sys.path, ends=f"{ends[0]}, {ends[1]}")]
+        command = [sys.executable, *flags, "-c", _PROGRAM.format(path=sys.path, argv=sys.argv, ends=ends)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=ends, process_group=0)  # noqa: S603
     except BaseException:
         ours.close()
