@@ -74,7 +74,11 @@ class Round:
 
     def kill(self, process, target):
         workers = [pid for pid in self.processes() if pid != process.pid]
-        pids = {"driver": [process.pid], "worker": random.sample(workers, min(1, len(workers))), "all": [process.pid, *workers]}
+        pids = {
+            "driver": [process.pid],
+            "worker": random.sample(workers, min(1, len(workers))),
+            "all": [process.pid, *workers],
+        }
         for pid in pids[target]:
             try:
                 os.kill(pid, signal.SIGKILL)

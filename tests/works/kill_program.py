@@ -1,6 +1,6 @@
 """The program that `kill.py` kills: counters, calls of every kind, payloads between them, and a log of what ran.
 
-    python kill_program.py STORE LOG [RUN]
+python kill_program.py STORE LOG [RUN]
 """
 
 import json
@@ -86,13 +86,13 @@ class Main(Flow):
             make.run(100 * self.n + place)
         if any(make.is_running for make in self.many):
             return
-        if self.n % 2 == 0:
-            self.again.run(7)
-            self.again.run(7)
         for add in self.adds.values():
             add.run(self.make.data, *(make.data for make in self.many))
         if any(add.is_running for add in self.adds.values()):
             return
+        # How many passes came before depends on when results arrived; that this line is reached does not.
+        self.again.run(7)
+        self.again.run(7)
         self.inner.run(self.adds["a"].last)
         self.sums.append([self.n, self.inner.add.total])
         self.n += 1

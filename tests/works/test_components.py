@@ -49,7 +49,12 @@ class Outer(Flow):
 def test_works_in_lists_dicts_and_flows_have_names_and_run(run):
     app = run(Outer())
     inner = app.flow.inner
-    assert [part.name for part in app.flow._tree()][:4] == ["root", "root.inner", "root.inner.first", "root.inner.steps.0"]
+    assert [part.name for part in app.flow._tree()][:4] == [
+        "root",
+        "root.inner",
+        "root.inner.first",
+        "root.inner.steps.0",
+    ]
     assert app.flow.chains["x"].named["b"].name == "root.chains.x.named.b"
     for chain in (inner, app.flow.chains["x"]):
         assert [step.count for step in (chain.first, *chain.steps, *chain.named.values())] == [1, 2, 2, 2, 2]

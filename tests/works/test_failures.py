@@ -221,7 +221,9 @@ def test_what_can_not_be_sent_has_failed_and_hangs_nothing(run):
                 except WorkError as error:
                     self.caught = [*self.caught, str(error)][:2]
 
-    words = "root.w.run() failed: EncodeError: root.w._lock can't be sent to another process: cannot pickle '_thread.lock'"
+    words = (
+        "root.w.run() failed: EncodeError: root.w._lock can't be sent to another process: cannot pickle '_thread.lock'"
+    )
     flow = run(Keeps()).flow
     assert [text.startswith(words) for text in flow.caught] == [True, True]
     assert run(Keeps(raise_exception=False)).flow.w.has_failed

@@ -283,7 +283,9 @@ def test_a_forked_child_that_prints_does_not_disturb_the_line(pool):
     assert [pool.submit(fork).result(20) for _ in range(3)] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("what", ["lambda: time.sleep(60)", "lambda: sum(range(10**12))", "lambda: subprocess.run(['sleep', '60'])"])
+@pytest.mark.parametrize(
+    "what", ["lambda: time.sleep(60)", "lambda: sum(range(10**12))", "lambda: subprocess.run(['sleep', '60'])"]
+)
 def test_processes_end_with_their_parent(what):
     """Also if a call holds Python's lock for minutes, or waits for a program of its own."""
     program = (

@@ -151,7 +151,11 @@ def test_another_program_is_refused(run, tmp_path, begun, threads):
             Flow.__init__(self)
             self.a, self.b, self.c = Step(log), Step(log), Step(log)
 
-    for flow, words in ((More(tmp_path), "its works and flows are"), (Fewer(), "works and flows"), (Other(tmp_path), "'n'")):
+    for flow, words in (
+        (More(tmp_path), "its works and flows are"),
+        (Fewer(), "works and flows"),
+        (Other(tmp_path), "'n'"),
+    ):
         with pytest.raises(ConfigError, match=words) as caught:
             run(flow, resume=app.run_name)
         assert caught.value.kind == "other-program"
@@ -203,7 +207,12 @@ print(app.stage)
 def start(tmp_path, which, wait_s):
     words = [sys.executable, "-c", PROGRAM, str(tmp_path / "store"), str(tmp_path / "log"), which, str(wait_s)]
     # pytest-xdist's workers may ignore interrupts, and that is inherited.
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    return subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
 def wait_for(found):
@@ -262,7 +271,9 @@ def test_of_two_drivers_the_one_that_resumed_goes_on(tmp_path, store, threads):
 
     thread = threading.Thread(target=drive)
     thread.start()
-    wait_for(lambda: first.run_name and (store / "runs" / first.run_name / "state").exists() and first.flow.one.is_running)
+    wait_for(
+        lambda: first.run_name and (store / "runs" / first.run_name / "state").exists() and first.flow.one.is_running
+    )
     time.sleep(0.2)
     second = App(Two("second"))
     other = threading.Thread(target=lambda: _drive(second, store, threads, first.run_name))

@@ -196,7 +196,9 @@ def test_the_order_of_keys_is_no_matter_for_an_identity(value):
     assert identity(encode(value, "x")) == identity(encode(turned, "x"))
 
 
-@pytest.mark.parametrize(("one", "other"), [(1, True), (1, 1.0), (0, False), (0.0, -0.0), ("1", 1), ([], {}), (None, "null")])
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, True), (1, 1.0), (0, False), (0.0, -0.0), ("1", 1), ([], {}), (None, "null")]
+)
 def test_what_is_merely_equal_has_another_identity(one, other):
     assert identity(encode([one], "x")) != identity(encode([other], "x"))
 

@@ -9,10 +9,13 @@ import select
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import groupby
 from multiprocessing.connection import Connection
+from operator import itemgetter
 from typing import Any
 
 from ._travel import dumps
@@ -26,6 +29,8 @@ output: Callable[[str, str], None] | None = None
 """Passes what is printed on to the parent at once; None in every other process."""
 
 _Send = Callable[[str, Any], None]
+_SOON_S = 0.02
+_MOST_CHARS = 1 << 20
 
 
 def serve(descriptor: int, watched: int) -> None:
@@ -38,14 +43,17 @@ def serve(descriptor: int, watched: int) -> None:
     os.set_inheritable(watched, False)
     os.register_at_fork(after_in_child=lambda: _let_go(descriptor, watched))
     threading.Thread(target=_end_with_parent, args=(watched,), daemon=True).start()
-    connection, sending = Connection(descriptor), threading.Lock()
+    connection, sending = Connection(descriptor), threading.RLock()
 
     def send(kind: str, value: Any) -> None:
         message = _pickled((kind, value))
         with sending:
+            if kind != "output":
+                printed.flush()
             connection.send_bytes(message)
 
-    output = lambda stream, text: send("output", (stream, text))  # noqa: E731
+    printed = _Printed(send, sending)
+    output = printed.write
     streams = sys.stdout, sys.stderr
     while True:
         try:
@@ -61,6 +69,39 @@ def serve(descriptor: int, watched: int) -> None:
         for stream in filter(None, streams):
             with suppress(OSError, ValueError):
                 stream.flush()
+
+
+class _Printed:
+    """What calls print, on its way to the parent: lines at once, or if there are many, many at once."""
+
+    def __init__(self, send: _Send, lock: threading.RLock) -> None:
+        self._send, self._lock = send, lock
+        self._texts: list[tuple[str, str]] = []
+        self._chars, self._sent_s = 0, 0.0
+        self._some = threading.Event()
+        threading.Thread(target=self._flush_soon, daemon=True).start()
+
+    def write(self, stream: str, text: str) -> None:
+        with self._lock:
+            self._texts.append((stream, text))
+            self._chars += len(text)
+            is_line = text.endswith("\n") and time.monotonic() > self._sent_s + _SOON_S
+            if is_line or self._chars > _MOST_CHARS:
+                self.flush()
+        self._some.set()
+
+    def flush(self) -> None:
+        with self._lock:
+            texts, self._texts, self._chars = self._texts, [], 0
+            for stream, group in groupby(texts, key=itemgetter(0)):
+                self._send("output", (stream, "".join(text for _, text in group)))
+            self._sent_s = time.monotonic()
+
+    def _flush_soon(self) -> None:
+        while self._some.wait():
+            time.sleep(_SOON_S)
+            self._some.clear()
+            self.flush()
 
 
 def _answer(job: bytes, send: _Send) -> None:

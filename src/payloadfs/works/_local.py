@@ -23,7 +23,9 @@ from ._travel import dumps
 __all__ = ["LocalExecutor"]
 
 T = TypeVar("T")
-_PROGRAM = "import sys; sys.path[:], sys.argv[:] = {path!r}, {argv!r}; from payloadfs.works._child import serve; serve{ends}"
+_PROGRAM = (
+    "import sys; sys.path[:], sys.argv[:] = {path!r}, {argv!r}; from payloadfs.works._child import serve; serve{ends}"
+)
 _END_S = 5.0
 
 _Job = tuple["Future[Any]", bytes]

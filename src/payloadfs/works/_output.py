@@ -48,6 +48,11 @@ class _Routed(io.TextIOBase):
         number: int = self.original.fileno()
         return number
 
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        name: str = self.original.encoding
+        return name
+
     def __getattr__(self, name: str) -> Any:
         # What a text stream has besides, such as `buffer`, is the original's: it is not caught.
         return getattr(self.original, name)
