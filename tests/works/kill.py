@@ -155,8 +155,8 @@ def disturbed(wanted, calls, took_s, target):
         assert reached == wanted, {n: (reached[n], wanted[n]) for n in wanted if reached[n] != wanted[n]}
         extra, lost = one.begun() - calls, calls - one.begun()
         assert not lost, f"Never made: {lost}"
-        # At most two run at once, so a kill hits two.
-        assert extra.total() <= 2, f"Made again: {extra}"
+        # Two run at once, and results of others may just have come back that are not saved yet.
+        assert extra.total() <= 4, f"Made again: {extra}"
         return resumes, was_running
 
 
