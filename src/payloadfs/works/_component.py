@@ -146,7 +146,7 @@ class Component(metaclass=_Declaring):
     def _tree(self) -> Iterator[Component]:
         """Yield this component and all below it."""
         yield self
-        for _, child in self._children():
+        for _, child in self._children() if self._kinds else ():
             yield from child._tree()
 
 
