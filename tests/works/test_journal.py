@@ -7,7 +7,7 @@ import pytest
 
 import payloadfs
 from payloadfs import IntegrityError, NotFoundError, StoreError
-from payloadfs.pointer import check_key
+from payloadfs.names import check_key
 from payloadfs.works._journal import Journal, newest, read_document, run_of
 
 RUN = "run-1"

@@ -1,4 +1,4 @@
-"""The command line: ``payloadfs put | get | inspect | ls | keys | config``."""
+"""The command line: ``payloadfs put | get | inspect | ls | keys | cache | doctor | config``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..errors import (
     PolicyError,
     SerializerError,
 )
-from . import _config, _inspect, _keys, _objects
+from . import _cache, _config, _doctor, _inspect, _keys, _objects
 from ._words import printable
 
 __all__ = ["main"]
@@ -33,7 +33,7 @@ example:
 
 exit codes:
   0    done
-  1    the store or the system failed
+  1    the store or the system failed, or 'doctor' found what has to be mended
   2    wrong usage, or a wrong setting
   3    not found
   4    refused: no pointer, wrong signature, unknown key, or not allowed by the policy
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True)
     # Options of its own: a parser shares them with its parents, and these defaults would go along.
     common = _common()
-    for module in (_objects, _inspect, _keys, _config):
+    for module in (_objects, _inspect, _keys, _cache, _doctor, _config):
         module.add_to(commands, common)
     return parser
 
