@@ -91,7 +91,9 @@ def main() -> None:
         script = pathlib.Path(__file__).with_name("handover_lightning.py")
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         env["PYTHONPATH"] = str(script.parent.parent / "src")
-        done = subprocess.run([options.lightning, str(script)], check=True, stdout=subprocess.PIPE, text=True, env=env)
+        done = subprocess.run([options.lightning, str(script)], check=False, capture_output=True, text=True, env=env)
+        if done.returncode:
+            sys.exit(done.stderr)
         figures |= json.loads(done.stdout)
     json.dump(figures, sys.stdout, indent=1)
     print()

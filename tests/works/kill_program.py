@@ -12,8 +12,6 @@ from payloadfs import Payload
 from payloadfs.works import App, Flow, Work
 from payloadfs.works._state import encode, identity
 
-STORE, LOG = sys.argv[1:3]
-
 
 class Logged(Work):
     """Says in the log which call begins."""
@@ -99,4 +97,5 @@ class Main(Flow):
 
 
 if __name__ == "__main__":
+    STORE, LOG = sys.argv[1:3]
     App(Main(LOG)).run(store=STORE, max_workers=2, resume=sys.argv[3] if len(sys.argv) > 3 else None)

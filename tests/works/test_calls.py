@@ -185,7 +185,7 @@ def test_attributes_are_not_assigned_while_the_work_runs(run):
     def drive(flow):
         flow.echo.run()
         if flow.echo.is_running:
-            with pytest.raises(AttributeError, match="root.echo is running on a copy"):
+            with pytest.raises(AttributeError, match=r"root.echo is running on a copy"):
                 flow.echo.seen = 1
             flow.echo._private = 1
 

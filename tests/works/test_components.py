@@ -69,7 +69,7 @@ def test_undeclared_names_are_refused(kind):
     part = kind()
     with pytest.raises(AttributeError, match="declare it in __init__"):
         part.typo = 1
-    with pytest.raises(AttributeError, match="did you mean|declare it"):
+    with pytest.raises(AttributeError, match=r"did you mean|declare it"):
         part.cuont = 1
     part._private = object()
 
@@ -104,7 +104,7 @@ def test_private_names_of_ours_are_not_overwritten_by_chance(name):
 
 
 def test_a_class_can_not_take_the_name_of_its_place():
-    with pytest.raises(ConfigError, match="Mine.name"):
+    with pytest.raises(ConfigError, match=r"Mine.name"):
         type("Mine", (Work,), {"name": "source", "__module__": "theirs", "__qualname__": "Mine"})
 
 
@@ -147,7 +147,7 @@ def test_works_come_before_the_run(run):
         def run(self):
             self.x = Step()
 
-    with pytest.raises(AttributeError, match="root.x came later"):
+    with pytest.raises(AttributeError, match=r"root.x came later"):
         run(Late())
 
 
@@ -165,14 +165,18 @@ def test_a_work_that_is_slipped_into_a_list_later_is_found(run):
         run(Late())
 
 
-@pytest.mark.parametrize("value", [[[Step()]], {"a": [Step()]}, (Step(),), [Payload(1), [Step()]]], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [[[Step()]], {"a": [Step()]}, (Step(),), [Payload(1), [Step()]]],
+    ids=["list", "dict", "tuple", "beside a payload"],
+)
 def test_works_deeper_down_are_refused(value):
     class Deep(Flow):
         def __init__(self):
             super().__init__()
             self.deep = value
 
-    with pytest.raises(EncodeError, match="^deep"):
+    with pytest.raises(EncodeError, match=r"^deep"):
         Deep()
 
 
@@ -205,7 +209,7 @@ def test_one_work_stands_in_one_place():
             self.a = Step()
             self.b = self.a
 
-    with pytest.raises(ConfigError, match="root.b is the same Step as root.a: make two"):
+    with pytest.raises(ConfigError, match=r"root.b is the same Step as root.a: make two"):
         App(Twice())
 
     class Itself(Flow):

@@ -55,7 +55,12 @@ asyncio.run(main())
 def start(kind, folder, *words):
     env = os.environ | {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", START[kind], *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env, cwd=folder
+        [sys.executable, "-c", START[kind], *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=env,
+        cwd=folder,
     )
     return process, process.stdout.readline().strip()
 
@@ -287,13 +292,13 @@ def test_a_work_that_kills_every_worker_fails(cluster):
 
 
 def test_secrets_are_not_sent_through_the_scheduler(cluster):
-    with payloadfs.using(storage_options={"secret": "canary"}):
-        with pytest.raises(ConfigError, match="storage_options was set in code") as caught:
-            App(Main(1)).run(executor=cluster.url)
+    refused = pytest.raises(ConfigError, match="storage_options was set in code")
+    with payloadfs.using(storage_options={"secret": "canary"}), refused as caught:
+        App(Main(1)).run(executor=cluster.url)
     assert caught.value.kind == "secrets"
 
 
 def test_nobody_is_there(monkeypatch):
     monkeypatch.setattr("payloadfs.works._executors._DASK_S", 1)
-    with pytest.raises(ConfigError, match="no Dask scheduler at dask://127.0.0.1:9"):
+    with pytest.raises(ConfigError, match=r"no Dask scheduler at dask://127.0.0.1:9"):
         App(Main(1)).run(executor="dask://127.0.0.1:9")

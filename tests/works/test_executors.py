@@ -89,9 +89,9 @@ def test_a_standard_pool_that_broke_ends_the_app(run):
             self.source.run()
 
     flow = Broken()
-    with futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        with pytest.raises(WorkError, match="takes no more calls: BrokenProcessPool"):
-            run(flow, pool)
+    pool = futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    with pool, pytest.raises(WorkError, match="takes no more calls: BrokenProcessPool"):
+        run(flow, pool)
     assert flow.dying.has_failed
 
 
@@ -102,7 +102,9 @@ def test_a_local_executor_of_the_users(run):
         assert pool.submit(sum, [1, 2]).result() == 3
 
 
-@pytest.mark.parametrize("executor", [3, "threads", "http://x", object(), futures.Executor], ids=repr)
+@pytest.mark.parametrize(
+    "executor", [3, "threads", "http://x", object(), futures.Executor], ids=["number", "word", "url", "object", "class"]
+)
 def test_what_is_no_executor(executor):
     with pytest.raises(ConfigError, match="is no executor") as caught:
         App(Main()).run(executor=executor)
@@ -145,9 +147,11 @@ def test_secrets_set_in_code_are_refused(cluster, how, where):
     if where == "configure":
         payloadfs.configure(**{how: secret})
     try:
-        with payloadfs.using(**({how: secret} if where == "using" else {})):
-            with pytest.raises(ConfigError, match=f"{how} was set in code.*PAYLOADFS_{how.upper()}.*send_secrets") as caught:
-                App(Main()).run(executor=cluster)
+        with (
+            payloadfs.using(**({how: secret} if where == "using" else {})),
+            pytest.raises(ConfigError, match=f"{how} was set in code.*PAYLOADFS_{how.upper()}.*send_secrets") as caught,
+        ):
+            App(Main()).run(executor=cluster)
     finally:
         payloadfs.config._reset()
     assert caught.value.kind == "secrets"

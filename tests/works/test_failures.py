@@ -264,10 +264,10 @@ def test_an_executor_that_takes_no_more_calls_ends_the_app(run):
             while True:
                 try:
                     self.bad.run()
-                except Exception:  # a flow that catches all and tries again
+                except Exception:  # noqa: BLE001  # a flow that catches all and tries again
                     self.caught += "x"
 
-    with pytest.raises(WorkError, match="executor takes no more calls.*shutdown") as caught:
+    with pytest.raises(WorkError, match=r"executor takes no more calls.*shutdown") as caught:
         run(Stubborn("value", raise_exception=False), pool)
     assert caught.value.kind == "executor"
 

@@ -45,7 +45,7 @@ def test_an_equal_document_is_not_saved_again(journal, store):
 
 
 def test_there_is_no_such_run(repository):
-    with pytest.raises(NotFoundError, match="no run 'other'.*payloadfs runs"):
+    with pytest.raises(NotFoundError, match=r"no run 'other'.*payloadfs runs"):
         Journal(repository, "other").load()
 
 

@@ -251,7 +251,8 @@ def test_what_a_call_starts_ends_with_it_and_holds_nobody_up(pool, tmp_path, way
                 time.sleep(60)
         else:
             os.system(f"sleep 60 & echo $! > {path}.tmp")
-            pid = int(open(f"{path}.tmp").read())
+            with open(f"{path}.tmp") as file:
+                pid = int(file.read())
         with open(f"{path}.tmp", "w") as file:
             file.write(str(pid))
         os.rename(f"{path}.tmp", path)

@@ -64,7 +64,9 @@ def test_a_thousand_works_finish_in_little_memory(store):
     repository = payloadfs.Repository()
     folder = store / "runs" / app.run_name / "state"
     largest = max(os.path.getsize(folder / name) for name in os.listdir(folder))
-    print(f"{WORKS} works in {took_s:.1f} s, document {largest:,} bytes, memory {rss[1] / 1e6:.0f} to {rss[-1] / 1e6:.0f} MB")
+    print(
+        f"{WORKS} works in {took_s:.1f} s, document {largest:,} bytes, memory {rss[1] / 1e6:.0f} to {rss[-1] / 1e6:.0f} MB"
+    )
     assert largest < 1_000_000
     assert rss[-1] - rss[1] < 30_000_000
     document = Journal(repository, app.run_name).load()

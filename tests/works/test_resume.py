@@ -1,5 +1,6 @@
 """Runs that go on: after a failure, an interrupt, a full disk, with another program, beside another driver."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -310,12 +311,12 @@ def test_a_store_that_fails_in_the_middle(run, tmp_path, begun, store, threads, 
     app = App(Main(tmp_path))
     with monkeypatch.context() as patch:
         patch.setattr(LocalStore, "put", full)
-        try:
+        with contextlib.suppress(StoreError, WorkError):
             app.run(executor=threads)
-        except (StoreError, WorkError) as error:
-            assert "No space left on device" in str(error) + "".join(getattr(error, "__notes__", ()))
     if app.stage == "finished":
-        pytest.skip("it needed no more than that")
+        assert fails_at > 8
+        return
+    assert "No space left on device" in app.message
     assert app.stage == "failed"
     before = begun() if (tmp_path / "log").exists() else []
     known = Journal(payloadfs.Repository(), app.run_name).load()

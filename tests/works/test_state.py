@@ -7,6 +7,7 @@ import enum
 import json
 import math
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,10 @@ class Level(enum.IntEnum):
     LOW = 1
 
 
-Pair = collections.namedtuple("Pair", "a b")
+class Pair(NamedTuple):
+    a: int
+    b: int
+
 
 REFUSED = {
     "tuple": (1, 2),
