@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ _sink: ContextVar[Sink | None] = ContextVar("payloadfs_output", default=None)
 _lock = threading.Lock()
 _users = 0
 
+# A fork goes on as an ordinary program: what it prints does not go through its parent's line.
+os.register_at_fork(after_in_child=lambda: _sink.set(None))
+
 
 class _Routed(io.TextIOBase):
     """A standard stream that hands text on to the sink of who prints, if there is one."""
@@ -28,7 +32,7 @@ class _Routed(io.TextIOBase):
 
     def write(self, text: str) -> int:
         sink = _sink.get()
-        if sink is None:
+        if sink is None or not isinstance(text, str):
             self.original.write(text)
         else:
             sink(self._name, text)
@@ -43,6 +47,15 @@ class _Routed(io.TextIOBase):
     def fileno(self) -> int:
         number: int = self.original.fileno()
         return number
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        name: str = self.original.encoding
+        return name
+
+    def __getattr__(self, name: str) -> Any:
+        # What a text stream has besides, such as `buffer`, is the original's: it is not caught.
+        return getattr(self.original, name)
 
 
 @contextmanager
