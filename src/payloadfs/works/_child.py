@@ -14,8 +14,8 @@ from typing import Any
 
 __all__ = ["output", "serve"]
 
-output: Callable[[str, str], None] | None = None
-"""Passes what is printed on to the parent at once; None in every other process."""
+output: Callable[[str, str, str], None] | None = None
+"""Passes what a work prints (its name, stream, text) on to the parent at once; None in every other process."""
 
 
 def serve(descriptor: int) -> None:
@@ -31,7 +31,7 @@ def serve(descriptor: int) -> None:
         with sending:
             connection.send_bytes(message)
 
-    output = lambda stream, text: send("output", (stream, text))  # noqa: E731
+    output = lambda *printed: send("output", printed)  # noqa: E731
     while True:
         try:
             job = connection.recv_bytes()

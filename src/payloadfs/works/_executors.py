@@ -39,7 +39,7 @@ class LocalExecutor(Executor):
     max_workers : int, optional
         How many calls run at once. Default: one for each core.
     on_output : callable, optional
-        Called with ``"stdout"`` or ``"stderr"`` and a text, in other threads, for what works print.
+        Called, in other threads, for what works print: the work's name, ``"stdout"`` or ``"stderr"``, and a text.
 
     Notes
     -----
@@ -47,7 +47,9 @@ class LocalExecutor(Executor):
     one call at a time, and is used again.
     """
 
-    def __init__(self, max_workers: int | None = None, *, on_output: Callable[[str, str], None] | None = None) -> None:
+    def __init__(
+        self, max_workers: int | None = None, *, on_output: Callable[[str, str, str], None] | None = None
+    ) -> None:
         if max_workers is not None and max_workers < 1:
             raise ConfigError(f"max_workers must be 1 or more, not {max_workers}.", kind="max-workers")
         self._on_output = on_output
@@ -83,9 +85,9 @@ class LocalExecutor(Executor):
         for line in self._lines:
             line.end(now=cancel_futures, wait=wait)
 
-    def _handle_output(self, stream: str, text: str) -> None:
+    def _handle_output(self, work: str, stream: str, text: str) -> None:
         if self._on_output is not None:
-            self._on_output(stream, text)
+            self._on_output(work, stream, text)
         else:
             print(text, end="", file=getattr(sys, stream), flush=True)  # what the work printed
 
@@ -93,7 +95,7 @@ class LocalExecutor(Executor):
 class _Line:
     """One process, and the thread that talks to it."""
 
-    def __init__(self, jobs: SimpleQueue[_Job | None], on_output: Callable[[str, str], None]) -> None:
+    def __init__(self, jobs: SimpleQueue[_Job | None], on_output: Callable[[str, str, str], None]) -> None:
         self._jobs, self._on_output = jobs, on_output
         self._lock = threading.Lock()
         self._running: Future[Any] | None = None
