@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import time
 import traceback
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import CodeType
 from typing import Any
 
 from .. import config
@@ -72,20 +75,39 @@ def pack(
     EncodeError
         A private attribute of the work can't be pickled.
     """
-    import cloudpickle
-
     try:
-        body = cloudpickle.dumps((work, arguments, named))
+        body = _pickled((work, arguments, named))
     except Exception as error:
         for name, value in vars(work).items():
             try:
-                cloudpickle.dumps(value)
+                _pickled(value)
             except Exception as inner:  # of any kind
                 raise EncodeError(
                     f"{work.name}.{name} can't be sent to another process: {inner}. Make it in run().", path=name
                 ) from error
         raise EncodeError(f"{work.name} can't be sent to another process: {error}.") from error
     return Task(work.name, settings, scope, body)
+
+
+def _pickled(value: Any) -> bytes:
+    """Pickle as cloudpickle does, but let code keep the name of its file, which tracebacks show."""
+    import cloudpickle
+
+    usual: Any = cloudpickle.Pickler.dispatch_table[CodeType]
+
+    def reduced(code: CodeType) -> tuple[Any, ...]:
+        make, facts, *_ = usual(code)
+        return _code, (make, facts, code.co_filename)
+
+    file = io.BytesIO()
+    pickler: Any = cloudpickle.Pickler(file)
+    pickler.dispatch_table = ChainMap({CodeType: reduced}, pickler.dispatch_table)
+    pickler.dump(value)
+    return file.getvalue()
+
+
+def _code(make: Callable[..., CodeType], facts: tuple[Any, ...], filename: str) -> CodeType:
+    return make(*facts).replace(co_filename=filename)
 
 
 def execute(task: Task) -> Outcome:
