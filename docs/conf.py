@@ -40,6 +40,7 @@ numpydoc_show_class_members = False
 # since that would take the network.
 nitpicky = True
 nitpick_ignore_regex = [
+    (r"py:.*", r"payloadfs\..*\.T"),
     (r"py:.*", r"(?!payloadfs\.).*"),
     (
         r"py:.*",

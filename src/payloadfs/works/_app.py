@@ -102,7 +102,8 @@ class App:
         send_secrets : bool
             Send keys and credentials that were set in code through an `executor`'s own channels.
         on_event : callable, optional
-            Called with each `Event`. Default: what works print is printed here.
+            Called with each `Event`, with output also in other threads. Default: what works print is
+            printed here.
 
         Raises
         ------

@@ -12,7 +12,10 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-__all__ = ["output", "serve"]
+__all__ = ["GOODBYE", "output", "serve"]
+
+GOODBYE = b""
+"""In the place of a job: the process ends in order, as any program does."""
 
 output: Callable[[str, str, str], None] | None = None
 """Passes what a work prints (its name, stream, text) on to the parent at once; None in every other process."""
@@ -36,6 +39,8 @@ def serve(descriptor: int) -> None:
         try:
             job = connection.recv_bytes()
         except EOFError:
+            return
+        if job == GOODBYE:
             return
         _answer(job, send)
         sys.stdout.flush()

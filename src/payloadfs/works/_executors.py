@@ -10,12 +10,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from ..errors import ConfigError, WorkError
+from ._child import GOODBYE
 
 __all__ = ["LocalExecutor", "opened_executor"]
 
@@ -109,8 +110,8 @@ class _Line:
                 self._process.kill()
 
     def end(self, *, now: bool, wait: bool) -> None:
-        if now:
-            with self._lock:
+        with self._lock:
+            if now and self._running is not None:
                 self._process.kill()
         if wait:
             self._thread.join()
@@ -124,12 +125,14 @@ class _Line:
             self._receive(future)
             with self._lock:
                 self._running = None
-        self._connection.close()
+        with suppress(OSError):
+            self._connection.send_bytes(GOODBYE)
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._connection.close()
 
     def _send(self, future: Future[Any], content: bytes) -> None:
         try:
