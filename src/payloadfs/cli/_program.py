@@ -117,14 +117,13 @@ def told(error: BaseException) -> str:
     report = traceback.TracebackException.from_exception(error)
     _strip(report)
     if isinstance(error, PayloadError):
-        # Our own errors say it all in their message; what led to them is our matter.
-        report.__cause__ = report.__context__ = None
-    return "".join(report.format()).rstrip()
+        # What our own errors say is shown anyhow, and what led to them is our matter.
+        return "".join(report.stack.format()).rstrip()
+    return "".join(report.format() if report.stack else report.format_exception_only()).rstrip()
 
 
 def _strip(report: traceback.TracebackException | None) -> None:
     while report is not None:
-        theirs = [frame for frame in report.stack if not frame.filename.startswith((_OURS, "<frozen importlib"))]
-        report.stack[:] = theirs or report.stack
+        report.stack[:] = [f for f in report.stack if not f.filename.startswith((_OURS, "<frozen importlib"))]
         _strip(report.__cause__)
         report = report.__context__

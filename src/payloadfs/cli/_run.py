@@ -55,6 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with _Interrupts() as interrupts:
         with report:
             error = _driven(app, arguments, report)
+        failure = _explained(error, report, in_json=arguments.json) if isinstance(error, Exception) else None
         if report.has_begun:
             hint = _resume(arguments, app.run_name) if error is not None else ""
             report.end(_stage(error), app.message if error is None else "", hint)
@@ -62,8 +63,8 @@ def _run(arguments: argparse.Namespace) -> int:
         if report.out.lost is not None:
             raise report.out.lost
         return 128 + interrupts.number
-    if error is not None:
-        raise _explained(error, report, in_json=arguments.json)
+    if failure is not None:
+        raise failure
     return 0
 
 
@@ -112,7 +113,7 @@ def _resume(arguments: argparse.Namespace, run: str) -> str:
     return shlex.join([*words, "--resume", run])
 
 
-def _explained(error: BaseException, report: Report, *, in_json: bool) -> PayloadError:
+def _explained(error: Exception, report: Report, *, in_json: bool) -> PayloadError:
     """Return what the program's user is told, with the traceback unless it was shown already."""
     if isinstance(error, WorkError):
         if error.work not in report.told_failures:

@@ -100,9 +100,9 @@ def _pickled(value: Any) -> bytes:
         return _code, (make, facts, code.co_filename)
 
     file = io.BytesIO()
-    pickler: Any = cloudpickle.Pickler(file)
-    pickler.dispatch_table = ChainMap({CodeType: reduced}, pickler.dispatch_table)
-    pickler.dump(value)
+    table = ChainMap({CodeType: reduced}, cloudpickle.Pickler.dispatch_table)  # type: ignore[arg-type, unused-ignore]
+    pickler: Any = type("Pickler", (cloudpickle.Pickler,), {"dispatch_table": table})
+    pickler(file).dump(value)
     return file.getvalue()
 
 
