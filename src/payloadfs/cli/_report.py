@@ -109,6 +109,8 @@ class Tally:
 
     def words(self) -> str:
         """Return the counts for people."""
+        if not self.calls:
+            return "no call ended"
         failed = f", {self.failed} failed" if self.failed else ""
         stored = f", {_count(self.payloads, 'payload')} of {size(self.stored_bytes)} stored" if self.payloads else ""
         return f"{_count(len(self.works), 'work')}, {_count(self.calls, 'call')}{failed}{stored}"

@@ -26,6 +26,7 @@ def serve(descriptor: int) -> None:
     global output
     # An interrupt at the terminal is for the parent, which then ends its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
     connection, sending = Connection(descriptor), threading.Lock()
 

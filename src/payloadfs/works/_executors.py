@@ -172,7 +172,12 @@ def _start() -> tuple[subprocess.Popen[bytes], Connection]:
         program = _PROGRAM.format(path=sys.path, descriptor=theirs.fileno())
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         command = [sys.executable, *flags, "-c", program]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603
+        # An interrupt while it starts must not reach it: it would tell of it in words of its own.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return process, ours
 
 
