@@ -37,10 +37,10 @@ def load(word: str) -> App:
     """
     path, _, name = word.rpartition(":") if ":" in word and not os.path.exists(word) else (word, "", "")
     path = os.path.abspath(path)
-    with open(path, "rb"):
-        pass  # a file that is not there is told as by the other commands
     if os.path.isdir(path) or not path.endswith(".py"):
         raise ConfigError(f"{path} is no Python file: name one that ends in .py.", kind="app")
+    with open(path, "rb"):
+        pass  # a file that is not there is told as by the other commands
     sys.path.insert(0, os.path.dirname(path))
     sys.argv[:] = [path]
     return _found(_executed(path), os.path.basename(path), name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import json
+import signal
 import sys
 import threading
 import time
@@ -24,7 +24,7 @@ class Output:
     """The two standard streams, for whole texts, from any thread.
 
     A stream that can't be written to any more (a full disk, a reader that left) interrupts the
-    main thread once; `lost` then says why. What else comes is dropped.
+    main thread once; `lost` then says why. What else comes for it is dropped.
     """
 
     def __init__(self) -> None:
@@ -35,20 +35,23 @@ class Output:
     def write(self, stream: str, text: str) -> None:
         """Write `text` to ``"stdout"`` or ``"stderr"``. Never raises."""
         place = self.streams[stream]
-        if place is None or self.lost is not None:
+        if place is None:
             return
         try:
             with self._lock:
                 place.write(text)
                 place.flush()
         except OSError as error:
+            self.streams[stream] = None
             self.fail(error)
 
     def fail(self, error: OSError) -> None:
         """Note that a stream can't be written to, and interrupt the main thread, once."""
         if self.lost is None:
             self.lost = error
-            _thread.interrupt_main()
+            main = threading.main_thread().ident
+            if main is not None:
+                signal.pthread_kill(main, signal.SIGINT)
 
 
 class Tally:

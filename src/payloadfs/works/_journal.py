@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError
+from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError, UnknownKeyError
 from ..pointer import check_key
 from ..repository import Repository
 from ..stores import ObjectInfo
@@ -129,7 +129,7 @@ def read_document(repository: Repository, info: ObjectInfo) -> tuple[int, dict[s
         if version != VERSION:
             raise ConfigError(f"Run {run!r} was saved in version {version}: update payloadfs.", kind="run-version")
         repository.ring.verify(envelope["kid"], envelope["mac"], _signed(run, number, canonical(document)))
-    except ConfigError:
+    except (ConfigError, UnknownKeyError):
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"The document of run {run!r} is not as it was saved: {error}.", kind="run") from error
