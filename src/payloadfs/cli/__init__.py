@@ -28,7 +28,7 @@ from ._words import printable
 __all__ = ["main"]
 
 _EPILOG = """\
-examples:
+for example:
   payloadfs run app.py
   payloadfs put table.csv > pointer.json
   payloadfs get pointer.json -o copy.csv
