@@ -296,6 +296,17 @@ def test_interrupted_and_gone_on_with(start, run, program, tmp_path):
     assert (tmp_path / "log").read_text() == "first\nsecond\nsecond\n"
 
 
+def test_interrupted_while_its_processes_start(start, program):
+    name = program(STEPS)
+    for _ in range(4):
+        process = start(name, "--json", "--max-workers", 4)
+        process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert err == ""
+
+
 def test_terminated(start, program, tmp_path):
     process = start(program(STEPS))
     wait_for(tmp_path / "log", "second")

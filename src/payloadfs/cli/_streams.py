@@ -27,7 +27,12 @@ def diverted(name: str, sink: Callable[[str, str], None]) -> Iterator[TextIO]:
     Gives the stream to where it went before. `sink` is called with `name` and text, in a thread.
     """
     stream = getattr(sys, name)
-    number = stream.fileno()
+    try:
+        number = stream.fileno()
+    except OSError:
+        # No stream of the process: whoever put it there sees all of it.
+        yield stream
+        return
     stream.flush()
     before = os.dup(number)
     reading, writing = os.pipe()
