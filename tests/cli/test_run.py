@@ -327,8 +327,11 @@ def test_the_second_interrupt_ends_at_once(start, program, tmp_path):
                     open("log", "w").write("waits")
                     time.sleep(100)
                 except KeyboardInterrupt:
-                    open("log", "w").write("lingers")
-                    time.sleep(100)
+                    try:
+                        open("log", "w").write("lingers")
+                        time.sleep(100)
+                    except KeyboardInterrupt:
+                        time.sleep(100)
 
         app = App(Main())
     """)
@@ -386,9 +389,7 @@ def test_a_failed_work_shows_its_traceback_once(run, program, tmp_path):
     name = program(FAILING.replace("RAISES", "True"))
     _, err = run(name, code=7)
     assert err.count("Traceback") == 1
-    assert f'File "{tmp_path / name}", line 11, in run\n        broken()' in err.replace(
-        "            broken", "        broken"
-    )
+    assert re.search(rf'File "{tmp_path / name}", line 11, in run\n +broken\(\)', err)
     assert f'File "{tmp_path / name}", line 14, in broken' in err
     assert "/payloadfs/" not in err.split("Traceback")[1].split("ValueError")[0]
     assert err.endswith("payloadfs: root.bad.run() failed: ValueError: no such luck\n")
@@ -573,6 +574,7 @@ def test_the_live_view(start, program, monkeypatch, tmp_path):
     assert re.search(r"✓ root\.second +0\.\d s  out: list, \d\d B", seen)
     assert re.search(r"✓ \S+ finished in .*2 works, 2 calls, 2 payloads", seen)
     assert seen.count("flow: ['second', ['first', None]]") == seen.count("flow:") >= 1
+    assert re.search(r"(?:\x1b\[2K|\n)flow: ", text), "the flow printed into what was drawn"
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor stayed hidden"
 
 
