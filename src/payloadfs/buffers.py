@@ -16,6 +16,8 @@ from .errors import EncodeError
 __all__ = [
     "ALIGNMENT",
     "CHUNK_BYTES",
+    "COMPRESSIONS",
+    "SMALL_BYTES",
     "ByteRange",
     "Frame",
     "LazyFrame",
@@ -31,6 +33,12 @@ ALIGNMENT = 64
 
 CHUNK_BYTES = 4 * 1024 * 1024
 """Large frames travel in pieces of this size: hot in cache for the hash that runs beside the write."""
+
+COMPRESSIONS = ("zstd", "lz4")
+"""What an object may be compressed with."""
+
+SMALL_BYTES = 256 * 1024
+"""Pieces below this size stay valid, so that a store may collect them and write them in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +85,25 @@ def frame_bytes(frame: Frame) -> int:
 
 
 def chunks(frame: Frame) -> Iterator[memoryview]:
-    """Yield the bytes of `frame` in order, at most `CHUNK_BYTES` at a time. No copy.
+    """Yield the bytes of `frame` in order, at most `CHUNK_BYTES` at a time.
+
+    No copy, but of pieces of less than `SMALL_BYTES` that a `LazyFrame` made: these are to stay valid.
 
     Raises
     ------
     EncodeError
         A `LazyFrame` gave more or fewer bytes than it said: the object could never be read.
     """
+    if isinstance(frame, memoryview):
+        for start in range(0, frame.nbytes, CHUNK_BYTES):
+            yield frame[start : start + CHUNK_BYTES]
+        return
     given_bytes = 0
-    for piece in (frame,) if isinstance(frame, memoryview) else frame.pieces():
+    for piece in frame.pieces():
         given_bytes += piece.nbytes
         for start in range(0, piece.nbytes, CHUNK_BYTES):
-            yield piece[start : start + CHUNK_BYTES]
+            part = piece[start : start + CHUNK_BYTES]
+            yield part if part.nbytes >= SMALL_BYTES else memoryview(bytes(part))
     if given_bytes != frame_bytes(frame):
         raise EncodeError(f"A frame gave {given_bytes} bytes, not {frame_bytes(frame)}.", kind="frame-size")
 

@@ -7,14 +7,27 @@ or the seal at its end (see `payloadfs.seal`), so that one can never be taken fo
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Literal, Protocol
 
 from .errors import PointerError
 
-__all__ = ["ALGORITHMS", "DIGEST_BYTES", "Algorithm", "Digest", "Hasher", "digest_of", "hasher"]
+__all__ = [
+    "ALGORITHMS",
+    "DIGEST_BYTES",
+    "Algorithm",
+    "Digest",
+    "HashThread",
+    "Hasher",
+    "digest_of",
+    "digests_of",
+    "hasher",
+]
 
 Algorithm = Literal["b3", "s256"]
 ALGORITHMS: tuple[Algorithm, ...] = ("b3", "s256")
@@ -22,6 +35,8 @@ DIGEST_BYTES = 32
 
 _PATTERN = re.compile(r"(b3|s256)(-seal)?:([0-9a-f]{64})")
 _PARALLEL_FROM_BYTES = 1024 * 1024
+_BATCH_BYTES = 1024 * 1024
+_MOST_BATCHES = 8
 
 
 class Hasher(Protocol):
@@ -94,3 +109,103 @@ def digest_of(parts: Iterable[bytes | memoryview], algorithm: Algorithm) -> byte
     for part in views:
         state.update(part)
     return state.digest()
+
+
+def digests_of(parts: Sequence[memoryview], algorithm: Algorithm) -> list[bytes]:
+    """Return the digest of each of `parts`.
+
+    Notes
+    -----
+    Cost: one pass, no copy, on all cores if there is 1 MiB or more: BLAKE3 uses them within each large
+    part; small parts, and all parts for SHA-256, which can't be split, are shared out among threads.
+    """
+    whole = _PARALLEL_FROM_BYTES if algorithm == "b3" else float("inf")
+    small = [(number, part) for number, part in enumerate(parts) if part.nbytes < whole]
+    found = [b"" if part.nbytes < whole else digest_of([part], algorithm) for part in parts]
+
+    def work(batch: list[tuple[int, memoryview]]) -> None:
+        for number, part in batch:
+            found[number] = digest_of([part], algorithm)
+
+    batches = list(_batches(small))
+    if len(batches) < 2:
+        work(small)
+        return found
+    from concurrent.futures import ThreadPoolExecutor
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(cores, thread_name_prefix="payloadfs-digest") as pool:
+        list(pool.map(work, batches))
+    return found
+
+
+def _batches(parts: list[tuple[int, memoryview]]) -> Iterator[list[tuple[int, memoryview]]]:
+    """Yield `parts` in groups that are worth a thread's waking up."""
+    batch, batch_bytes = [], 0
+    for numbered in parts:
+        batch.append(numbered)
+        batch_bytes += numbered[1].nbytes
+        if batch_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, batch_bytes = [], 0
+    if batch:
+        yield batch
+
+
+class HashThread:
+    """A second thread that hashes pieces, in the order in which it gets them, while the caller goes on.
+
+    It lags at most some 32 MiB behind, so that what it hashes is still in the cache. Waking a thread
+    costs as much as hashing 100 KiB, so small pieces are handed over together.
+    """
+
+    def __init__(self) -> None:
+        self._batch: list[tuple[Hasher, memoryview]] = []
+        self._batch_bytes = 0
+        self._queue: SimpleQueue[list[tuple[Hasher, memoryview]]] = SimpleQueue()
+        self._room = threading.Semaphore(_MOST_BATCHES)
+        self._error: BaseException | None = None
+        # A daemon, so that an iterator which nobody closed can't keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="payloadfs-digest", daemon=True)
+        self._thread.start()
+
+    def update(self, state: Hasher, piece: memoryview) -> None:
+        """See to it that `state` is updated with `piece`, which must stay valid until `settle`."""
+        self._batch.append((state, piece))
+        self._batch_bytes += piece.nbytes
+        if self._batch_bytes >= _BATCH_BYTES:
+            self._send()
+
+    def settle(self) -> None:
+        """Return once everything is hashed, or raise what the thread raised."""
+        self._send()
+        for _ in range(_MOST_BATCHES):
+            self._room.acquire()
+        self._room.release(_MOST_BATCHES)
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """End the thread. What it was not given yet stays unhashed."""
+        self._queue.put([])
+        self._thread.join()
+
+    def _send(self) -> None:
+        if not self._batch:
+            return
+        self._room.acquire()
+        if self._error is not None:
+            self._room.release()
+            raise self._error
+        self._queue.put(self._batch)
+        self._batch, self._batch_bytes = [], 0
+
+    def _run(self) -> None:
+        while batch := self._queue.get():
+            try:
+                for state, piece in batch:
+                    state.update(piece)
+            except BaseException as error:  # noqa: BLE001  the caller raises it
+                self._error = error
+            finally:
+                self._room.release()

@@ -39,6 +39,8 @@ class Payload(Generic[T]):
         Where to store it. Default: the repository of the settings in force at the first border.
     scope : str, optional
         First part of the object's key, to find or drop a run's objects together.
+    compression : {"none", "zstd", "lz4"}, optional
+        Default: the repository's.
 
     Notes
     -----
@@ -54,13 +56,21 @@ class Payload(Generic[T]):
     {'answer': 42}
     """
 
-    __slots__ = ("__weakref__", "_held", "_lock", "_pointer", "_repository", "_scope")
+    __slots__ = ("__weakref__", "_compression", "_held", "_lock", "_pointer", "_repository", "_scope")
 
-    def __init__(self, value: T, *, repository: Repository | None = None, scope: str | None = None) -> None:
+    def __init__(
+        self,
+        value: T,
+        *,
+        repository: Repository | None = None,
+        scope: str | None = None,
+        compression: str | None = None,
+    ) -> None:
         self._held: T = value
         self._pointer: Pointer | None = None
         self._repository = repository
         self._scope = scope
+        self._compression = compression
         self._lock = (os.getpid(), threading.Lock())
 
     @classmethod
@@ -148,7 +158,9 @@ class Payload(Generic[T]):
             with self._saving():
                 if self._pointer is None:
                     repository = self._in_force()
-                    self._pointer = repository.save(self._stored_form(), scope=self._scope or scope)
+                    self._pointer = repository.save(
+                        self._stored_form(), scope=self._scope or scope, compression=self._compression
+                    )
                     self._repository, self._held = repository, _NOTHING
         return self._pointer
 

@@ -11,15 +11,25 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from .buffers import COMPRESSIONS
 from .digest import Digest
 from .errors import PointerError, SignatureError
 from .signing import MAC_CHARS, KeyRing
 from .urls import root_problem
 
-__all__ = ["MAX_POINTER_BYTES", "Pointer", "check_key", "new_key", "type_label"]
+__all__ = [
+    "MAX_POINTER_BYTES",
+    "REQUIRED_FIELDS",
+    "SIGNATURE_FIELDS",
+    "Pointer",
+    "check_key",
+    "new_key",
+    "split_serializer",
+    "type_label",
+]
 
 MAX_POINTER_BYTES = 2048
 VERSION = 1
@@ -33,6 +43,7 @@ _MAC = re.compile(f"[A-Za-z0-9_-]{{{MAC_CHARS}}}")
 _MAX_KEY_CHARS = 512
 _MAX_TYPE_CHARS = 80
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 _REQUIRED = {
     "payloadfs": int,
@@ -45,6 +56,8 @@ _REQUIRED = {
     "type": str,
 }
 _SIGNATURE = {"kid": str, "mac": str}
+REQUIRED_FIELDS = _REQUIRED.keys()
+SIGNATURE_FIELDS = _SIGNATURE.keys()
 
 
 def check_key(key: str) -> str:
@@ -63,8 +76,20 @@ def check_key(key: str) -> str:
 def new_key(scope: str | None, extension: str) -> str:
     """Return a new key: 48 bits of time in milliseconds, then 80 random bits, in base 32."""
     number = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
-    digits = "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    digits = "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
     return check_key(f"{scope or time.strftime('%Y-%m-%d', time.gmtime())}/{digits}.{extension}")
+
+
+def split_serializer(serializer_id: str) -> tuple[str, str]:
+    """Return the compression that a serializer's id names, "" if it does not, and the id without it.
+
+    Examples
+    --------
+    >>> split_serializer("zstd-pandas/1"), split_serializer("npy-readonly/1")
+    (('zstd', 'pandas/1'), ('', 'npy-readonly/1'))
+    """
+    codec, _, inner = serializer_id.partition("-")
+    return (codec, inner) if codec in COMPRESSIONS else ("", serializer_id)
 
 
 def type_label(obj: Any) -> str:
@@ -191,8 +216,16 @@ class Pointer:
 
     def signed(self, ring: KeyRing) -> Pointer:
         """Return this pointer with a signature by the signing key of `ring`."""
-        key_id, mac = ring.sign(self._fields())
-        return replace(self, key_id=key_id, mac=mac)
+        return Pointer(
+            self.root,
+            self.key,
+            self.serializer,
+            self.size_bytes,
+            self.digest,
+            self.created_s,
+            self.type_name,
+            *ring.sign(self._fields()),
+        )
 
     def verify(self, ring: KeyRing) -> None:
         """Return if the signature is right and by a key of `ring`. No I/O.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .errors import ConfigError, PolicyError
-from .pointer import Pointer
+from .pointer import Pointer, split_serializer
 from .urls import SIGNED_ROOTS, is_under, is_wildcard, root_problem
 
 __all__ = ["SIGNED_ROOTS", "PickleRule", "Policy", "UnsignedRule"]
@@ -36,9 +36,9 @@ class Policy:
         What an unsigned pointer may reach: safe serializers, or nothing. ``pickle="digest"``
         needs ``"safe"`` here and extends it to every serializer.
     serializers : frozenset of str, optional
-        Ids (without version) that may be used; None allows every one that is registered.
+        Ids (without version and compression) that may be used; None allows every one that is registered.
     max_bytes : int, optional
-        Largest object to fetch; None sets no limit.
+        Largest object to fetch, and to unpack if it is compressed; None sets no limit.
     """
 
     roots: tuple[str, ...]
@@ -95,7 +95,7 @@ class Policy:
         )
 
     def _serializer_problem(self, pointer: Pointer, executable: bool) -> tuple[str, str] | None:
-        name = pointer.serializer.partition("/")[0]
+        name = split_serializer(pointer.serializer)[1].partition("/")[0]
         if self.serializers is not None and name not in self.serializers:
             return "policy-serializer", f"Objects of serializer {name!r} are not allowed here."
         if not pointer.is_signed and self.unsigned == "never":

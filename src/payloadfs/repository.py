@@ -8,7 +8,6 @@ nothing falls back to another.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 
 from . import config
 from .errors import NotFoundError, UnknownKeyError, about
+from .log import log_done
 from .pointer import Pointer, check_key, new_key, type_label
 from .policy import Policy
 from .seal import Outgoing, check
@@ -45,8 +45,8 @@ class Repository:
     moved : mapping of str to str, optional
         Old roots and where their objects lie now.
     **settings
-        ``verify``, ``digest``, ``fsync``, ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes``
-        and ``keys_file``, as in `payloadfs.configure`, for this repository only.
+        ``verify``, ``digest``, ``compression``, ``fsync``, ``allowed_roots``, ``pickle``, ``unsigned``,
+        ``max_bytes`` and ``keys_file``, as in `payloadfs.configure`, for this repository only.
 
     Raises
     ------
@@ -99,7 +99,7 @@ class Repository:
         """The keys that sign and verify here; the first use makes one if there is none."""
         return self._keys(create=True)
 
-    def save(self, obj: Any, *, scope: str | None = None) -> Pointer:
+    def save(self, obj: Any, *, scope: str | None = None, compression: str | None = None) -> Pointer:
         """Store `obj` and return the signed pointer to it.
 
         Parameters
@@ -108,6 +108,8 @@ class Repository:
             Anything that some serializer can store exactly.
         scope : str, optional
             First part of the key, to find or drop a run's objects together. Default: the date (UTC).
+        compression : {"none", "zstd", "lz4"}, optional
+            Default: the setting. What it makes no smaller, and what is small, is stored as it is.
 
         Returns
         -------
@@ -127,7 +129,8 @@ class Repository:
         """
         started_s = time.perf_counter()
         ring = self.ring
-        serializer, encoded = self.serializers.encode(obj)
+        settings = self.settings if compression is None else self.settings.merged(compression=compression)
+        serializer, encoded = self.serializers.encode(obj, compression=settings.compression)
         key = new_key(scope, encoded.extension)
         outgoing = Outgoing(encoded, "b3" if self.settings.digest == "blake3" else "s256")
         self.store.put(key, outgoing)
@@ -140,7 +143,7 @@ class Repository:
             created_s=int(time.time()),
             type_name=type_label(obj),
         ).signed(ring)
-        _log_done("saved", pointer, started_s)
+        log_done("saved", pointer, started_s)
         return pointer
 
     def load(self, pointer: Pointer, *, view: bool = False) -> Any:
@@ -178,8 +181,10 @@ class Repository:
             place, serializer = self._admit(pointer)
             buffer = self._checked_bytes(place, full=False)
             trusted = pointer.is_signed or self.policy.pickle == "digest"
-            value = decode(serializer, buffer.toreadonly() if view else buffer, trusted=trusted)
-        _log_done("loaded", pointer, started_s)
+            value = decode(
+                serializer, buffer.toreadonly() if view else buffer, trusted=trusted, max_bytes=self.policy.max_bytes
+            )
+        log_done("loaded", pointer, started_s)
         return value
 
     def read(self, pointer: Pointer, *, full: bool = True) -> memoryview:
@@ -288,12 +293,3 @@ class Repository:
 
     def __repr__(self) -> str:
         return f"Repository({self.root!r})"
-
-
-def _log_done(verb: str, pointer: Pointer, started_s: float) -> None:
-    # Where logging was never imported nobody can listen, and importing it would cost more than a load.
-    logging: Any = sys.modules.get("logging")
-    if logging is not None:
-        name, took_ms = f"{pointer.root}/{pointer.key}", (time.perf_counter() - started_s) * 1000
-        facts = (pointer.type_name, pointer.serializer, pointer.size_bytes, took_ms)
-        logging.getLogger("payloadfs").debug("%s %s: %s, %s, %d bytes, %.1f ms", verb, name, *facts)

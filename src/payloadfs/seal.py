@@ -24,14 +24,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from .buffers import ALIGNMENT, Frame, chunks, frame_bytes
-from .digest import DIGEST_BYTES, Algorithm, Digest, digest_of, hasher
+from .buffers import ALIGNMENT, Frame, LazyFrame, chunks, frame_bytes
+from .digest import DIGEST_BYTES, Algorithm, Digest, Hasher, HashThread, digest_of, digests_of, hasher
 from .errors import IntegrityError
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["SEAL_FROM_BYTES", "Encoded", "Outgoing", "Seal", "Span", "check", "read_seal", "spans_of"]
 
@@ -113,8 +109,8 @@ class Outgoing:
     """The bytes of one object on their way into a store, hashed while they are read.
 
     Iterating yields them in order, in pieces of at most `CHUNK_BYTES`; a store that has to try
-    again iterates again. From 1 MiB on, each piece is hashed by a second thread while the
-    consumer writes it. A piece is valid until the next one is asked for.
+    again iterates again. From 1 MiB on, a second thread hashes them while the consumer writes. A
+    piece is valid until the next one is asked for; one of less than `SMALL_BYTES` stays valid.
 
     Parameters
     ----------
@@ -148,21 +144,27 @@ class Outgoing:
 
     def __iter__(self) -> Iterator[memoryview]:
         if self.size_bytes < _THREAD_FROM_BYTES:
-            yield from self._pieces(None)
+            yield from self._pieces(_Inline())
             return
-        from concurrent.futures import ThreadPoolExecutor
+        beside = HashThread()
+        try:
+            yield from self._pieces(beside)
+        finally:
+            beside.close()
 
-        with ThreadPoolExecutor(1, thread_name_prefix="payloadfs-digest") as pool:
-            yield from self._pieces(pool)
-
-    def _pieces(self, pool: ThreadPoolExecutor | None) -> Iterator[memoryview]:
-        digests = []
+    def _pieces(self, hashing: HashThread | _Inline) -> Iterator[memoryview]:
+        states = []
         for span in self._spans:
-            state = hasher(self._algorithm)
+            states.append(state := hasher(self._algorithm))
             for frame in span.frames:
                 for piece in chunks(frame):
-                    yield from _hashed(piece, state, pool)
-            digests.append(state.digest())
+                    hashing.update(state, piece)
+                    yield piece
+                    if isinstance(frame, LazyFrame):
+                        # The next piece may take this one's place in memory.
+                        hashing.settle()
+        hashing.settle()
+        digests = [state.digest() for state in states]
         if not self._sealed:
             self._digest = Digest(self._algorithm, digests[0])
             return
@@ -179,16 +181,14 @@ class Outgoing:
         return b"".join([*entries, _TRAILER.pack(len(entries), body_bytes, _MAGIC), self._suffix])
 
 
-def _hashed(piece: memoryview, state: Any, pool: ThreadPoolExecutor | None) -> Iterator[memoryview]:
-    if pool is None:
+class _Inline:
+    """Hashes at once: below 1 MiB a thread would cost more than it saves."""
+
+    def update(self, state: Hasher, piece: memoryview) -> None:
         state.update(piece)
-        yield piece
-        return
-    job = pool.submit(state.update, piece)
-    try:
-        yield piece
-    finally:
-        job.result()
+
+    def settle(self) -> None:
+        """Nothing is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,12 +252,15 @@ def check(buffer: memoryview, digest: Digest, *, data: bool) -> None:
         raise _changed("the object's tail")
     if digest_of([buffer[-seal.tail_bytes :]], digest.algorithm) != digest.value:
         raise _changed("the object's tail")
-    start = 0
+    start, chosen = 0, []
     for size, is_data, expected in seal.spans:
-        span = buffer[start : start + size]
-        if (data or not is_data) and digest_of([span], digest.algorithm) != expected:
-            raise _changed(f"bytes {start} to {start + size}")
+        if data or not is_data:
+            chosen.append((start, start + size, expected))
         start += size
+    found = digests_of([buffer[start:stop] for start, stop, _ in chosen], digest.algorithm)
+    for (start, stop, expected), value in zip(chosen, found, strict=True):
+        if value != expected:
+            raise _changed(f"bytes {start} to {stop}")
 
 
 def _changed(what: str) -> IntegrityError:

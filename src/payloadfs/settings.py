@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from .buffers import COMPRESSIONS
 from .errors import ConfigError
 from .signing import KeyRing
 from .urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
@@ -147,6 +148,7 @@ TABLE = {
     ),
     "verify": _choice("auto", "full"),
     "digest": _choice("blake3", "sha256"),
+    "compression": _choice("none", *COMPRESSIONS),
     "fsync": _Row(
         "True or False (as variable: 1, 0, true or false)",
         lambda: True,
@@ -180,6 +182,8 @@ class Settings:
         As in `payloadfs.policy.Policy`; `max_bytes` in bytes, None for no limit.
     verify, digest, fsync : {"auto", "full"}, {"blake3", "sha256"}, bool
         Whether data in a folder of ours is hashed too, with what, and whether objects survive a power cut.
+    compression : {"none", "zstd", "lz4"}
+        Of new objects.
     origins : Mapping of str to str
         Where each setting came from; ``"default"`` if nobody set it.
     """
@@ -194,6 +198,7 @@ class Settings:
     max_bytes: int | None
     verify: Literal["auto", "full"]
     digest: Literal["blake3", "sha256"]
+    compression: Literal["none", "zstd", "lz4"]
     fsync: bool
     origins: Mapping[str, str]
 

@@ -15,7 +15,7 @@ import re
 import stat
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import ConfigError, SignatureError, UnknownKeyError
@@ -43,25 +43,25 @@ class Key:
 
     secret: bytes
     retired: bool = False
+    id: str = field(init=False, compare=False)
+    """Eight characters that name the key and tell nothing about its secret."""
+    _derived: bytes = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.secret) != _SECRET_BYTES:
             raise ConfigError(f"A key is {_SECRET_BYTES} random bytes, not {len(self.secret)}.", kind="key-format")
+        # Once, not with every signature: both take as long as the MAC itself.
+        object.__setattr__(self, "id", hashlib.sha256(_ID_LABEL + self.secret).hexdigest()[:8])
+        object.__setattr__(self, "_derived", hmac.digest(self.secret, _MAC_LABEL, "sha256"))
 
     @classmethod
     def generate(cls) -> Key:
         """Return a new random key."""
         return cls(os.urandom(_SECRET_BYTES))
 
-    @property
-    def id(self) -> str:
-        """Eight characters that name the key and tell nothing about its secret."""
-        return hashlib.sha256(_ID_LABEL + self.secret).hexdigest()[:8]
-
     def mac(self, fields: Sequence[bytes]) -> str:
         """Return the MAC of `fields`: 43 characters of URL-safe base64."""
-        derived = hmac.digest(self.secret, _MAC_LABEL, "sha256")
-        return _base64(hmac.digest(derived, _length_prefixed(fields), "sha256"))
+        return _base64(hmac.digest(self._derived, _length_prefixed(fields), "sha256"))
 
     def to_line(self) -> str:
         """Return the key as one line of a key file. This is the secret."""
@@ -245,8 +245,8 @@ def _sync_folder(folder: Path) -> None:
 def _length_prefixed(fields: Sequence[bytes]) -> bytes:
     """Pre-authentication encoding, after DSSE and PASETO: no two field lists give the same bytes."""
     parts = [b"PFSv1 %d " % len(fields)]
-    for field in fields:
-        parts += (b"%d " % len(field), field, b" ")
+    for value in fields:
+        parts += (b"%d " % len(value), value, b" ")
     return b"".join(parts)
 
 

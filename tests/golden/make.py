@@ -59,6 +59,8 @@ def objects():
         "pandas-vocabulary": vocabulary(),
         "pandas-mixed": frame.assign(odd=[{1}, ("x", 2), None], same=[1j, 2, 3]),
         "pickle-restored": restored(),
+        "compressed-zstd": np.arange(20_000) % 7,
+        "compressed-lz4": b"golden and golden again " * 300_000,
     }
 
 
@@ -115,7 +117,9 @@ def main(version):
         for name, obj in objects().items():
             file = folder / f"{name}.{digest}.json"
             if not file.exists():
-                pointer = dataclasses.replace(repository.save(obj, scope=f"{name}-{digest}"), root=f"{ROOT}/{version}")
+                _, _, compression = name.partition("compressed-")
+                pointer = repository.save(obj, scope=f"{name}-{digest}", compression=compression or "none")
+                pointer = dataclasses.replace(pointer, root=f"{ROOT}/{version}")
                 file.write_text(json.dumps(pointer.signed(KEYS).to_dict(), indent=1) + "\n")
                 print(file.name)
 

@@ -1,5 +1,6 @@
 """Who stores what: exact class, base classes, predicate, entry points, and pickle last."""
 
+import importlib.abc
 import sys
 from importlib.metadata import EntryPoint
 
@@ -121,3 +122,16 @@ def test_a_missing_package_is_named(monkeypatch):
         with pytest.raises(ConfigError, match="needs the package pyarrow") as caught:
             attempt()
         assert caught.value.kind == "missing-package"
+
+
+def test_a_package_that_does_not_fit_another_is_quoted(monkeypatch):
+    class Unfit(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path, target=None):
+            if name == "pyarrow":
+                raise ImportError("pyarrow requires NumPy 2.0 or newer, found 1.26.4")
+
+    monkeypatch.delitem(sys.modules, "pyarrow", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Unfit(), *sys.meta_path])
+    with pytest.raises(ConfigError, match=r"needs: pyarrow requires NumPy 2\.0") as caught:
+        Repository("memory://unfit-package").save(pd.DataFrame({"a": [1]}))
+    assert caught.value.kind == "missing-package"

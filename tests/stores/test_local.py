@@ -1,13 +1,18 @@
 """The local store: the kit, and what only a folder can get wrong."""
 
+import contextlib
 import errno
+import gc
 import os
+import pickle
 import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -110,7 +115,7 @@ def test_a_folder_below_one_that_others_can_write_is_not_trusted(tmp_path):
 
 def test_a_far_file_system_is_not_mapped(store, folder, monkeypatch):
     put(store)
-    monkeypatch.setattr(_local, "_kind_of_file_system", lambda path: "nfs4")
+    monkeypatch.setattr(_local, "kind_of_file_system", lambda path: "nfs4")
     fetched = _local.LocalStore(store.root).get("run/a.bin", LARGE)
     (folder / "run/a.bin").write_bytes(b"")
     assert bytes(fetched.buffer) == b"x" * LARGE
@@ -156,7 +161,135 @@ def test_a_planted_fifo_does_not_hang(store, folder):
     assert caught.value.kind == "not-a-file"
 
 
-@pytest.mark.parametrize("failing", ["write", "fsync", "link", "posix_fallocate"])
+def test_a_root_that_was_replaced_is_opened_anew(store, folder, tmp_path):
+    put(store, content=b"old" * 100_000)
+    folder.rename(tmp_path / "aside")
+    with pytest.raises(NotFoundError):
+        store.get("run/a.bin", LARGE)
+    put(store, content=b"new" * 100_000)
+    assert bytes(store.get("run/a.bin", LARGE).buffer[:3]) == b"new"
+    assert (tmp_path / "aside/run/a.bin").read_bytes()[:3] == b"old"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_root_that_became_a_link_is_refused(store, folder, tmp_path):
+    put(store)
+    folder.rename(tmp_path / "aside")
+    (tmp_path / "evil").mkdir()
+    folder.symlink_to(tmp_path / "evil")
+    for attempt in (lambda: store.get("run/a.bin", LARGE), lambda: put(store, "run/b.bin")):
+        with pytest.raises(StoreError) as caught:
+            attempt()
+        assert caught.value.kind == "link"
+    assert list((tmp_path / "evil").iterdir()) == []
+
+
+def test_a_folder_above_that_became_a_link_is_refused(tmp_path):
+    store = open_store(canonical_root(tmp_path / "above/objects"))
+    put(store)
+    (tmp_path / "above").rename(tmp_path / "aside")
+    (tmp_path / "evil/objects").mkdir(parents=True)
+    (tmp_path / "above").symlink_to(tmp_path / "evil")
+    with pytest.raises(StoreError) as caught:
+        store.get("run/a.bin", LARGE)
+    assert caught.value.kind == "link"
+
+
+def test_who_can_write_to_the_root_is_looked_up_each_time(store, folder):
+    put(store)
+    assert store.get("run/a.bin", LARGE).exclusive
+    folder.chmod(0o777)
+    assert not store.get("run/a.bin", LARGE).exclusive
+    folder.chmod(0o700)
+    assert store.get("run/a.bin", LARGE).exclusive
+
+
+def test_a_root_below_an_open_folder_stays_untrusted(tmp_path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    store = open_store(canonical_root(tmp_path / "open/objects"))
+    put(store)
+    for _ in range(3):
+        assert not store.get("run/a.bin", LARGE).exclusive
+
+
+def test_no_descriptor_is_left_behind(tmp_path):
+    def count():
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    before = count()
+    stores = [open_store(canonical_root(tmp_path / str(number))) for number in range(20)]
+    for store in stores:
+        for turn in range(10):
+            put(store, f"run/{turn}.bin", b"x")
+            store.get(f"run/{turn}.bin", 1)
+            with pytest.raises(NotFoundError):
+                store.get("run/none.bin", 1)
+            with pytest.raises(NotFoundError):
+                store.get("none/none.bin", 1)
+    assert count() == before + len(stores)
+    for number, store in enumerate(stores):
+        (tmp_path / str(number)).rename(tmp_path / f"aside-{number}")
+        put(store, "run/a.bin", b"x")
+    assert count() == before + len(stores)
+    del store
+    stores.clear()
+    assert count() == before
+
+
+def test_a_root_that_is_swapped_all_the_time(store, folder, tmp_path):
+    """Each put and get sees one folder or the other, whole; no descriptor is closed under another thread."""
+    other = tmp_path / "other"
+    for place, letter in ((folder, b"a"), (other, b"b")):
+        put(open_store(canonical_root(place)), content=letter * LARGE)
+    swapping = threading.Event()
+
+    def swap():
+        while not swapping.is_set():
+            folder.rename(tmp_path / "middle")
+            other.rename(folder)
+            (tmp_path / "middle").rename(other)
+
+    def read():
+        seen = set()
+        for _ in range(300):
+            with contextlib.suppress(NotFoundError):
+                content = bytes(store.get("run/a.bin", LARGE).buffer)
+                assert content in (b"a" * LARGE, b"b" * LARGE)
+                seen.add(content[:1])
+        return seen
+
+    with ThreadPoolExecutor(5) as pool:
+        swapper = pool.submit(swap)
+        readers = [pool.submit(read) for _ in range(4)]
+        seen = set.union(*(reader.result() for reader in readers))
+        swapping.set()
+        swapper.result()
+    assert seen == {b"a", b"b"}
+
+
+def test_a_forked_child_uses_the_store(store):
+    put(store)
+    child = os.fork()
+    if not child:
+        try:
+            put(store, "run/child.bin")
+            store._opened = None  # closes the child's descriptor only
+            os._exit(store.get("run/a.bin", LARGE).buffer.nbytes != LARGE)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert store.get("run/child.bin", LARGE).exclusive
+
+
+def test_a_store_can_be_pickled(store):
+    put(store)
+    copy = pickle.loads(pickle.dumps(store))
+    assert copy.get("run/a.bin", LARGE).exclusive
+
+
+@pytest.mark.parametrize("failing", ["writev", "fsync", "link", "posix_fallocate"])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("unnamed", [True, False])
 def test_a_failing_disk_leaves_nothing(store, folder, monkeypatch, failing, number, unnamed):
@@ -177,11 +310,35 @@ def test_a_failing_disk_leaves_nothing(store, folder, monkeypatch, failing, numb
     put(store, content=b"x" * 2_000_000)  # a second try finds the key free
 
 
-def test_a_short_write_is_continued(store, monkeypatch):
-    real = os.write
-    monkeypatch.setattr(_local.os, "write", lambda file, data: real(file, data[:1000]))
-    put(store, content=bytes(range(256)) * 40)
-    assert bytes(store.get("run/a.bin", 256 * 40).buffer) == bytes(range(256)) * 40
+def test_small_pieces_go_out_in_few_calls(store, monkeypatch):
+    calls, real = [], os.writev
+    monkeypatch.setattr(_local.os, "writev", lambda file, pieces: calls.append(len(pieces)) or real(file, pieces))
+    small = [bytes([number % 256]) * 700 for number in range(3000)]
+    put_pieces = [*small, b"z" * 1_000_000, *small]
+    store.put("run/a.bin", PiecesBody(put_pieces))
+    whole = b"".join(put_pieces)
+    assert bytes(store.get("run/a.bin", len(whole)).buffer) == whole
+    assert len(calls) < 10
+
+
+@pytest.mark.parametrize("most_bytes", [7, 1000, 70_000])
+def test_a_short_write_is_continued(store, monkeypatch, most_bytes):
+    def short(file, pieces):
+        left, calls[0] = most_bytes, calls[0] + 1
+        for piece in pieces:
+            done = os.write(file, piece[:left])
+            left -= done
+            if not left:
+                break
+        return most_bytes - left
+
+    calls = [0]
+    monkeypatch.setattr(_local.os, "writev", short)
+    pieces = [bytes(range(256)) * 40, b"", b"x", b"", bytes(100_000), b"y" * 1000, b"", b"z" * 999]
+    store.put("run/a.bin", PiecesBody(pieces))
+    whole = b"".join(pieces)
+    assert bytes(store.get("run/a.bin", len(whole)).buffer) == whole
+    assert calls[0] >= len(whole) // most_bytes
 
 
 WRITER = """

@@ -66,6 +66,7 @@ LADDER: dict[str, Any] = {
     "max_bytes": ("1", 1, "2", 2, 3, None),
     "verify": ('"full"', "full", "auto", "auto", "full", "auto"),
     "digest": ('"sha256"', "sha256", "blake3", "blake3", "sha256", "blake3"),
+    "compression": ('"zstd"', "zstd", "lz4", "lz4", "none", "zstd"),
     "fsync": ("false", False, "1", True, False, True),
 }
 
@@ -591,6 +592,7 @@ def test_fingerprints_cover_everything() -> None:
         {"verify": "full"},
         {"digest": "sha256"},
         {"fsync": False},
+        {"compression": "lz4"},
     ]
     changed = [base.merged(**change) for change in changes]
     assert len({s.fingerprint() for s in [base, *changed]}) == len(changes) + 1

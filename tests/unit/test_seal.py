@@ -7,6 +7,7 @@ import itertools
 import random
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payloadfs.buffers import CHUNK_BYTES, LazyFrame, view
-from payloadfs.digest import Digest, digest_of
+from payloadfs import seal
+from payloadfs.buffers import CHUNK_BYTES, SMALL_BYTES, LazyFrame, view
+from payloadfs.digest import Digest, digest_of, digests_of
 from payloadfs.errors import EncodeError, IntegrityError
 from payloadfs.seal import DATA_FROM_BYTES, SEAL_FROM_BYTES, Encoded, Outgoing, check, read_seal, spans_of
 
@@ -334,3 +336,131 @@ def test_spans() -> None:
     # A pickle stream is structure at any size: it decides what runs.
     marked = spans_of([small, large, large, small], frozenset({2}))
     assert [(len(span.frames), span.is_data) for span in marked] == [(2, False), (1, True), (1, False)]
+
+
+def _many() -> list[Any]:
+    """Frames of all kinds, small ones by the thousand."""
+    small = [_bytes(number % 700, number) for number in range(3000)]
+    return [
+        *small,
+        _bytes(9 * MIB),
+        view(bytes(63)),
+        _lazy(3 * MIB, 300_000),
+        *small,
+        _lazy(70_000, 1000),
+        _bytes(5 * MIB),
+    ]
+
+
+@pytest.mark.parametrize("algorithm", ["b3", "s256"])
+def test_many_frames_are_hashed_in_their_order(algorithm: Any) -> None:
+    frames = _many()
+    stored, digest = _sent(Encoded(frames, "p", sealable=True, data=frozenset({3000, 3002})), algorithm)
+    table, start = read_seal(stored), 0
+    assert table is not None
+    assert [is_data for _, is_data, _ in table.spans] == [False, True, True, False]
+    for size, _, value in table.spans:
+        assert digest_of([stored[start : start + size]], algorithm) == value
+        start += size
+    assert not _refused(stored, digest)
+
+
+def test_pieces_stay_valid_as_long_as_promised() -> None:
+    """Small pieces are kept until the end, large ones only until the next; made ones take each other's place."""
+
+    def reusing(size: int, step: int) -> LazyFrame:
+        def pieces() -> Iterator[memoryview]:
+            memory = bytearray(step)
+            for start in range(0, size, step):
+                memory[:] = random.Random(start).randbytes(step)
+                yield view(memory)[: min(step, size - start)]
+            memory[:] = bytes(step)
+
+        return LazyFrame(size, pieces)
+
+    for frames in ([reusing(9 * MIB, MIB), _bytes(10)], [reusing(3 * MIB, 5000), reusing(70_000, 300)]):
+        outgoing = Outgoing(Encoded(frames, "p", sealable=True, data=ALL), "b3")
+        kept: list[memoryview | bytes] = []
+        for piece in outgoing:
+            kept.append(piece if piece.nbytes < SMALL_BYTES else bytes(piece))
+        assert not _refused(b"".join(kept), outgoing.digest)
+
+
+class _FailingHasher:
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def update(self, _: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise MemoryError("no room to hash")
+
+    def digest(self) -> bytes:
+        return bytes(32)
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 16])
+def test_an_error_of_the_hash_thread_comes_out(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    monkeypatch.setattr(seal, "hasher", lambda _: _FailingHasher(after))
+    outgoing = Outgoing(Encoded([_bytes(17 * MIB), *[_bytes(100)] * 12], "bin"), "b3")
+    with pytest.raises(MemoryError, match="no room to hash"):
+        list(outgoing)
+    with pytest.raises(RuntimeError):
+        _ = outgoing.digest
+    assert _digest_threads() == []
+    monkeypatch.undo()
+    assert not _refused(b"".join(outgoing), outgoing.digest)
+
+
+class _SlowHasher(_FailingHasher):
+    def update(self, _: Any) -> None:
+        time.sleep(0.005)
+
+
+def test_a_slow_hash_holds_the_writer_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise what is hashed would have left the cache long ago."""
+    monkeypatch.setattr(seal, "hasher", lambda _: _SlowHasher(0))
+    started_s, pieces = time.monotonic(), 0
+    for _ in Outgoing(Encoded([_bytes(60 * MIB)], "bin"), "b3"):
+        pieces += 1
+        assert time.monotonic() - started_s >= (pieces - 10) * 0.005
+    assert pieces == 15
+
+
+@pytest.mark.parametrize("after", [1, 3, 10_000])
+@pytest.mark.parametrize("frames", [[_bytes(17 * MIB)], [_lazy(9 * MIB)], [_bytes(100, n) for n in range(20_000)]])
+def test_a_store_that_stops_and_begins_anew(after: int, frames: list[Any]) -> None:
+    outgoing = Outgoing(Encoded(frames, "bin", sealable=True, data=ALL), "b3")
+    for _ in range(3):
+        for number, _ in enumerate(outgoing, 1):
+            if number == after:
+                break
+    two = [iter(outgoing), iter(outgoing)]  # at once, even
+    stored = [b"", b""]
+    for first, second in itertools.zip_longest(*two):
+        stored[0] += first
+        stored[1] += second
+    assert stored[0] == stored[1]
+    assert not _refused(stored[0], outgoing.digest)
+
+
+SIZES = [[], [0], [5], [0, 0, 3 * MIB, 7], [MIB - 1, MIB, MIB + 1], [70_000] * 50, [9 * MIB, 100, *[300_000] * 9]]
+
+
+@pytest.mark.parametrize("algorithm", ["b3", "s256"])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_digests_of_many_parts_are_those_of_each(sizes: list[int], algorithm: Any) -> None:
+    parts = [_bytes(size, number) for number, size in enumerate(sizes)]
+    assert digests_of(parts, algorithm) == [digest_of([part], algorithm) for part in parts]
+    assert _digest_threads() == []
+
+
+@pytest.mark.parametrize("algorithm", ["b3", "s256"])
+def test_each_of_many_spans_is_checked(algorithm: Any) -> None:
+    stored, digest = _sent(Encoded([_bytes(70_000, n) for n in range(60)], "p", sealable=True, data=ALL), algorithm)
+    changed = bytearray(stored)
+    for number in range(60):
+        changed[number * 70_000 + 13 * number] ^= 1
+        assert _refused(changed, digest), number
+        changed[number * 70_000 + 13 * number] ^= 1
+    assert not _refused(changed, digest)

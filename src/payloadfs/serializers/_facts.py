@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..pointer import split_serializer
 from ._frames import unpack
 
 __all__ = ["facts_of"]
@@ -22,6 +23,9 @@ def facts_of(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
     buffer : memoryview
         The whole object. Its digest was checked.
     """
+    codec, serializer_id = split_serializer(serializer_id)
+    if codec:
+        return {"compressed": codec}
     name = serializer_id.partition("/")[0]
     if name == "pickle":
         meta, head, buffers = unpack(buffer)

@@ -30,13 +30,12 @@ _HEADER = struct.Struct("<16sIIQQ")
 _ENTRY = struct.Struct("<QQ")
 
 
-def pack(
-    meta: dict[str, Any], head: bytes | memoryview, buffers: Sequence[memoryview], data: Collection[int]
-) -> Encoded:
-    """Return a container. No copy of `head` or `buffers`; those at the positions `data` are data."""
+def pack(meta: dict[str, Any], head: Sequence[bytes], buffers: Sequence[memoryview], data: Collection[int]) -> Encoded:
+    """Return a container. No copy of `head`, which is in pieces, or `buffers`; those at the positions `data` are data."""
     meta_bytes = json.dumps(meta, separators=(",", ":")).encode()
-    offset = _HEADER.size + _ENTRY.size * len(buffers) + len(meta_bytes) + memoryview(head).nbytes
-    front = [_HEADER.pack(_MAGIC, VERSION, len(buffers), len(meta_bytes), memoryview(head).nbytes)]
+    head_bytes = sum(map(len, head))
+    offset = _HEADER.size + _ENTRY.size * len(buffers) + len(meta_bytes) + head_bytes
+    front = [_HEADER.pack(_MAGIC, VERSION, len(buffers), len(meta_bytes), head_bytes)]
     body: list[Frame] = []
     for buffer in buffers:
         body.append(memoryview(bytes(padding(offset))))
@@ -44,8 +43,9 @@ def pack(
         front.append(_ENTRY.pack(offset, buffer.nbytes))
         body.append(buffer)
         offset += buffer.nbytes
-    frames = [view(b"".join([*front, meta_bytes])), view(head), *body]
-    return Encoded(frames, extension="pickle", sealable=True, data=frozenset(3 + 2 * n for n in data))
+    frames = [view(b"".join([*front, meta_bytes])), *map(view, head), *body]
+    first = 1 + len(head) + 1
+    return Encoded(frames, extension="pickle", sealable=True, data=frozenset(first + 2 * n for n in data))
 
 
 def unpack(container: memoryview) -> tuple[dict[str, Any], memoryview, list[memoryview]]:

@@ -1,4 +1,4 @@
-"""Everything else: cloudpickle, protocol 5, with large buffers out of band in one container.
+"""Everything else: pickle, protocol 5, with large buffers out of band in one container.
 
 Memory of numpy, Arrow and pandas, nested anywhere, is written as it lies and mapped back without
 a copy. What pickle would change silently (an open file, a memoryview) is refused.
@@ -6,7 +6,6 @@ a copy. What pickle would change silently (an open file, a memoryview) is refuse
 
 from __future__ import annotations
 
-import functools
 import io
 import pickle
 import sys
@@ -19,7 +18,8 @@ from . import _restore
 from ._base import Encoded
 from ._culprit import culprit
 from ._frames import pack, unpack
-from ._reduce import reducer_for, type_name
+from ._pickler import Stream, dump, dump_by_value
+from ._reduce import type_name
 from ._versions import told_apart, versions_here
 
 __all__ = ["PickleSerializer", "container"]
@@ -112,12 +112,12 @@ def container(obj: Any, *, without: Any = None) -> Encoded:
     without : object, optional
         It is an error if `obj` holds this object.
     """
-    head, buffers, data, has_code = _dump(obj, without)
-    return pack({"versions": versions_here(), "code": has_code}, head, buffers, data)
+    stream, buffers, data = _dump(obj, without)
+    return pack({"versions": versions_here(), "code": stream.has_code}, stream.pieces, buffers, data)
 
 
-def _dump(obj: Any, without: Any = None) -> tuple[memoryview, list[memoryview], set[int], bool]:
-    """Return pickle stream, out-of-band buffers, which of them are data, and whether code is in the stream."""
+def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[int]]:
+    """Return the pickle stream, the buffers out of band, and which of these are data."""
     buffers: list[memoryview] = []
     data: set[int] = set()
 
@@ -131,46 +131,17 @@ def _dump(obj: Any, without: Any = None) -> tuple[memoryview, list[memoryview], 
         buffers.append(view(raw))
         return False
 
-    stream = io.BytesIO()
-    pickler = _pickler()(stream, protocol=5, buffer_callback=keep_in_band)
-    pickler.without = without
-    pickler.dump(obj)
-    return stream.getbuffer(), buffers, data, pickler.has_code
-
-
-@functools.cache
-def _pickler() -> Any:
-    """Return the class of picklers: cloudpickle's, but exact, and it notes compiled code."""
-    # cloudpickle is only ever needed to save; readers of data never pay for it.
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        has_code = False
-        without: Any = None
-
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            self._reducers: dict[type, Any] = {}
-
-        def reducer_override(self, obj: Any) -> Any:
-            cls = type(obj)
-            if cls not in self._reducers:
-                self._reducers[cls] = reducer_for(cls)
-            if obj is self.without and obj is not None:
-                raise pickle.PicklingError("it holds itself")
-            if cls is types.CodeType:
-                self.has_code = True
-            reduce = self._reducers[cls]
-            reduced = NotImplemented if reduce is None else reduce(obj)
-            if reduced is not NotImplemented:
-                return reduced
-            reduced = super().reducer_override(obj)
-            if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) > 2:
-                # A class by value: cloudpickle gives its state, and forgets where it was defined.
-                reduced[2][0].setdefault("__qualname__", obj.__qualname__)
-            return reduced
-
-    return Pickler
+    try:
+        stream = dump(obj, keep_in_band, without)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  cloudpickle can more, or says better what is wrong
+        stream = None
+    if stream is None:
+        buffers.clear()
+        data.clear()
+        stream = dump_by_value(obj, keep_in_band, without)
+    return stream, buffers, data
 
 
 def _words(error: BaseException) -> str:

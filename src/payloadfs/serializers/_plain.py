@@ -15,6 +15,9 @@ _MAX_NODES = 10_000
 """Larger values are pickled: walking them in Python would cost more than pickling them."""
 
 _MAX_DEPTH = 100
+_ATOMS = frozenset({str, int, bool, type(None)})
+# `check_exact` refuses what would go in circles.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
 
 
 class BytesSerializer:
@@ -74,7 +77,7 @@ def json_bytes(obj: Any) -> bytes:
     """
     check_exact(obj)
     try:
-        text = json.dumps(obj, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _ENCODER.encode(obj)
     except ValueError as error:  # an int of more digits than Python converts
         raise NotExactError from error
     return _utf8(text)
@@ -82,25 +85,25 @@ def json_bytes(obj: Any) -> bytes:
 
 def check_exact(obj: Any, *, max_nodes: float = _MAX_NODES) -> None:
     """Raise `NotExactError` unless JSON gives back exactly `obj`, and that within `max_nodes` values."""
-    _check(obj, seen=set(), budget=[max_nodes], depth=0)
-
-
-def _check(obj: Any, *, seen: set[int], budget: list[float], depth: int) -> None:
-    budget[0] -= 1
-    if budget[0] < 0 or depth > _MAX_DEPTH:
-        raise NotExactError
-    kind = type(obj)
-    if kind is str or kind is int or kind is bool or obj is None:
-        return
-    if kind is float and math.isfinite(obj):
-        return
-    if kind not in (dict, list) or id(obj) in seen:
-        raise NotExactError
-    seen.add(id(obj))
-    if kind is dict and any(type(key) is not str for key in obj):
-        raise NotExactError
-    for part in obj.values() if kind is dict else obj:
-        _check(part, seen=seen, budget=budget, depth=depth + 1)
+    seen: set[int] = set()
+    left, level = max_nodes - 1, [obj]
+    for _ in range(_MAX_DEPTH + 1):
+        below: list[Any] = []
+        for part in level:
+            kind = type(part)
+            if kind in _ATOMS or (kind is float and math.isfinite(part)):
+                continue
+            if kind not in (dict, list) or id(part) in seen:
+                raise NotExactError
+            seen.add(id(part))
+            left -= len(part)
+            if left < 0 or (kind is dict and not {*map(type, part)} <= {str}):
+                raise NotExactError
+            below.extend(part.values() if kind is dict else part)
+        if not below:
+            return
+        level = below
+    raise NotExactError
 
 
 def _utf8(text: str) -> bytes:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DecodeError, PayloadError
+from ..pointer import split_serializer
 from ._base import Encoded, NotExactError, Serializer
+from ._compressed import Compressed, compressed
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -88,7 +90,7 @@ class SerializerRegistry:
         ConfigError
             Its id is malformed, or taken by another serializer.
         """
-        if not _ID.fullmatch(serializer.id):
+        if not _ID.fullmatch(serializer.id) or split_serializer(serializer.id)[0]:
             raise ConfigError(f"{serializer.id!r} is no serializer id; use name/version, like 'acme-image/1'.")
         if serializer.id in _BUILT_IN or self._by_id.get(serializer.id, serializer) is not serializer:
             raise ConfigError(f"The serializer id {serializer.id!r} is taken.", kind="serializer-id")
@@ -107,14 +109,28 @@ class SerializerRegistry:
         twin._by_id = dict(self._by_id)
         return twin
 
-    def encode(self, obj: Any) -> tuple[Serializer, Encoded]:
+    def encode(self, obj: Any, *, compression: str = "none") -> tuple[Serializer, Encoded]:
         """Return the first serializer that stores `obj` exactly, and what it made of it.
+
+        Parameters
+        ----------
+        obj : object
+            What to store.
+        compression : {"none", "zstd", "lz4"}
+            What it makes no smaller, and what is small, is stored as it is.
 
         Raises
         ------
         EncodeError
             None does; names where inside `obj` the trouble is.
         """
+        serializer, encoded = self._encoded(obj)
+        try:
+            return compressed(serializer, encoded, compression)
+        except ImportError as error:
+            raise _missing_package(f"{compression}-{serializer.id}", error) from error
+
+    def _encoded(self, obj: Any) -> tuple[Serializer, Encoded]:
         for serializer in self._candidates(obj):
             try:
                 return serializer, serializer.encode(obj)
@@ -134,6 +150,9 @@ class SerializerRegistry:
         DecodeError
             There is none here (``kind="unknown-serializer"``). Nothing was fetched.
         """
+        codec, inner = split_serializer(serializer_id)
+        if codec and not split_serializer(inner)[0]:
+            return Compressed(self.by_id(inner), codec)
         if serializer_id in _BUILT_IN:
             return _built_in(serializer_id)
         if serializer_id not in self._by_id:
@@ -161,9 +180,15 @@ class SerializerRegistry:
                 yield serializer
 
 
-def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool) -> Any:
-    """Return what `serializer` makes of checked bytes; whatever goes wrong becomes an error of ours."""
+def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_bytes: int | None = None) -> Any:
+    """Return what `serializer` makes of checked bytes; whatever goes wrong becomes an error of ours.
+
+    Compressed bytes that would have more than `max_bytes` are not unpacked.
+    """
     try:
+        if isinstance(serializer, Compressed):
+            buffer = serializer.unpacked(buffer, trusted=trusted, max_bytes=max_bytes)
+            serializer = serializer.inner
         return serializer.decode(buffer, trusted=trusted)
     except (PayloadError, MemoryError):
         raise
@@ -177,6 +202,11 @@ def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool) -> Any:
 
 def _missing_package(serializer_id: str, error: ImportError) -> ConfigError:
     """Return the error that names the package without which a serializer can't work."""
+    if not isinstance(error, ModuleNotFoundError):
+        # It is there, but not fit for another one, of which only its own words tell.
+        return ConfigError(
+            f"Serializer {serializer_id!r} can't import a package that it needs: {error}.", kind="missing-package"
+        )
     return ConfigError(
         f"Serializer {serializer_id!r} needs the package {error.name}, which is not installed: "
         f"pip install {error.name}.",

@@ -10,7 +10,11 @@ __all__ = ["Body", "Fetched", "ObjectInfo", "Store"]
 
 
 class Body(Protocol):
-    """The bytes of an object: iterate for pieces in order; iterate again to try again."""
+    """The bytes of an object: iterate for pieces in order; iterate again to try again.
+
+    A piece is valid until the next one is asked for; one of less than `payloadfs.buffers.SMALL_BYTES`
+    stays valid.
+    """
 
     @property
     def size_bytes(self) -> int: ...

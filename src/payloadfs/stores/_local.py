@@ -14,18 +14,19 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from ..buffers import private_memory
+from ..buffers import CHUNK_BYTES, SMALL_BYTES, private_memory
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ..urls import local_path
 from ._base import Body, Fetched, ObjectInfo
+from ._folder import Folder, enter, is_ours, kind_of_file_system, make_folders, open_folder, sync
 
 __all__ = ["LocalStore"]
 
 _MAP_FROM_BYTES = 64 * 1024
 _RESERVE_FROM_BYTES = 1024 * 1024
-# Folders above the root may be open to us for search only.
-_SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_PIECES = 1024  # of one call, on Linux and macOS
 _UNNAMED: int | None = getattr(os, "O_TMPFILE", None)
 # Kinds of file system that no other machine can change. Elsewhere a map could change, or kill the
 # process with SIGBUS, after the bytes were checked.
@@ -52,19 +53,22 @@ class LocalStore:
     -----
     Reading maps the file privately if this user alone can have written it and its file system is
     on this machine: no copy, whatever the size. Otherwise it is read into memory: one copy.
+
+    The store keeps the root open, one descriptor, which spares each call a walk from the top.
     """
 
     def __init__(self, root: str, *, fsync: bool = True) -> None:
         self.root = root
         self._path = local_path(root)
         self._fsync = fsync
+        self._opened: Folder | None = None
 
     def put(self, key: str, body: Body) -> None:
         """Create the object `key` from `body`; see `Store.put`. Mode 0600."""
         with _translated("write", key), self._folder(key, create=True) as (folder, name, _):
             self._write(folder, name, key, body)
             if self._fsync:
-                _sync(folder)
+                sync(folder)
 
     def _write(self, folder: int, name: str, key: str, body: Body) -> None:
         file, aside = _new_file(folder, name)
@@ -84,13 +88,14 @@ class LocalStore:
     def _fill(self, file: int, key: str, body: Body) -> None:
         if body.size_bytes >= _RESERVE_FROM_BYTES:
             _reserve(file, body.size_bytes)
-        written = 0
+        written, waiting, pieces = 0, 0, []
         for piece in body:
-            rest = piece
-            while rest.nbytes:
-                count = os.write(file, rest)
-                written += count
-                rest = rest[count:]
+            pieces.append(piece)
+            waiting += piece.nbytes
+            if piece.nbytes >= SMALL_BYTES or waiting >= CHUNK_BYTES or len(pieces) == _MOST_PIECES:
+                written += _write(file, pieces)
+                waiting, pieces = 0, []
+        written += _write(file, pieces)
         if written != body.size_bytes:
             raise StoreError(f"The body for {key!r} had {written} bytes instead of {body.size_bytes}.", kind="body")
         if self._fsync:
@@ -104,7 +109,7 @@ class LocalStore:
             try:
                 facts = os.fstat(file)
                 _check_file(key, facts, size_bytes)
-                exclusive = exclusive and _is_ours(facts) and facts.st_nlink == 1 and self._is_on_own_disk
+                exclusive = exclusive and is_ours(facts) and facts.st_nlink == 1 and self._is_on_own_disk
                 if exclusive and size_bytes >= _MAP_FROM_BYTES:
                     return Fetched(memoryview(mmap.mmap(file, size_bytes, access=mmap.ACCESS_COPY)), exclusive=True)
                 return Fetched(_read(file, key, size_bytes), exclusive)
@@ -134,25 +139,47 @@ class LocalStore:
     def _folder(self, key: str, *, create: bool = False) -> Iterator[tuple[int, str, bool]]:
         """Give the descriptor of the folder of `key`, the name in it, and whether all is ours alone."""
         *below, name = key.split("/")
-        if create and not os.path.isdir(self._path):
-            _make_root(self._path)
-        folder, exclusive = os.open("/", _SEARCH), True
+        root, exclusive = self._root(create=create)
+        folder = root.descriptor
         try:
-            # From the top, one step at a time: O_NOFOLLOW guards only the last step of a path.
-            for step in self._path.strip("/").split("/"):
-                exclusive = exclusive and _is_safe_above(os.fstat(folder))
-                folder = _step(folder, step or ".", _SEARCH)
-            exclusive = exclusive and _is_ours(os.fstat(folder))
             for step in below:
-                folder = _enter(folder, step, create=create, fsync=self._fsync)
-                exclusive = exclusive and _is_ours(os.fstat(folder))
+                inner = enter(folder, step, create=create, fsync=self._fsync)
+                if folder != root.descriptor:
+                    os.close(folder)
+                folder = inner
+                exclusive = exclusive and is_ours(os.fstat(folder))
             yield folder, name, exclusive
         finally:
-            os.close(folder)
+            if folder != root.descriptor:
+                os.close(folder)
+
+    def _root(self, *, create: bool) -> tuple[Folder, bool]:
+        """Return the open root, and whether it is ours alone.
+
+        The one opened before is as good as a new one while the path leads to it. It was reached
+        without links then, whoever changes a folder above it since can't change what it is, and
+        who may write to it is looked up anew.
+        """
+        opened = self._opened
+        try:
+            facts = os.stat(self._path)
+        except FileNotFoundError:
+            if not create:
+                raise
+            make_folders(self._path)
+        else:
+            if opened is not None and opened.identity == (facts.st_dev, facts.st_ino):
+                return opened, opened.is_safe_above and is_ours(facts)
+        # Another thread may still use the one before; it is closed when nobody holds it.
+        self._opened = opened = open_folder(self._path)
+        return opened, opened.is_safe_above and is_ours(os.fstat(opened.descriptor))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": None}
 
     @functools.cached_property
     def _is_on_own_disk(self) -> bool:
-        return _kind_of_file_system(self._path) in _OWN_DISK
+        return kind_of_file_system(self._path) in _OWN_DISK
 
 
 def _new_file(folder: int, name: str) -> tuple[int, str | None]:
@@ -167,48 +194,6 @@ def _new_file(folder: int, name: str) -> tuple[int, str | None]:
     return os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder), aside
 
 
-def _make_root(path: str) -> None:
-    """Make the folder `path` and those above it, each closed to others whatever the umask."""
-    missing = []
-    while not os.path.isdir(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    for folder in reversed(missing):
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-
-
-def _step(folder: int, step: str, flags: int) -> int:
-    """Return the descriptor of the folder `step` in `folder`, which is closed."""
-    inner = os.open(step, flags, dir_fd=folder)
-    os.close(folder)
-    return inner
-
-
-def _enter(folder: int, step: str, *, create: bool, fsync: bool) -> int:
-    try:
-        return _step(folder, step, _SEARCH)
-    except FileNotFoundError:
-        if not create:
-            raise
-    try:
-        os.mkdir(step, 0o700, dir_fd=folder)
-        if fsync:
-            _sync(folder)
-    except FileExistsError:
-        # Another writer was faster; its folder is as good.
-        return _step(folder, step, _SEARCH)
-    return _step(folder, step, _SEARCH)
-
-
-def _sync(folder: int) -> None:
-    """Make the names in `folder` survive a power cut. A search-only descriptor can't do that."""
-    file = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
 def _reserve(file: int, size_bytes: int) -> None:
     """Reserve space, which is a quarter faster and tells of a full disk before anything is written."""
     try:
@@ -216,6 +201,22 @@ def _reserve(file: int, size_bytes: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise
+
+
+def _write(file: int, pieces: list[memoryview]) -> int:
+    """Write `pieces`, in one call if the system takes all of them, and return how many bytes they have."""
+    written = 0
+    while pieces:
+        count = os.writev(file, pieces)
+        written += count
+        first = 0
+        while first < len(pieces) and count >= pieces[first].nbytes:
+            count -= pieces[first].nbytes
+            first += 1
+        pieces = pieces[first:]
+        if count:
+            pieces[0] = pieces[0][count:]
+    return written
 
 
 def _read(file: int, key: str, size_bytes: int) -> memoryview:
@@ -236,16 +237,6 @@ def _check_file(key: str, facts: os.stat_result, size_bytes: int) -> None:
         raise IntegrityError(f"The object {key!r} has {facts.st_size} bytes instead of {size_bytes}.", kind="size")
 
 
-def _is_ours(facts: os.stat_result) -> bool:
-    return facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
-
-
-def _is_safe_above(facts: os.stat_result) -> bool:
-    """Return whether nobody else can put another folder in the place of one in this folder."""
-    closed = not facts.st_mode & 0o022 or facts.st_mode & stat.S_ISVTX
-    return facts.st_uid in (0, os.geteuid()) and bool(closed)
-
-
 def _listed(path: str, above: str, prefix: str) -> Iterator[ObjectInfo]:
     try:
         with os.scandir(path) as found:
@@ -263,21 +254,6 @@ def _listed(path: str, above: str, prefix: str) -> Iterator[ObjectInfo]:
         elif entry.is_file(follow_symlinks=False) and key.startswith(prefix):
             facts = entry.stat(follow_symlinks=False)
             yield ObjectInfo(key, facts.st_size, facts.st_mtime)
-
-
-def _kind_of_file_system(path: str) -> str:
-    """Return the kind of file system at `path`, or "" where the system does not tell."""
-    kind, longest = "", -1
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            for line in mounts:
-                left, _, right = line.partition(" - ")
-                place = left.split()[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
-                if len(place) >= longest and (path + "/").startswith(place.rstrip("/") + "/"):
-                    kind, longest = right.split()[0], len(place)
-    except FileNotFoundError:
-        return ""
-    return kind
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Payloads inside other frameworks, one module each. Nothing here is loaded unless it is imported."""

@@ -1,0 +1,19 @@
+"""What payloadfs tells a program's log, under the name ``payloadfs``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+__all__ = ["log_done"]
+
+
+def log_done(verb: str, pointer: Any, started_s: float) -> None:
+    """Log at level DEBUG what was done with the object of `pointer`, and how long it took."""
+    # Where logging was never imported nobody can listen, and importing it would cost more than a load.
+    logging: Any = sys.modules.get("logging")
+    if logging is not None:
+        name, took_ms = f"{pointer.root}/{pointer.key}", (time.perf_counter() - started_s) * 1000
+        facts = (pointer.type_name, pointer.serializer, pointer.size_bytes, took_ms)
+        logging.getLogger("payloadfs").debug("%s %s: %s, %s, %d bytes, %.1f ms", verb, name, *facts)

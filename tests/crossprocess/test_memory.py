@@ -1,0 +1,57 @@
+"""No copy in user space: what saving and loading takes beyond the object, in processes of their own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+MEGABYTES = 200
+
+PROGRAM = """
+import json, resource, sys, tracemalloc
+import numpy as np, pandas as pd, pyarrow
+import payloadfs
+
+step, kind, folder, pointer = sys.argv[1:]
+size = MEGABYTES * 1_000_000 // 80
+repository = payloadfs.Repository(folder, fsync=False)
+
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+def made(size):
+    arrays = {f"x{n}": np.arange(size, dtype="f8") for n in range(10)}
+    return {"frame": lambda: pd.DataFrame(arrays, copy=False), "arrays": lambda: arrays,
+            "array": lambda: np.arange(10 * size, dtype="f8"), "strided": lambda: np.ones((10, size)).T}[kind]()
+
+repository.load(repository.save(made(100_000)))  # imports and threads are not what is measured
+if step == "save":
+    obj = made(size)
+    before = peak_mb()
+    tracemalloc.start()
+    pointer = repository.save(obj).to_json()
+    traced = tracemalloc.get_traced_memory()[1] / 1e6
+    print(json.dumps([pointer, traced, peak_mb() - before]))
+else:
+    before = peak_mb()
+    tracemalloc.start()
+    value = repository.load(payloadfs.Pointer.from_json(pointer))
+    traced = tracemalloc.get_traced_memory()[1] / 1e6
+    grown = peak_mb() - before
+    if kind == "frame":
+        value.iloc[0, 0] = 7
+    print(json.dumps([pointer, traced, grown]))
+""".replace("MEGABYTES", str(MEGABYTES))
+
+
+@pytest.mark.parametrize("kind", ["frame", "arrays", "array", "strided"])
+def test_memory_beyond_the_object(kind, tmp_path):
+    pointer = ""
+    for step in ("save", "load"):
+        command = [sys.executable, "-c", PROGRAM, step, kind, str(tmp_path / "objects"), pointer]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        pointer, traced_mb, grown_mb = json.loads(done.stdout)
+        assert traced_mb < 3, step
+        assert grown_mb < 0.05 * MEGABYTES + 16, step

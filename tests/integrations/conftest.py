@@ -1,0 +1,43 @@
+"""The real framework, in a virtual environment of its own: it caps numpy and fsspec far below what the tests use."""
+
+import fcntl
+import os
+import pathlib
+import subprocess
+import sys
+import venv
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+REQUIREMENTS = [f"--editable={REPOSITORY}[examples,lightning]", "pandas==2.2.*"]
+# As it was before any test got a home of its own, so that pip finds its settings and its cache.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+@pytest.fixture(scope="session")
+def lightning_python(request):
+    """Path of a Python that has lightning_app and this payloadfs. Made once, kept in pytest's cache."""
+    if sys.version_info >= (3, 13):
+        pytest.skip("lightning_app 2.3.2 needs numpy 1, which has no wheels for this Python")
+    folder = pathlib.Path(request.config.cache.mkdir("lightning"))
+    place, stamp = folder / "venv", folder / "stamp"
+    wanted = "\n".join([sys.version, *REQUIREMENTS, (REPOSITORY / "pyproject.toml").read_text()])
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text() != wanted:
+            stamp.unlink(missing_ok=True)
+            venv.create(place, clear=True)
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "--python",
+                place / "bin" / "python",
+                "install",
+                "--quiet",
+                *REQUIREMENTS,
+            ]
+            subprocess.run(command, check=True, env=ENVIRONMENT)
+            stamp.write_text(wanted)
+    return place / "bin" / "python"
