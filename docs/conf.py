@@ -44,7 +44,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!payloadfs\.).*"),
     (
         r"py:.*",
-        r"payloadfs\.(?:buffers|config|digest|integrations|payload|pointer|policy|repository|seal|serializers|settings|signing|stores|urls)\b.*",
+        r"payloadfs\.(?:buffers|config|digest|names|integrations|payload|pointer|policy|repository|seal|serializers|settings|signing|stores|urls)\b.*",
     ),
     (r"py:.*", r"payloadfs\.testing\b.*"),
 ]

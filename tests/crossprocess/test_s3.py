@@ -71,7 +71,7 @@ def test_a_reader_with_another_url_configured_refuses(server, monkeypatch, tmp_p
 def test_one_request_each_way(payloadfs_seaweedfs):
     with counting_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
         options = replace(payloadfs_seaweedfs, endpoint_url=proxy.endpoint_url).storage_options()
-        repository = Repository(f"s3://{payloadfs_seaweedfs.bucket()}", options)
+        repository = Repository(f"s3://{payloadfs_seaweedfs.bucket()}", options, cache="off")
         for obj in OBJECTS[:1] + OBJECTS[2:3]:
             for _ in range(2):  # cold, then warm
                 proxy.forget()

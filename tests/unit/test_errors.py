@@ -19,6 +19,7 @@ CLASSES: list[Any] = [getattr(errors, name) for name in errors.__all__]
 
 # What a class adds to message, kind and pointer.
 OWN_FACTS: dict[type, dict[str, Any]] = {
+    errors.WorkError: {"work": "root.src"},
     errors.UnknownKeyError: {"key_id": "0123abcd"},
     errors.EncodeError: {"path": "obj.model._lock"},
     errors.StoreError: {"transient": True},

@@ -1,4 +1,4 @@
-"""The command line: ``payloadfs run | runs | put | get | inspect | ls | keys | config``."""
+"""The command line: ``payloadfs run | runs | put | get | inspect | ls | keys | cache | doctor | config``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..errors import (
     SerializerError,
     WorkError,
 )
-from . import _config, _inspect, _keys, _objects, _run, _runs
+from . import _cache, _config, _doctor, _inspect, _keys, _objects, _run, _runs
 from ._words import printable
 
 __all__ = ["main"]
@@ -35,7 +35,7 @@ for example:
 
 exit codes:
   0    done
-  1    the store or the system failed
+  1    the store or the system failed, or 'doctor' found what has to be mended
   2    wrong usage, or a wrong setting
   3    not found
   4    refused: no pointer, wrong signature, unknown key, or not allowed by the policy
@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True)
     # Options of its own: a parser shares them with its parents, and these defaults would go along.
     common = _common()
-    for module in (_run, _runs, _objects, _inspect, _keys, _config):
+    for module in (_run, _runs, _objects, _inspect, _keys, _cache, _doctor, _config):
         module.add_to(commands, common)
     return parser
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..urls import scheme_of
 from ._base import Store
 
-__all__ = ["open_store"]
+if TYPE_CHECKING:
+    from ._cached import Cache
+
+__all__ = ["open_cache", "open_store"]
 
 
 def open_store(root: str, storage_options: Mapping[str, Any] | None = None, *, fsync: bool = True) -> Store:
@@ -47,3 +52,28 @@ def open_store(root: str, storage_options: Mapping[str, Any] | None = None, *, f
     from ._fsspec import open_fsspec_store
 
     return open_fsspec_store(root, storage_options or {})
+
+
+@functools.lru_cache(maxsize=32)
+def open_cache(root: str, folder: Path | None, max_bytes: int | None) -> Cache | None:
+    """Return the cache for objects under a canonical root; None if it is off, or for what is near already. No I/O.
+
+    Parameters
+    ----------
+    root : str
+        From `payloadfs.urls.canonical_root`.
+    folder : Path or None
+        Where copies lie; None for no cache.
+    max_bytes : int or None
+        What they may take; None for the default.
+
+    Raises
+    ------
+    ConfigError
+        The folder can't be one.
+    """
+    if folder is None or max_bytes == 0 or scheme_of(root) in ("file", "memory"):
+        return None
+    from ._cached import Cache
+
+    return Cache(folder, max_bytes)

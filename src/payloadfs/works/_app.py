@@ -37,6 +37,7 @@ class App:
     --------
     >>> from concurrent.futures import ThreadPoolExecutor
     >>> from payloadfs import Payload, using
+    >>> from payloadfs.works import Work
     >>> class Source(Work):
     ...     def __init__(self):
     ...         super().__init__()

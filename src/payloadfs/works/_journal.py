@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError, UnknownKeyError
-from ..pointer import check_key
+from ..names import check_key
 from ..repository import Repository
 from ..stores import ObjectInfo
 from ._state import canonical
