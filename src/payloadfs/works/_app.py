@@ -130,7 +130,7 @@ class App:
             journal = Journal(repository, resume or new_run())
             self.run_name = journal.run
             emit = on_event or _print_output
-            with _opened(executor, max_workers, lambda stream, text: emit(_output(journal.run, stream, text))) as pool:
+            with _opened(executor, max_workers, lambda *printed: emit(_output(journal.run, *printed))) as pool:
                 driver = Driver(self.flow, journal, pool, for_calls, emit)
                 try:
                     self._drive(driver, resume, emit)
@@ -185,7 +185,7 @@ def _settings_for_calls(settings: Settings, executor: Any, *, send_secrets: bool
 
 
 @contextmanager
-def _opened(executor: Any, max_workers: int | None, on_output: Callable[[str, str], None]) -> Iterator[Executor]:
+def _opened(executor: Any, max_workers: int | None, on_output: Callable[[str, str, str], None]) -> Iterator[Executor]:
     if executor is not None:
         with opened_executor(executor) as opened:
             yield opened
@@ -197,8 +197,8 @@ def _opened(executor: Any, max_workers: int | None, on_output: Callable[[str, st
         pool.kill_workers()
 
 
-def _output(run: str, stream: str, text: str) -> Event:
-    return Event("output", run, message=text, stream=stream)
+def _output(run: str, work: str, stream: str, text: str) -> Event:
+    return Event("output", run, work, text, stream)
 
 
 def _print_output(event: Event) -> None:

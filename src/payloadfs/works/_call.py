@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from .. import config
@@ -26,11 +27,12 @@ _MOST_TRACEBACK_CHARS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is sent to run a call: settings for its process, and the pickled work with its arguments.
+    """What is sent to run a call: the work's name, settings for its process, and the pickled work with its arguments.
 
     Payloads are pickled as their pointers, so a task is small whatever they hold.
     """
 
+    work: str
     settings: Mapping[str, Any] = field(repr=False)
     scope: str
     body: bytes = field(repr=False)
@@ -84,14 +86,15 @@ def pack(
                     f"{work.name}.{name} can't be sent to another process: {inner}. Make it in run().", path=name
                 ) from error
         raise EncodeError(f"{work.name} can't be sent to another process: {error}.") from error
-    return Task(settings, scope, body)
+    return Task(work.name, settings, scope, body)
 
 
 def execute(task: Task) -> Outcome:
     """Run the call where it was sent to. Never raises what the work raises: that is part of the outcome."""
     started_s, output = time.time(), _Output()
+    sink = partial(_child.output, task.work) if _child.output else output.keep
     try:
-        with config.using(**task.settings), captured(_child.output or output.keep):
+        with config.using(**task.settings), captured(sink):
             state = _changes(task)
     except BaseException as error:  # whatever it is, it is the work's
         return Outcome(None, _message(error), _own_traceback(error), started_s, time.time(), output.kept)

@@ -25,8 +25,8 @@ __all__ = ["GOODBYE", "output", "serve"]
 GOODBYE = b""
 """In the place of a job: the process ends in order, as any program does."""
 
-output: Callable[[str, str], None] | None = None
-"""Passes what is printed on to the parent at once; None in every other process."""
+output: Callable[[str, str, str], None] | None = None
+"""Passes what a work prints (its name, stream, text) on to the parent at once; None in every other process."""
 
 _Send = Callable[[str, Any], None]
 _SOON_S = 0.02
@@ -76,14 +76,14 @@ class _Printed:
 
     def __init__(self, send: _Send, lock: threading.RLock) -> None:
         self._send, self._lock = send, lock
-        self._texts: list[tuple[str, str]] = []
+        self._texts: list[tuple[tuple[str, str], str]] = []
         self._chars, self._sent_s = 0, 0.0
         self._some = threading.Event()
         threading.Thread(target=self._flush_soon, daemon=True).start()
 
-    def write(self, stream: str, text: str) -> None:
+    def write(self, work: str, stream: str, text: str) -> None:
         with self._lock:
-            self._texts.append((stream, text))
+            self._texts.append(((work, stream), text))
             self._chars += len(text)
             is_line = text.endswith("\n") and time.monotonic() > self._sent_s + _SOON_S
             if is_line or self._chars > _MOST_CHARS:
@@ -93,8 +93,8 @@ class _Printed:
     def flush(self) -> None:
         with self._lock:
             texts, self._texts, self._chars = self._texts, [], 0
-            for stream, group in groupby(texts, key=itemgetter(0)):
-                self._send("output", (stream, "".join(text for _, text in group)))
+            for whose, group in groupby(texts, key=itemgetter(0)):
+                self._send("output", (*whose, "".join(text for _, text in group)))
             self._sent_s = time.monotonic()
 
     def _flush_soon(self) -> None:

@@ -29,7 +29,7 @@ _PROGRAM = (
 _END_S = 5.0
 
 _Job = tuple["Future[Any]", bytes]
-_OnOutput = Callable[[str, str], None]
+_OnOutput = Callable[[str, str, str], None]
 
 
 class LocalExecutor(Executor):
@@ -44,7 +44,7 @@ class LocalExecutor(Executor):
     max_workers : int, optional
         How many calls run at once. Default: one for each core.
     on_output : callable, optional
-        Called with ``"stdout"`` or ``"stderr"`` and a text, in other threads, for what works print.
+        Called, in other threads, for what works print: the work's name, ``"stdout"`` or ``"stderr"``, and a text.
         If it raises, the call whose text it is fails. Default: it is printed here.
 
     Notes
@@ -116,7 +116,7 @@ def _close(jobs: SimpleQueue[_Job | None], lines: list[_Line]) -> None:
         jobs.put(None)
 
 
-def _print(stream: str, text: str) -> None:
+def _print(_work: str, stream: str, text: str) -> None:
     print(text, end="", file=getattr(sys, stream), flush=True)  # what the work printed
 
 
@@ -213,9 +213,9 @@ class _Line:
         kind, value = pickle.loads(content)
         return kind, value
 
-    def _pass_on(self, stream: str, text: str) -> None:
+    def _pass_on(self, work: str, stream: str, text: str) -> None:
         try:
-            self._on_output(stream, text)
+            self._on_output(work, stream, text)
         except Exception as error:
             raise WorkError(f"What it printed can't be passed on: {type(error).__name__}: {error}.") from error
 
