@@ -44,9 +44,10 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!payloadfs\.).*"),
     (
         r"py:.*",
-        r"payloadfs\.(?:buffers|config|digest|integrations|payload|pointer|policy|repository|seal|serializers|settings|signing|stores|urls)\b.*",
+        r"payloadfs\.(?:buffers|config|digest|names|integrations|payload|pointer|policy|repository|seal|serializers|settings|signing|stores|urls)\b.*",
     ),
     (r"py:.*", r"payloadfs\.testing\b.*"),
+    (r"py:class", r"payloadfs\.aio\.T"),
 ]
 
 html_theme = "pydata_sphinx_theme"

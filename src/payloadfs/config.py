@@ -25,7 +25,9 @@ _Read = tuple[list[bytes | None], list[Layer]]  # the variables as seen, and the
 
 _READERS = {name: {f"PAYLOADFS_{name.upper()}": row.read, **row.more} for name, row in TABLE.items()}
 _VARIABLES = ("PAYLOADFS_CONFIG", *(variable for readers in _READERS.values() for variable in readers))
-_WATCHED = tuple(os.fsencode(name) for name in (*_VARIABLES, "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"))
+_WATCHED = tuple(
+    os.fsencode(name) for name in (*_VARIABLES, "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+)
 
 
 def _environment() -> Layer:

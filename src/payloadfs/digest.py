@@ -38,6 +38,11 @@ _PARALLEL_FROM_BYTES = 1024 * 1024
 _BATCH_BYTES = 1024 * 1024
 _MOST_BATCHES = 8
 
+_lost_threads: list[bool] = []
+"""Not empty in a forked child, where BLAKE3's own threads are gone and would be waited for, for ever."""
+
+os.register_at_fork(after_in_child=lambda: _lost_threads.append(True))
+
 
 class Hasher(Protocol):
     """What `hasher` returns: bytes in, 32 bytes out."""
@@ -94,7 +99,8 @@ def hasher(algorithm: Algorithm, *, all_cores: bool = False) -> Hasher:
     # Not at the top: `import payloadfs` stays free of compiled modules.
     from blake3 import blake3
 
-    return blake3(max_threads=blake3.AUTO if all_cores else 1)
+    many = os.cpu_count() or 1 if _lost_threads else blake3.AUTO
+    return blake3(max_threads=many if all_cores else 1)
 
 
 def digest_of(parts: Iterable[bytes | memoryview], algorithm: Algorithm) -> bytes:

@@ -6,7 +6,9 @@ import sys
 import time
 from typing import Any
 
-__all__ = ["log_done"]
+__all__ = ["log_done", "warn", "warn_once"]
+
+_told: set[str] = set()
 
 
 def log_done(verb: str, pointer: Any, started_s: float) -> None:
@@ -17,3 +19,17 @@ def log_done(verb: str, pointer: Any, started_s: float) -> None:
         name, took_ms = f"{pointer.root}/{pointer.key}", (time.perf_counter() - started_s) * 1000
         facts = (pointer.type_name, pointer.serializer, pointer.size_bytes, took_ms)
         logging.getLogger("payloadfs").debug("%s %s: %s, %s, %d bytes, %.1f ms", verb, name, *facts)
+
+
+def warn(message: str) -> None:
+    """Log `message` as a warning: on standard error, if the program says nothing else."""
+    import logging
+
+    logging.getLogger("payloadfs").warning("%s", message)
+
+
+def warn_once(message: str) -> None:
+    """Log `message` as a warning, unless this process has done so."""
+    if message not in _told:
+        _told.add(message)
+        warn(message)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .errors import ConfigError, PolicyError
-from .pointer import Pointer, split_serializer
+from .names import split_serializer
+from .pointer import Pointer
 from .urls import SIGNED_ROOTS, is_under, is_wildcard, root_problem
 
 __all__ = ["SIGNED_ROOTS", "PickleRule", "Policy", "UnsignedRule"]

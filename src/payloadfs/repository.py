@@ -1,8 +1,8 @@
 """The repository: a store, serializers, keys and a policy. It alone knows the order of steps.
 
 Saving:  serializer > frames > digest beside the write > store > signed pointer.
-Loading: signature > policy > store > size > digest > serializer. No step is ever skipped, and
-nothing falls back to another.
+Loading: signature > policy > store, or a near copy of what is in it > size > digest > serializer. No
+step is ever skipped, and nothing falls back to another.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from . import config
-from .errors import NotFoundError, UnknownKeyError, about
+from .admission import Admission
+from .errors import NotFoundError, about
 from .log import log_done
-from .pointer import Pointer, check_key, new_key, type_label
+from .many import ManyAtOnce
+from .names import check_key, new_key, type_label
+from .pointer import Pointer
 from .policy import Policy
 from .seal import Outgoing, check
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
-from .signing import KeyRing, read_or_create_keys
-from .stores import ObjectInfo, Store, open_store
-from .urls import canonical_root, moved_root, scheme_of
+from .signing import KeyRing
+from .stores import ObjectInfo, Store, open_cache, open_store
+from .urls import scheme_of
 
 __all__ = ["Repository"]
 
 
-class Repository:
+class Repository(ManyAtOnce):
     """Objects under one root.
 
     Parameters
@@ -45,8 +48,9 @@ class Repository:
     moved : mapping of str to str, optional
         Old roots and where their objects lie now.
     **settings
-        ``verify``, ``digest``, ``compression``, ``fsync``, ``allowed_roots``, ``pickle``, ``unsigned``,
-        ``max_bytes`` and ``keys_file``, as in `payloadfs.configure`, for this repository only.
+        ``verify``, ``digest``, ``transport``, ``compression``, ``fsync``, ``cache``, ``cache_bytes``,
+        ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes`` and ``keys_file``, as in
+        `payloadfs.configure`, for this repository only.
 
     Raises
     ------
@@ -80,9 +84,9 @@ class Repository:
             unsigned=self.settings.unsigned,
             max_bytes=self.settings.max_bytes,
         )
-        self._moved = {canonical_root(old): canonical_root(new) for old, new in (moved or {}).items()}
-        self._ring = self.settings.keys
+        self._door = Admission(self.settings, self.policy, moved or {})
         self._stores: dict[str, Store] = {}
+        self._cache = partial(open_cache, folder=self.settings.cache, max_bytes=self.settings.cache_bytes)
 
     @property
     def root(self) -> str:
@@ -97,7 +101,7 @@ class Repository:
     @property
     def ring(self) -> KeyRing:
         """The keys that sign and verify here; the first use makes one if there is none."""
-        return self._keys(create=True)
+        return self._door.signing
 
     def save(self, obj: Any, *, scope: str | None = None, compression: str | None = None) -> Pointer:
         """Store `obj` and return the signed pointer to it.
@@ -174,7 +178,8 @@ class Repository:
 
         Notes
         -----
-        Cost: one request for small objects; on this user's own disk a private mapping, no copy.
+        Cost: one request for small objects, none if this machine's cache has a copy; on this user's
+        own disk, the cache's too, a private mapping, no copy.
         """
         started_s = time.perf_counter()
         with about(pointer):
@@ -195,12 +200,13 @@ class Repository:
         pointer : Pointer
             Its signature and the policy's roots and sizes are checked first.
         full : bool
-            Whether data that only this user can have changed is checked too.
+            Whether data that only this user can have changed is checked too, and the bytes come
+            from the store itself even if the cache has a copy.
 
         Raises as `load`, but for `DecodeError`.
         """
         with about(pointer):
-            return self._checked_bytes(self._placed(pointer), full=full)
+            return self._checked_bytes(self._door.placed(pointer), full=full)
 
     def exists(self, pointer: Pointer) -> bool:
         """Return whether the object of `pointer` is in the store. One request; fetches no content."""
@@ -213,15 +219,17 @@ class Repository:
     def info(self, pointer: Pointer) -> ObjectInfo:
         """Return what the store tells of the object: size and time. One request."""
         with about(pointer):
-            place = self._placed(pointer)
+            place = self._door.placed(pointer)
             return self._store(place.root).info(place.key)
 
     def delete(self, pointer: Pointer) -> None:
-        """Remove the object of `pointer`; it is no error if it is gone. Only a signed pointer will do."""
+        """Remove the object of `pointer`, and a copy in the cache, if they are there. It has to be signed."""
         with about(pointer):
-            self._verify(pointer)
-            place = self._placed(pointer)
+            self._door.verify(pointer)
+            place = self._door.placed(pointer)
             self._store(place.root).delete(place.key)
+            if (cache := self._cache(place.root)) is not None:
+                cache.forget(place.size_bytes, place.digest)
 
     def list(self, scope: str = "") -> Iterator[ObjectInfo]:
         """Yield what is stored under `root`, ordered by key, only of `scope` if one is given."""
@@ -247,48 +255,32 @@ class Repository:
             It is wrong, missing, or by an unknown key.
         """
         with about(pointer):
-            self._verify(pointer)
+            self._door.verify(pointer)
 
     def _admit(self, pointer: Pointer) -> tuple[Pointer, Serializer]:
         # The policy is asked before the serializer is looked up, which may load a plug-in's package.
-        place = self._placed(pointer)
+        place = self._door.placed(pointer)
         serializer = self.serializers.by_id(pointer.serializer)
         self.policy.check(place, executable=serializer.executable)
         return place, serializer
 
-    def _placed(self, pointer: Pointer) -> Pointer:
-        # An unsigned pointer is the policy's matter; a wrong signature never is.
-        if pointer.is_signed:
-            self._verify(pointer)
-        root = moved_root(pointer.root, self._moved)
-        place = pointer if root == pointer.root else replace(pointer, root=root)
-        self.policy.check(place, executable=False)
-        return place
-
-    def _verify(self, pointer: Pointer) -> None:
-        try:
-            pointer.verify(self._keys())
-        except UnknownKeyError:
-            # The key may have been added to the file since it was read.
-            self._ring = self.settings.keys
-            pointer.verify(self._keys())
-
-    def _keys(self, *, create: bool = False) -> KeyRing:
-        if self._ring is None or (create and not self._ring.keys):
-            self._ring = read_or_create_keys(self.settings.keys_file, create=create)
-        return self._ring
-
     def _checked_bytes(self, place: Pointer, *, full: bool) -> memoryview:
-        fetched = self._store(place.root).get(place.key, place.size_bytes)
-        data = full or self.settings.verify == "full" or not fetched.exclusive
-        check(fetched.buffer, place.digest, data=data)
+        store, data = self._store(place.root), full or self.settings.verify == "full"
+        cache = self._cache(place.root)
+        # What is asked for in full is to be there, not only near.
+        if cache is not None and not full:
+            copy = cache.checked(store, place.key, place.size_bytes, place.digest, data=data)
+            if copy is not None:
+                return copy
+        fetched = store.get(place.key, place.size_bytes)
+        check(fetched.buffer, place.digest, data=data or not fetched.exclusive)
         return fetched.buffer
 
     def _store(self, root: str) -> Store:
         if root not in self._stores:
             same_scheme = scheme_of(root) == scheme_of(self.root)
             options = self.settings.storage_options if same_scheme else {}
-            self._stores[root] = open_store(root, options, fsync=self.settings.fsync)
+            self._stores[root] = open_store(root, options, fsync=self.settings.fsync, transport=self.settings.transport)
         return self._stores[root]
 
     def __repr__(self) -> str:

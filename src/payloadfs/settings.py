@@ -98,6 +98,14 @@ class _Row(NamedTuple):
     more: Mapping[str, Callable[[str], Any]] = {}
 
 
+_absolute = _only(lambda v: os.path.isabs(os.path.expanduser(v)), lambda v: Path(os.path.expanduser(v)))
+_whole_number = _only(lambda v: v is None or (type(v) is int and v >= 0))
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
 def _choice(*names: str) -> _Row:
     return _Row(f"one of {', '.join(names)}", lambda: names[0], _only(lambda v: isinstance(v, str) and v in names))
 
@@ -118,7 +126,7 @@ TABLE = {
     "keys_file": _Row(
         "an absolute path (~ is your home)",
         lambda: own_path("XDG_CONFIG_HOME", "~/.config", "keys"),
-        _only(lambda v: os.path.isabs(os.path.expanduser(v)), lambda v: Path(os.path.expanduser(v))),
+        _absolute,
         show=str,
     ),
     "keys": _Row(
@@ -140,14 +148,10 @@ TABLE = {
     ),
     "pickle": _choice("signed", "digest", "never"),
     "unsigned": _choice("safe", "never"),
-    "max_bytes": _Row(
-        "a whole number of bytes, 0 or more, or in code None",
-        lambda: None,
-        _only(lambda v: v is None or (type(v) is int and v >= 0)),
-        lambda text: int(text) if text.isascii() and text.isdigit() else text,
-    ),
+    "max_bytes": _Row("a whole number of bytes, 0 or more, or in code None", lambda: None, _whole_number, _number),
     "verify": _choice("auto", "full"),
     "digest": _choice("blake3", "sha256"),
+    "transport": _choice("auto", "obstore", "fsspec"),
     "compression": _choice("none", *COMPRESSIONS),
     "fsync": _Row(
         "True or False (as variable: 1, 0, true or false)",
@@ -155,6 +159,13 @@ TABLE = {
         _only(lambda v: isinstance(v, bool)),
         lambda text: {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text),
     ),
+    "cache": _Row(
+        "an absolute path (~ is your home), or off",
+        lambda: own_path("XDG_CACHE_HOME", "~/.cache", "") or "off",
+        lambda v: None if v == "off" else _absolute(v),
+        show=lambda folder: str(folder or "off"),
+    ),
+    "cache_bytes": _Row("a whole number of bytes, 0 or more", lambda: None, _whole_number, _number),
 }
 
 
@@ -182,8 +193,13 @@ class Settings:
         As in `payloadfs.policy.Policy`; `max_bytes` in bytes, None for no limit.
     verify, digest, fsync : {"auto", "full"}, {"blake3", "sha256"}, bool
         Whether data in a folder of ours is hashed too, with what, and whether objects survive a power cut.
+    transport : {"auto", "obstore", "fsspec"}
+        What carries the bytes of far stores; see `payloadfs.stores.chosen_transport`.
     compression : {"none", "zstd", "lz4"}
         Of new objects.
+    cache, cache_bytes : Path or None, int or None
+        Where near copies of far objects lie (None: there are none), and what they may take in bytes
+        (None: 10 GiB, or half of what is free on that disk if that is less).
     origins : Mapping of str to str
         Where each setting came from; ``"default"`` if nobody set it.
     """
@@ -198,8 +214,11 @@ class Settings:
     max_bytes: int | None
     verify: Literal["auto", "full"]
     digest: Literal["blake3", "sha256"]
+    transport: Literal["auto", "obstore", "fsspec"]
     compression: Literal["none", "zstd", "lz4"]
     fsync: bool
+    cache: Path | None
+    cache_bytes: int | None
     origins: Mapping[str, str]
 
     @property

@@ -19,11 +19,18 @@ from payloadfs import KeyRing, Repository
 from payloadfs.cli import main
 
 COMMANDS = [
+    ["run"],
+    ["runs"],
+    ["runs", "show"],
     ["put"],
     ["get"],
     ["inspect"],
     ["ls"],
     ["config", "show"],
+    ["cache", "info"],
+    ["cache", "clear"],
+    ["doctor"],
+    ["cache"],
     ["keys"],
     ["config"],
     *(["keys", step] for step in ("list", "new", "export", "add", "retire")),

@@ -325,5 +325,5 @@ def test_secrets_are_nowhere(tmp_path, caplog):
         seen += [str(error), repr(error), repr(error.__cause__)]
     seen += [record.getMessage() for record in caplog.records]
     assert not [text for text in seen if canary in text]
-    line = repository._keys(create=True).keys[0].to_line().split()[1]
+    line = repository.ring.keys[0].to_line().split()[1]
     assert not [text for text in seen if line in text]

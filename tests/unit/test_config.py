@@ -66,8 +66,11 @@ LADDER: dict[str, Any] = {
     "max_bytes": ("1", 1, "2", 2, 3, None),
     "verify": ('"full"', "full", "auto", "auto", "full", "auto"),
     "digest": ('"sha256"', "sha256", "blake3", "blake3", "sha256", "blake3"),
+    "transport": ('"fsspec"', "fsspec", "obstore", "obstore", "auto", "fsspec"),
     "compression": ('"zstd"', "zstd", "lz4", "lz4", "none", "zstd"),
     "fsync": ("false", False, "1", True, False, True),
+    "cache": ('"/file"', Path("/file"), "off", None, Path("/code"), Path("/context")),
+    "cache_bytes": ("1", 1, "2", 2, 3, 0),
 }
 
 
@@ -111,12 +114,15 @@ def test_defaults(clean: Path) -> None:
         "blake3",
     )
     assert (settings.max_bytes, settings.fsync, settings.keys, settings.storage_options) == (None, True, None, {})
+    assert (settings.cache, settings.cache_bytes) == (clean / ".cache" / "payloadfs", None)
 
 
 @pytest.mark.parametrize("base", ["", "relative", "."])
 def test_a_relative_xdg_folder_is_void(base: str, clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", base)
     monkeypatch.setenv("XDG_DATA_HOME", base)
+    monkeypatch.setenv("XDG_CACHE_HOME", base)
+    assert current().cache == clean / ".cache/payloadfs"
     assert current().keys_file == clean / ".config/payloadfs/keys"
     assert current().url == f"file://{clean.resolve()}/.local/share/payloadfs/objects"
 
@@ -131,6 +137,16 @@ def test_without_a_home_the_current_folder_is_not_used(clean: Path, monkeypatch:
     monkeypatch.setenv("PAYLOADFS_URL", "s3://bucket")
     monkeypatch.setenv("PAYLOADFS_KEYS_FILE", "/keys")
     assert current().url == "s3://bucket"
+    assert current().cache is None
+
+
+def test_the_cache_follows_xdg(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    current()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(clean / "xdg"))
+    assert current().cache == clean / "xdg" / "payloadfs"
+    assert {row.name: row.value for row in describe()}["cache"] == str(clean / "xdg" / "payloadfs")
+    assert {row.name: row.value for row in configure(cache="off") and describe()}["cache"] == "off"
+    assert configure(cache="~/near").cache == clean / "near"
 
 
 # --- names and values
@@ -211,6 +227,11 @@ WRONG_IN_CODE = [
     ("verify", "none"),
     ("digest", "md5"),
     ("fsync", 1),
+    ("cache", f"{CANARY}/cache"),
+    ("cache", 7),
+    ("cache", False),
+    ("cache_bytes", -1),
+    ("cache_bytes", "7"),
 ]
 
 
@@ -262,6 +283,8 @@ WRONG_IN_ENVIRONMENT = [
     ("PAYLOADFS_VERIFY", "none"),
     ("PAYLOADFS_DIGEST", "md5"),
     ("PAYLOADFS_FSYNC", "yes"),
+    ("PAYLOADFS_CACHE", "Off"),
+    ("PAYLOADFS_CACHE_BYTES", "10G"),
 ]
 
 
@@ -288,6 +311,8 @@ def test_wrong_values_in_the_environment(variable: str, text: str, monkeypatch: 
         ("verify = 1979-05-27", "verify"),
         ("digest = 'b3'", "digest"),
         ("fsync = 1", "fsync"),
+        ("cache = false", "cache"),
+        ("cache_bytes = 1e9", "cache_bytes"),
     ],
 )
 def test_wrong_values_in_a_file(line: str, name: str, clean: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from payloadfs.errors import PointerError
-from payloadfs.pointer import MAX_POINTER_BYTES, Pointer, check_key
+from payloadfs.names import check_key
+from payloadfs.pointer import MAX_POINTER_BYTES, Pointer
 from payloadfs.signing import Key, KeyRing
 
 FIELDS: dict[str, Any] = {

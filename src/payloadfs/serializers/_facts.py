@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..pointer import split_serializer
+from ..names import split_serializer
 from ._frames import unpack
 
 __all__ = ["facts_of"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DecodeError, PayloadError
-from ..pointer import split_serializer
+from ..names import split_serializer
 from ._base import Encoded, NotExactError, Serializer
 from ._compressed import Compressed, compressed
 

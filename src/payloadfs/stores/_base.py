@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Body", "Fetched", "ObjectInfo", "Store"]
+__all__ = ["Body", "Fetched", "ObjectInfo", "Store", "SupportsFiles"]
 
 
 class Body(Protocol):
     """The bytes of an object: iterate for pieces in order; iterate again to try again.
 
     A piece is valid until the next one is asked for; one of less than `payloadfs.buffers.SMALL_BYTES`
-    stays valid.
+    stays valid. A body that has an attribute ``steady`` with the value True promises more: all its
+    pieces stay as they are for as long as they are held, so that they can be sent from where they lie.
     """
 
     @property
@@ -51,7 +52,7 @@ class ObjectInfo:
 class Store(Protocol):
     """Objects by key under one root.
 
-    Every store passes `payloadfs.testing.StoreTests`. Keys are valid (`payloadfs.pointer.check_key`)
+    Every store passes `payloadfs.testing.StoreTests`. Keys are valid (`payloadfs.names.check_key`)
     before a store sees them. A store may be used by many threads at once.
     """
 
@@ -95,4 +96,17 @@ class Store(Protocol):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose key begins with `prefix`, ordered by key, as they are read."""
+        ...
+
+
+@runtime_checkable
+class SupportsFiles(Protocol):
+    """A store that can write an object straight into a file, such as one of a cache."""
+
+    def get_into(self, key: str, size_bytes: int, file: int) -> None:
+        """Write the object's bytes into the open file descriptor `file`, preallocated to `size_bytes`, in any order.
+
+        Bytes lie in the file as in the object, from its offset 0 on, wherever the descriptor
+        stands. Raises as `Store.get`; the content of the file is then undefined.
+        """
         ...
