@@ -47,6 +47,7 @@ nitpick_ignore_regex = [
         r"payloadfs\.(?:buffers|config|digest|names|integrations|payload|pointer|policy|repository|seal|serializers|settings|signing|stores|urls)\b.*",
     ),
     (r"py:.*", r"payloadfs\.testing\b.*"),
+    (r"py:class", r"payloadfs\.aio\.T"),
 ]
 
 html_theme = "pydata_sphinx_theme"

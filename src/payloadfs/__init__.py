@@ -15,6 +15,7 @@ from .errors import ConfigError as ConfigError
 from .errors import DecodeError as DecodeError
 from .errors import EncodeError as EncodeError
 from .errors import IntegrityError as IntegrityError
+from .errors import ManyError as ManyError
 from .errors import NotFoundError as NotFoundError
 from .errors import PayloadError as PayloadError
 from .errors import PointerError as PointerError
@@ -45,6 +46,7 @@ __all__ = [
     "IntegrityError",
     "Key",
     "KeyRing",
+    "ManyError",
     "NotFoundError",
     "Payload",
     "PayloadError",

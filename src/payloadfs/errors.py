@@ -14,6 +14,7 @@
     │   └── DecodeError               good bytes, decode failed
     ├── StoreError (OSError)          .transient says whether a retry may help
     ├── ConfigError (ValueError)
+    ├── ManyError (ExceptionGroup)    some of many failed; .done and .failed say which
     └── WorkError                     a work failed elsewhere
 
 A class exists only where a caller would act differently; finer facts are in ``kind``, a short
@@ -22,15 +23,16 @@ string that is never changed once released. Every error survives pickling with a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 __all__ = [
     "ConfigError",
     "DecodeError",
     "EncodeError",
     "IntegrityError",
+    "ManyError",
     "NotFoundError",
     "PayloadError",
     "PointerError",
@@ -175,6 +177,54 @@ class ConfigError(PayloadError, ValueError):
     """A setting is wrong; the message names it and where it came from."""
 
     default_kind = "config"
+
+
+class ManyError(PayloadError, ExceptionGroup[Exception]):
+    """Some of many objects could not be saved or loaded; every one of them was tried.
+
+    Parameters
+    ----------
+    message : str
+        Says how many failed.
+    exceptions : sequence of Exception
+        What happened to each of those, in the order in which they were given.
+    done : mapping of int to object
+        What was given back for the others (when saving: their pointers), by position from 0.
+    failed : mapping of int to Exception
+        `exceptions` by position.
+
+    Notes
+    -----
+    It is an exception group, so ``except*`` picks the errors of one class out of it.
+    """
+
+    default_kind = "many"
+    message = ""  # pyright: ignore[reportIncompatibleMethodOverride]  # the group's own is read-only
+
+    def __new__(cls, message: str, exceptions: Sequence[Exception], **_: Any) -> Self:
+        """Keep what only `__init__` takes from the group's own."""
+        return super().__new__(cls, message, exceptions)
+
+    def __init__(
+        self,
+        message: str,
+        exceptions: Sequence[Exception],
+        *,
+        done: Mapping[int, Any] | None = None,
+        failed: Mapping[int, Exception] | None = None,
+        kind: str | None = None,
+        pointer: Any = None,
+    ) -> None:
+        super().__init__(message, kind=kind, pointer=pointer)
+        # For pickling, which calls the class with them.
+        self.args = (message, exceptions)
+        self.done = dict(done or {})
+        self.failed = dict(failed or {})
+
+    def derive(self, exceptions: Sequence[Exception], /) -> ManyError:  # type: ignore[override]
+        """Return the same error about `exceptions` only; what was done stays with it."""
+        kept = {number: error for number, error in self.failed.items() if error in exceptions}
+        return ManyError(self.message, exceptions, done=self.done, failed=kept, kind=self.kind)
 
 
 class WorkError(PayloadError):

@@ -17,6 +17,7 @@ from . import config
 from .admission import Admission
 from .errors import NotFoundError, about
 from .log import log_done
+from .many import ManyAtOnce
 from .names import check_key, new_key, type_label
 from .pointer import Pointer
 from .policy import Policy
@@ -29,7 +30,7 @@ from .urls import scheme_of
 __all__ = ["Repository"]
 
 
-class Repository:
+class Repository(ManyAtOnce):
     """Objects under one root.
 
     Parameters
@@ -47,9 +48,9 @@ class Repository:
     moved : mapping of str to str, optional
         Old roots and where their objects lie now.
     **settings
-        ``verify``, ``digest``, ``compression``, ``fsync``, ``cache``, ``cache_bytes``, ``allowed_roots``,
-        ``pickle``, ``unsigned``, ``max_bytes`` and ``keys_file``, as in `payloadfs.configure`, for this
-        repository only.
+        ``verify``, ``digest``, ``transport``, ``compression``, ``fsync``, ``cache``, ``cache_bytes``,
+        ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes`` and ``keys_file``, as in
+        `payloadfs.configure`, for this repository only.
 
     Raises
     ------
@@ -279,7 +280,7 @@ class Repository:
         if root not in self._stores:
             same_scheme = scheme_of(root) == scheme_of(self.root)
             options = self.settings.storage_options if same_scheme else {}
-            self._stores[root] = open_store(root, options, fsync=self.settings.fsync)
+            self._stores[root] = open_store(root, options, fsync=self.settings.fsync, transport=self.settings.transport)
         return self._stores[root]
 
     def __repr__(self) -> str:

@@ -1,0 +1,1 @@
+"""payloadfs against everyone, on the machine at hand: ``python -m benchmarks``."""

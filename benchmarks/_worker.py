@@ -1,0 +1,95 @@
+"""A process that makes, saves and loads objects as it is told: JSON lines in, JSON lines out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from . import workloads
+from ._measure import anonymous_mb, measured
+from .peers import Peer, Place, open_peer
+
+
+class Worker:
+    """The objects and peers of this process."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Any] = {}
+        self.peers: dict[str, Peer] = {}
+        self.numbers = iter(range(sys.maxsize))
+
+    def open(self, peer: str, place: dict[str, str], workload: str) -> dict[str, Any]:
+        """Import what `peer` needs, and what users of `workload` have imported. Not timed."""
+        for package in workloads.WORKLOADS[workload].packages:
+            import_module(package)
+        try:
+            self.peers[peer] = self.peers.get(peer) or open_peer(peer, Place(**place))
+        except ImportError as error:
+            return {"missing": str(error)}
+        return {}
+
+    def make(self, name: str, workload: str, size: int) -> dict[str, Any]:
+        self.objects[name] = workloads.WORKLOADS[workload].make(size)
+        return {"mark": workloads.WORKLOADS[workload].read(self.objects[name])}
+
+    def drop(self, name: str) -> dict[str, Any]:
+        del self.objects[name]
+        return {}
+
+    def save(self, peer: str, name: str, count: int) -> dict[str, Any]:
+        """Save the object `name` so many times, each under a name of its own."""
+        one, obj = self.peers[peer], self.objects[name]
+        one.prepare(obj)
+        figures, tokens = measured([partial(one.save, obj, next(self.numbers)) for _ in range(count)])
+        return {"tokens": tokens, **figures}
+
+    def load(self, peer: str, workload: str, tokens: list[str]) -> dict[str, Any]:
+        """Load each of `tokens`, then read every byte of the last."""
+        one, read = self.peers[peer], workloads.WORKLOADS[workload].read
+        before_mb = anonymous_mb()
+        figures, given = measured([partial(one.load, token) for token in tokens])
+        del given[:-1]
+        if isinstance(given[0], bytes):
+            return {"mark": None, **figures}  # of a limit: there is no object
+        reading, (mark,) = measured([lambda: read(given[0])])
+        return {"mark": mark, "read_ms": reading["ms"], "anon_mb": anonymous_mb() - before_mb, **figures}
+
+    def load_many(self, peer: str, tokens: list[str], at_once: int) -> dict[str, Any]:
+        figures, ((*given,),) = measured([lambda: self.peers[peer].load_many(tokens, at_once)])
+        return {"count": len(given), **figures}
+
+    def forget(self, peer: str, tokens: list[str]) -> dict[str, Any]:
+        for token in tokens:
+            self.peers[peer].forget(token)
+        return {}
+
+    def close(self) -> dict[str, Any]:
+        for peer in self.peers.values():
+            peer.close()
+        return {}
+
+
+def main() -> None:
+    """Answer on what was standard output; what peers print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = Worker()
+    for line in sys.stdin:
+        command = json.loads(line)
+        do: Callable[..., dict[str, Any]] = getattr(worker, command.pop("do"))
+        try:
+            answer = do(**command)
+        except Exception as error:  # noqa: BLE001  the harness decides what it means
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"[:300]}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

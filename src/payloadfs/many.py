@@ -1,0 +1,189 @@
+"""Many objects at once: bounded parallelism, results in order, and no failure that hides another."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from contextvars import copy_context
+from typing import Any
+
+from .errors import ConfigError, ManyError
+from .pointer import Pointer
+
+__all__ = ["AT_ONCE", "Batch", "ManyAtOnce"]
+
+AT_ONCE = 16
+"""How many objects are on their way at once where nobody says otherwise."""
+
+
+class Batch:
+    """What became of many objects, by position.
+
+    Parameters
+    ----------
+    call : callable
+        Saves or loads one of them.
+    verb : str
+        For messages: "saved" or "loaded".
+    at_once : int
+        How many may be on their way at once.
+
+    Raises
+    ------
+    ConfigError
+        `at_once` is not a positive whole number. Nothing was begun.
+    """
+
+    def __init__(self, call: Callable[[Any], Any], verb: str, at_once: int) -> None:
+        if type(at_once) is not int or at_once < 1:
+            raise ConfigError(f"at_once must be a positive int, not {at_once!r}.", kind="at-once")
+        self._call, self._verb = call, verb
+        self.at_once = at_once
+        self.done: dict[int, Any] = {}
+        self._failed: dict[int, BaseException] = {}
+
+    def attempt(self, number: int, item: Any) -> None:
+        """Do what is to be done with the item `number` and keep what comes of it."""
+        try:
+            self.done[number] = self._call(item)
+        except BaseException as error:  # noqa: BLE001  raised by `results`, with those of the others
+            self._failed[number] = error
+
+    def results(self) -> list[Any]:
+        """Return all results in order, or raise `ManyError` if any failed."""
+        done = dict(sorted(self.done.items()))
+        if not self._failed:
+            return list(done.values())
+        failed: dict[int, Exception] = {}
+        for number, error in sorted(self._failed.items()):
+            if not isinstance(error, Exception):
+                # SystemExit and the like go on as what they are.
+                self.tell(error)
+                raise error
+            failed[number] = error
+        raise ManyError(
+            f"{len(failed)} of {len(failed) + len(done)} objects could not be {self._verb}; "
+            "`done` holds what the others gave, `failed` the errors, by position.",
+            list(failed.values()),
+            done=done,
+            failed=failed,
+        )
+
+    def tell(self, error: BaseException) -> None:
+        """Let an `error` that ends everything carry what was done until then."""
+        vars(error)["done"] = dict(sorted(self.done.items()))
+
+    def run(self, items: Iterable[Any]) -> list[Any]:
+        """Attempt all `items`, each in a thread; return or raise as `results` does."""
+        # Not at the top: it imports logging, which costs more than a small load.
+        from concurrent.futures import ThreadPoolExecutor, wait
+
+        slots, jobs = threading.Semaphore(self.at_once), []
+        with ThreadPoolExecutor(self.at_once, thread_name_prefix="payloadfs-many") as workers:
+            try:
+                for number, item in enumerate(items):
+                    slots.acquire()
+                    job = workers.submit(copy_context().run, self.attempt, number, item)
+                    job.add_done_callback(lambda _: slots.release())
+                    jobs.append(job)
+                # Not by joining the threads: Python 3.11 takes one whose join is interrupted for ended.
+                wait(jobs)
+            except BaseException as error:
+                workers.shutdown(cancel_futures=True)
+                self.tell(error)
+                raise
+        return self.results()
+
+
+class ManyAtOnce(ABC):
+    """Saving and loading of many, for whoever saves and loads one. Used by many threads at once."""
+
+    @abstractmethod
+    def save(self, obj: Any, *, scope: str | None = None, compression: str | None = None) -> Pointer:
+        """Store `obj` and return the signed pointer to it."""
+
+    @abstractmethod
+    def load(self, pointer: Pointer, *, view: bool = False) -> Any:
+        """Return an independent copy of the object that `pointer` names."""
+
+    def save_many(
+        self,
+        objects: Iterable[Any],
+        *,
+        scope: str | None = None,
+        compression: str | None = None,
+        at_once: int = AT_ONCE,
+    ) -> list[Pointer]:
+        """Store each of `objects` and return their signed pointers in the same order.
+
+        Parameters
+        ----------
+        objects : iterable
+            Taken one by one, in the calling thread, as room becomes free: a generator may make
+            them as they are needed.
+        scope : str, optional
+            First part of all keys. Default: the date (UTC).
+        compression : str, optional
+            As `save` takes it.
+        at_once : int
+            How many are on their way at once, each in a thread of its own.
+
+        Returns
+        -------
+        list of Pointer
+
+        Raises
+        ------
+        ManyError
+            Some could not be saved. All were tried; ``done`` holds the pointers of those that
+            were saved and ``failed`` the errors of the others, both by position.
+        ConfigError
+            `at_once` is not a positive whole number. Nothing was saved.
+
+        Notes
+        -----
+        Cost: each object what `save` costs; those on their way are held in memory, no others.
+
+        An interrupt (Ctrl-C), or an error that `objects` itself raises, begins nothing more, waits
+        for what is on its way, and goes on with an attribute ``done``: the pointers so far, by
+        position. Many small objects that are needed together are better saved as one list.
+        """
+        return Batch(lambda obj: self.save(obj, scope=scope, compression=compression), "saved", at_once).run(objects)
+
+    def load_many(self, pointers: Iterable[Pointer], *, view: bool = False, at_once: int = AT_ONCE) -> list[Any]:
+        """Return independent copies of the objects that `pointers` name, in the same order.
+
+        Parameters
+        ----------
+        pointers : iterable of Pointer
+            Taken one by one, in the calling thread.
+        view : bool
+            Read-only arrays instead of writable ones.
+        at_once : int
+            How many are on their way at once, each in a thread of its own.
+
+        Returns
+        -------
+        list
+
+        Raises
+        ------
+        ManyError
+            Some could not be loaded. All were tried; ``done`` holds the objects that were loaded
+            and ``failed`` the errors of the others, both by position.
+        ConfigError
+            `at_once` is not a positive whole number. Nothing was fetched.
+
+        Notes
+        -----
+        Cost: each object what `load` costs. An interrupt is met as in `save_many`.
+
+        Examples
+        --------
+        >>> import payloadfs
+        >>> repository = payloadfs.Repository("memory://demo")
+        >>> repository.load_many(repository.save_many(["a", "b", "c"]))
+        ['a', 'b', 'c']
+        """
+        return Batch(lambda pointer: self.load(pointer, view=view), "loaded", at_once).run(pointers)
