@@ -13,7 +13,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from .errors import ConfigError
 from .payload import Payload as _Stored
@@ -188,4 +188,4 @@ _Payload = Payload
 class storage:
     """Where a program looks for ``Payload``."""
 
-    Payload = _Payload
+    Payload: TypeAlias = _Payload

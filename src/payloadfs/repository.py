@@ -48,9 +48,9 @@ class Repository(ManyAtOnce):
     moved : mapping of str to str, optional
         Old roots and where their objects lie now.
     **settings
-        ``verify``, ``digest``, ``compression``, ``fsync``, ``cache``, ``cache_bytes``, ``allowed_roots``,
-        ``pickle``, ``unsigned``, ``max_bytes`` and ``keys_file``, as in `payloadfs.configure`, for this
-        repository only.
+        ``verify``, ``digest``, ``transport``, ``compression``, ``fsync``, ``cache``, ``cache_bytes``,
+        ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes`` and ``keys_file``, as in
+        `payloadfs.configure`, for this repository only.
 
     Raises
     ------
@@ -280,7 +280,7 @@ class Repository(ManyAtOnce):
         if root not in self._stores:
             same_scheme = scheme_of(root) == scheme_of(self.root)
             options = self.settings.storage_options if same_scheme else {}
-            self._stores[root] = open_store(root, options, fsync=self.settings.fsync)
+            self._stores[root] = open_store(root, options, fsync=self.settings.fsync, transport=self.settings.transport)
         return self._stores[root]
 
     def __repr__(self) -> str:

@@ -148,14 +148,10 @@ TABLE = {
     ),
     "pickle": _choice("signed", "digest", "never"),
     "unsigned": _choice("safe", "never"),
-    "max_bytes": _Row(
-        "a whole number of bytes, 0 or more, or in code None",
-        lambda: None,
-        _whole_number,
-        _number,
-    ),
+    "max_bytes": _Row("a whole number of bytes, 0 or more, or in code None", lambda: None, _whole_number, _number),
     "verify": _choice("auto", "full"),
     "digest": _choice("blake3", "sha256"),
+    "transport": _choice("auto", "obstore", "fsspec"),
     "compression": _choice("none", *COMPRESSIONS),
     "fsync": _Row(
         "True or False (as variable: 1, 0, true or false)",
@@ -169,12 +165,7 @@ TABLE = {
         lambda v: None if v == "off" else _absolute(v),
         show=lambda folder: str(folder or "off"),
     ),
-    "cache_bytes": _Row(
-        "a whole number of bytes, 0 or more",
-        lambda: None,
-        _whole_number,
-        _number,
-    ),
+    "cache_bytes": _Row("a whole number of bytes, 0 or more", lambda: None, _whole_number, _number),
 }
 
 
@@ -202,6 +193,8 @@ class Settings:
         As in `payloadfs.policy.Policy`; `max_bytes` in bytes, None for no limit.
     verify, digest, fsync : {"auto", "full"}, {"blake3", "sha256"}, bool
         Whether data in a folder of ours is hashed too, with what, and whether objects survive a power cut.
+    transport : {"auto", "obstore", "fsspec"}
+        What carries the bytes of far stores; see `payloadfs.stores.chosen_transport`.
     compression : {"none", "zstd", "lz4"}
         Of new objects.
     cache, cache_bytes : Path or None, int or None
@@ -221,6 +214,7 @@ class Settings:
     max_bytes: int | None
     verify: Literal["auto", "full"]
     digest: Literal["blake3", "sha256"]
+    transport: Literal["auto", "obstore", "fsspec"]
     compression: Literal["none", "zstd", "lz4"]
     fsync: bool
     cache: Path | None

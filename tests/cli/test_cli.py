@@ -19,6 +19,9 @@ from payloadfs import KeyRing, Repository
 from payloadfs.cli import main
 
 COMMANDS = [
+    ["run"],
+    ["runs"],
+    ["runs", "show"],
     ["put"],
     ["get"],
     ["inspect"],

@@ -118,16 +118,20 @@ def test_what_can_be_wrong_with_the_cache(capsys, cache_folder, monkeypatch, tmp
     cache_folder.chmod(0o777)
     assert "chmod" in doctor(capsys, code=1)["cache"][0]["found"]
     cache_folder.chmod(0o700)
+    (tmp_path / "file").touch()
     for value, state, words in (
         ("off", "ok", "off (environment PAYLOADFS_CACHE)"),
         (str(tmp_path / "new" / "cache"), "ok", "0 B of"),
-        ("/proc/nobody/cache", "warn", "straight from the store"),
+        (str(tmp_path / "file" / "cache"), "warn", "Not a directory"),
     ):
         monkeypatch.setenv("PAYLOADFS_CACHE", value)
         (finding,) = doctor(capsys)["cache"]
         assert finding["state"] == state
         assert words in finding["found"]
     monkeypatch.delenv("PAYLOADFS_CACHE")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+        assert "straight from the store" in doctor(capsys, "--url", "memory://x")["cache"][0]["found"]
     monkeypatch.setattr(Cache, "is_near", False)
     assert "read in full" in doctor(capsys)["cache"][0]["found"]
 

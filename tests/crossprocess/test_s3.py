@@ -32,9 +32,18 @@ OBJECTS = [
 ]
 
 
-@pytest.fixture(params=["payloadfs_moto", pytest.param("payloadfs_seaweedfs", marks=pytest.mark.s3)])
-def server(request):
-    return request.getfixturevalue(request.param)
+@pytest.fixture(
+    params=[
+        ("payloadfs_moto", "fsspec"),
+        pytest.param(("payloadfs_seaweedfs", "fsspec"), marks=pytest.mark.s3),
+        pytest.param(("payloadfs_seaweedfs", "obstore"), marks=pytest.mark.s3),
+    ],
+    ids="-".join,
+)
+def server(request, monkeypatch):
+    name, transport = request.param
+    monkeypatch.setenv("PAYLOADFS_TRANSPORT", transport)
+    return request.getfixturevalue(name)
 
 
 def use(server, monkeypatch):
@@ -68,10 +77,12 @@ def test_a_reader_with_another_url_configured_refuses(server, monkeypatch, tmp_p
 
 
 @pytest.mark.s3
-def test_one_request_each_way(payloadfs_seaweedfs):
+@pytest.mark.parametrize("transport", ["fsspec", "obstore"])
+def test_one_request_each_way(payloadfs_seaweedfs, transport):
     with counting_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
         options = replace(payloadfs_seaweedfs, endpoint_url=proxy.endpoint_url).storage_options()
-        repository = Repository(f"s3://{payloadfs_seaweedfs.bucket()}", options, cache="off")
+        bucket = payloadfs_seaweedfs.bucket()
+        repository = Repository(f"s3://{bucket}", options, transport=transport, cache="off")
         for obj in OBJECTS[:1] + OBJECTS[2:3]:
             for _ in range(2):  # cold, then warm
                 proxy.forget()

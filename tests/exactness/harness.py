@@ -90,7 +90,8 @@ def round_trips(cases, folder):
 def _elsewhere(pointers, root):
     """Return by name what a fresh process says; another one goes on behind an object that ended the first."""
     found, left = {}, dict(pointers)
-    environment = os.environ | {"PYTHONPATH": str(IMPORTABLE)}
+    paths = [str(IMPORTABLE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     while left:
         done = subprocess.run(
             [sys.executable, "-c", _READER, root],

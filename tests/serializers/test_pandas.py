@@ -152,6 +152,7 @@ class TestFrames(SerializerTests):
         "tuple name": frame(pd.Index([3, 1, 2], name=("a", 1, None))),
         "daily": frame(pd.date_range("2020", periods=3, freq="D", name="day")),
         "month ends": frame(pd.date_range("2020", periods=3, freq="ME", tz=ZONE)),
+        "days over a clock change": frame(pd.date_range("2020-03-28", periods=3, freq="D", tz="UTC").tz_convert(ZONE)),
         "no freq": frame(pd.DatetimeIndex(["2020-01-05", "2020-01-01", None])),
         "hours": frame(pd.timedelta_range("0h", periods=3, freq="h")),
         "category index": frame(pd.CategoricalIndex(["u", "v", "u"], name="c")),

@@ -316,7 +316,7 @@ def test_a_planted_link_is_not_filled(store, cache, path, tmp_path):
 # --- a disk that fails
 
 
-@pytest.mark.parametrize("broken", ["_reserve", "write", "rename", "open"])
+@pytest.mark.parametrize("broken", ["reserve", "write", "rename", "open"])
 def test_a_disk_that_fails_costs_the_copy_not_the_load(path, monkeypatch, caplog, broken):
     store, cache = Far(), Cache(path)
     items = [Item(store, bytes([n]) * LARGE) for n in range(3)]
@@ -325,7 +325,7 @@ def test_a_disk_that_fails_costs_the_copy_not_the_load(path, monkeypatch, caplog
     def full(*args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    place = {"_reserve": _cached, "open": _room.os}.get(broken, _cached.os)
+    place = {"reserve": _cached, "open": _room.os}.get(broken, _cached.os)
     with monkeypatch.context() as patch:
         patch.setattr(place, broken, full)
         for item in items[1:]:
@@ -334,7 +334,7 @@ def test_a_disk_that_fails_costs_the_copy_not_the_load(path, monkeypatch, caplog
     (record,) = caplog.records
     assert "No space left" in record.message
     assert "PAYLOADFS_CACHE" in record.message
-    if broken == "_reserve":
+    if broken == "reserve":
         assert store.gets == 1  # nobody fetched what there was no room for
     assert items[1].load(cache) == items[1].content
 

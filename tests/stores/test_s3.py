@@ -26,6 +26,19 @@ class TestMoto(StoreTests):
 
 
 @pytest.mark.s3
+class TestSeaweedFSThroughObstore(StoreTests):
+    @pytest.fixture
+    def store(self, payloadfs_seaweedfs: S3Server) -> Store:
+        return open_s3_store(f"s3://{payloadfs_seaweedfs.bucket()}/p", payloadfs_seaweedfs.storage_options(), "obstore")
+
+
+class TestMotoThroughObstore(StoreTests):
+    @pytest.fixture
+    def store(self, payloadfs_moto: S3Server) -> Store:
+        return open_s3_store(f"s3://{payloadfs_moto.bucket()}", payloadfs_moto.storage_options(), "obstore")
+
+
+@pytest.mark.s3
 class TestSeaweedFS(StoreTests):
     @pytest.fixture
     def store(self, payloadfs_seaweedfs: S3Server) -> Store:
@@ -48,30 +61,42 @@ def test_secrets_show_neither_in_repr_nor_in_errors(payloadfs_moto: S3Server, mo
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(f"wrong: {payloadfs_moto.secret}")
 
-    monkeypatch.setattr(store._calls.filesystem(), "_call_s3", fail)
+    monkeypatch.setattr(store._through_s3fs.filesystem(), "_call_s3", fail)
     with pytest.raises(StoreError) as caught:
         store.info("a.bin")
     assert payloadfs_moto.secret not in str(caught.value)
 
 
-def test_ordinary_aws_variables_are_enough(payloadfs_moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("transport", ["fsspec", "obstore"])
+def test_ordinary_aws_variables_are_enough(
+    payloadfs_moto: S3Server, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
     for name, value in payloadfs_moto.environment().items():
         monkeypatch.setenv(name, value)
-    store = open_s3_store(f"s3://{payloadfs_moto.bucket()}")
+    store = open_s3_store(f"s3://{payloadfs_moto.bucket()}", None, transport)
     store.put("a.bin", PiecesBody([b"a"]))
     assert bytes(store.get("a.bin", 1).buffer) == b"a"
 
 
-def test_no_credentials(payloadfs_moto: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+@pytest.mark.parametrize("transport", ["fsspec", "obstore"])
+def test_no_credentials(
+    payloadfs_moto: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, transport: str
+) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    store = open_s3_store("s3://bucket", {"endpoint_url": payloadfs_moto.endpoint_url})
-    with pytest.raises(StoreError, match="AWS_ACCESS_KEY_ID") as caught:
-        store.get("a.bin", 1)
-    assert caught.value.kind == "no-credentials"
+    store = open_s3_store("s3://bucket", {"endpoint_url": payloadfs_moto.endpoint_url}, transport)
+    for attempt in (
+        lambda: store.get("a.bin", 1),
+        lambda: store.put("a.bin", PiecesBody([b"a"])),
+        lambda: store.put("a.bin", PiecesBody([bytes(2 * MIB)])),
+        lambda: store.info("a.bin"),
+    ):
+        with pytest.raises(StoreError, match="AWS_ACCESS_KEY_ID") as caught:
+            attempt()
+        assert caught.value.kind == "no-credentials"
 
 
 def test_without_s3fs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +107,7 @@ def test_without_s3fs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_of_the_user_win() -> None:
     store = open_s3_store("s3://bucket", {"config_kwargs": {"read_timeout": 3}, "use_listings_cache": True})
-    filesystem = store._calls.filesystem()
+    filesystem = store._through_s3fs.filesystem()
     assert filesystem.config_kwargs["read_timeout"] == 3
     assert filesystem.config_kwargs["connect_timeout"] == 5
     assert filesystem.dircache.use_listings_cache is False
@@ -133,11 +158,11 @@ class _Answers:
     """Stands for s3fs's `_call_s3`: for some calls it raises what is planned, before or after the real call."""
 
     def __init__(self, store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.real = store._calls.filesystem()._call_s3
+        self.real = store._through_s3fs.filesystem()._call_s3
         self.before: dict[str, list[Exception]] = {}
         self.after: dict[str, list[Exception]] = {}
         self.calls: list[str] = []
-        monkeypatch.setattr(store._calls.filesystem(), "_call_s3", self)
+        monkeypatch.setattr(store._through_s3fs.filesystem(), "_call_s3", self)
 
     async def __call__(self, method: str, **arguments: Any) -> Any:
         self.calls.append(method)
@@ -161,7 +186,7 @@ def _answer(code: str, status: int) -> OSError:
 @pytest.fixture
 def answers(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> _Answers:
     monkeypatch.setattr("payloadfs.stores._s3_calls.PAUSES_S", (0.01, 0.01, 0.01))
-    monkeypatch.setattr("payloadfs.stores._s3.PAUSES_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("payloadfs.stores._create.PAUSES_S", (0.01, 0.01, 0.01))
     return _Answers(store, monkeypatch)
 
 
@@ -230,7 +255,7 @@ def test_an_interrupt_of_a_waiting_put_stops_it(store: S3Store, monkeypatch: pyt
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(store._calls.filesystem(), "_call_s3", hang)
+            patch.setattr(store._through_s3fs.filesystem(), "_call_s3", hang)
             with pytest.raises(KeyboardInterrupt):
                 store.put("a.bin", PiecesBody([b"a"]))
             assert ended.is_set()

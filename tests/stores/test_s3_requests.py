@@ -22,6 +22,11 @@ MIB = 1024 * 1024
 pytestmark = pytest.mark.s3
 
 
+@pytest.fixture(params=["fsspec", "obstore"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
 def proxy(payloadfs_seaweedfs: S3Server) -> Iterator[CountingProxy]:
     with counting_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
@@ -34,9 +39,9 @@ def bucket(payloadfs_seaweedfs: S3Server) -> str:
 
 
 @pytest.fixture
-def store(payloadfs_seaweedfs: S3Server, proxy: CountingProxy, bucket: str) -> S3Store:
+def store(payloadfs_seaweedfs: S3Server, proxy: CountingProxy, bucket: str, transport: str) -> S3Store:
     behind = replace(payloadfs_seaweedfs, endpoint_url=proxy.endpoint_url)
-    return open_s3_store(f"s3://{bucket}", behind.storage_options())
+    return open_s3_store(f"s3://{bucket}", behind.storage_options(), transport)
 
 
 def _methods(proxy: CountingProxy) -> list[str]:
@@ -79,12 +84,12 @@ def test_info_delete_and_list_cost_one_request(store: S3Store, proxy: CountingPr
     assert _methods(proxy) == ["DELETE"]
 
 
-def test_large_objects(store: S3Store, proxy: CountingProxy) -> None:
+def test_large_objects(store: S3Store, proxy: CountingProxy, transport: str) -> None:
     content = os.urandom(40 * MIB + 17)
     store.put("large.bin", PiecesBody([content]))
-    assert Counter(_methods(proxy)) == {"POST": 2, "PUT": 3}
+    assert Counter(_methods(proxy)) == {"POST": 2, "PUT": 3 if transport == "fsspec" else 6}
     assert store.get("large.bin", len(content)).buffer == content
-    assert _methods(proxy) == ["GET"] * 5
+    assert _methods(proxy) == ["GET"] * 3
 
 
 @pytest.mark.parametrize("error", [RuntimeError(), KeyboardInterrupt()])
@@ -131,16 +136,16 @@ def test_a_lost_answer_is_no_failure(store: S3Store, proxy: CountingProxy, size_
 
 
 @pytest.mark.parametrize("wrong", [{"secret": "not-the-secret"}, {"key": "not-the-key"}])
-def test_wrong_credentials(payloadfs_seaweedfs: S3Server, bucket: str, wrong: dict[str, str]) -> None:
-    store = open_s3_store(f"s3://{bucket}", {**payloadfs_seaweedfs.storage_options(), **wrong})
+def test_wrong_credentials(payloadfs_seaweedfs: S3Server, bucket: str, wrong: dict[str, str], transport: str) -> None:
+    store = open_s3_store(f"s3://{bucket}", {**payloadfs_seaweedfs.storage_options(), **wrong}, transport)
     for attempt in (lambda: store.get("a", 1), lambda: store.put("a", PiecesBody([b"a"])), lambda: store.info("a")):
         with pytest.raises(StoreError) as caught:
             attempt()
         assert (caught.value.kind, caught.value.transient) == ("denied", False)
 
 
-def test_missing_bucket(payloadfs_seaweedfs: S3Server) -> None:
-    store = open_s3_store("s3://no-such-bucket-here/x", payloadfs_seaweedfs.storage_options())
+def test_missing_bucket(payloadfs_seaweedfs: S3Server, transport: str) -> None:
+    store = open_s3_store("s3://no-such-bucket-here/x", payloadfs_seaweedfs.storage_options(), transport)
     for attempt in (
         lambda: store.get("a", 1),
         lambda: store.put("a", PiecesBody([b"a"])),
@@ -153,9 +158,9 @@ def test_missing_bucket(payloadfs_seaweedfs: S3Server) -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [1, 17 * MIB])
-def test_a_dead_server_gives_one_error_soon(size_bytes: int) -> None:
+def test_a_dead_server_gives_one_error_soon(size_bytes: int, transport: str) -> None:
     (port,) = free_ports(1)
-    store = open_s3_store("s3://bucket", S3Server(f"http://127.0.0.1:{port}").storage_options())
+    store = open_s3_store("s3://bucket", S3Server(f"http://127.0.0.1:{port}").storage_options(), transport)
     for attempt in (lambda: store.put("a", PiecesBody([bytes(size_bytes)])), lambda: store.get("a", size_bytes)):
         start = time.monotonic()
         with pytest.raises(StoreError) as caught:
@@ -166,7 +171,7 @@ def test_a_dead_server_gives_one_error_soon(size_bytes: int) -> None:
         assert elapsed_s < 15
 
 
-def test_a_server_that_never_answers_gives_one_error_in_bounded_time() -> None:
+def test_a_server_that_never_answers_gives_one_error_in_bounded_time(transport: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         held: list[socket.socket] = []
 
@@ -181,7 +186,7 @@ def test_a_server_that_never_answers_gives_one_error_in_bounded_time() -> None:
         thread.start()
         try:
             server = S3Server(f"http://127.0.0.1:{listener.getsockname()[1]}")
-            store = open_s3_store("s3://bucket", server.storage_options())
+            store = open_s3_store("s3://bucket", server.storage_options(), transport)
             start = time.monotonic()
             with pytest.raises(StoreError) as caught:
                 store.get("a", 1)
@@ -193,4 +198,4 @@ def test_a_server_that_never_answers_gives_one_error_in_bounded_time() -> None:
                 one.close()
     print(f"silent server: {elapsed_s:.1f} s: {caught.value}")
     assert (caught.value.kind, caught.value.transient) == ("timeout", True)
-    assert elapsed_s < 60
+    assert elapsed_s < 15

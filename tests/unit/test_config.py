@@ -66,6 +66,7 @@ LADDER: dict[str, Any] = {
     "max_bytes": ("1", 1, "2", 2, 3, None),
     "verify": ('"full"', "full", "auto", "auto", "full", "auto"),
     "digest": ('"sha256"', "sha256", "blake3", "blake3", "sha256", "blake3"),
+    "transport": ('"fsspec"', "fsspec", "obstore", "obstore", "auto", "fsspec"),
     "compression": ('"zstd"', "zstd", "lz4", "lz4", "none", "zstd"),
     "fsync": ("false", False, "1", True, False, True),
     "cache": ('"/file"', Path("/file"), "off", None, Path("/code"), Path("/context")),

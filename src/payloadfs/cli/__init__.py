@@ -1,4 +1,4 @@
-"""The command line: ``payloadfs put | get | inspect | ls | keys | cache | doctor | config``."""
+"""The command line: ``payloadfs run | runs | put | get | inspect | ls | keys | cache | doctor | config``."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from ..errors import (
     PointerError,
     PolicyError,
     SerializerError,
+    WorkError,
 )
-from . import _cache, _config, _doctor, _inspect, _keys, _objects
+from . import _cache, _config, _doctor, _inspect, _keys, _objects, _run, _runs
 from ._words import printable
 
 __all__ = ["main"]
 
 _EPILOG = """\
-example:
+for example:
+  payloadfs run app.py
   payloadfs put table.csv > pointer.json
   payloadfs get pointer.json -o copy.csv
 
@@ -39,6 +41,7 @@ exit codes:
   4    refused: no pointer, wrong signature, unknown key, or not allowed by the policy
   5    the stored bytes are not those that were saved
   6    the object can't be encoded or decoded here
+  7    a work, or the flow itself, failed
   130  interrupted
 
 Where objects lie, keys and trust are settings: environment variables (PAYLOADFS_URL, ...) or a
@@ -52,6 +55,7 @@ _EXIT_CODES: tuple[tuple[type[PayloadError], int], ...] = (
     (PolicyError, 4),
     (IntegrityError, 5),
     (SerializerError, 6),
+    (WorkError, 7),
 )
 
 
@@ -106,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True)
     # Options of its own: a parser shares them with its parents, and these defaults would go along.
     common = _common()
-    for module in (_objects, _inspect, _keys, _cache, _doctor, _config):
+    for module in (_run, _runs, _objects, _inspect, _keys, _cache, _doctor, _config):
         module.add_to(commands, common)
     return parser
 

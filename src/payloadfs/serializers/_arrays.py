@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._arrow import has_extension
+from ._arrow import is_changed_by_ipc
 from ._base import NotExactError
 from ._cells import decode_cells, encode_cells
 from ._ipc import LazyBuffers, as_buffer
@@ -197,7 +197,7 @@ def _decode_string(array: pa.Array, _: Memory, storage: str, missing: str) -> An
 def _encode_arrow(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
     import pyarrow as pa
 
-    if has_extension(pa.schema([("values", values.dtype.pyarrow_dtype)])):
+    if is_changed_by_ipc(pa.schema([("values", values.dtype.pyarrow_dtype)])):
         raise NotExactError
     return ["arrow"], one_chunk(values.__arrow_array__())
 

@@ -10,7 +10,7 @@ from ._ipc import read_ipc, write_ipc
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ArrowBatchSerializer", "ArrowTableSerializer", "has_extension"]
+__all__ = ["ArrowBatchSerializer", "ArrowTableSerializer", "is_changed_by_ipc"]
 
 
 class ArrowTableSerializer:
@@ -31,7 +31,7 @@ class ArrowTableSerializer:
         """Return the table as an Arrow IPC file."""
         import pyarrow as pa
 
-        if type(obj) is not pa.Table or has_extension(obj.schema):
+        if type(obj) is not pa.Table or is_changed_by_ipc(obj.schema):
             raise NotExactError
         return write_ipc(obj.schema, obj.to_batches())
 
@@ -50,7 +50,7 @@ class ArrowBatchSerializer:
         """Return the batch as an Arrow IPC file."""
         import pyarrow as pa
 
-        if type(obj) is not pa.RecordBatch or has_extension(obj.schema):
+        if type(obj) is not pa.RecordBatch or is_changed_by_ipc(obj.schema):
             raise NotExactError
         return write_ipc(obj.schema, [obj])
 
@@ -65,18 +65,26 @@ class ArrowBatchSerializer:
         return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
-def has_extension(schema: pa.Schema) -> bool:
-    """Return whether a type in `schema`, at any depth, is an extension type or a union.
+def is_changed_by_ipc(schema: pa.Schema) -> bool:
+    """Return whether a type in `schema`, at any depth, is an extension, a union, or an unusual map.
 
-    A reader that did not register an extension would silently get its storage type.
+    A reader that did not register an extension would silently get its storage type. Names and
+    metadata of a map's fields become the usual ones.
     """
     import pyarrow as pa
 
     def inside(kind: pa.DataType) -> bool:
         if isinstance(kind, pa.BaseExtensionType) or pa.types.is_union(kind):
             return True
+        if pa.types.is_map(kind) and _is_unusual(kind):
+            return True
         if pa.types.is_dictionary(kind):
             return inside(kind.index_type) or inside(kind.value_type)
         return any(inside(kind.field(index).type) for index in range(kind.num_fields))
 
     return any(inside(field.type) for field in schema)
+
+
+def _is_unusual(kind: pa.MapType) -> bool:
+    named = {"entries": kind.field(0), "key": kind.key_field, "value": kind.item_field}
+    return any(field.name != name or field.metadata for name, field in named.items())

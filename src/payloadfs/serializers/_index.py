@@ -109,7 +109,7 @@ def decode_index(facts: dict[str, Any], arrays: list[pa.Array], memory: Memory) 
         values, dtype=values.dtype, name=decode_scalar(facts["name"]), copy=False, tupleize_cols=False
     )
     if facts["freq"] is not None:
-        _set_freq(index, pd.tseries.frequencies.to_offset(facts["freq"]), trusted=memory.trusted)
+        _set_freq(index, pd.tseries.frequencies.to_offset(facts["freq"]))
     return index
 
 
@@ -157,7 +157,9 @@ def _encode_dictionary(codes: Any, values: Any, lazy: LazyBuffers) -> tuple[dict
     import pyarrow as pa
 
     facts, arrays = _encode_level(values, lazy)
-    entries = arrays[0] if arrays else pa.array(np.arange(values.start, values.stop, values.step))
+    # Only ranges have no array: a level that is one, or categories that are.
+    bounds = None if arrays else facts.get("categories", facts)["range"]
+    entries = pa.array(np.arange(*bounds)) if bounds else arrays[0]
     if pa.types.is_struct(entries.type):
         # Not every reader takes dictionaries of structs, so they see texts: "(0, 30]".
         _, own = _encode_level(values, GatheredBuffers())
@@ -173,12 +175,10 @@ def _encode_dictionary(codes: Any, values: Any, lazy: LazyBuffers) -> tuple[dict
     return facts, pa.DictionaryArray.from_arrays(indices, entries, safe=False)
 
 
-def _set_freq(index: Any, freq: Any, *, trusted: bool) -> None:
-    if not trusted:
-        index.freq = freq
-        return
+def _set_freq(index: Any, freq: Any) -> None:
     # The public way compares every label with what the freq would give, which costs time, and fails
-    # for what pandas itself makes: days that were converted to a zone with a clock change.
+    # for what pandas itself makes: days that were converted to a zone with a clock change. A wrong
+    # freq of unsigned bytes is a wrong value like any other: nothing follows it into memory.
     holder = index if hasattr(type(index), "_freq") else index._data
     holder._freq = freq
 

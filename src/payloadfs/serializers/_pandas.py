@@ -132,12 +132,15 @@ def _encode_frame(obj: Any) -> tuple[Encoded, dict[str, Any]]:
 def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dict[str, Any]]:
     """Return the Arrow file, and the rest that needs a pickle: empty for most frames."""
     lazy, attrs = LazyBuffers(), encode_attrs(obj.attrs)
-    encoded = _encode_columns(values, obj.attrs, lazy)
     index, label = _tried(encode_index, obj.index, lazy), _tried(encode_index, labels, GatheredBuffers())
+    encoded = _encode_columns(values, obj.attrs, lazy, alone=index is not None and label is not None)
     # Copies, since pandas hands out its arrays read-only.
     rest = {str(place): values[place].copy() for place, (_, array) in enumerate(encoded) if array is None}
     rest |= {"index": obj.index} if index is None else {}
     rest |= {"labels": labels} if label is None else {}
+    if rest and obj.attrs:
+        # Cells and labels in there may hold a part of them, or the dict itself.
+        rest, attrs = rest | {"attrs": obj.attrs}, {}
     index_facts, index_arrays = index or _REST_INDEX
     label_facts, label_arrays = label or _REST_INDEX
     facts = {
@@ -167,14 +170,17 @@ def _file(columns: list[tuple[str, pa.Array]], metadata: dict[bytes, bytes], laz
 
 
 def _encode_columns(
-    values: list[Any], attrs: Mapping[Any, Any], lazy: LazyBuffers
+    values: list[Any], attrs: Mapping[Any, Any], lazy: LazyBuffers, *, alone: bool
 ) -> list[tuple[Any, pa.Array | None]]:
-    """Return description and Arrow array of each column; those that are left to the rest have no array."""
+    """Return description and Arrow array of each column; those that are left to the rest have no array.
+
+    `alone` says that no labels are left to the rest.
+    """
     encoded = [_tried(encode_column, part, lazy) or _REST_COLUMN for part in values]
     mutable = [place for place, (description, _) in enumerate(encoded) if is_mutable(description)]
     if mutable and shares([[attrs], *(values[place] for place in mutable)]):
         raise NotExactError
-    if _REST_COLUMN in encoded:
+    if _REST_COLUMN in encoded or not alone:
         # The rest may refer to cells that can be changed, so those go with it.
         encoded = [_REST_COLUMN if place in mutable else found for place, found in enumerate(encoded)]
     if encoded and all(array is None for _, array in encoded):
@@ -221,7 +227,8 @@ def _rebuild(
         labels = decode_index(facts["labels"], from_stream(stored, trusted=memory.trusted), labels_memory)
     found = blocks(descriptions, arrays[:width], rest, memory)
     frame = frame_of(found, index, labels)
-    frame.attrs = decode_attrs(facts)
+    # The setter would copy the dict, which cells in the rest may hold.
+    frame._attrs = rest["attrs"] if "attrs" in rest else decode_attrs(facts)
     if not facts["duplicates"]:
         frame.flags.allows_duplicate_labels = False
     return frame, labels

@@ -7,6 +7,7 @@ which has to mean the same where it is collected. Collect it first to store what
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..buffers import view
@@ -17,7 +18,7 @@ from ._ipc import read_ipc
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["PolarsFrameSerializer", "PolarsSeriesSerializer"]
+__all__ = ["PolarsFrameSerializer", "PolarsSeriesSerializer", "trouble_of"]
 
 
 class PolarsFrameSerializer:
@@ -37,12 +38,14 @@ class PolarsFrameSerializer:
 
         if type(obj) is not pl.DataFrame:
             raise NotExactError
-        _refuse_objects(obj)
+        trouble = trouble_of(obj)
+        if trouble is not None:
+            raise EncodeError(f"The polars frame can't be stored: {trouble[1]}.", path=f"obj{trouble[0]}")
         if any(map(_is_opaque, obj.dtypes)):
             raise NotExactError
         file = io.BytesIO()
         obj.write_ipc(file, compat_level=pl.CompatLevel.newest())
-        return Encoded([view(file.getbuffer())], extension="arrow")
+        return Encoded([view(file.getvalue())], extension="arrow")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pl.DataFrame:
         """Return the frame."""
@@ -61,7 +64,7 @@ class PolarsSeriesSerializer:
         """Return the series as an Arrow IPC file."""
         import polars as pl
 
-        if type(obj) is not pl.Series:
+        if type(obj) is not pl.Series or trouble_of(obj):
             raise NotExactError
         return PolarsFrameSerializer().encode(obj.to_frame())
 
@@ -82,16 +85,32 @@ def _validated(buffer: memoryview) -> io.BytesIO:
     return file
 
 
-def _refuse_objects(frame: pl.DataFrame) -> None:
+def trouble_of(obj: Any) -> tuple[str, str] | None:
+    """Return where and why a polars frame or series can't be stored, or None if it can."""
     import polars as pl
 
-    for name, dtype in frame.schema.items():
-        if dtype.base_type() is pl.Object:
-            raise EncodeError(
-                f"The column {name!r} of the polars frame has the dtype Object, which polars itself can't store. "
-                "Give it another dtype, or store its values as a list.",
-                path=f"obj[{name!r}]",
+    own = [name for name in vars(obj) if not name.startswith("_")]
+    if own:
+        return f".{own[0]}", f"polars would lose the attribute {own[0]!r}; keep it beside the frame"
+    schema = obj.schema if isinstance(obj, pl.DataFrame) else {obj.name: obj.dtype}
+    for name, dtype in schema.items():
+        if any(part.base_type() is pl.Object for part in _inside(dtype)):
+            return f"[{name!r}]", (
+                f"its column {name!r} has the dtype Object, which polars itself can't store; "
+                "give it another dtype, or store its values as a list"
             )
+        if any(isinstance(part, pl.Array) and 0 in part.shape for part in _inside(dtype)):
+            return f"[{name!r}]", f"its column {name!r} has arrays of width 0, which polars writes and can't read"
+    return None
+
+
+def _inside(dtype: Any) -> Iterator[Any]:
+    """Yield `dtype` and what it nests, at any depth."""
+    yield dtype
+    nested = [field.dtype for field in getattr(dtype, "fields", ())]
+    for part in [*nested, getattr(dtype, "inner", None)]:
+        if part is not None:
+            yield from _inside(part)
 
 
 def _is_opaque(dtype: Any) -> bool:

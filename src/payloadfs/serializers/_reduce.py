@@ -14,11 +14,15 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _restore
+from ._made import check_made, checker_for, without_init
+from ._polars import trouble_of
 
 __all__ = ["lost_attributes", "reducer_for", "type_name"]
 
 _REFUSED = (io.TextIOWrapper, memoryview, weakref.ProxyType, weakref.CallableProxyType)
 _OFFSET_BYTES = 8
+_FACTS_OF_A_FILE = ("_mmap", "filename", "offset", "mode")
+"""What numpy notes about a masked array over a memmap."""
 
 
 def reducer_for(cls: type) -> Callable[[Any], Any] | None:
@@ -34,7 +38,7 @@ def reducer_for(cls: type) -> Callable[[Any], Any] | None:
         known = getattr(sys.modules.get(module), name, None)
         if known is not None and issubclass(cls, known):
             return reduce
-    return None
+    return checker_for(cls)
 
 
 def type_name(obj: Any) -> str:
@@ -53,7 +57,8 @@ def _reduce_masked(obj: Any) -> Any:
         return NotImplemented
     array: Any = obj
     mask = None if array.mask is np.ma.nomask else array.mask
-    return _restore.masked_array, (array.data, mask, array._fill_value, array.hardmask, array._optinfo)
+    info = {name: value for name, value in array._optinfo.items() if name not in _FACTS_OF_A_FILE}
+    return _restore.masked_array, (array.data, mask, array._fill_value, array.hardmask, info)
 
 
 def _reduce_array(obj: Any) -> Any:
@@ -114,14 +119,35 @@ def _reduce_index(obj: Any) -> Any:
 
 
 def _reduce_error(obj: BaseException) -> Any:
-    reduced = obj.__reduce_ex__(5)
+    reduced = check_made(without_init(obj, obj.__reduce_ex__(5)))
     if (obj.__cause__ is None and not obj.__suppress_context__) or len(reduced) > 3:
-        return NotImplemented
+        return reduced
     state = reduced[2] if len(reduced) > 2 else None
     return (*reduced[:2], (state, obj.__cause__, obj.__suppress_context__), None, None, _restore.set_cause)
 
 
+def _reduce_polars(obj: Any) -> Any:
+    trouble = trouble_of(obj)
+    if trouble is not None:
+        raise pickle.PicklingError(trouble[1])
+    return NotImplemented
+
+
+def _reduce_xarray(obj: Any) -> Any:
+    if obj._close is None:
+        return NotImplemented
+    # What would close the file that it came from; its data may long be loaded.
+    make, arguments, (plain, slots), *rest = obj.__reduce_ex__(5)
+    return make, arguments, (plain, slots | {"_close": None}), *rest
+
+
+def _refuse_path(_: Any) -> Any:
+    raise pickle.PicklingError("its data is still in a file, of which only the path would be stored; .load() it first")
+
+
 def _reduce_image(obj: Any) -> Any:
+    if hasattr(obj, "tag_v2") or getattr(obj, "n_frames", 1) > 1:
+        raise pickle.PicklingError("PIL would lose its other frames and tags; .copy() it, or store the file's bytes")
     if obj.mode in ("P", "PA") and obj.palette is not None and obj.palette.mode != "RGB":
         raise pickle.PicklingError(f"PIL would lose part of its {obj.palette.mode} palette; convert the image first")
     return NotImplemented
@@ -151,6 +177,20 @@ def _reduce_arrow_table(obj: Any) -> Any:
         return NotImplemented
     restore = _restore.table_of_rows if isinstance(obj, pa.Table) else _restore.batch_of_rows
     return restore, (obj.schema, obj.num_rows)
+
+
+def _reduce_fixed_list_type(obj: Any) -> Any:
+    import pyarrow as pa
+
+    # Plain pickle forgets the field of the items.
+    return pa.list_, (obj.value_field, obj.list_size)
+
+
+def _reduce_scalar(obj: Any) -> Any:
+    import pyarrow as pa
+
+    # Plain pickle goes through Python's objects, which have no nanoseconds and one dictionary for all.
+    return _restore.first, (pa.repeat(obj, 1),)
 
 
 def _reduce_interval(obj: Any) -> Any:
@@ -196,13 +236,21 @@ _TABLE: list[tuple[str, str, Callable[[Any], Any]]] = [
     ("pandas", "Series", _reduce_pandas),
     ("pandas", "Index", _reduce_index),
     ("PIL.Image", "Image", _reduce_image),
+    ("polars", "DataFrame", _reduce_polars),
+    ("polars", "Series", _reduce_polars),
     ("pyarrow", "Array", _reduce_arrow_array),
     ("pyarrow", "Table", _reduce_arrow_table),
     ("pyarrow", "RecordBatch", _reduce_arrow_table),
     ("pyarrow", "MapType", _reduce_map_type),
+    ("pyarrow", "FixedSizeListType", _reduce_fixed_list_type),
     ("pyarrow", "MonthDayNano", _reduce_interval),
     ("pyarrow", "ExtensionScalar", _reduce_extension),
     ("pyarrow", "RunEndEncodedScalar", _reduce_run_end),
+    ("pyarrow", "Scalar", _reduce_scalar),
+    ("xarray", "DataArray", _reduce_xarray),
+    ("xarray", "Dataset", _reduce_xarray),
+    ("xarray", "DataTree", _reduce_xarray),
+    ("xarray.backends.file_manager", "FileManager", _refuse_path),
     ("torch", "Tensor", _reduce_tensor),
     ("torch", "UntypedStorage", _reduce_storage),
 ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "batch_of_rows",
     "extension_scalar",
+    "first",
     "masked_array",
     "month_day_nano",
     "parameter",
@@ -81,6 +82,11 @@ def month_day_nano(months: int, days: int, nanoseconds: int) -> Any:
     import pyarrow as pa
 
     return pa.MonthDayNano([months, days, nanoseconds])
+
+
+def first(array: pa.Array) -> pa.Scalar:
+    """Return the first cell of an Arrow array."""
+    return array[0]
 
 
 def run_end_scalar(kind: Any, value: pa.Scalar) -> pa.Scalar:

@@ -13,7 +13,8 @@ class Body(Protocol):
     """The bytes of an object: iterate for pieces in order; iterate again to try again.
 
     A piece is valid until the next one is asked for; one of less than `payloadfs.buffers.SMALL_BYTES`
-    stays valid.
+    stays valid. A body that has an attribute ``steady`` with the value True promises more: all its
+    pieces stay as they are for as long as they are held, so that they can be sent from where they lie.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""The border to fsspec, s3fs, botocore and aiohttp: their errors become ours here, and nowhere else."""
+"""The border to fsspec, s3fs, botocore, aiohttp, obstore and the system's sockets: their errors become ours here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -42,6 +42,19 @@ _BUSY_CODES = frozenset(
         "RequestTimeout",
         "ServiceUnavailable",
         "SlowDown",
+    }
+)
+_UNREACHABLE = frozenset(
+    {"ClientConnectorError", "ConnectionRefusedError", "ConnectTimeoutError", "EndpointConnectionError", "gaierror"}
+)
+_BROKEN_OFF = frozenset(
+    {
+        "ClientError",
+        "ConnectionError",
+        "HTTPClientError",
+        "HTTPException",
+        "IncompleteReadError",
+        "ResponseStreamingError",
     }
 )
 _DENIED, _MISSING, _TOO_MANY, _SERVER_FAILED = (401, 403), 404, 429, 500
@@ -109,7 +122,9 @@ class Border:
             return StoreError(f"{failed}: somebody else writes it just now ({said}).", transient=True, kind="conflict")
         if code in _BUSY_CODES or status == _TOO_MANY or status >= _SERVER_FAILED:
             return StoreError(f"{failed}: the server is busy or failed ({said}).", transient=True, kind="busy")
-        return _botocore_error(error, failed, said) or StoreError(f"{failed} ({said}).", transient=_is_transient(error))
+        return _connection_error(error, failed, said) or StoreError(
+            f"{failed} ({said}).", transient=_is_transient(error)
+        )
 
     def _scrub(self, words: str) -> str:
         for secret in self._secrets:
@@ -136,8 +151,8 @@ def _is_transient(error: Exception) -> bool:
     return isinstance(error, (ConnectionError, TimeoutError)) or getattr(error, "errno", None) in _TRANSIENT_ERRNO
 
 
-def _botocore_error(error: Exception, failed: str, said: str) -> StoreError | None:
-    """Return our error for one of botocore's or aiohttp's own. By name: not every store has them installed."""
+def _connection_error(error: Exception, failed: str, said: str) -> StoreError | None:
+    """Return our error for one of a connection, whoever held it. By name: not every library is installed."""
     names = {cls.__name__ for cls in type(error).__mro__}
     if names & {"NoCredentialsError", "PartialCredentialsError", "NoAuthTokenError"}:
         return StoreError(
@@ -145,15 +160,13 @@ def _botocore_error(error: Exception, failed: str, said: str) -> StoreError | No
             "or pass key and secret in storage_options.",
             kind="no-credentials",
         )
-    if names & {"EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError"}:
+    if names & _UNREACHABLE:
         return StoreError(f"{failed}: the server can't be reached ({said}).", transient=True, kind="unreachable")
-    if "ReadTimeoutError" in names:
+    if names & {"ReadTimeoutError", "TimeoutError"}:
         return StoreError(f"{failed}: the server gave no answer in time ({said}).", transient=True, kind="timeout")
     if "FlexibleChecksumError" in names:
         return StoreError(f"{failed}: the bytes were changed on their way ({said}).", transient=True, kind="checksum")
-    if names & {"HTTPClientError", "ClientError", "ResponseStreamingError", "IncompleteReadError"} and not _response(
-        error
-    ):
+    if names & _BROKEN_OFF and not _response(error):
         return StoreError(f"{failed}: the connection broke off ({said}).", transient=True, kind="broken-off")
     return None
 

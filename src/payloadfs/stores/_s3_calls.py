@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import mmap
 import os
-import random
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from ..buffers import ByteRange
 from ..errors import ConfigError, StoreError
+from ._base import Body
 from ._foreign import Border, s3_code
-from ._transfer import MIB, split, wrong_size
+from ._transfer import MIB, PAUSES_S, jitter, parts, split, wrong_size
 
-__all__ = ["PAUSES_S", "Calls", "Job", "jitter"]
-
-PAUSES_S = (0.2, 0.6, 1.8)
-"""Between attempts at what a living server refused or broke off.
-
-A server that gives no answer at all is not asked again: botocore did that, within its time limits.
-"""
+__all__ = ["Calls", "Job"]
 
 _RANGES_AT_ONCE = 8
 _READ_BYTES = MIB
 _STOP_S = 5.0
 
+# aiohttp wants larger bodies as files, and botocore asks the server's leave (Expect: 100-continue)
+# before it sends a file: a round trip that only a small body would notice.
+_BARE_BODY_BYTES = MIB
+
 _CONFIG: dict[str, Any] = {
     "connect_timeout": 5,
-    "read_timeout": 20,
-    "retries": {"total_max_attempts": 2},
+    "read_timeout": 12,
+    # What may be asked again we ask again; of a server that says nothing, one time limit is enough.
+    "retries": {"total_max_attempts": 1},
     "max_pool_connections": 32,
     # payloadfs has digests of its own, and Ceph and old MinIO refuse botocore's checksum trailers.
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
 }
-
-
-def jitter(pause_s: float) -> float:
-    """Return a random time up to `pause_s`, so that many clients don't come back together."""
-    return pause_s * random.uniform(0.5, 1)  # noqa: S311
 
 
 class Job:
@@ -108,6 +104,10 @@ class Calls:
         Translates errors.
     """
 
+    one_put_bytes = 16 * MIB
+    part_bytes = 16 * MIB
+    parts_at_once = 4
+
     def __init__(self, bucket: str, options: Mapping[str, Any], border: Border) -> None:
         self._bucket = bucket
         self._options = dict(options)
@@ -130,13 +130,23 @@ class Calls:
         answer: dict[str, Any] = self.begin(operation, key, method, **arguments).result()
         return answer
 
-    def read(self, operation: str, key: str, name: str, buffer: memoryview) -> None:
+    def parts(self, body: Body, part_bytes: int) -> Iterator[io.BytesIO | bytearray]:
+        """Yield the parts of `body`, each byte copied once."""
+        for part in parts(body, part_bytes):
+            yield bytearray(part.getbuffer()) if body.size_bytes <= _BARE_BODY_BYTES else part
+
+    def read(self, key: str, name: str, buffer: memoryview) -> None:
         """Fill `buffer` with the object `name`, which must have exactly its size; `key` is for messages.
 
         One GET if it is missing or small; else one per range, at most eight at once.
         """
         filesystem = self.filesystem()
-        self._job(operation, key, lambda: self._read(filesystem, _Source(key, name, buffer.nbytes), buffer)).result()
+        self._job("get", key, lambda: self._read(filesystem, _Source(key, name, buffer.nbytes), buffer)).result()
+
+    def read_into(self, key: str, name: str, size_bytes: int, file: int) -> None:
+        """Write the object `name` into the descriptor `file`, through a mapping of it; requests as for `read`."""
+        mapped = memoryview(mmap.mmap(file, size_bytes) if size_bytes else b"")
+        self.read(key, name, mapped)
 
     def read_range(self, key: str, name: str, part: ByteRange, size_bytes: int, buffer: memoryview) -> None:
         """Fill `buffer` with one part of the object `name`, which should have `size_bytes` bytes. One GET."""
@@ -157,7 +167,7 @@ class Calls:
             try:
                 return await filesystem._call_s3(method, Bucket=self._bucket, **arguments)
             except Exception as error:
-                if pause_s is None or self._border.translate(error, "ask", "").kind != "busy":
+                if pause_s is None or self._border.translate(error, "ask", "").kind not in ("broken-off", "busy"):
                     raise
             await asyncio.sleep(jitter(pause_s))
         raise AssertionError("The last attempt returns or raises.")
@@ -249,7 +259,16 @@ def _new_filesystem(options: Mapping[str, Any]) -> Any:
     except ImportError as error:
         raise ConfigError("S3 needs s3fs: pip install 'payloadfs[s3]'.", kind="missing-package") from error
     config = {**_CONFIG, **options.get("config_kwargs", {})}
-    settings = {**options, "config_kwargs": config, "use_listings_cache": False, "asynchronous": False}
+    region = options.get("region") or options.get("region_name")
+    client = {**({"region_name": region} if region else {}), **options.get("client_kwargs", {})}
+    given = {name: value for name, value in options.items() if name not in ("region", "region_name")}
+    settings = {
+        **given,
+        "client_kwargs": client,
+        "config_kwargs": config,
+        "use_listings_cache": False,
+        "asynchronous": False,
+    }
     try:
         filesystem = s3fs.S3FileSystem(**settings, skip_instance_cache=True)
     except (TypeError, ValueError, KeyError) as error:

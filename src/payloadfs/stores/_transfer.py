@@ -9,29 +9,42 @@ from ..buffers import ByteRange, view
 from ..errors import IntegrityError, StoreError
 from ._base import Body
 
-__all__ = ["MIB", "parts", "split", "wrong_size"]
+__all__ = ["MIB", "PAUSES_S", "jitter", "parts", "ropes", "split", "wrong_size"]
 
 MIB = 1024 * 1024
 
-_FEWEST_BYTES = 8 * MIB
-_MOST_BYTES = 16 * MIB
+PAUSES_S = (0.2, 0.6, 1.8)
+"""Between attempts at what a living server refused or broke off.
+
+A server that gives no answer at all is not asked again.
+"""
+
+_ONE_RANGE_BYTES = 16 * MIB
+_MOST_BYTES = 32 * MIB
 _STREAMS = 8
+
+
+def jitter(pause_s: float) -> float:
+    """Return a random time up to `pause_s`, so that many clients don't come back together."""
+    import random
+
+    return pause_s * random.uniform(0.5, 1)  # noqa: S311
 
 
 def split(size_bytes: int) -> list[ByteRange]:
     """Return the ranges in which an object of `size_bytes` bytes is read, in order.
 
-    Up to 16 MiB it is one range; beyond, even ranges of 8 to 16 MiB, so that up to eight streams
-    end at about the same time.
+    Up to 16 MiB it is one range; beyond, even ranges of 8 to 32 MiB, so that up to eight streams
+    end at about the same time. Smaller ones cost real servers more than they gain.
 
     Examples
     --------
-    >>> [part.size_bytes for part in split(40 * MIB)] == [8 * MIB] * 5
+    >>> [part.size_bytes for part in split(64 * MIB)] == [16 * MIB] * 4
     True
     """
-    if size_bytes <= _MOST_BYTES:
+    if size_bytes <= _ONE_RANGE_BYTES:
         return [ByteRange(0, size_bytes)]
-    count = max(-(-size_bytes // _MOST_BYTES), min(_STREAMS, size_bytes // _FEWEST_BYTES))
+    count = max(-(-size_bytes // _MOST_BYTES), min(_STREAMS, -(-size_bytes // _ONE_RANGE_BYTES)))
     step = -(-size_bytes // count)
     return [ByteRange(start, min(start + step, size_bytes)) for start in range(0, size_bytes, step)]
 
@@ -62,6 +75,36 @@ def parts(body: Body, part_bytes: int) -> Iterator[io.BytesIO]:
         raise _not_as_said(body, str(taken))
     part.seek(0)
     yield part
+
+
+def ropes(body: Body, part_bytes: int) -> Iterator[list[memoryview]]:
+    """Yield the bytes of `body` in parts as `parts` does, each as a row of slices that may be kept.
+
+    Nothing is copied if the body is steady; otherwise each byte is, once. An empty body is one
+    empty part.
+
+    Raises
+    ------
+    StoreError
+        The body has more or fewer bytes than it said.
+    """
+    steady = getattr(body, "steady", False)
+    taken, room, rope = 0, part_bytes, list[memoryview]()
+    for piece in map(view, body):
+        taken += piece.nbytes
+        if taken > body.size_bytes:
+            raise _not_as_said(body, f"at least {taken}")
+        rest = piece if steady else memoryview(bytes(piece))
+        while rest.nbytes:
+            if not room:
+                yield rope
+                rope, room = [], part_bytes
+            rope.append(rest[:room])
+            rest = rest[room:]
+            room -= rope[-1].nbytes
+    if taken != body.size_bytes:
+        raise _not_as_said(body, str(taken))
+    yield rope
 
 
 def _not_as_said(body: Body, actual: str) -> StoreError:

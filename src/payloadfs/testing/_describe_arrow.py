@@ -16,14 +16,25 @@ def values(array: Any, path: str, walk: Any) -> Iterator[Line]:
 
     yield f"{path}.type", type_words(array.type)
     chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
-    if pa.types.is_dictionary(array.type):
-        whole = pa.chunked_array(chunks, array.type).unify_dictionaries()
-        chunks = [pa.concat_arrays(whole.chunks)] if whole.num_chunks else []
+    chunks = _joined(chunks) if len(chunks) > 1 else chunks
     start = 0
     for chunk in chunks:
         yield from _cells(chunk, path, walk, start)
         start += len(chunk)
     yield f"len({path})", str(start)
+
+
+def _joined(chunks: list[Any]) -> list[Any]:
+    """Return `chunks` as one, or as they are where Arrow can't join their type or their dictionaries."""
+    import pyarrow as pa
+
+    of_one = not pa.types.is_dictionary(chunks[0].type) or all(
+        chunk.dictionary.equals(chunks[0].dictionary) for chunk in chunks
+    )
+    try:
+        return [pa.concat_arrays(chunks if of_one else pa.chunked_array(chunks).unify_dictionaries().chunks)]
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return chunks
 
 
 def _cells(array: Any, path: str, walk: Any, start: int = 0) -> Iterator[Line]:
@@ -37,7 +48,8 @@ def _cells(array: Any, path: str, walk: Any, start: int = 0) -> Iterator[Line]:
         yield from _cells(array.indices, f"{path}.indices", walk, start)
         yield from _cells(array.dictionary, f"{path}.dictionary", walk)
     elif pa.types.is_struct(kind) and kind.num_fields:
-        yield f"{path}.is_valid", str(array.is_valid().to_pylist())
+        for number, valid in enumerate(array.is_valid().to_pylist(), start):
+            yield f"{path}.is_valid[{number}]", str(valid)
         for number, child in enumerate(array.flatten()):
             yield from _cells(child, f"{path}.field({number})", walk, start)
     elif _has_lists(kind) or pa.types.is_union(kind) or pa.types.is_run_end_encoded(kind):

@@ -155,7 +155,9 @@ def _masked(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     if obj.mask is not np.ma.nomask:
         yield from _arrays(obj.mask, f"{path}.mask", walk)
     yield from walk(obj.fill_value, f"{path}.fill_value")
-    yield from walk(obj._optinfo, f"{path}._optinfo")
+    # Where a memmap's file is goes nowhere, as with the memmap itself.
+    info = {name: value for name, value in obj._optinfo.items() if name not in ("_mmap", "filename", "offset", "mode")}
+    yield from walk(info, f"{path}._optinfo")
 
 
 def _frames(obj: Any, path: str, walk: Any) -> Iterator[Line]:
@@ -204,7 +206,8 @@ def indexes(obj: Any, path: str, walk: Any) -> Iterator[Line]:
         yield f"{path}.sortorder", str(obj.sortorder)
         for number, (level, codes) in enumerate(zip(obj.levels, obj.codes, strict=True)):
             yield from indexes(level, f"{path}.levels[{number}]", walk)
-            yield from contents(codes, f"{path}.codes[{number}]", walk)
+            # As one width: pandas itself changes it at every turn.
+            yield from contents(codes.astype("i8"), f"{path}.codes[{number}]", walk)
     elif isinstance(obj, loaded("pandas.RangeIndex")):
         yield path, f"{obj.start} {obj.stop} {obj.step} {obj.dtype}"
     else:

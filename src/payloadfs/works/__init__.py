@@ -5,8 +5,8 @@
 
 from ._app import App as App
 from ._events import Event as Event
-from ._executors import LocalExecutor as LocalExecutor
 from ._flow import Flow as Flow
+from ._local import LocalExecutor as LocalExecutor
 from ._work import Work as Work
 from ._work import WorkStatus as WorkStatus
 

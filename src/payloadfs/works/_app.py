@@ -15,9 +15,10 @@ from ..urls import scheme_of
 from ._component import Component
 from ._driver import Driver
 from ._events import Event
-from ._executors import LocalExecutor, opened_executor
+from ._executors import opened_executor
 from ._flow import Flow
 from ._journal import Journal, new_run
+from ._local import LocalExecutor
 
 __all__ = ["App"]
 
@@ -37,6 +38,7 @@ class App:
     --------
     >>> from concurrent.futures import ThreadPoolExecutor
     >>> from payloadfs import Payload, using
+    >>> from payloadfs.works import Work
     >>> class Source(Work):
     ...     def __init__(self):
     ...         super().__init__()
@@ -74,7 +76,7 @@ class App:
         self.run_name = ""
         self.stage = "not-started"
         self.message = ""
-        _name(flow, "root", set())
+        _name(flow, "root", {})
 
     def run(
         self,
@@ -128,7 +130,7 @@ class App:
             journal = Journal(repository, resume or new_run())
             self.run_name = journal.run
             emit = on_event or _print_output
-            with _opened(executor, max_workers, lambda stream, text: emit(_output(journal.run, stream, text))) as pool:
+            with _opened(executor, max_workers, lambda *printed: emit(_output(journal.run, *printed))) as pool:
                 driver = Driver(self.flow, journal, pool, for_calls, emit)
                 try:
                     self._drive(driver, resume, emit)
@@ -144,11 +146,13 @@ class App:
             driver.drive()
 
 
-def _name(part: Component, name: str, seen: set[int]) -> None:
-    if id(part) in seen:
+def _name(part: Component, name: str, seen: dict[str, int]) -> None:
+    if id(part) in seen.values():
         raise ConfigError(f"{name} is the same {type(part).__name__} as {part.name}: make two.", kind="app")
-    seen.add(id(part))
-    part._name = name
+    if name in seen:
+        raise ConfigError(f"Two works or flows would be called {name}: choose other names.", kind="app")
+    seen[name] = id(part)
+    part._put(_name=name)
     for child_name, child in part._children():
         _name(child, child_name, seen)
 
@@ -160,27 +164,28 @@ def _settings_for_calls(settings: Settings, executor: Any, *, send_secrets: bool
     if the caller says so; without, they have to find them in their own environment or files.
     """
     said = {name: getattr(settings, name) for name in TABLE if settings.origins[name] != "default"}
-    said["url"] = settings.url
+    # Where nothing is configured pointers may name more roots, and works are to resolve what the flow does.
+    said["url"], said["allowed_roots"] = settings.url, list(settings.roots[1:])
     if scheme_of(settings.url) == "memory" and not isinstance(executor, ThreadPoolExecutor):
         raise ConfigError("memory:// is the memory of one process; works need a folder or a URL.", kind="executor")
-    if executor is None or isinstance(executor, (ThreadPoolExecutor, ProcessPoolExecutor)):
-        return said
+    if executor is None or isinstance(executor, (LocalExecutor, ThreadPoolExecutor, ProcessPoolExecutor)):
+        return {**said, "keys_file": settings.keys_file}
     for name in _OF_THIS_MACHINE:
         said.pop(name, None)
     for name in _SECRET:
-        if name in said and not send_secrets:
-            if settings.origins[name] in ("code", "context"):
-                raise ConfigError(
-                    f"{name} was set in code, and works on another executor would need it: set "
-                    f"PAYLOADFS_{name.upper()} where they run, or allow it to be sent with send_secrets=True.",
-                    kind="secrets",
-                )
-            del said[name]
+        if settings.origins[name] not in ("code", "context"):
+            said.pop(name, None)
+        elif not send_secrets:
+            raise ConfigError(
+                f"{name} was set in code, and works on another executor would need it: set "
+                f"PAYLOADFS_{name.upper()} where they run, or allow it to be sent with send_secrets=True.",
+                kind="secrets",
+            )
     return said
 
 
 @contextmanager
-def _opened(executor: Any, max_workers: int | None, on_output: Callable[[str, str], None]) -> Iterator[Executor]:
+def _opened(executor: Any, max_workers: int | None, on_output: Callable[[str, str, str], None]) -> Iterator[Executor]:
     if executor is not None:
         with opened_executor(executor) as opened:
             yield opened
@@ -189,11 +194,11 @@ def _opened(executor: Any, max_workers: int | None, on_output: Callable[[str, st
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.kill_workers()
 
 
-def _output(run: str, stream: str, text: str) -> Event:
-    return Event("output", run, message=text, stream=stream)
+def _output(run: str, work: str, stream: str, text: str) -> Event:
+    return Event("output", run, work, text, stream)
 
 
 def _print_output(event: Event) -> None:

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from .. import config
@@ -14,20 +15,24 @@ from ..errors import EncodeError
 from . import _child
 from ._output import captured
 from ._state import canonical
+from ._travel import dumps
 from ._work import Work
 
 __all__ = ["Outcome", "Task", "execute", "pack"]
 
 _MOST_OUTPUT_CHARS = 1_000_000
+_MOST_MESSAGE_CHARS = 1_000
+_MOST_TRACEBACK_CHARS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is sent to run a call: settings for its process, and the pickled work with its arguments.
+    """What is sent to run a call: the work's name, settings for its process, and the pickled work with its arguments.
 
     Payloads are pickled as their pointers, so a task is small whatever they hold.
     """
 
+    work: str
     settings: Mapping[str, Any] = field(repr=False)
     scope: str
     body: bytes = field(repr=False)
@@ -70,37 +75,35 @@ def pack(
     EncodeError
         A private attribute of the work can't be pickled.
     """
-    import cloudpickle
-
     try:
-        body = cloudpickle.dumps((work, arguments, named))
+        body = dumps((work, arguments, named))
     except Exception as error:
-        for name, value in vars(work).items():
+        for name, value in work.__getstate__().items():
             try:
-                cloudpickle.dumps(value)
+                dumps(value)
             except Exception as inner:  # of any kind
                 raise EncodeError(
                     f"{work.name}.{name} can't be sent to another process: {inner}. Make it in run().", path=name
                 ) from error
         raise EncodeError(f"{work.name} can't be sent to another process: {error}.") from error
-    return Task(settings, scope, body)
+    return Task(work.name, settings, scope, body)
 
 
 def execute(task: Task) -> Outcome:
     """Run the call where it was sent to. Never raises what the work raises: that is part of the outcome."""
     started_s, output = time.time(), _Output()
+    sink = partial(_child.output, task.work) if _child.output else output.keep
     try:
-        with config.using(**task.settings), captured(_child.output or output.keep):
+        with config.using(**task.settings), captured(sink):
             state = _changes(task)
-    except (Exception, SystemExit) as error:
-        message = f"{type(error).__name__}: {error}".rstrip(": ")
-        return Outcome(None, message, _own_traceback(error), started_s, time.time(), output.kept)
+    except BaseException as error:  # whatever it is, it is the work's
+        return Outcome(None, _message(error), _own_traceback(error), started_s, time.time(), output.kept)
     return Outcome(state, "", "", started_s, time.time(), output.kept)
 
 
 def _changes(task: Task) -> dict[str, Any]:
     work, arguments, named = _unpacked(task.body)
-    object.__setattr__(work, "_scope", task.scope)
+    work._put(_scope=task.scope)
     before = work._encoded()
     run: Callable[..., Any] = work.run
     result = run(*arguments, **named)
@@ -141,9 +144,25 @@ class _Output:
         self._chars += len(text)
 
 
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # a class may get that wrong as well
+        text = "(its text can't be told)"
+    return _shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__, _MOST_MESSAGE_CHARS)
+
+
 def _own_traceback(error: BaseException) -> str:
     """Return the traceback of `error` without our own frames at its top."""
     told = traceback.TracebackException.from_exception(error)
     while told.stack and told.stack[0].filename in (__file__, _child.__file__):
         del told.stack[0]
-    return "".join(told.format())
+    return _shortened("".join(told.format()), _MOST_TRACEBACK_CHARS)
+
+
+def _shortened(text: str, most_chars: int) -> str:
+    """Return `text`, its middle left out if it is long: it becomes part of the run's document."""
+    if len(text) <= most_chars:
+        return text
+    half = most_chars // 2
+    return f"{text[:half]}\n[{len(text) - 2 * half:,} characters are left out]\n{text[-half:]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -68,7 +68,7 @@ class Call:
     def end(self, outcome: Outcome) -> None:
         """Take over what became of it."""
         self.stage = "failed" if outcome.state is None else "succeeded"
-        self.state, self.message = outcome.state, outcome.traceback or outcome.message
+        self.state, self.message = outcome.state, f"{outcome.message}\n{outcome.traceback}".strip()
         self.started_s, self.ended_s = outcome.started_s, outcome.ended_s
 
     def give_up(self, stage: str, message: str) -> None:
@@ -158,18 +158,21 @@ class Calls:
         """Return what the document says of the calls."""
         return {**self._committed, "calls": [_plain(call) for call in (*self._seen, *self.all_open())]}
 
-    def restore(self, document: dict[str, Any]) -> list[Call]:
+    def restore(self, document: dict[str, Any], raising: Collection[str]) -> list[Call]:
         """Take over what a document says, and return the calls that have to be run again.
 
-        Those of the pass that was not ended are left for the flow to make again.
+        Those of the pass that was not ended are left for the flow to make again. So are those of
+        them that failed, if this ends the app; and once it has ended it, all that failed, of works
+        in `raising`: who resumes it has mended what was wrong.
         """
         self.status = {work: WorkStatus(**status) for work, status in document["status"].items()}
         self._done = {work: dict(ids) for work, ids in document["done"].items()}
+        for work in self._done.keys() & raising if document["stage"] == "failed" else ():
+            self._done[work] = {id_: failure for id_, failure in self._done[work].items() if not failure}
         self.commit()
         for call in (Call(**facts) for facts in document["calls"]):
-            if call.ends_app and document["stage"] == "failed":
-                # It ended the app; who resumes it has mended what was wrong.
-                call.stage = "running"
+            if call.ends_app:
+                call.stage, call.message, call.started_s, call.ended_s = "running", "", None, None
             if call.pass_number < document["pass"]:
                 self.add(call)
             elif call.has_ended:

@@ -9,27 +9,25 @@ the run's document, and a pass that was interrupted can be run again.
 from __future__ import annotations
 
 import inspect
+import secrets
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
-from functools import partial
-from queue import SimpleQueue
+from concurrent.futures import Executor
+from functools import lru_cache, partial
 from typing import Any
 
-from ..errors import ConfigError, PayloadError, WorkError
-from ._call import Outcome, execute, pack
+from ..errors import ConfigError, WorkError
 from ._calls import Call, Calls
+from ._dispatch import Dispatch, EndApp
 from ._events import Event, EventKind
 from ._flow import Flow, StopFlow
 from ._journal import Journal, payload_scope
-from ._state import canonical, decode, encode, identity, payloads_in, pointers_in
+from ._state import canonical, encode, identity
 from ._work import Work, WorkStatus
 
 __all__ = ["Driver"]
 
-
-class _EndApp(BaseException):
-    """Leaves the flow's `run`, whatever it catches, because a parallel work failed."""
+_signature = lru_cache(inspect.signature)
 
 
 class Driver:
@@ -38,7 +36,7 @@ class Driver:
     Parameters
     ----------
     flow : Flow
-        The root; no other driver may use it.
+        The root.
     journal : Journal
         Where the run's documents go; its repository also holds the payloads.
     executor : concurrent.futures.Executor
@@ -47,6 +45,11 @@ class Driver:
         Settings for the processes of the calls.
     emit : callable
         Called with each `Event`.
+
+    Raises
+    ------
+    ConfigError
+        Another driver uses the flow.
     """
 
     def __init__(
@@ -57,22 +60,22 @@ class Driver:
         settings: Mapping[str, Any],
         emit: Callable[[Event], None],
     ) -> None:
-        self._flow, self._journal, self._executor = flow, journal, executor
-        self._settings, self._told = settings, emit
-        self._repository, self._scope = journal.repository, payload_scope(journal.run)
+        self._flow, self._journal, self._scope = flow, journal, payload_scope(journal.run)
         self._parts = {part.name: part for part in flow._tree()}
         self._works = {name: part for name, part in self._parts.items() if isinstance(part, Work)}
         self._calls = Calls()
-        self._futures: dict[Call, Future[Outcome]] = {}
-        self._ended: SimpleQueue[tuple[Call, Future[Outcome]]] = SimpleQueue()
-        self._pass, self._created_s = 0, time.time()
+        self._dispatch = Dispatch(executor, settings, journal.repository, self._scope, journal.run, emit)
+        self._again: list[Call] = []
+        self._components: dict[str, Any] | None = None
+        self._text = ""
+        self._pass, self._created_s, self._token = 0, time.time(), secrets.token_hex(8)
         self.stage, self.message = "running", ""
+        if any("run" in vars(part) for part in self._parts.values()):
+            raise ConfigError("This flow runs already: an app runs once at a time.", kind="app")
         for part in self._parts.values():
-            part._scope = self._scope
+            part._put(_scope=self._scope)
         for work in self._works.values():
-            object.__setattr__(work, "run", partial(self._call, work))
-            work._stop, work._status = partial(self._stop_work, work), WorkStatus()
-        self._components = self._snapshot()
+            work._put(run=partial(self._call, work), _stop=partial(self._stop_work, work), _status=WorkStatus())
 
     def resume(self) -> None:
         """Take over the newest document of the run: attributes, statuses, and calls to run again.
@@ -90,16 +93,14 @@ class Driver:
                 kind="other-program",
             )
         for name, state in document["components"].items():
-            self._parts[name]._restore(state, self._repository)
-        self._components, self._pass, self._created_s = self._snapshot(), document["pass"], document["created_s"]
+            self._parts[name]._restore(state, self._journal.repository)
+        self._keep(self._snapshot())
+        self._pass, self._created_s = document["pass"], document["created_s"]
         self.stage, self.message = document["stage"], document["message"]
-        again = self._calls.restore(document)
+        raising = {name for name, work in self._works.items() if work.raise_exception}
+        self._again = self._calls.restore(document, raising)
         for work in self._works.values():
             self._show(work)
-        if self.stage != "finished":
-            self.stage, self.message = "running", ""
-            for call in again:
-                self._submit(call)
 
     def drive(self) -> None:
         """Run the flow until it stops, or nothing can change any more.
@@ -111,14 +112,23 @@ class Driver:
         Exception
             What the flow's `run` raised.
         """
+        self.stage, self.message = "running", ""
         try:
+            if self._components is None:
+                self._keep(self._snapshot())
+            # Before anything is run: another driver of this run can't save any more from here on.
             self._save()
+            for call in self._again:
+                self._dispatch.start(call, self._works[call.work])
             while self._run_pass():
                 self._begin_pass()
             self._finish()
         except KeyboardInterrupt:
             self._leave("interrupted", "stopped at the keyboard")
             raise
+        except EndApp as end:
+            self._leave("failed", f"{type(end.error).__name__}: {end.error}")
+            raise end.error from end.__cause__
         except Exception as error:
             self._leave("failed", f"{type(error).__name__}: {error}")
             raise
@@ -126,8 +136,8 @@ class Driver:
     def detach(self) -> None:
         """Let go of the works: their `run` is an ordinary method again."""
         for work in self._works.values():
-            object.__delattr__(work, "run")
-            work._stop = None
+            del vars(work)["run"]
+            work._put(_stop=None)
 
     def _run_pass(self) -> bool:
         """Run the flow once; wait for a result if nothing changed. False: it is over."""
@@ -136,19 +146,19 @@ class Driver:
         except StopFlow as stop:
             self.message = str(stop)
             return False
-        except _EndApp:
+        self._check_parts()
+        if self._dispatch.has_ended or self._has_changed():
             return True
-        if self._ended.empty() and not self._has_changed():
-            if not self._futures:
-                return False
+        waiting = list(self._calls.all_open())
+        if waiting and not any(call.has_ended for call in waiting):
             self._save()
-            self._collect()
-        return True
+            self._dispatch.take()
+        return bool(waiting)
 
     def _begin_pass(self) -> None:
         """Let the flow see what has ended, and save: from here a resumed run begins."""
-        while not self._ended.empty():
-            self._collect()
+        while self._dispatch.has_ended:
+            self._dispatch.take()
         for call in self._calls.all_open():
             if call.ends_app:
                 raise _failure(call)
@@ -157,33 +167,46 @@ class Driver:
         self._commit()
         self._save()
 
+    def _check_parts(self) -> None:
+        if any(self._parts.get(part.name) is not part for part in self._flow._tree()):
+            raise ConfigError(
+                "Works and flows are declared in __init__: run() put one into a list or dict of them, or moved one.",
+                kind="app",
+            )
+
     def _has_changed(self) -> bool:
-        return self._calls.has_moved or canonical(self._snapshot()) != canonical(self._components)
+        return self._calls.has_moved or canonical(self._snapshot()) != self._text
 
     def _commit(self) -> None:
         self._calls.commit()
-        self._components, self._pass = self._snapshot(), self._pass + 1
+        self._keep(self._snapshot())
+        self._pass += 1
+
+    def _keep(self, components: dict[str, Any]) -> None:
+        self._components, self._text = components, canonical(components)
 
     def _finish(self) -> None:
         for work in self._works.values():
             self._stop_work(work)
-        self.stage = "finished"
         self._commit()
+        self.stage = "finished"
         self._save()
-        self._emit("run-finished", message=self.message)
+        self._dispatch.emit("run-finished", message=self.message)
 
-    def _leave(self, stage: EventKind | str, message: str) -> None:
+    def _leave(self, stage: str, message: str) -> None:
         """Stop what runs and save how things stand; a resumed run makes these calls again."""
-        for call in list(self._futures):
-            self._abandon(call)
+        kind: EventKind = "run-interrupted" if stage == "interrupted" else "run-failed"
         self.stage, self.message = stage, message
-        self._save()
-        self._emit("run-interrupted" if stage == "interrupted" else "run-failed", message=message)
+        try:
+            self._dispatch.stop_all()
+            if self._components is not None:
+                self._save()
+        finally:
+            self._dispatch.emit(kind, message=message)
 
     def _call(self, work: Work, /, *arguments: Any, **named: Any) -> None:
         """Stand in for `work.run` while the app runs."""
-        bound = inspect.signature(type(work).run).bind(work, *arguments, **named)
-        encoded = encode([list(bound.args[1:]), bound.kwargs], f"{work.name}.run's argument", scope=self._scope)
+        encoded = self._encoded(work, arguments, named)
         id_ = identity(encoded)
         done = self._calls.done(work.name, id_) if work.cache_calls else None
         if done is not None:
@@ -199,6 +222,19 @@ class Driver:
             if call.ends_app:
                 raise _failure(call)
 
+    def _encoded(self, work: Work, arguments: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
+        try:
+            bound = _signature(type(work).run).bind(work, *arguments, **named)
+        except TypeError as error:
+            raise TypeError(f"{work.name}.run(): {error}") from None
+        return [
+            [
+                encode(v, f"{work.name}.run(), argument {n},", scope=self._scope)
+                for n, v in enumerate(bound.args[1:], 1)
+            ],
+            {n: encode(v, f"{work.name}.run(), argument {n},", scope=self._scope) for n, v in bound.kwargs.items()},
+        ]
+
     def _make(self, work: Work, id_: str, encoded: list[Any]) -> None:
         number = self._calls.next_number(work.name, id_)
         new = Call(work.name, id_, number, self._pass, encoded, work.raise_exception, work.cache_calls)
@@ -206,85 +242,46 @@ class Driver:
         self._calls.add(call)
         self._show(work)
         if call is self._calls.first(work.name) and not call.has_ended:
-            self._submit(call)
+            self._dispatch.start(call, work)
 
     def _wait_within_pass(self) -> None:
         self._save()
-        ended = self._collect()
+        ended = self._dispatch.take()
         self._save()
         if ended.ends_app and self._works[ended.work].parallel:
-            raise _EndApp
-
-    def _submit(self, call: Call) -> None:
-        work = self._works[call.work]
-        given, named = decode(call.arguments, self._repository)
-        for payload in payloads_in([given, named]):
-            work._received(payload)
-        task = pack(work, tuple(given), named, self._settings, self._scope)
-        self._emit("call-started", call.work)
-        future = self._futures[call] = self._executor.submit(execute, task)
-        future.add_done_callback(lambda future: self._ended.put((call, future)))
-
-    def _collect(self) -> Call:
-        """Wait until a call ends, and note its result. The flow does not see it yet."""
-        call, future = self._ended.get()
-        if self._futures.pop(call, None) is None:
-            return call  # it was stopped
-        try:
-            outcome = future.result()
-            for _, pointer in pointers_in(outcome.state):
-                self._repository.verify(pointer)
-            call.end(outcome)
-            for stream, text in outcome.output:
-                self._emit("output", call.work, text, stream=stream)
-        except Exception as error:  # of whatever kind: an executor has errors of its own
-            words = str(error) if isinstance(error, PayloadError) else f"{type(error).__name__}: {error}"
-            call.give_up("failed", words)
-        self._tell(call)
-        return call
-
-    def _tell(self, call: Call) -> None:
-        took_s = call.ended_s - call.started_s if call.started_s and call.ended_s else None
-        stored = tuple((path, p.type_name, p.size_bytes) for path, p in pointers_in(call.state))
-        kind: EventKind = "call-succeeded" if call.stage == "succeeded" else "call-failed"
-        self._emit(kind, call.work, call.message, took_s=took_s, stored=stored)
+            raise EndApp(_failure(ended))
 
     def _apply_ended(self, work: Work) -> None:
         """Let the flow see the calls of `work` that have ended, in order, and start the next."""
-        while (call := self._calls.first(work.name)) is not None and call.has_ended:
-            work._restore(call.state or {}, self._repository)
+        while (call := self._calls.first(work.name)) is not None:
+            if not call.has_ended:
+                if not self._dispatch.runs(call):
+                    self._dispatch.start(call, work)
+                if not call.has_ended:
+                    break
+            work._restore(call.state or {}, self._journal.repository)
             self._calls.close(call)
         self._show(work)
-        if call is not None and call not in self._futures:
-            self._submit(call)
 
     def _stop_work(self, work: Work) -> None:
         for call in [call for call in self._calls.all_open() if call.work == work.name]:
-            self._abandon(call)
+            self._dispatch.stop(call)
             call.give_up("stopped", "")
             self._calls.close(call)
-            self._emit("call-stopped", work.name)
+            self._dispatch.emit("call-stopped", work.name)
         self._show(work)
 
-    def _abandon(self, call: Call) -> None:
-        future = self._futures.pop(call, None)
-        if future is not None:
-            # Only our own executor can stop a call that runs already.
-            kill = getattr(self._executor, "kill", Future.cancel)
-            kill(future)
-
     def _show(self, work: Work) -> None:
-        work._status = self._calls.status.get(work.name, WorkStatus())
+        work._put(_status=self._calls.status.get(work.name, WorkStatus()))
 
     def _snapshot(self) -> dict[str, Any]:
         return {name: part._encoded() for name, part in self._parts.items()}
 
     def _save(self) -> None:
         facts = {"stage": self.stage, "message": self.message, "pass": self._pass, "created_s": self._created_s}
+        # The token tells drivers apart: two that write the same would both believe that theirs was stored.
+        facts["driver"] = self._token
         self._journal.save({**facts, "components": self._components, **self._calls.to_json()})
-
-    def _emit(self, kind: EventKind, work: str = "", message: str = "", **facts: Any) -> None:
-        self._told(Event(kind, self._journal.run, work, message, **facts))
 
 
 def _failure(call: Call) -> WorkError:
@@ -292,8 +289,8 @@ def _failure(call: Call) -> WorkError:
 
 
 def _failure_of(work: str, message: str) -> WorkError:
-    last = message.rstrip().rpartition("\n")[2]
-    error = WorkError(f"{work}.run() failed: {last}", work=work)
-    if last != message.rstrip():
-        error.add_note(message.rstrip())
+    first, _, more = message.rstrip().partition("\n")
+    error = WorkError(f"{work}.run() failed: {first}", work=work)
+    if more:
+        error.add_note(more)
     return error

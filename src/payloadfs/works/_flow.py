@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from ._component import Component
+from ._component import Component, reserve
 from ._work import Work
 
 __all__ = ["Flow", "StopFlow"]
@@ -48,4 +48,4 @@ class Flow(Component):
 
 
 Flow._kinds = (Work, Flow)
-Flow._reserved = frozenset(name for name in dir(Flow) if not name.startswith("_"))
+reserve(Flow)

@@ -7,8 +7,9 @@
 
 Documents are numbered and never overwritten: the highest number counts, older ones are deleted.
 So a driver that is killed leaves the last whole document, and of two drivers of one run only one
-can write the next: the other stops. The MAC covers run, number and document, since whoever could
-change them would choose what works are called with.
+can write the next: the other stops. If the first has gone on so far that the next of the other is
+deleted again, then so is the other's last one, by which it knows. The MAC covers run, number and
+document, since whoever could change them would choose what works are called with.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError
+from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError, UnknownKeyError
 from ..names import check_key
 from ..repository import Repository
 from ..stores import ObjectInfo
@@ -31,6 +32,7 @@ __all__ = ["Journal", "new_run", "newest", "payload_scope", "read_document", "ru
 VERSION = 1
 _LABEL = b"payloadfs run document"
 _KEPT = 2
+_TRIES = 10
 _DIGITS = 9
 _NAME = re.compile(r"runs/([A-Za-z0-9_=-][A-Za-z0-9._=-]*)/state/([0-9]{9})\.json")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -69,9 +71,10 @@ class Journal:
         self.run, self.repository = run, repository
         self._number = 0
         self._last = ""
+        self._tried = ""
 
     def load(self) -> dict[str, Any]:
-        """Return the newest document.
+        """Return the newest document, and delete what is older than those that are kept.
 
         Raises
         ------
@@ -80,16 +83,26 @@ class Journal:
         IntegrityError
             The document was changed. It is not gone back to an older one.
         """
-        prefix = f"runs/{self.run}/state/"
-        found = [info for info in self.repository.store.list(prefix) if run_of(info.key)]
-        if not found:
-            raise NotFoundError(f"There is no run {self.run!r} in {self.repository.root}; see 'payloadfs runs'.")
-        self._number, document = read_document(self.repository, found[-1])
+        for tries_left in reversed(range(_TRIES)):
+            prefix = f"runs/{self.run}/state/"
+            found = [info for info in self.repository.store.list(prefix) if run_of(info.key)]
+            if not found:
+                raise NotFoundError(f"There is no run {self.run!r} in {self.repository.root}; see 'payloadfs runs'.")
+            try:
+                self._number, document = read_document(self.repository, found[-1])
+            except NotFoundError:
+                # Its driver goes on meanwhile, and has deleted it.
+                if not tries_left:
+                    raise
+            else:
+                break
+        for info in found[:-_KEPT]:
+            self.repository.store.delete(info.key)
         self._last = canonical(document)
         return document
 
     def save(self, document: dict[str, Any]) -> None:
-        """Store `document`, if it is another than the last. Cost: one PUT and one DELETE.
+        """Store `document`, if it is another than the last. Cost: one PUT, one HEAD and one DELETE.
 
         Raises
         ------
@@ -100,20 +113,54 @@ class Journal:
         body = canonical(document)
         if body == self._last:
             return
-        number = self._number + 1
-        envelope = {"payloadfs-run": VERSION, "run": self.run, "number": number, "document": document}
-        key_id, mac = self.repository.ring.sign(_signed(self.run, number, body))
-        try:
-            self.repository.store.put(self._key(number), _Text({**envelope, "kid": key_id, "mac": mac}))
-        except StoreError as error:
-            if error.kind != "exists":
-                raise
-            raise StoreError(
-                f"Another process goes on with run {self.run!r}; this one stops.", kind="other-driver"
-            ) from error
+        number = self._put(body)
+        if number > 1 and not self._exists(number - 1):
+            self.repository.store.delete(self._key(number))
+            raise self._other_driver()
         self._number, self._last = number, body
         if number > _KEPT:
             self.repository.store.delete(self._key(number - _KEPT))
+
+    def _put(self, body: str) -> int:
+        """Store the next document, and return its number."""
+        for number in (self._number + 1, self._number + 2):
+            key_id, mac = self.repository.ring.sign(_signed(self.run, number, body))
+            facts = {"payloadfs-run": VERSION, "run": self.run, "number": number, "kid": key_id, "mac": mac}
+            tried, self._tried = self._tried, mac
+            try:
+                self.repository.store.put(self._key(number), _Text(f'{json.dumps(facts)[:-1]},"document":{body}}}'))
+            except StoreError as error:
+                if error.kind != "exists":
+                    raise
+                found = self._mac_of(number)
+                if found == mac:
+                    return number
+                if found is None or found != tried:
+                    raise self._other_driver() from error
+                # The one before was stored, though the store said that it failed, or Ctrl-C came between.
+            else:
+                return number
+        raise AssertionError
+
+    def _mac_of(self, number: int) -> str | None:
+        """Return the signature of a document that is there, or None if it is none."""
+        try:
+            info = self.repository.store.info(self._key(number))
+            envelope = json.loads(bytes(self.repository.store.get(info.key, info.size_bytes).buffer))
+            mac = envelope["mac"]
+        except (NotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return mac if isinstance(mac, str) else None
+
+    def _exists(self, number: int) -> bool:
+        try:
+            self.repository.store.info(self._key(number))
+        except NotFoundError:
+            return False
+        return True
+
+    def _other_driver(self) -> StoreError:
+        return StoreError(f"Another process goes on with run {self.run!r}; this one stops.", kind="other-driver")
 
     def _key(self, number: int) -> str:
         return f"runs/{self.run}/state/{number:0{_DIGITS}}.json"
@@ -129,9 +176,9 @@ def read_document(repository: Repository, info: ObjectInfo) -> tuple[int, dict[s
         if version != VERSION:
             raise ConfigError(f"Run {run!r} was saved in version {version}: update payloadfs.", kind="run-version")
         repository.ring.verify(envelope["kid"], envelope["mac"], _signed(run, number, canonical(document)))
-    except ConfigError:
+    except (ConfigError, UnknownKeyError):
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"The document of run {run!r} is not as it was saved: {error}.", kind="run") from error
     return number, document
 
@@ -141,10 +188,10 @@ def _signed(run: str, number: int, body: str) -> list[bytes]:
 
 
 class _Text:
-    """A JSON value as the body of an object."""
+    """A text in ASCII as the body of an object."""
 
-    def __init__(self, value: Any) -> None:
-        self._content = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    def __init__(self, text: str) -> None:
+        self._content = text.encode("ascii")
 
     @property
     def size_bytes(self) -> int:

@@ -5,6 +5,7 @@ Plain JSON values stand for themselves. What JSON lacks is an object with one ke
 
     a payload              {"$payload": {pointer}, "as": {...}}   "as" only for subclasses
     nan, inf, -inf         {"$float": "nan"}
+    a very long int        {"$int": "0x1f..."}                    JSON's readers have limits
     a dict with a $ key    {"$dict": [["$key", value], ...]}
 """
 
@@ -14,6 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from ..errors import EncodeError, PointerError
@@ -21,11 +23,12 @@ from ..payload import Payload
 from ..pointer import Pointer
 from ..repository import Repository
 
-__all__ = ["canonical", "decode", "encode", "identity", "known_as", "payloads_in", "pointers_in"]
+__all__ = ["canonical", "check", "decode", "encode", "identity", "known_as", "payloads_in", "pointers_in"]
 
 _PLAIN = (type(None), bool, int, str)
 _DEEPEST = 100
-_PAYLOAD, _FLOAT, _DICT, _AS = "$payload", "$float", "$dict", "as"
+_LONG_BITS = 2000  # Python refuses to read longer ones in decimals, if told so from 640 digits on
+_PAYLOAD, _FLOAT, _INT, _DICT, _AS = "$payload", "$float", "$int", "$dict", "as"
 _WAY = "wrap it in Payload(...) to store it beside the state"
 
 _subclasses: dict[str, type[Payload[Any]]] = {}
@@ -50,11 +53,22 @@ def encode(value: Any, path: str, *, scope: str | None = None) -> Any:
     EncodeError
         Something in `value` is no JSON value and no payload; names the attribute.
     """
-    return _encode(value, path, scope, 0)
+    return _encode(value, path, partial(_encode_payload, scope=scope), 0)
 
 
-def _encode(value: Any, path: str, scope: str | None, depth: int) -> Any:
+def check(value: Any, path: str) -> None:
+    """Raise what `encode` would, and save nothing."""
+    _encode(value, path, _NOTHING, 0)
+
+
+_Keep = Callable[[Payload[Any]], Any]
+_NOTHING: _Keep = lambda _: None  # noqa: E731
+
+
+def _encode(value: Any, path: str, keep: _Keep, depth: int) -> Any:
     kind = type(value)
+    if kind is int and value.bit_length() > _LONG_BITS:
+        return {_INT: hex(value)}
     if kind in _PLAIN:
         return value
     if kind is float:
@@ -62,19 +76,19 @@ def _encode(value: Any, path: str, scope: str | None, depth: int) -> Any:
     if depth > _DEEPEST:
         raise EncodeError(f"{path[:80]}... is nested over {_DEEPEST} deep, or holds itself: {_WAY}.", path=path)
     if kind is list:
-        return [_encode(item, f"{path}[{place}]", scope, depth + 1) for place, item in enumerate(value)]
+        return [_encode(item, f"{path}[{place}]", keep, depth + 1) for place, item in enumerate(value)]
     if kind is dict:
-        return _encode_dict(value, path, scope, depth)
+        return _encode_dict(value, path, keep, depth)
     if isinstance(value, Payload):
-        return _encode_payload(value, scope)
+        return keep(value)
     raise EncodeError(f"{path} can't be part of the state: {_words(value)}: {_WAY}.", path=path, kind="state")
 
 
-def _encode_dict(value: dict[Any, Any], path: str, scope: str | None, depth: int) -> Any:
+def _encode_dict(value: dict[Any, Any], path: str, keep: _Keep, depth: int) -> Any:
     for key in value:
         if type(key) is not str:
             raise EncodeError(f"{path} has the key {key!r:.60}, and JSON only knows texts as keys.", path=path)
-    items = {key: _encode(item, f"{path}[{key!r:.60}]", scope, depth + 1) for key, item in value.items()}
+    items = {key: _encode(item, f"{path}[{key!r:.60}]", keep, depth + 1) for key, item in value.items()}
     return {_DICT: [[key, item] for key, item in items.items()]} if any(k.startswith("$") for k in items) else items
 
 
@@ -111,6 +125,8 @@ def decode(value: Any, repository: Repository | None = None) -> Any:
         return _decode_payload(value, repository)
     if _FLOAT in value:
         return float(value[_FLOAT])
+    if _INT in value:
+        return int(value[_INT], 16)
     if _DICT in value:
         return {key: decode(item, repository) for key, item in value[_DICT]}
     return {key: decode(item, repository) for key, item in value.items()}
@@ -128,18 +144,18 @@ def _decode_payload(value: dict[str, Any], repository: Repository | None) -> Pay
     return made
 
 
-def canonical(value: Any) -> str:
+def canonical(value: Any, *, sort_keys: bool = False) -> str:
     """Return the one spelling of encoded JSON. Unlike ``==``, it tells 1 from True and 1.0."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False)
 
 
 def identity(value: Any) -> str:
     """Return 32 characters that stand for encoded arguments: payloads count by their content.
 
-    New content gives another identity, the same content under another key does not (SHA-256, cut
-    to 128 bits).
+    New content gives another identity; the same content under another key, and another order of a
+    dict's keys, do not (SHA-256, cut to 128 bits).
     """
-    return hashlib.sha256(canonical(_by_content(value)).encode()).hexdigest()[:32]
+    return hashlib.sha256(canonical(_by_content(value), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _by_content(value: Any) -> Any:
@@ -150,6 +166,8 @@ def _by_content(value: Any) -> Any:
     if _PAYLOAD in value:
         pointer = value[_PAYLOAD]
         return {_PAYLOAD: [pointer[name] for name in ("serializer", "size", "digest")]}
+    if _DICT in value:
+        return {_DICT: [[key, _by_content(item)] for key, item in sorted(value[_DICT], key=lambda pair: pair[0])]}
     return {key: _by_content(item) for key, item in value.items()}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._component import Component
+from ._component import Component, reserve
 
 __all__ = ["Stage", "Work", "WorkStatus"]
 
@@ -22,7 +22,7 @@ class WorkStatus:
     stage : {"not-started", "running", "succeeded", "failed", "stopped"}
         ``"running"`` from the call until the flow sees its result.
     message : str
-        What went wrong, with the work's own traceback; empty otherwise.
+        What went wrong: one line, then the work's own traceback; empty otherwise.
     started_s, ended_s : float or None
         When `run` began and ended where it ran, in seconds since 1970 (UTC).
     count : int
@@ -75,7 +75,7 @@ class Work(Component):
     _stop: Callable[[], None] | None = None
 
     def __init__(self, *, parallel: bool = False, cache_calls: bool = True, raise_exception: bool = True) -> None:
-        self._parallel, self._cache_calls, self._raise_exception = parallel, cache_calls, raise_exception
+        self._put(_parallel=parallel, _cache_calls=cache_calls, _raise_exception=raise_exception)
 
     def run(self, *arguments: Any, **named: Any) -> None:  # noqa: ARG002  # subclasses say what they take
         """Do the work. Takes JSON values and payloads, also nested; returns nothing."""
@@ -147,4 +147,4 @@ class Work(Component):
         return {name: value for name, value in vars(self).items() if name not in ("run", "_stop", "_status")}
 
 
-Work._reserved = frozenset(name for name in dir(Work) if not name.startswith("_"))
+reserve(Work)

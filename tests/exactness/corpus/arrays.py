@@ -1,8 +1,10 @@
 """numpy: every kind of dtype, shape, memory layout, writability, and subclasses."""
 
 import functools
+import tempfile
 
 import numpy as np
+import pandas as pd
 from payloadfs_corpus_classes import Measured
 
 from ..harness import silenced
@@ -36,6 +38,13 @@ def layouts(make):
     }  # fmt: skip
 
 
+def mapped():
+    with tempfile.NamedTemporaryFile() as file:
+        array = np.memmap(file.name, "f8", "w+", shape=9000)
+    array[:] = np.arange(9000)
+    return array
+
+
 def masked():
     ma, data = np.ma, np.arange(4.0)
     hard = ma.masked_array(data, mask=[True, False, False, True])
@@ -46,6 +55,7 @@ def masked():
         "struct": ma.masked_array(np.zeros(2, "i4,f8"), mask=[(True, False), (False, True)]), "text": ma.masked_array(["a", "b"], mask=[True, False]), "times": ma.masked_array(np.array(["2020", "2021"], "M8[D]"), mask=[True, False]),
         "objects": ma.masked_array(np.array([[1], None], dtype=object), mask=[True, False]), "0-d": ma.masked_array(5.0, mask=True), "empty": ma.masked_array(np.empty(0), mask=np.empty(0, bool)),
         "constant": ma.masked, "read-only": ma.masked_array(locked(np.arange(3.0)), mask=[True, False, True]), "strided": ma.masked_array(np.arange(9.0), mask=np.arange(9) > 5)[::2], "large": ma.masked_array(np.arange(10_000.0), mask=np.arange(10_000) % 3 == 0),
+        "shared mask": hard[:2], "over a file": ma.masked_array(mapped()[:4], mask=[True, False, False, True]), "locked mask": ma.masked_array(np.arange(3.0), mask=locked(np.array([True, False, True]))),
         "in a dict": {"m": ma.masked_array([1, 2]), "n": [ma.masked_array([1, 2], mask=[False, False])]},
     }  # fmt: skip
 
@@ -113,6 +123,8 @@ def cases():
         "b": [np.arange(10), locked(np.arange(5000.0))[::2]],
         "c": (np.float32(1.5), np.arange(3).astype("M8[s]")),
     }
+    found |= {"mapped": mapped(), "mapped slice": mapped()[5:50:3], "mapped in a list": [mapped(), {"a": mapped()[:3]}]}
+    found |= {"mapped, locked": locked(mapped()), "mapped in a series": pd.Series(mapped(), copy=False)}
     array = np.arange(1000.0)
     found["the same twice"] = [array, array]
     for kind in (np.int8, np.float16, np.longdouble, np.complex64, np.str_, np.bytes_, np.bool_):

@@ -187,10 +187,24 @@ def shared():
         "deep": {"x": [deep, None]},
         "custom and list": {"x": [Plain(part=cell), None], "y": [cell, [2]]},
     }
-    return {
+    frames = {
         f"shared {name}": pd.DataFrame({key: pd.Series(cells, dtype=object) for key, cells in columns.items()})
         for name, columns in found.items()
     }
+    holders = pd.Series([Plain(part=cell), None], dtype=object)
+    values = {"n": [1, 2], "x": pd.Series([cell, [2]], dtype=object).to_numpy()}
+    lists, tuples = ([cell, [3]], [(cell,), (1,)])
+    frames |= {
+        "shared with a label": pd.DataFrame(values, index=pd.Index(lists, dtype=object)),
+        "shared in a tuple of the labels": pd.DataFrame(values, index=pd.Index(tuples, tupleize_cols=False)),
+        "shared with a column's label": pd.DataFrame(values).set_axis(pd.Index(tuples, tupleize_cols=False), axis=1),
+        "shared with attrs": pd.DataFrame({"n": [1, 2], "x": holders}),
+        "attrs themselves": pd.DataFrame({"n": [1, 2], "x": pd.Series([Plain(), None], dtype=object)}),
+    }
+    frames["shared with attrs"].attrs = {"a": cell}
+    frames["attrs themselves"].attrs = {"a": 1}
+    frames["attrs themselves"]["x"].iloc[0].attrs = frames["attrs themselves"].attrs
+    return frames
 
 
 def cases():

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 NAN = float("nan")
+META = {"unit": "m"}
 DAYS = pd.date_range("2020-03-28", periods=4, freq="D")
 ZONES = {
     "zurich": zoneinfo.ZoneInfo("Europe/Zurich"),
@@ -188,9 +189,37 @@ def arrow():
         "struct": ([{"x": 1, "y": None}, None], pa.struct([("x", pa.int8()), ("y", pa.string())])),
         "nested": ([[{"x": [1]}]], pa.list_(pa.struct([("x", pa.list_(pa.int8()))]))),
         "string_view": (["x", "a text longer than twelve"], pa.string_view()),
+        "binary_view": ([b"x", None, b"y" * 30], pa.binary_view()),
+        "list_view": ([[1], None], pa.list_view(pa.int8())),
+        "time64 ns": ([1, None], pa.time64("ns")),
+        "offset zone": ([time], pa.timestamp("s", "+01:00")),
+        "no fields": ([{}, None], pa.struct([])),
+        "list of none": ([[], None], pa.list_(pa.int8(), 0)),
+        "list of dictionary": ([["y"], ["x", "y"]], pa.list_(pa.dictionary(pa.int8(), pa.string()))),
+        "named items": ([[1], None], pa.list_(pa.field("item number", pa.int8(), nullable=False, metadata=META))),
+        "named fixed items": ([[1, 2], None], pa.list_(pa.field("item number", pa.int8(), metadata=META), 2)),
+        "named fields": ([{"a": 1}, None], pa.struct([pa.field("a", pa.int8(), nullable=False, metadata=META)])),
+        "named map": (
+            [[("a", 1)], None],
+            pa.map_(pa.field("K", pa.string(), nullable=False), pa.field("V", pa.int8())),
+        ),
     }
     found |= {f"arrow {name}": pa.array(cells, kind) for name, (cells, kind) in special.items()}
     found["arrow dictionary"] = pa.array(["x", "y", None, "x"]).dictionary_encode()
+    words, places = pa.array(["x", "y"]), pa.array([0, 1, None, 1])
+    found |= {
+        "arrow ordered dictionary": pa.DictionaryArray.from_arrays(places, words, ordered=True),
+        "arrow dictionary with null": pa.DictionaryArray.from_arrays(places, pa.array(["x", None])),
+        "arrow dictionary twice": pa.DictionaryArray.from_arrays(places, pa.array(["x", "x"])),
+        "arrow dictionary of lists": pa.DictionaryArray.from_arrays(places, pa.array([[1], []])),
+        "arrow struct of dictionary": pa.StructArray.from_arrays([words.dictionary_encode()], ["d"]),
+        "arrow union": pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array([1, 2]), words]),
+        "arrow dense union": pa.UnionArray.from_dense(
+            pa.array([1, 0], pa.int8()), pa.array([0, 0], pa.int32()), [pa.array([1]), words]
+        ),
+        "arrow run ends sliced": pa.RunEndEncodedArray.from_arrays(pa.array([2, 5], pa.int32()), words)[1:4],
+        "arrow bool8": pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, None], pa.int8())),
+    }
     found["arrow uuid"] = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16], pa.binary(16)))
     found["arrow run ends"] = pa.RunEndEncodedArray.from_arrays(pa.array([2, 3], pa.int32()), pa.array([1, None]))
     found = {name: pa.chunked_array([array]) for name, array in found.items()}

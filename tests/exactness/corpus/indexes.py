@@ -111,6 +111,8 @@ def levels():
         "ordered category level": pd.MultiIndex.from_arrays([pd.Categorical(list("abab"), ["b", "a"], ordered=True), [1, 2, 3, 4]]),
         "partial category level": pd.MultiIndex.from_arrays([pd.Categorical(list("aaaa"), ["b", "a"]), [1, 2, 3, 4]]),
         "int8 level": pd.MultiIndex.from_arrays([np.array([1, 2, 3, 4], "i1"), list("abcd")]), "range level": pd.MultiIndex(levels=[pd.RangeIndex(4)], codes=[[0, 1, 2, 3]]),
+        "category of a range level": pd.MultiIndex.from_arrays([pd.Categorical.from_codes([0, 1, -1, 2], pd.RangeIndex(9, 0, -3))]),
+        "codes wider than their level": pd.MultiIndex.from_arrays([range(300), range(300)])[:4].set_levels(range(100), level=0, verify_integrity=False),
     }  # fmt: skip
     return found
 

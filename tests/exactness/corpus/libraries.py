@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import tempfile
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,12 @@ def xr():
         coords={"time": ("x", pd.date_range("2020", periods=2))},
         attrs={"source": "x"},
     )
+    with tempfile.TemporaryDirectory() as folder:
+        data.drop_vars("label").to_netcdf(f"{folder}/a.nc", engine="scipy")
+        loaded = xarray.open_dataset(f"{folder}/a.nc", engine="scipy").load()
     return {
+        "loaded": loaded,
+        "loaded array": [loaded["t"]],
         "array": array,
         "dataset": data,
         "sliced": data.isel(y=slice(0, 2)),

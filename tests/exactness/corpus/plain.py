@@ -19,19 +19,24 @@ import zoneinfo
 import numpy as np
 import pandas as pd
 from payloadfs_corpus_classes import (
+    Careful,
     Colour,
+    Failure,
+    Kept,
     Level,
     Names,
     Node,
     Pair,
     Permission,
     Plain,
+    Rejected,
     Rows,
     Slim,
     SlimText,
     Slotted,
     Text,
     Trouble,
+    Unopened,
     Whole,
     WithReduce,
     WithState,
@@ -49,7 +54,8 @@ def values():
         "decimal": decimal.Decimal("1.10"), "decimal nan": decimal.Decimal("sNaN12"), "fraction": fractions.Fraction(1, 3), "date": dt.date(2020, 1, 1), "time": dt.time(1, 2, fold=1), "datetime": dt.datetime(2020, 10, 25, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Zurich"), fold=1), "timedelta": dt.timedelta(-1, 5, 7), "timezone": dt.timezone(dt.timedelta(hours=1), "X"),
         "utc": dt.UTC, "zone": zoneinfo.ZoneInfo("Europe/Zurich"), "uuid": uuid.UUID(int=5), "safe uuid": uuid.UUID(int=5, is_safe=uuid.SafeUUID.safe), "path": pathlib.PurePosixPath("/a/../b"), "windows path": pathlib.PureWindowsPath("c:/a"), "pattern": re.compile("a+", re.I), "bytes pattern": re.compile(b"a+"),
         "enum": Colour.RED, "int enum": Level.HIGH, "text enum": Word.A, "flag": Permission.READ | Permission.WRITE, "no flag": Permission(0), "text subclass": Text("x"), "slim text": SlimText("x"), "int subclass": Whole(3), "bool in int": [True, 1, 1.0],
-        "type": int, "own class": Node, "exception": ValueError("x", 1), "own exception": Trouble("x", 3), "exception with a cause": caused(ValueError("x"), KeyError(1)), "own exception with a cause": caused(Trouble("x", 3), OSError(2, "a", "f")), "function": add, "builtin": len, "method of builtin": "abc".upper, "method descriptor": str.upper, "module": types, "operator": operator.itemgetter(1, "a"), "attribute getter": operator.attrgetter("a.b"), "method caller": operator.methodcaller("m", 1, k=2),
+        "type": int, "own class": Node, "exception": ValueError("x", 1), "own exception": Trouble("x", 3), "exception with a cause": caused(ValueError("x"), KeyError(1)), "own exception with a cause": caused(Trouble("x", 3), OSError(2, "a", "f")), "exception with other arguments": Failure("load", 3), "exception by keyword": Rejected(reason="x"), "such exceptions with a cause": caused(Failure("load", 3), Rejected(reason="x")), "file error": Unopened(2, "a"), "group": ExceptionGroup("g", [Failure("load", 3), KeyError(1)]), "unicode error": UnicodeDecodeError("utf-8", b"x", 0, 1, "r"), "exit": SystemExit(3), "stop": StopIteration([1]), "missing name": NameError("m", name="n"), "syntax error": SyntaxError("m", ("f", 1, 2, "t")),
+        "float with a unit": Kept(1.5, "m"), "careful": Careful(), "function": add, "builtin": len, "method of builtin": "abc".upper, "method descriptor": str.upper, "module": types, "operator": operator.itemgetter(1, "a"), "attribute getter": operator.attrgetter("a.b"), "method caller": operator.methodcaller("m", 1, k=2),
         "generic alias": list[int], "union type": int | None, "simple namespace": types.SimpleNamespace(a=1, b=[2]), "namespace": argparse.Namespace(a=1), "logger": logging.getLogger("payloadfs.corpus"), "random": random.Random(3), "string buffer": io.StringIO("a\nb"), "bytes buffer": io.BytesIO(b"ab"),
     }  # fmt: skip
 

@@ -18,7 +18,7 @@ import zoneinfo
 import numpy as np
 import pandas as pd
 import polars as pl
-from payloadfs_corpus_classes import Forgetful, Plain
+from payloadfs_corpus_classes import Endless, Forgetful, Length, Plain, Point, Tagged
 
 
 def generator():
@@ -46,6 +46,26 @@ def with_alpha():
     image = importlib.import_module("PIL.Image").new("P", (2, 2))
     image.putpalette([0, 0, 0, 9] * 2, "RGBA")
     return image
+
+
+def opened():
+    """A dataset that reads its values when they are asked for."""
+    xarray = importlib.import_module("xarray")
+    with tempfile.TemporaryDirectory() as folder:
+        xarray.Dataset({"t": ("x", [1.5])}).to_netcdf(f"{folder}/a.nc", engine="scipy")
+        return xarray.open_dataset(f"{folder}/a.nc", engine="scipy")
+
+
+def several_frames():
+    images = importlib.import_module("PIL.Image")
+    file, frames = io.BytesIO(), [images.new("L", (2, 2), shade) for shade in (0, 99)]
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    return images.open(file)
+
+
+def marked(obj):
+    obj.note = "x"
+    return obj
 
 
 def attributed(frame, value):
@@ -94,6 +114,16 @@ REFUSED = {
     "palette with alpha": (with_alpha, "palette"),
     "polars objects": (lambda: pl.DataFrame({"o": pl.Series([object()], dtype=pl.Object)}), "'o'.*Object"),
     "polars object series": (lambda: pl.Series("o", [object()], dtype=pl.Object), "'o'.*Object"),
+    "polars objects in a list": (lambda: [pl.DataFrame({"o": pl.Series([object()], dtype=pl.Object)})], "'o'.*Object"),
+    "polars arrays of width 0": (lambda: pl.DataFrame({"a": pl.Series([[[]]], dtype=pl.List(pl.Array(pl.Int8, 0)))}), "'a'.*width 0"),
+    "attribute of a polars frame": (lambda: marked(pl.DataFrame({"a": [1]})), "'note'"),
+    "attribute of a polars series": (lambda: {"s": marked(pl.Series([1]))}, r"obj\['s'\].*'note'"),
+    "new that takes more": (lambda: {"l": Length(1.5, "m")}, r"obj\['l'\].*'unit'.*__getnewargs__"),
+    "tuple that takes its parts": (lambda: Point(1, 2), "'y'"),
+    "set that takes more": (lambda: Tagged([1], "x"), "'tag'"),
+    "endless attributes": (lambda: [Endless()], r"obj\[0\].*__getattr__"),
+    "data in a file": (opened, "load"),
+    "image with frames": (several_frames, "frames"),
     "cell": (lambda: pd.DataFrame({"a": [1, generator()]}), r"obj\['a'\]\[1\] \(generator\)"),
     "cell beside good columns": (lambda: pd.DataFrame({"g": [1.5, 2], "a": [1, generator()]}), r"obj\['a'\]\[1\] \(generator\)"),
     "cell of a series": (lambda: pd.Series([1, generator()]), r"obj\[1\] \(generator\)"),

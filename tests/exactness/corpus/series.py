@@ -8,7 +8,7 @@ from . import cells, columns, facts, indexes
 
 def cases():
     frames = columns.cases() | cells.cases()
-    found = {f"series: {name}": frame[frame.columns[-1]].rename(name) for name, frame in frames.items()}
+    found = {f"series: {name}": frame.iloc[:, -1].rename(name) for name, frame in frames.items()}
     found |= {f"array: {name}": frame["x"].array for name, frame in columns.cases().items() if "x" in frame}
     found |= {
         f"copied array: {name}": frame["x"].array.copy() for name, frame in columns.cases().items() if "x" in frame

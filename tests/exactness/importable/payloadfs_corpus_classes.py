@@ -108,6 +108,70 @@ class Trouble(Exception):
         self.code = code
 
 
+class Failure(Exception):
+    """Its `args` are not what it takes, as of most exceptions that people write."""
+
+    def __init__(self, step, code):
+        super().__init__(f"{step} failed with {code}")
+        self.step = step
+        self.code = code
+
+
+class Rejected(ValueError):
+    def __init__(self, *, reason):
+        super().__init__(reason)
+
+
+class Unopened(OSError):
+    def __init__(self, number, text):
+        super().__init__(number, text)
+        self.tries = 3
+
+
+class Length(float):
+    def __new__(cls, value, unit):
+        made = super().__new__(cls, value)
+        made.unit = unit
+        return made
+
+
+class Point(tuple):
+    __slots__ = ()
+
+    def __new__(cls, x, y):
+        return super().__new__(cls, (x, y))
+
+
+class Kept(Length):
+    """What `Length` should be."""
+
+    def __getnewargs__(self):
+        return float(self), self.unit
+
+
+class Tagged(set):
+    def __init__(self, values, tag):
+        super().__init__(values)
+        self.tag = tag
+
+
+class Endless:
+    """Asked for anything, it asks itself for what it does not have yet."""
+
+    def __init__(self):
+        self.fields = {"a": 1}
+
+    def __getattr__(self, name):
+        return self.fields[name]
+
+
+class Careful(Endless):
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return super().__getattr__(name)
+
+
 class Measured(np.ndarray):
     """An array with an attribute, as numpy's documentation tells how to write one."""
 

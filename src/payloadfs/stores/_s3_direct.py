@@ -1,0 +1,169 @@
+"""Requests to an S3 server without s3fs: what is read and what is small through obstore, the rest signed here.
+
+obstore can't complete a multipart upload create-only, and copies what it sends in parts; see
+`docs/decisions/0013-obstore-and-signed-requests.md`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ..buffers import ByteRange
+from ._base import Body
+from ._foreign import Border
+from ._obstore_calls import ObstoreCalls, client_options, into_buffer, into_file
+from ._patience import Patience
+from ._s3_requests import answered, requested
+from ._s3_target import S3Target
+from ._transfer import MIB, ropes
+from ._wire import Ticket, Wire, no_credentials
+
+__all__ = ["DirectCalls"]
+
+_SMALL_BYTES = MIB
+_STOP_S = 5.0
+_CREDENTIALS_S = 540
+
+
+class _Job:
+    """A request in a thread of its own."""
+
+    def __init__(self, work: Callable[[Ticket], dict[str, Any]]) -> None:
+        self._ticket = Ticket()
+        self._ended = threading.Event()
+        self._value: dict[str, Any] = {}
+        self._error: BaseException | None = None
+        threading.Thread(target=self._run, args=(work,), name="payloadfs-s3", daemon=True).start()
+
+    def _run(self, work: Callable[[Ticket], dict[str, Any]]) -> None:
+        try:
+            self._value = work(self._ticket)
+        except BaseException as error:  # noqa: BLE001  # raised where the result is asked for
+            self._error = error
+        finally:
+            self._ended.set()
+
+    def result(self, *, stoppable: bool = True) -> dict[str, Any]:
+        """Wait for the result. An interrupt of the wait stops the request, if it is `stoppable`."""
+        try:
+            self._ended.wait()
+        except BaseException:
+            if stoppable:
+                self.stop()
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def failed(self) -> bool:
+        """Wait for the end and return whether it was an error."""
+        self._ended.wait()
+        return self._error is not None
+
+    def stop(self) -> None:
+        """Break the request off and wait until it has ended; nothing if it has."""
+        self._ticket.stop()
+        self._ended.wait(_STOP_S)
+
+
+class DirectCalls:
+    """Requests about one bucket; see `payloadfs.stores._create.ObjectCalls`.
+
+    Parameters
+    ----------
+    target : S3Target
+        The bucket and its server.
+    border : Border
+        Translates errors.
+    """
+
+    one_put_bytes = 16 * MIB
+    part_bytes = 8 * MIB
+    parts_at_once = 7
+
+    def __init__(self, target: S3Target, border: Border) -> None:
+        self._target = target
+        self._patience = Patience(border)
+        self._wire = Wire(target)
+        self._obstore = ObstoreCalls(lambda: _client(target), self._patience)
+
+    def parts(self, body: Body, part_bytes: int) -> Iterator[list[memoryview]]:
+        """Yield the parts of `body` as rows of slices. Nothing is copied if the body is steady."""
+        return ropes(body, part_bytes)
+
+    def begin(self, operation: str, key: str, method: str, **arguments: Any) -> _Job:
+        """Start one request and return without waiting for it."""
+        return _Job(lambda ticket: self._asked(operation, key, method, arguments, ticket))
+
+    def call(self, operation: str, key: str, method: str, **arguments: Any) -> dict[str, Any]:
+        """Send one request and return its answer."""
+        if method == "put_object":
+            pieces = arguments["Body"]
+            if sum(piece.nbytes for piece in pieces) <= _SMALL_BYTES:
+                self._with_credentials().create(key, arguments["Key"], b"".join(pieces))
+                return {}
+        return self._asked(operation, key, method, arguments, Ticket())
+
+    def read(self, key: str, name: str, buffer: memoryview) -> None:
+        """Fill `buffer` with the object `name`; see `ObstoreCalls.read`. Each byte is copied once."""
+        self._with_credentials().read(key, name, buffer.nbytes, into_buffer(buffer))
+
+    def read_into(self, key: str, name: str, size_bytes: int, file: int) -> None:
+        """Write the object `name` into the descriptor `file`; see `ObstoreCalls.read`."""
+        self._with_credentials().read(key, name, size_bytes, into_file(file))
+
+    def read_range(self, key: str, name: str, part: ByteRange, size_bytes: int, buffer: memoryview) -> None:
+        """Fill `buffer` with one part of the object `name`. One GET."""
+        self._with_credentials().read_range(key, name, part, size_bytes, into_buffer(buffer, part.start))
+
+    def _with_credentials(self) -> ObstoreCalls:
+        # Asked here, since an error in obstore's own question would come back as words.
+        if self._target.credentials is not None and self._target.credentials() is None:
+            raise no_credentials()
+        return self._obstore
+
+    def _asked(
+        self, operation: str, key: str, method: str, arguments: Mapping[str, Any], ticket: Ticket
+    ) -> dict[str, Any]:
+        request = requested(method, arguments)
+        return self._patience.tried(
+            operation, key, lambda: answered(method, self._wire.ask(*request, ticket)), lambda: ticket.stopped
+        )
+
+
+def _client(target: S3Target) -> Any:
+    """Return obstore's client for `target`. Reads certificates if there are any of the user's own; no request."""
+    from obstore.store import S3Store
+
+    source = target.credentials
+
+    def credentials() -> Any:
+        found = source() if source else None
+        if found is None:
+            raise no_credentials()
+        return {
+            "access_key_id": found.key,
+            "secret_access_key": found.secret,
+            "token": found.token,
+            # botocore renews well before this.
+            "expires_at": datetime.now(UTC) + timedelta(seconds=_CREDENTIALS_S),
+        }
+
+    config: Any = {
+        "region": target.region,
+        "endpoint": target.endpoint,
+        "skip_signature": source is None,
+        "unsigned_payload": not target.sign_bodies,
+        "virtual_hosted_style_request": False,
+    }
+    options: Any = client_options(target.endpoint, target.connect_s, target.read_s, target.ca_file)
+    return S3Store(
+        target.bucket,
+        config=config,
+        client_options=options,
+        retry_config={"max_retries": 0},
+        credential_provider=credentials if source else None,
+    )

@@ -1,0 +1,596 @@
+"""``payloadfs run``, each time as a process of its own, as a person, a script and a cluster meet it."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FRAME = "   col1  col2\n0     1     3\n1     2     4\n"
+PROGRAM = [sys.executable, "-m", "payloadfs", "run"]
+
+STEPS = """
+    import os, time
+    from payloadfs import Payload
+    from payloadfs.works import App, Flow, Work
+
+    class Step(Work):
+        def __init__(self, label, waits=False):
+            super().__init__()
+            self.label, self.waits, self.out = label, waits, None
+
+        def run(self, payload=None):
+            with open("log", "a") as log:
+                print(self.label, file=log)
+            while self.waits and not os.path.exists("gate"):
+                time.sleep(0.02)
+            self.out = Payload([self.label, payload and payload.value])
+
+    class Main(Flow):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = Step("first"), Step("second", waits=True)
+
+        def run(self):
+            self.first.run()
+            self.second.run(self.first.out)
+            print("flow:", self.second.out.value)
+
+    app = App(Main())
+"""
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Start the command in a folder of its own; at the end no process of it may be left."""
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv("RUN_MARK", mark)
+
+    def begin(*words, command=PROGRAM, **more):
+        pipe = subprocess.PIPE
+        options = {"stdout": pipe, "stderr": pipe, "text": True, "start_new_session": True} | more
+        return subprocess.Popen([*command, *map(str, words)], cwd=tmp_path, stdin=subprocess.DEVNULL, **options)
+
+    yield begin
+    deadline_s = time.monotonic() + 5
+    while left := marked(mark):
+        if time.monotonic() > deadline_s:
+            for number in left:
+                os.kill(number, signal.SIGKILL)
+            pytest.fail(f"{len(left)} processes were left")
+        time.sleep(0.05)
+
+
+def marked(mark):
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (entry / "environ").read_bytes() and int(entry.name) != os.getpid():
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture
+def run(start):
+    """Run the command to its end, and return what it wrote."""
+
+    def finish(*words, code=0, **more):
+        process = start(*words, **more)
+        out, err = process.communicate(timeout=90)
+        assert process.returncode == code, out + err
+        return out, err
+
+    return finish
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Write a program, and return its name."""
+
+    def write(text, name="app.py"):
+        (tmp_path / name).write_text(textwrap.dedent(text))
+        return name
+
+    return write
+
+
+def wait_for(path, text):
+    deadline_s = time.monotonic() + 30
+    while not path.exists() or text not in path.read_text():
+        assert time.monotonic() < deadline_s, f"{path} never said {text!r}"
+        time.sleep(0.02)
+
+
+def resumed(err):
+    """Return the words of the command that goes on, as the command itself printed it."""
+    (command,) = re.findall(r"to go on: payloadfs run (.*)", err)
+    return shlex.split(command)
+
+
+def check_shared(out, err):
+    assert out == f"src {FRAME}dst {FRAME}"
+    assert "Traceback" not in err
+
+
+def test_objects_are_shared_in_the_folder_of_the_user(run, clean_environment):
+    out, err = run(EXAMPLES / "sharing_objects.py")
+    check_shared(out, err)
+    assert re.search(r"root\.src +succeeded in \d.*, stored df: pandas.DataFrame, 2.2 kB\n", err)
+    assert re.search(r"root\.dst +succeeded in", err)
+    assert re.search(r"finished in .* s; 2 works, 2 calls, 1 payload of 2.2 kB stored\n$", err)
+    assert list((clean_environment / ".local/share/payloadfs/objects/runs").iterdir())
+
+
+@pytest.mark.s3
+def test_objects_are_shared_in_a_bucket(run, payloadfs_seaweedfs, monkeypatch):
+    for name, value in payloadfs_seaweedfs.environment().items():
+        monkeypatch.setenv(name, value)
+    store = f"s3://{payloadfs_seaweedfs.bucket()}/demo"
+    out, err = run(EXAMPLES / "sharing_objects.py", "--store", store)
+    check_shared(out, err)
+    assert store in err
+    listed = subprocess.run([*PROGRAM[:-1], "runs", "--store", store], capture_output=True, text=True, check=True)
+    assert " finished " in listed.stdout
+
+
+CLUSTER = """
+    import sys
+    from distributed import LocalCluster
+
+    if __name__ == "__main__":
+        options = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+        with LocalCluster(host="127.0.0.1", scheduler_port=0, **options) as cluster:
+            print(cluster.scheduler_address, flush=True)
+            sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def cluster(program, tmp_path):
+    """Run a Dask cluster of two worker processes, and give its address."""
+    command = [sys.executable, program(CLUSTER, "cluster.py")]
+    process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process.stdout.readline().strip().replace("tcp://", "dask://")
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+
+
+def test_objects_are_shared_on_a_cluster(run, program, tmp_path, cluster):
+    check_shared(*run(EXAMPLES / "sharing_objects.py", "--executor", cluster, "--store", tmp_path / "objects"))
+    name = program("""
+        import os, time
+        from payloadfs.works import App, Flow, Work
+        from helper import answer
+
+        class Where(Work):
+            def __init__(self):
+                super().__init__(parallel=True)
+                self.process = None
+
+            def run(self):
+                time.sleep(0.5)
+                self.process = os.getpid()
+
+        class Main(Flow):
+            def __init__(self):
+                super().__init__()
+                self.works = [Where(), Where()]
+
+            def run(self):
+                for work in self.works:
+                    work.run()
+                if all(work.has_succeeded for work in self.works):
+                    print(answer, len({os.getpid(), *(work.process for work in self.works)}))
+                    self.stop()
+
+        app = App(Main())
+    """)
+    program("answer = 42", "helper.py")
+    assert run(name, "--executor", cluster)[0] == "42 3\n"
+    assert "--max-workers" in run(name, "--executor", cluster, "--max-workers", 2, code=2)[1]
+
+
+def test_the_pipeline(run):
+    out, err = run(EXAMPLES / "pipeline.py", "--set", "load.rows=5000", "--max-workers", 2)
+    assert out.count("\n") == 4
+    assert re.match(r"4,\d\d\d flights, 2\d% of them late", out)
+    assert sorted(line.split()[0] for line in out.splitlines()[1:]) == ["bayes", "linear", "tree"]
+    assert "6 works, 6 calls, 5 payloads" in err
+
+
+def test_attributes_are_set(run, program):
+    name = program("""
+        from payloadfs.works import App, Flow, Work
+
+        class Part(Work):
+            def __init__(self):
+                super().__init__()
+                self.rows, self.label = 1, ""
+
+            def run(self):
+                print(self.rows, repr(self.label))
+
+        class Main(Flow):
+            def __init__(self):
+                super().__init__()
+                self.rows = None
+                self.src, self.others = Part(), [Part(), Part()]
+
+            def run(self):
+                print(self.rows)
+                self.src.run()
+                self.others[1].run()
+                self.stop()
+
+        app = App(Main())
+    """)
+    words = ["--set", 'rows={"a": [1.5]}', "--set", "src.rows=10", "--set", "others.1.label=a=b"]
+    assert run(name, *words)[0] == "{'a': [1.5]}\n10 ''\n1 'a=b'\n"
+    for word, said in [
+        ("src.row=1", "did you mean 'src.rows'?"),
+        ("nothing=1", "declared are: rows, src.rows, src.label"),
+        ("src=1", "there is no attribute 'src'"),
+        ("rows", "write name=value"),
+    ]:
+        assert said in run(name, "--set", word, code=2)[1]
+    assert "--set is for new runs" in run(name, "--set", "rows=1", "--resume", "x", code=2)[1]
+
+
+def test_events_as_json(run, program):
+    name = program(
+        STEPS.replace("waits=True", "waits=False").replace('print("flow:"', 'os.system("echo program"); print("flow:"')
+    )
+    out, err = run(name, "--json")
+    assert err == ""
+    events = [json.loads(line) for line in out.splitlines()]
+    assert {event["run"] for event in events if "run" in event} == {events[0]["run"]}
+    told = [(event["kind"], event.get("work", "")) for event in events if event["kind"] != "output"]
+    assert told == [
+        ("run-started", ""),
+        ("call-started", "root.first"),
+        ("call-succeeded", "root.first"),
+        ("call-started", "root.second"),
+        ("call-succeeded", "root.second"),
+        ("run-finished", ""),
+        ("summary", ""),
+    ]
+    printed = "".join(event["message"] for event in events if event["kind"] == "output")
+    assert "flow: ['second', ['first', None]]\n" in printed
+    assert "program\n" in printed
+    assert events[-1]["works"] == events[-1]["payloads"] == 2
+    assert events[-1]["stored_bytes"] == sum(
+        stored["size_bytes"] for event in events for stored in event.get("stored", ())
+    )
+
+
+def test_interrupted_and_gone_on_with(start, run, program, tmp_path):
+    process = start(program(STEPS))
+    wait_for(tmp_path / "log", "second")
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert " interrupted after " in err
+    (tmp_path / "gate").touch()
+    out, err = run(*resumed(err))
+    assert out.endswith("flow: ['second', ['first', None]]\n")
+    assert " goes on in " in err
+    assert (tmp_path / "log").read_text() == "first\nsecond\nsecond\n"
+
+
+def test_interrupted_while_its_processes_start(start, program):
+    name = program(STEPS)
+    for _ in range(4):
+        process = start(name, "--json", "--max-workers", 4)
+        process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert err == ""
+
+
+def test_terminated(start, program, tmp_path):
+    process = start(program(STEPS))
+    wait_for(tmp_path / "log", "second")
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert resumed(err)
+
+
+def test_the_second_interrupt_ends_at_once(start, program, tmp_path):
+    name = program("""
+        import time
+        from payloadfs.works import App, Flow
+
+        class Main(Flow):
+            def run(self):
+                try:
+                    open("log", "w").write("waits")
+                    time.sleep(100)
+                except KeyboardInterrupt:
+                    try:
+                        open("log", "w").write("lingers")
+                        time.sleep(100)
+                    except KeyboardInterrupt:
+                        time.sleep(100)
+
+        app = App(Main())
+    """)
+    process = start(name)
+    for said in ("waits", "lingers"):
+        wait_for(tmp_path / "log", said)
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+def test_killed_and_gone_on_with(start, run, program, tmp_path):
+    process = start(program(STEPS), "--json")
+    wait_for(tmp_path / "log", "second")
+    process.kill()
+    out, _ = process.communicate(timeout=20)
+    name = json.loads(out.splitlines()[0])["run"]
+    (tmp_path / "gate").touch()
+    assert "flow: ['second', ['first', None]]" in run("app.py", "--resume", name)[0]
+    assert (tmp_path / "log").read_text() == "first\nsecond\nsecond\n"
+    # And once more: there is nothing to do, and nothing is done.
+    out, err = run("app.py", "--resume", name)
+    assert out == ""
+    assert " finished in " in err
+
+
+FAILING = """
+    import os
+    from payloadfs.works import App, Flow, Work
+
+    class Bad(Work):
+        def __init__(self):
+            super().__init__(raise_exception=RAISES)
+
+        def run(self):
+            if not os.path.exists("gate"):
+                broken()
+
+    def broken():
+        raise ValueError("no such luck")
+
+    class Main(Flow):
+        def __init__(self):
+            super().__init__()
+            self.bad = Bad()
+
+        def run(self):
+            self.bad.run()
+
+    app = App(Main())
+"""
+
+
+def test_a_failed_work_shows_its_traceback_once(run, program, tmp_path):
+    name = program(FAILING.replace("RAISES", "True"))
+    _, err = run(name, code=7)
+    assert err.count("Traceback") == 1
+    assert re.search(rf'File "{tmp_path / name}", line 11, in run\n +broken\(\)', err)
+    assert f'File "{tmp_path / name}", line 14, in broken' in err
+    assert "/payloadfs/" not in err.split("Traceback")[1].split("ValueError")[0]
+    assert err.endswith("payloadfs: root.bad.run() failed: ValueError: no such luck\n")
+    (tmp_path / "gate").touch()
+    run(*resumed(err))
+
+
+def test_a_failure_that_is_no_matter(run, program):
+    name = program(FAILING.replace("RAISES", "False"))
+    _, err = run(name)
+    assert err.count("Traceback") == 1
+    assert "1 work, 1 call, 1 failed\n" in err
+    out, _ = run(name, "--json")
+    assert [json.loads(line)["failed"] for line in out.splitlines() if "summary" in line] == [1]
+
+
+def test_a_failed_work_in_json(run, program):
+    out, err = run(program(FAILING.replace("RAISES", "True")), "--json", code=7)
+    events = {event["kind"]: event for event in map(json.loads, out.splitlines())}
+    assert "line 14, in broken" in events["call-failed"]["message"]
+    assert events["summary"]["stage"] == "failed"
+    assert events["summary"]["resume"].startswith("payloadfs run app.py --resume ")
+    assert json.loads(err)["error"] == "work"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "error", "said"),
+    [
+        ("1 / 0", 7, "flow", "ZeroDivisionError"),
+        ("self.x = {1}", 6, "state", "wrap it in Payload"),
+        ("self.y = 1", 7, "flow", "declare it in __init__"),
+    ],
+)
+def test_a_failed_flow_shows_where(run, program, tmp_path, line, code, error, said):
+    name = program(f"""
+        from payloadfs.works import App, Flow
+
+        class Main(Flow):
+            def __init__(self):
+                super().__init__()
+                self.x = None
+
+            def run(self):
+                {line}
+
+        app = App(Main())
+    """)
+    _, err = run(name, code=code)
+    assert f'File "{tmp_path / name}", line 10, in run\n        {line}\n' in err
+    assert "_driver.py" not in err
+    assert said in err.splitlines()[-1]
+    told = json.loads(run(name, "--json", code=code)[1])
+    assert told["error"] == error
+    assert "line 10, in run" in told["message"]
+
+
+APP = "from payloadfs.works import App, Flow\nclass Main(Flow):\n    def run(self): print('ran')\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "code", "said"),
+    [
+        (APP, "app.py", 2, "has no App"),
+        (APP + "a, b = App(Main()), App(Main())", "app.py", 2, "several apps (a, b): name one, as in app.py:a"),
+        (APP + "first = App(Main())", "app.py:frist", 2, "did you mean 'first'?"),
+        (APP + "first = App(Main())", "app.py:Main", 2, "its apps: first"),
+        (APP, "other.py", 3, "No such file"),
+        (APP, ".", 2, "is no Python file"),
+        (APP + "import nothing_of_that_name", "app.py", 2, 'app.py", line 4, in <module>'),
+        ("def f(:\n", "app.py", 2, "SyntaxError"),
+    ],
+)
+def test_what_can_not_be_run(run, program, text, word, code, said):
+    program(text)
+    _, err = run(word, code=code)
+    assert said in err
+    assert "_program.py" not in err
+    assert "importlib" not in err
+
+
+def test_one_of_two_apps_is_named(run, program):
+    name = program(APP + "a, b = App(Main()), App(Main())\n")
+    assert run(f"{name}:b")[0] == "ran\n"
+
+
+def test_programs_of_the_ancestor_and_modules_beside_them(run, program):
+    program("def answer():\n    return 42\n", "beside.py")
+    name = program("""
+        import beside
+        import payloadfs.lightning as L
+
+        class Work(L.LightningWork):
+            def run(self):
+                print(beside.answer())
+
+        class Main(L.LightningFlow):
+            def __init__(self):
+                super().__init__()
+                self.work = Work()
+
+            def run(self):
+                self.work.run()
+
+        app = L.LightningApp(Main())
+    """)
+    assert run(name)[0] == "42\n"
+
+
+LOUD = """
+    import sys
+    from payloadfs.works import App, Flow, Work
+
+    class Loud(Work):
+        def __init__(self, letter):
+            super().__init__(parallel=True)
+            self.letter = letter
+
+        def run(self):
+            for number in range(300):
+                for _ in range(8):
+                    print(self.letter, end="")
+                print(number)
+
+    class Main(Flow):
+        def __init__(self):
+            super().__init__()
+            self.works = [Loud("a"), Loud("b")]
+
+        def run(self):
+            for work in self.works:
+                work.run()
+
+    app = App(Main())
+"""
+LOUD_LINES = {f"{letter * 8}{number}" for letter in "ab" for number in range(300)}
+
+
+def test_lines_of_parallel_works_stay_whole(run, program):
+    assert set(run(program(LOUD), "--max-workers", 2)[0].splitlines()) == LOUD_LINES
+
+
+def test_a_reader_that_leaves_ends_the_run(start, program):
+    process = start(program(LOUD.replace("300", "300_000")), stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    with process.stderr:
+        err = process.stderr.read()
+    assert process.wait(30) == 1
+    assert "Traceback" not in err
+    assert "to go on: " in err
+
+
+def on_a_terminal(start, *words, **more):
+    """Run the command with a terminal for all of its streams, and return what was written there."""
+    ours, theirs = pty.openpty()
+    process = start(*words, stdout=theirs, stderr=theirs, **more)
+    os.close(theirs)
+    content, deadline_s = b"", time.monotonic() + 60
+    with contextlib.suppress(OSError):  # the other end is closed
+        while time.monotonic() < deadline_s and select.select([ours], [], [], 30)[0]:
+            content += os.read(ours, 65_536)
+    os.close(ours)
+    assert process.wait(10) == 0, content
+    return content.decode()
+
+
+def plain(text):
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+
+
+def test_the_live_view(start, program, monkeypatch, tmp_path):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    (tmp_path / "gate").touch()
+    name = program(
+        STEPS.replace("class Main", "# slow enough to be seen\n    class Main").replace(
+            "while self.waits", "time.sleep(0.6)\n            while self.waits"
+        )
+    )
+    text = on_a_terminal(start, name)
+    seen = plain(text)
+    assert re.search(r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] root\.first +0\.\d s", seen)
+    assert re.search(r"✓ root\.second +0\.\d s  out: list, \d\d B", seen)
+    assert re.search(r"✓ \S+ finished in .*2 works, 2 calls, 2 payloads", seen)
+    assert seen.count("flow: ['second', ['first', None]]") == seen.count("flow:") >= 1
+    assert re.search(r"(?:\x1b\[2K|\n)flow: ", text), "the flow printed into what was drawn"
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor stayed hidden"
+
+
+def test_the_live_view_loses_no_line(start, program, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    seen = plain(on_a_terminal(start, program(LOUD), "--max-workers", 2))
+    # Each one ends its line; before it stood what was drawn, and wiped away.
+    assert set(re.findall(r"(?:a{8}|b{8})\d+(?=\r?\n)", seen)) == LOUD_LINES
+
+
+@pytest.mark.parametrize("how", ["--plain", "dumb", "no rich"])
+def test_plain_lines_on_a_terminal(start, program, monkeypatch, how):
+    monkeypatch.setenv("TERM", "dumb" if how == "dumb" else "xterm")
+    code = "import sys; sys.modules['rich'] = None; from payloadfs.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "run"] if how == "no rich" else PROGRAM
+    words = ["--plain"] if how == "--plain" else []
+    text = on_a_terminal(start, program(LOUD), *words, command=command)
+    assert "\x1b" not in text
+    assert re.search(r"\d\.\ds  root\.works\.0  succeeded in ", text)

@@ -1,0 +1,157 @@
+"""``payloadfs runs``: what it lists, what it shows, and what it must never load."""
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import payloadfs
+from payloadfs import Payload
+from payloadfs.cli import main
+from payloadfs.works import App, Flow, Work
+
+
+class Trap:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.path),)
+
+
+class Make(Work):
+    def __init__(self):
+        super().__init__()
+        self.frame = self.text = self.trap = self.more = None
+        self.big = None
+
+    def run(self, trap):
+        self.frame = Payload(pd.DataFrame({"col1": [1, 2], "col2": [3, 4]}))
+        self.text = Payload("line one\nline two\x1b[31m")
+        self.trap = Payload(Trap(trap))
+        self.more = {"list": [Payload([1, 2]), 5]}
+        self.big = Payload(bytes(100_000))
+
+
+class Fail(Work):
+    def __init__(self):
+        super().__init__(raise_exception=False)
+
+    def run(self):
+        raise ValueError("no such luck")
+
+
+class Main(Flow):
+    def __init__(self):
+        super().__init__()
+        self.trap = ""
+        self.make = Make()
+        self.fail = Fail()
+
+    def run(self):
+        self.make.run(self.trap)
+        self.fail.run()
+        if self.trap == "broken":
+            raise RuntimeError("broken")
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Run an app in threads of this process, and return the run's name."""
+
+    def go(trap=""):
+        app = App(Main())
+        app.flow.trap = trap or str(tmp_path / "trap")
+        with ThreadPoolExecutor(1) as threads:
+            try:
+                app.run(executor=threads, on_event=lambda event: None)
+            except RuntimeError:
+                assert trap == "broken"
+        return app.run_name
+
+    return go
+
+
+def said(capsys, *words, code=0):
+    capsys.readouterr()
+    assert main(["runs", *words]) == code
+    return capsys.readouterr()
+
+
+def test_list(capsys, finished, tmp_path):
+    assert said(capsys).out == "       0 B  in 0 runs\n"
+    names = [finished(), finished("broken")]
+    objects = Path(payloadfs.default_repository().root.removeprefix("file://")) / "runs"
+    sizes = [sum(path.stat().st_size for path in (objects / name).rglob("*") if path.is_file()) for name in names]
+    rows = [json.loads(line) for line in said(capsys, "--json").out.splitlines()]
+    rows.sort(key=lambda row: names.index(row["run"]))
+    assert [row["stage"] for row in rows] == ["finished", "failed"]
+    assert [row["size_bytes"] for row in rows] == sizes
+    assert [(row["works"], row["failed"]) for row in rows] == [(2, 1), (2, 1)]
+    assert rows[1]["message"] == "RuntimeError: broken"
+    assert rows[0]["created_s"] <= rows[0]["saved_s"] + 2
+    out = said(capsys).out
+    assert re.search(rf"kB  {names[0]}  finished +\d+ seconds ago +2 works, 1 failed\n", out)
+    assert out.splitlines()[-1].endswith("in 2 runs")
+    assert said(capsys, "--store", str(tmp_path / "elsewhere")).out == "       0 B  in 0 runs\n"
+    assert said(capsys, "--store", str(objects.parent), "--json").out.count("\n") == 2
+
+
+def test_a_run_that_can_not_be_trusted_is_listed(capsys, finished, monkeypatch):
+    name, other = finished(), finished()
+    objects = Path(payloadfs.default_repository().root.removeprefix("file://")) / "runs"
+    newest = max((objects / name / "state").iterdir())
+    newest.write_bytes(newest.read_bytes().replace(b'"stage":"finished"', b'"stage":"failing_"'))
+    rows = {row["run"]: row for row in map(json.loads, said(capsys, "--json").out.splitlines())}
+    assert rows[name]["stage"] == "changed"
+    assert rows[other]["stage"] == "finished"
+    assert "works" not in rows[name]
+    said(capsys, "show", name, code=5)
+    newest.write_bytes(b"no JSON")
+    assert f"{name}  changed" in said(capsys).out
+    said(capsys, "show", name, code=5)
+    monkeypatch.setenv("PAYLOADFS_KEYS", payloadfs.Key(bytes(32)).to_line())
+    assert f"{other}  unknown-key" in said(capsys).out
+    assert "payloadfs keys" in said(capsys, "show", other, code=4).err
+
+
+def test_show(capsys, finished, tmp_path):
+    name = finished()
+    out = said(capsys, "show", name).out
+    assert re.search(r"^  frame +pandas\.DataFrame, 2\.2 kB, pandas/1\n +col1  col2\n +0 +1 +3\n", out, re.MULTILINE)
+    assert re.search(r"^  trap  .*pickle/1; not loaded, since that can run code$", out, re.MULTILINE)
+    assert re.search(r"^  big    bytes, 100\.0 kB, bytes/1$", out, re.MULTILINE)
+    assert '{"list": ["(payload)", 5]}' in out
+    assert re.search(r"^  more\.list\[0\]  list, 5 B, json/1\n +\[1, 2\]$", out, re.MULTILINE)
+    assert re.search(r"^root\.fail  failed in .*\n +Traceback[^\x00]*ValueError: no such luck$", out, re.MULTILINE)
+    assert "\x1b" not in out
+    assert not (tmp_path / "trap").exists(), "a pickle was loaded"
+    facts = json.loads(said(capsys, "show", name, "--json").out)
+    payloads = facts["components"]["root.make"]["payloads"]
+    assert {path: payload["executable"] for path, payload in payloads.items()} == {
+        "frame": False,
+        "text": False,
+        "trap": True,
+        "more.list[0]": False,
+        "big": False,
+    }
+    assert "preview" not in payloads["trap"]
+    assert "preview" not in payloads["big"]
+    assert facts["components"]["root.fail"]["status"]["stage"] == "failed"
+    assert not (tmp_path / "trap").exists(), "a pickle was loaded"
+
+
+def test_show_what_is_missing(capsys, finished):
+    assert "There is no run" in said(capsys, "show", "nothing", code=3).err
+    name = finished()
+    objects = Path(payloadfs.default_repository().root.removeprefix("file://")) / "runs"
+    for path in (objects / name / "payloads").rglob("*"):
+        path.unlink()
+    out = said(capsys, "show", name).out
+    print(out)
+    assert re.search(r"^  frame  pandas.DataFrame, 2.2 kB, pandas/1; \S", out, re.MULTILINE)

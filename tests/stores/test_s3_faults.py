@@ -1,0 +1,454 @@
+"""Through obstore and signed requests: a server that answers wrongly, slowly, or not at all, in the ways that count."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from payloadfs.buffers import LazyFrame
+from payloadfs.errors import IntegrityError, NotFoundError, PayloadError, StoreError
+from payloadfs.seal import Encoded, Outgoing
+from payloadfs.stores import SupportsFiles
+from payloadfs.stores._s3 import S3Store, open_s3_store
+from payloadfs.testing import PiecesBody
+from payloadfs.testing.servers import S3Server
+
+MIB = 1024 * 1024
+UPLOAD = b"<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>"
+DONE = b"<CompleteMultipartUploadResult/>"
+ERROR = b"<Error><Code>SlowDown</Code><Message>Please</Message></Error>"
+
+
+class _Server:
+    """One thread per connection; what it answers is the test's: a status, headers, bytes, or silence."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.seen: list[tuple[str, str, str]] = []
+        self.answer: Callable[[socket.socket, str, str, str], None] = lambda *_: None
+        self._sockets = [self._listener]
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def count(self) -> Counter[str]:
+        return Counter(verb for verb, _, _ in self.seen)
+
+    def close(self) -> None:
+        for one in self._sockets:
+            with contextlib.suppress(OSError):  # the other side was first
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for one in self._sockets:
+            one.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self._sockets.append(client)
+            self._threads.append(threading.Thread(target=self._serve, args=(client,)))
+            self._threads[-1].start()
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            with client.makefile("rb") as stream:
+                while line := stream.readline():
+                    verb, target, _ = line.decode().split(" ")
+                    headers = {}
+                    while (line := stream.readline()) not in (b"\r\n", b""):
+                        name, _, value = line.decode().partition(":")
+                        headers[name.lower()] = value.strip()
+                    stream.read(int(headers.get("content-length", 0)))
+                    self.seen.append((verb, target, headers.get("range", "")))
+                    self.answer(client, verb, target, headers.get("range", ""))
+        except OSError:
+            pass
+
+
+def give(client: socket.socket, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
+    lines = {"Content-Length": str(len(body) if length is None else length), "ETag": '"e"', **headers}
+    text = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
+    client.sendall(f"HTTP/1.1 {status} X\r\n{text}\r\n".encode() + body)
+
+
+def part(client: socket.socket, wanted: str, content: bytes, *, cut: int | None = None) -> None:
+    """Answer a GET as a server does that has `content`; `cut` bytes of it only, though more are said."""
+    if not wanted:
+        give(client, 200, content[:cut], len(content))
+        return
+    start, stop = (int(number) for number in wanted.removeprefix("bytes=").split("-"))
+    body = content[start : stop + 1]
+    where = f"bytes {start}-{start + len(body) - 1}/{len(content)}"
+    give(client, 206, body[:cut], len(body), Content_Range=where)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
+    monkeypatch.setattr("payloadfs.stores._patience.PAUSES_S", (0.01, 0.01, 0.01))
+    server = _Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def store(server: _Server) -> S3Store:
+    options = S3Server(server.endpoint_url).storage_options()
+    return open_s3_store("s3://bucket", {**options, "config_kwargs": {"read_timeout": 1}}, "obstore")
+
+
+CONTENT = os.urandom(20 * MIB)
+
+
+@pytest.mark.parametrize(("size_bytes", "cut"), [(10, 3), (20 * MIB, 5 * MIB + 3)])
+def test_a_body_cut_off_goes_on_where_it_broke(server: _Server, store: S3Store, size_bytes: int, cut: int) -> None:
+    content, cuts = CONTENT[:size_bytes], [cut]
+
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        first = wanted == "" or wanted.startswith("bytes=0-")
+        part(client, wanted, content, cut=cuts[0] if cuts and first else None)
+        if cuts and first:
+            cuts.pop()
+            client.shutdown(socket.SHUT_RDWR)
+
+    server.answer = answer
+    assert store.get("a.bin", size_bytes).buffer == content
+    asked = sorted(int(wanted[6:].partition("-")[0] or 0) for _, _, wanted in server.seen)
+    if size_bytes == 10:
+        assert asked == [0, 0]
+    else:
+        # What had arrived in pieces of 1 MiB is not fetched again.
+        assert asked == [0, asked[1], 10 * MIB]
+        assert 3 * MIB < asked[1] <= 5 * MIB + 3
+
+
+def test_a_body_cut_off_each_time_is_an_error(server: _Server, store: S3Store) -> None:
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        give(client, 206 if wanted else 200, b"", 10, Content_Range="bytes 0-9/10")
+        client.shutdown(socket.SHUT_RDWR)
+
+    server.answer = answer
+    with pytest.raises(StoreError) as caught:
+        store.get("a.bin", 10)
+    assert (caught.value.kind, caught.value.transient) == ("broken-off", True)
+    assert server.count() == {"GET": 4}
+
+
+@pytest.mark.parametrize("size_bytes", [10, 20 * MIB])
+def test_a_busy_server_is_asked_again(server: _Server, store: S3Store, size_bytes: int) -> None:
+    refused: set[tuple[str, str, str]] = set()
+
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        if (verb, target, wanted) not in refused:
+            refused.add((verb, target, wanted))
+            give(client, 503, ERROR)
+        elif verb == "POST":
+            give(client, 200, UPLOAD if target.endswith("?uploads=") else DONE)
+        elif verb == "PUT":
+            give(client, 200)
+        else:
+            part(client, wanted, CONTENT[:size_bytes])
+
+    server.answer = answer
+    store.put("a.bin", PiecesBody([CONTENT[:size_bytes]]))
+    assert store.get("a.bin", size_bytes).buffer == CONTENT[:size_bytes]
+    assert set(Counter(server.seen).values()) == {2}
+    server.answer = lambda client, *_: give(client, 503, ERROR)
+    for attempt in (
+        lambda: store.put("a.bin", PiecesBody([CONTENT[:size_bytes]])),
+        lambda: store.get("a.bin", size_bytes),
+        lambda: store.info("a.bin"),
+        lambda: list(store.list()),
+    ):
+        server.seen.clear()
+        with pytest.raises(StoreError) as caught:
+            attempt()
+        assert (caught.value.kind, caught.value.transient) == ("busy", True)
+        assert len(server.seen) == 4
+
+
+def test_one_stuck_range_is_asked_for_again(server: _Server, store: S3Store) -> None:
+    stuck: list[str] = []
+
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        if wanted.startswith("bytes=0-"):
+            part(client, wanted, CONTENT)
+        elif not stuck:
+            stuck.append(wanted)
+        else:
+            part(client, wanted, CONTENT)
+
+    server.answer = answer
+    assert store.get("a.bin", len(CONTENT)).buffer == CONTENT
+    assert Counter(wanted for _, _, wanted in server.seen)[stuck[0]] == 2
+
+
+def test_one_stuck_part_is_sent_again(server: _Server, store: S3Store) -> None:
+    stuck: list[str] = []
+
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        if "partNumber=2" in target and not stuck:
+            stuck.append(target)
+        elif "partNumber=3" in target:
+            time.sleep(0.3)  # so that the server is heard after the stuck one began
+            give(client, 200)
+        elif verb == "POST":
+            give(client, 200, UPLOAD if target.endswith("?uploads=") else DONE)
+        else:
+            give(client, 200)
+
+    server.answer = answer
+    store.put("a.bin", PiecesBody([CONTENT]))
+    assert Counter(target for _, target, _ in server.seen)[stuck[0]] == 2
+
+
+@pytest.mark.parametrize("size_bytes", [10, 2 * MIB, 20 * MIB])
+def test_a_silent_server_is_one_error_after_one_limit(server: _Server, store: S3Store, size_bytes: int) -> None:
+    body = PiecesBody([CONTENT[:size_bytes]])
+    for attempt in (lambda: store.put("a.bin", body), lambda: store.get("a.bin", size_bytes)):
+        server.seen.clear()
+        started_s = time.monotonic()
+        with pytest.raises(StoreError) as caught:
+            attempt()
+        assert (caught.value.kind, caught.value.transient) == ("timeout", True)
+        assert len(server.seen) == 1
+        assert time.monotonic() - started_s < 5
+
+
+def test_a_server_that_falls_silent_within_a_body(server: _Server, store: S3Store) -> None:
+    server.answer = lambda client, verb, target, wanted: part(client, wanted, CONTENT, cut=5)
+    started_s = time.monotonic()
+    with pytest.raises(StoreError) as caught:
+        store.get("a.bin", len(CONTENT))
+    assert caught.value.kind == "timeout"
+    assert time.monotonic() - started_s < 15
+
+
+def test_a_part_that_fails_aborts_the_upload(server: _Server, store: S3Store) -> None:
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        if verb == "POST":
+            give(client, 200, UPLOAD)
+        elif "partNumber=2" in target:
+            give(client, 403, b"<Error><Code>AccessDenied</Code></Error>")
+        else:
+            give(client, 204 if verb == "DELETE" else 200)
+
+    server.answer = answer
+    with pytest.raises(StoreError) as caught:
+        store.put("a.bin", PiecesBody([CONTENT]))
+    assert caught.value.kind == "denied"
+    assert [target for verb, target, _ in server.seen if verb == "DELETE"] == ["/bucket/a.bin?uploadId=u1"]
+
+
+def test_an_interrupt_of_a_waiting_put_breaks_it_off(server: _Server) -> None:
+    options = {**S3Server(server.endpoint_url).storage_options(), "config_kwargs": {"read_timeout": 60}}
+    store = open_s3_store("s3://bucket", options, "obstore")
+
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        if verb != "PUT":
+            give(client, 200 if verb == "POST" else 204, UPLOAD if verb == "POST" else b"")
+        elif "partNumber=2" in target:
+            # A real signal: it ends the main thread's wait, which interrupt_main would not.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    server.answer = answer
+    # Test runners that work in parallel ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    started_s = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.put("a.bin", PiecesBody([CONTENT]))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert server.count()["DELETE"] == 1
+    assert time.monotonic() - started_s < 20  # no part was waited for until its time limit
+
+
+def test_an_error_behind_a_200_is_a_failure(server: _Server, store: S3Store) -> None:
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        body = UPLOAD if target.endswith("?uploads=") else ERROR
+        give(client, 204 if verb == "DELETE" else 200, body if verb == "POST" else b"")
+
+    server.answer = answer
+    with pytest.raises(StoreError) as caught:
+        store.put("a.bin", PiecesBody([CONTENT]))
+    assert caught.value.kind == "busy"
+    assert server.count()["DELETE"] == 1
+
+
+def test_a_refusal_before_all_was_sent_is_understood(server: _Server, store: S3Store) -> None:
+    server.close()
+    listener = socket.create_server(("127.0.0.1", int(server.endpoint_url.rpartition(":")[2])))
+
+    def refuse() -> None:
+        client, _ = listener.accept()
+        listener.close()
+        with client:
+            client.recv(100)
+            give(client, 403, b"<Error><Code>AccessDenied</Code></Error>", Connection="close")
+            time.sleep(0.3)
+        # Closed with bytes unread: the client's next send is refused, its answer lies there.
+
+    thread = threading.Thread(target=refuse)
+    thread.start()
+    try:
+        with pytest.raises(StoreError) as caught:
+            store.put("a.bin", PiecesBody([CONTENT[: 10 * MIB]]))
+    finally:
+        thread.join()
+    assert caught.value.kind == "denied"
+
+
+def test_a_kept_connection_that_was_closed_costs_no_error(
+    server: _Server, store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        give(client, 200)
+        client.shutdown(socket.SHUT_RDWR)
+
+    def pause(*_: Any) -> None:
+        raise AssertionError("It was taken for a failure.")
+
+    monkeypatch.setattr("payloadfs.stores._patience.jitter", pause)
+    server.answer = answer
+    for number in range(3):
+        store.put(f"{number}.bin", PiecesBody([CONTENT[: 2 * MIB]]))
+    assert {target for _, target, _ in server.seen} == {f"/bucket/{number}.bin" for number in range(3)}
+
+
+def test_a_server_without_ranges(server: _Server, store: S3Store) -> None:
+    server.answer = lambda client, verb, target, wanted: give(client, 200, CONTENT[:5], len(CONTENT) if wanted else 5)
+    assert bytes(store.get("small.bin", 5).buffer) == CONTENT[:5]
+    with pytest.raises(StoreError) as caught:
+        store.get("large.bin", len(CONTENT))
+    assert caught.value.kind == "no-ranges"
+
+
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_a_size_that_only_the_answers_tell(server: _Server, store: S3Store, difference: int) -> None:
+    """The object was exchanged while it was read: its first range had the right size, another has not."""
+
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        changed = CONTENT[:difference] if difference < 0 else CONTENT + b"x"
+        part(client, wanted, CONTENT if wanted.startswith("bytes=0-") else changed)
+
+    server.answer = answer
+    with pytest.raises(IntegrityError) as caught:
+        store.get("a.bin", len(CONTENT))
+    assert caught.value.kind == "size"
+
+
+def test_a_range_past_the_end(server: _Server, store: S3Store) -> None:
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        if wanted.startswith("bytes=0-"):
+            part(client, wanted, CONTENT)
+        else:
+            give(client, 416, b"<Error><Code>InvalidRange</Code></Error>")
+
+    server.answer = answer
+    with pytest.raises(IntegrityError):
+        store.get("a.bin", len(CONTENT))
+
+
+@pytest.fixture(params=["fsspec", "obstore"])
+def real(request: pytest.FixtureRequest, payloadfs_moto: S3Server) -> S3Store:
+    return open_s3_store(f"s3://{payloadfs_moto.bucket()}/p", payloadfs_moto.storage_options(), request.param)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 20 * MIB])
+def test_straight_into_a_file(real: S3Store, tmp_path: Path, size_bytes: int) -> None:
+    assert isinstance(real, SupportsFiles)
+    real.put("a.bin", PiecesBody([CONTENT[:size_bytes]]))
+    with (tmp_path / "a.bin").open("w+b") as file:
+        file.truncate(size_bytes)
+        file.seek(size_bytes // 2)  # where it stands does not matter
+        real.get_into("a.bin", size_bytes, file.fileno())
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT[:size_bytes]
+    with (tmp_path / "b.bin").open("w+b") as file:
+        file.truncate(size_bytes + 1)
+        with pytest.raises(NotFoundError):
+            real.get_into("none.bin", size_bytes + 1, file.fileno())
+        with pytest.raises(IntegrityError):
+            real.get_into("a.bin", size_bytes + 1, file.fileno())
+
+
+def test_a_body_that_uses_its_memory_again(real: S3Store) -> None:
+    """Pieces of such a body are void when the next one is asked for, so they can't be sent from where they lie."""
+    scratch = bytearray(MIB)
+
+    def pieces() -> Iterator[memoryview]:
+        for start in range(0, len(CONTENT), MIB):
+            scratch[:] = CONTENT[start : start + MIB]
+            yield memoryview(scratch)
+        scratch[:] = bytes(MIB)
+
+    frame = LazyFrame(len(CONTENT), pieces)
+    outgoing = Outgoing(Encoded([frame], "bin"), "b3")
+    assert not outgoing.steady
+    real.put("a.bin", outgoing)
+    assert real.get("a.bin", len(CONTENT)).buffer == CONTENT
+
+
+def test_what_is_sent_is_not_copied(payloadfs_moto: S3Server) -> None:
+    """Beyond the object itself, a put of 64 MiB holds less than two of its parts, counted by the kernel."""
+    import subprocess
+
+    program = """
+import sys, pathlib
+from payloadfs.seal import Encoded, Outgoing
+from payloadfs.stores import open_store
+def mib(what):
+    (line,) = [l for l in pathlib.Path("/proc/self/status").read_text().splitlines() if l.startswith(what)]
+    return int(line.split()[1]) / 1024
+store = open_store(sys.argv[1], {"endpoint_url": sys.argv[2], "key": "k", "secret": "ssssssss"}, transport="obstore")
+data = memoryview(bytearray(b"x") * (64 << 20))
+store.put("warm.bin", Outgoing(Encoded([data[: 17 << 20]], "bin"), "b3"))
+before = mib("VmRSS")
+pathlib.Path("/proc/self/clear_refs").write_text("5")
+store.put("a.bin", Outgoing(Encoded([data], "bin"), "b3"))
+print(mib("VmHWM") - before)
+"""
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("needs Linux")
+    command = [sys.executable, "-c", program, f"s3://{payloadfs_moto.bucket()}", payloadfs_moto.endpoint_url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 16
+
+
+def _work_in_child(store: S3Store, answers: Any) -> None:
+    try:
+        store.put("child.bin", PiecesBody([CONTENT]))
+        answers.put((bytes(store.get("a.bin", 6).buffer), [info.key for info in store.list()]))
+    except PayloadError as error:
+        answers.put(repr(error))
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="fork is unsafe there")
+def test_after_a_fork(real: S3Store) -> None:
+    real.put("a.bin", PiecesBody([b"before"]))
+    fork = multiprocessing.get_context("fork")
+    answers = fork.Queue()
+    child = fork.Process(target=_work_in_child, args=(real, answers))
+    child.start()
+    assert answers.get(timeout=60) == (b"before", ["a.bin", "child.bin"])
+    child.join(30)
+    assert child.exitcode == 0
+    answers.close()
+    answers.join_thread()
+    assert bytes(real.get("a.bin", 6).buffer) == b"before"
+    assert real.get("child.bin", len(CONTENT)).buffer == CONTENT

@@ -1,0 +1,229 @@
+"""Other executors: what is sent through them, and what never is."""
+
+import concurrent.futures as futures
+import json
+import multiprocessing
+import pickle
+
+import pytest
+
+import payloadfs
+from payloadfs import ConfigError, Payload, WorkError
+from payloadfs.works import App, Flow, LocalExecutor, Work
+from payloadfs.works._app import _settings_for_calls
+from payloadfs.works._call import Task
+
+CANARIES = [f"canary-{n:02}-{'x' * 8}" for n in range(12)]
+
+
+class Source(Work):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.data = None
+        self._note = "private, but the user's own"
+
+    def run(self, number=0):
+        self.data = Payload([number] * 10)
+
+
+class Sum(Work):
+    def __init__(self):
+        super().__init__()
+        self.total = None
+
+    def run(self, data):
+        self.total = sum(data.value)
+
+
+class Main(Flow):
+    def __init__(self):
+        super().__init__()
+        self.source, self.sum = Source(), Sum()
+
+    def run(self):
+        self.source.run(4)
+        self.sum.run(self.source.data)
+
+
+class Cluster(futures.Executor):
+    def __init__(self):
+        self.sent = []
+        self.threads = futures.ThreadPoolExecutor(2)
+
+    def submit(self, function, task):
+        self.sent.append(pickle.dumps((function, task)))
+        return self.threads.submit(function, task)
+
+
+@pytest.fixture
+def cluster():
+    one = Cluster()
+    yield one
+    one.threads.shutdown()
+
+
+def test_threads(run, threads):
+    assert run(Main(), threads).flow.sum.total == 40
+
+
+def test_processes_of_the_standard_library(run):
+    context = multiprocessing.get_context("spawn")
+    with futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        assert run(Main(), pool).flow.sum.total == 40
+
+
+def test_a_standard_pool_that_broke_ends_the_app(run):
+    import os
+
+    class Dying(Work):
+        def run(self):
+            os._exit(1)
+
+    class Broken(Flow):
+        def __init__(self):
+            super().__init__()
+            self.dying, self.source = Dying(raise_exception=False), Source()
+
+        def run(self):
+            self.dying.run()
+            self.source.run()
+
+    flow = Broken()
+    pool = futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    with pool, pytest.raises(WorkError, match="takes no more calls: BrokenProcessPool"):
+        run(flow, pool)
+    assert flow.dying.has_failed
+
+
+def test_a_local_executor_of_the_users(run):
+    ring = payloadfs.KeyRing([payloadfs.Key.generate()])
+    with LocalExecutor(1) as pool, payloadfs.using(keys=ring):
+        assert run(Main(), pool).flow.sum.total == 40
+        assert pool.submit(sum, [1, 2]).result() == 3
+
+
+@pytest.mark.parametrize(
+    "executor", [3, "threads", "http://x", object(), futures.Executor], ids=["number", "word", "url", "object", "class"]
+)
+def test_what_is_no_executor(executor):
+    with pytest.raises(ConfigError, match="is no executor") as caught:
+        App(Main()).run(executor=executor)
+    assert caught.value.kind == "executor"
+
+
+def test_memory_is_of_one_process(run):
+    with payloadfs.using("memory://here"):
+        with pytest.raises(ConfigError, match="memory of one process"):
+            App(Main()).run()
+        assert run(Main()).flow.sum.total == 40
+
+
+def canary_ring():
+    return payloadfs.KeyRing([payloadfs.Key(CANARIES[0].ljust(32, "x").encode())])
+
+
+def options():
+    return {
+        "key": CANARIES[1],
+        "secret": CANARIES[2],
+        "token": CANARIES[3],
+        "client_kwargs": {"aws_session_token": CANARIES[4], "headers": {"auth": CANARIES[5]}},
+    }
+
+
+def found(sent):
+    """Return the canaries in what was sent, whatever their spelling."""
+    import base64
+
+    everything = b"".join(sent)
+    spellings = {c: [c.encode(), base64.b64encode(c.encode())[:12], c.encode().hex().encode()] for c in CANARIES}
+    return [canary for canary, ways in spellings.items() if any(way in everything for way in ways)]
+
+
+@pytest.mark.parametrize("how", ["storage_options", "keys"])
+@pytest.mark.parametrize("where", ["using", "configure"])
+def test_secrets_set_in_code_are_refused(cluster, how, where):
+    secret = {"storage_options": options(), "keys": canary_ring()}[how]
+    if where == "configure":
+        payloadfs.configure(**{how: secret})
+    try:
+        with (
+            payloadfs.using(**({how: secret} if where == "using" else {})),
+            pytest.raises(ConfigError, match=f"{how} was set in code.*PAYLOADFS_{how.upper()}.*send_secrets") as caught,
+        ):
+            App(Main()).run(executor=cluster)
+    finally:
+        payloadfs.config._reset()
+    assert caught.value.kind == "secrets"
+    assert not found([str(caught.value).encode(), repr(caught.value).encode()])
+    assert cluster.sent == []
+
+
+def test_secrets_of_the_environment_and_of_files_are_not_sent(cluster, monkeypatch, tmp_path):
+    ring = canary_ring()
+    monkeypatch.setenv("PAYLOADFS_KEYS", ring.keys[0].to_line())
+    monkeypatch.setenv("PAYLOADFS_STORAGE_OPTIONS", json.dumps(options()))
+    config = tmp_path / "config.toml"
+    config.write_text(f'[storage_options]\nkey = "{CANARIES[6]}"\nsecret = "{CANARIES[7]}"\n')
+    monkeypatch.setenv("PAYLOADFS_CONFIG", str(config))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARIES[8])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", CANARIES[9])
+    monkeypatch.setenv("SOME_PASSWORD", CANARIES[10])
+    (tmp_path / "home-of-keys").write_text(CANARIES[11])
+    for send_secrets in (False, True):  # those that were set in code may be sent, these are not
+        told = _settings_for_calls(payloadfs.config.current(), cluster, send_secrets=send_secrets)
+        assert found([pickle.dumps(told)]) == []
+        assert ring.keys[0].secret not in pickle.dumps(told)
+    monkeypatch.delenv("PAYLOADFS_STORAGE_OPTIONS")
+    monkeypatch.delenv("PAYLOADFS_CONFIG")
+    app = App(Main())
+    app.run(executor=cluster)
+    assert app.flow.sum.total == 40
+    assert len(cluster.sent) == 2
+    assert found(cluster.sent) == []
+    assert ring.keys[0].secret not in b"".join(cluster.sent)
+    assert b"payloadfs-key" not in b"".join(cluster.sent)
+
+
+def test_secrets_are_sent_if_that_is_allowed(cluster):
+    with payloadfs.using(keys=canary_ring()):
+        app = App(Main())
+        app.run(executor=cluster, send_secrets=True)
+    assert app.flow.sum.total == 40
+    assert found(cluster.sent) == [CANARIES[0]]
+
+
+def test_a_task_tells_no_secret(cluster):
+    with payloadfs.using(keys=canary_ring()):
+        App(Main()).run(executor=cluster, send_secrets=True)
+    _, task = pickle.loads(cluster.sent[0])
+    assert isinstance(task, Task)
+    assert not found([repr(task).encode(), str(task).encode()])
+
+
+def test_a_task_is_small_whatever_it_passes_on(run, cluster):
+    class Large(Flow):
+        def __init__(self):
+            super().__init__()
+            self.data = Payload(bytes(20_000_000))
+            self.sum = Sum()
+
+        def run(self):
+            self.sum.run(self.data)
+
+    run(Large(), cluster)
+    assert max(map(len, cluster.sent)) < 10_000
+
+
+def test_works_resolve_what_the_flow_does(threads, tmp_path, monkeypatch):
+    """Where nothing is configured, signed pointers may name other roots; in works no less."""
+    payloadfs.config._reset()
+    token = payloadfs.config._scope.set(None)
+    try:
+        settings = payloadfs.config.current()
+        for executor in (None, threads, Cluster()):
+            told = _settings_for_calls(settings, executor, send_secrets=False)
+            with payloadfs.using(**told) as inside:
+                assert inside.roots == settings.roots
+    finally:
+        payloadfs.config._scope.reset(token)

@@ -1,0 +1,28 @@
+"""Kill -9 of the driver, of a worker, of all: see `kill.py`, which is also the command for many rounds."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def rounds(number, timeout_s):
+    words = [sys.executable, os.path.join(HERE, "kill.py"), "--rounds", str(number)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout_s)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+
+
+# Two parts, so that they run beside each other.
+@pytest.mark.parametrize("part", [1, 2])
+def test_killed_runs_reach_the_same_end(part):
+    rounds(10, 110)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_two_hundred_killed_runs_reach_the_same_end():
+    rounds(200, 3500)

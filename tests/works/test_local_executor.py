@@ -1,0 +1,339 @@
+"""The local executor as what it says it is: a `concurrent.futures.Executor`."""
+
+import concurrent.futures as futures
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from payloadfs import ConfigError, WorkError
+from payloadfs.works import LocalExecutor
+
+
+@pytest.fixture
+def pool():
+    with LocalExecutor(2) as one:
+        yield one
+
+
+def add(a, b=0, *, c=0):
+    return a + b + c
+
+
+def nap(seconds, result=None):
+    time.sleep(seconds)
+    return result
+
+
+def fail(message):
+    raise LookupError(message)
+
+
+class Awkward(Exception):
+    """Can be pickled, but not be made again."""
+
+    def __init__(self, a, b):
+        super().__init__(f"{a} and {b}")
+
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.x == other.x
+
+    __hash__ = None
+
+
+def processes_of(pool):
+    return [line._process for line in pool._lines]
+
+
+def test_submit_and_map(pool):
+    assert pool.submit(add, 1, b=2, c=3).result() == 6
+    assert list(pool.map(add, range(50), range(50))) == [2 * n for n in range(50)]
+    assert pool.submit(lambda: os.getpid()).result() in [process.pid for process in processes_of(pool)]
+
+
+def test_exceptions_come_back_with_their_traceback(pool):
+    future = pool.submit(fail, "lost")
+    assert isinstance(future.exception(), LookupError)
+    assert "in fail" in "".join(future.exception().__notes__)
+    with pytest.raises(LookupError, match="lost"):
+        future.result()
+    with pytest.raises(RuntimeError, match="Awkward: a and b"):
+        pool.submit(lambda: (_ for _ in ()).throw(Awkward("a", "b"))).result()
+    with pytest.raises(SystemExit):
+        pool.submit(sys.exit, 3).result()
+
+
+def test_what_can_not_be_pickled_is_told(pool):
+    with pytest.raises(TypeError, match="pickle"):
+        pool.submit(add, threading.Lock())
+    with pytest.raises(TypeError, match="pickle"):
+        pool.submit(lambda: __import__("threading").Lock()).result()
+    assert pool.submit(add, 1).result() == 1
+
+
+def test_a_result_that_can_not_be_loaded_is_told(pool):
+    class Trap:
+        def __reduce__(self):
+            return int, ("no number",)
+
+    with pytest.raises(ValueError, match="no number"):
+        pool.submit(lambda: Trap()).result()
+    assert pool.submit(add, 1).result() == 1
+
+
+def test_classes_of_the_program_come_back_as_themselves(pool):
+    assert pool.submit(lambda: Point(3)).result() == Point(3)
+
+
+def test_large_arguments_and_results(pool):
+    data = os.urandom(1 << 20) * 64
+    assert pool.submit(lambda given: given[::-1], data).result() == data[::-1]
+
+
+def test_callbacks_wait_and_as_completed(pool):
+    told = []
+    slow, fast = pool.submit(nap, 0.3, "slow"), pool.submit(nap, 0, "fast")
+    slow.add_done_callback(lambda future: told.append(future.result()))
+    assert [future.result() for future in futures.as_completed([slow, fast], timeout=10)] == ["fast", "slow"]
+    assert futures.wait([slow, fast], timeout=10).not_done == set()
+    assert told == ["slow"]
+
+
+def test_cancel(pool):
+    running = [pool.submit(nap, 0.4) for _ in range(2)]
+    waiting = pool.submit(nap, 0)
+    while not all(future.running() for future in running):
+        time.sleep(0.01)
+    assert not running[0].cancel()
+    assert waiting.cancel()
+    assert futures.wait([*running, waiting], timeout=10).not_done == set()
+    assert pool.submit(add, 1).result() == 1
+
+
+def test_shutdown_waits_for_all_calls():
+    pool = LocalExecutor(1)
+    calls = [pool.submit(nap, 0.05, n) for n in range(4)]
+    pool.shutdown()
+    assert [call.result(0) for call in calls] == [0, 1, 2, 3]
+    with pytest.raises(RuntimeError, match="shut down"):
+        pool.submit(add, 1)
+    pool.shutdown()
+
+
+def test_shutdown_may_drop_what_waits():
+    pool = LocalExecutor(1)
+    calls = [pool.submit(nap, 0.3, n) for n in range(4)]
+    while not calls[0].running():
+        time.sleep(0.01)
+    pool.shutdown(cancel_futures=True)
+    assert calls[0].result(0) == 0
+    assert [call.cancelled() for call in calls[1:]] == [True] * 3
+    assert futures.wait(calls, timeout=1).not_done == set()
+
+
+def test_kill_workers_ends_all_at_once():
+    pool = LocalExecutor(2)
+    calls = [pool.submit(nap, 60) for _ in range(4)]
+    while not calls[0].running():
+        time.sleep(0.01)
+    processes, began_s = processes_of(pool), time.monotonic()
+    pool.kill_workers()
+    assert time.monotonic() - began_s < 5
+    assert futures.wait(calls, timeout=1).not_done == set()
+    assert isinstance(calls[0].exception(), WorkError)
+    assert calls[3].cancelled()
+    assert all(process.returncode is not None for process in processes)
+
+
+def test_a_killed_call_is_told_and_the_others_go_on(pool):
+    victim, other = pool.submit(nap, 60), pool.submit(nap, 0.2, "well")
+    while not victim.running():
+        time.sleep(0.01)
+    pool.kill(victim)
+    with pytest.raises(WorkError, match="SIGKILL"):
+        victim.result(10)
+    assert other.result(10) == "well"
+    assert sorted(pool.map(add, range(8))) == list(range(8))
+
+
+def test_a_call_that_is_killed_just_as_it_ends_harms_no_other(pool):
+    for _ in range(30):
+        one = pool.submit(add, 1)
+        later = [pool.submit(nap, 0, n) for n in range(3)]
+        pool.kill(one)
+        assert [call.result(10) for call in later] == [0, 1, 2]
+
+
+def test_an_idle_process_that_was_killed_is_replaced(pool):
+    for _ in range(4):
+        assert pool.submit(add, 1).result(10) == 1
+        for process in processes_of(pool):
+            process.send_signal(signal.SIGKILL)
+        assert list(pool.map(add, range(4))) == [0, 1, 2, 3]
+
+
+def test_processes_that_can_not_start_are_told(monkeypatch):
+    with LocalExecutor(1) as pool:
+        monkeypatch.setattr("payloadfs.works._local._PROGRAM", "import sys; sys.exit(7)")
+        processes_of(pool)[0].kill()
+        with pytest.raises(WorkError, match="ended before the call began, with exit code 7"):
+            pool.submit(add, 1).result(20)
+        monkeypatch.setattr("payloadfs.works._local.sys.executable", "/no/such/python")
+        with pytest.raises(OSError, match="No such file"):
+            pool.submit(add, 1).result(20)
+        monkeypatch.undo()
+        assert pool.submit(add, 1).result(20) == 1
+
+
+def test_nothing_is_left_behind_after_two_hundred_calls():
+    def open_files():
+        return len(os.listdir("/proc/self/fd"))
+
+    def children():
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return file.read().split()
+
+    files, before, threads = open_files(), children(), threading.active_count()
+    with LocalExecutor(2) as pool:
+        for n in range(20):
+            assert len(list(pool.map(add, range(10)))) == 10
+            if n % 5 == 0:
+                with pytest.raises(WorkError):
+                    pool.submit(os._exit, 1).result()
+    assert (open_files(), children(), threading.active_count()) == (files, before, threads)
+
+
+def test_an_executor_that_nobody_holds_ends():
+    import gc
+
+    pool = LocalExecutor(1)
+    process, thread = processes_of(pool)[0], pool._lines[0]._thread
+    del pool
+    gc.collect()
+    thread.join(10)
+    assert process.returncode == 0
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pids, seconds=2.0):
+    ends_s = time.monotonic() + seconds
+    while left := [pid for pid in pids if alive(pid)]:
+        if time.monotonic() > ends_s:
+            return left
+        time.sleep(0.01)
+    return []
+
+
+@pytest.mark.parametrize("way", ["subprocess", "fork", "system"])
+def test_what_a_call_starts_ends_with_it_and_holds_nobody_up(pool, tmp_path, way):
+    def start(path):
+        if way == "subprocess":
+            pid = subprocess.Popen(["sleep", "60"]).pid
+        elif way == "fork":
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(60)
+        else:
+            os.system(f"sleep 60 & echo $! > {path}.tmp")
+            with open(f"{path}.tmp") as file:
+                pid = int(file.read())
+        with open(f"{path}.tmp", "w") as file:
+            file.write(str(pid))
+        os.rename(f"{path}.tmp", path)
+        time.sleep(60)
+
+    path = tmp_path / "pid"
+    call = pool.submit(start, str(path))
+    while not path.exists():
+        assert not call.done(), call.exception()
+        time.sleep(0.01)
+    (worker,) = [line._process for line in pool._lines if line._running is call]
+    began_s = time.monotonic()
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(WorkError, match="SIGKILL"):
+        call.result(10)
+    assert time.monotonic() - began_s < 5
+    assert gone([int(path.read_text())]) == []
+
+
+def test_a_forked_child_that_prints_does_not_disturb_the_line(pool):
+    def fork():
+        import multiprocessing
+
+        child = multiprocessing.get_context("fork").Process(target=lambda: print("from the child", flush=True))
+        child.start()
+        child.join()
+        return child.exitcode
+
+    assert [pool.submit(fork).result(20) for _ in range(3)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "what", ["lambda: time.sleep(60)", "lambda: sum(range(10**12))", "lambda: subprocess.run(['sleep', '60'])"]
+)
+def test_processes_end_with_their_parent(what):
+    """Also if a call holds Python's lock for minutes, or waits for a program of its own."""
+    program = (
+        "import subprocess, time\nfrom payloadfs.works import LocalExecutor\n"
+        f"pool = LocalExecutor(1); call = pool.submit({what})\n"
+        "while not call.running(): time.sleep(0.01)\n"
+        "time.sleep(0.5); print(pool._lines[0]._process.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    with open(f"/proc/{worker}/task/{worker}/children") as file:
+        pids = [worker, *map(int, file.read().split())]
+    parent.kill()
+    parent.communicate()
+    assert gone(pids) == []
+
+
+def test_an_output_that_can_not_be_passed_on_fails_its_call_only():
+    def broken(stream, text):
+        raise BrokenPipeError("nobody reads")
+
+    with LocalExecutor(1, on_output=broken) as pool:
+        with pytest.raises(WorkError, match="can't be passed on: BrokenPipeError: nobody reads"):
+            pool.submit(_print_by_line).result(20)
+        assert pool.submit(add, 1).result(20) == 1
+
+
+def _print_by_line():
+    from payloadfs.works import _child
+    from payloadfs.works._output import captured
+
+    with captured(_child.output):
+        print("text")
+        time.sleep(60)
+
+
+def test_a_call_may_close_the_streams(pool):
+    def close():
+        sys.stdout.close()
+        sys.stderr = None
+
+    for _ in range(2):
+        pool.submit(close).result(20)
+    assert list(pool.map(add, range(4))) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_number_of_processes(number):
+    with pytest.raises(ConfigError, match="max_workers"):
+        LocalExecutor(number)

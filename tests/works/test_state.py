@@ -1,0 +1,235 @@
+"""What an attribute may hold, how it is spelled in the run's document, and what counts as equal."""
+
+import collections
+import datetime
+import decimal
+import enum
+import json
+import math
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import payloadfs
+from payloadfs import Payload
+from payloadfs.works import Work
+from payloadfs.works._state import canonical, check, decode, encode, identity, payloads_in
+
+
+class Holder(Work):
+    def __init__(self):
+        super().__init__()
+        self.x = None
+
+
+class Text(str): ...
+
+
+class Number(int): ...
+
+
+class Mapping(dict): ...
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
+REFUSED = {
+    "tuple": (1, 2),
+    "named tuple": Pair(1, 2),
+    "set": {1},
+    "frozenset": frozenset(),
+    "bytes": b"",
+    "bytearray": bytearray(b"x"),
+    "complex": 1j,
+    "function": len,
+    "lambda": lambda: 1,
+    "class": int,
+    "module": sys,
+    "generator": (i for i in ()),
+    "object": object(),
+    "ellipsis": ...,
+    "range": range(3),
+    "datetime": datetime.datetime(2020, 1, 1),
+    "decimal": decimal.Decimal(1),
+    "enum": Level.LOW,
+    "str subclass": Text("x"),
+    "int subclass": Number(3),
+    "dict subclass": Mapping(a=1),
+    "ordered dict": collections.OrderedDict(a=1),
+    "numpy int": np.int64(3),
+    "numpy float": np.float64(3),
+    "numpy bool": np.bool_(True),
+    "numpy str": np.str_("x"),
+    "array": np.arange(3),
+    "frame": pd.DataFrame({"a": [1]}),
+    "timestamp": pd.Timestamp("2020"),
+    "missing": pd.NA,
+    "error": ValueError("x"),
+    "pointer": "made in the test",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("place", ["itself", "in a list", "in a dict", "deep"])
+def test_what_is_no_json_is_refused_by_name(kind, place):
+    value = REFUSED[kind] if kind != "pointer" else Payload(1).pointer
+    held = {"itself": value, "in a list": [1, value], "in a dict": {"k": value}, "deep": [{"k": [[value]]}]}[place]
+    path = {"itself": "x", "in a list": r"x\[1\]", "in a dict": r"x\['k'\]", "deep": r"x\[0\]\['k'\]\[0\]\[0\]"}[place]
+    work = Holder()
+    with pytest.raises(payloadfs.EncodeError, match=rf"^{path} can't be part of the state: .*Payload\(\.\.\.\)"):
+        work.x = held
+    assert work.x is None
+
+
+@pytest.mark.parametrize("key", [1, None, True, (1, 2), 1.5, Text("x"), b"x"])
+def test_keys_are_plain_texts(key):
+    with pytest.raises(payloadfs.EncodeError, match="x has the key"):
+        Holder().x = {key: 1}
+
+
+def test_what_holds_itself_is_refused():
+    endless, circle = [], {}
+    endless.append(endless)
+    circle["me"] = [circle]
+    for value in (endless, circle):
+        work = Holder()
+        with pytest.raises(payloadfs.EncodeError, match="holds itself"):
+            work.x = value
+        assert work.x is None
+
+
+def test_a_hundred_levels_are_held_and_more_are_refused():
+    def nested(depth):
+        value = 1
+        for _ in range(depth):
+            value = [value]
+        return value
+
+    assert decode(json.loads(canonical(encode(nested(100), "x")))) == nested(100)
+    with pytest.raises(payloadfs.EncodeError, match="over 100 deep"):
+        check(nested(102), "x")
+
+
+def test_nothing_is_saved_of_a_value_that_is_refused(store):
+    work = Holder()
+    work._put(_scope="run")
+    with pytest.raises(payloadfs.EncodeError):
+        work.x = [Payload(1), (2,)]
+    assert not store.exists()
+
+
+PLAIN = [
+    None, True, False, 0, 1, -1, 2**53 + 1, 2**64, -(2**1999), 2**2000, -(2**20_000), 10**5000,
+    0.0, -0.0, 1.0, 1e308, 5e-324, math.inf, -math.inf, "", "ä€😀", "\ud800", "a\x00b", "$payload",
+    [], {}, [[]], {"": ""}, {"$payload": 1}, {"$float": "nan"}, {"$int": "0x1"}, {"$dict": []}, {"as": 1}, {"$": {"$": {}}},
+    {"payloadfs": 1, "root": "file:///", "key": "x"}, {"$payload": {"$payload": [{"$dict": 2}]}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", PLAIN, ids=lambda value: str(type(value).__name__))
+def test_plain_values_come_back(value):
+    back = decode(json.loads(canonical(encode(value, "x"))))
+    assert repr(back) == repr(value) if not isinstance(value, int) else back == value
+    assert type(back) is type(value)
+
+
+def test_nan_comes_back():
+    assert math.isnan(decode(json.loads(canonical(encode([math.nan], "x"))))[0])
+
+
+def test_what_looks_like_a_pointer_stays_a_dict():
+    fake = Payload([1]).to_dict()
+    back = decode(json.loads(canonical(encode({"$payload": fake, "plain": fake}, "x"))))
+    assert back == {"$payload": fake, "plain": fake}
+    assert list(payloads_in(back)) == []
+
+
+def test_payloads_come_back_with_payloads_in_them():
+    inner = Payload([1, 2])
+    back = decode(json.loads(canonical(encode({"a": [inner, Payload(inner)]}, "x"))))
+    assert back["a"][0].value == [1, 2]
+    assert back["a"][1].value.value == [1, 2]
+
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters())
+keys = st.text() | st.sampled_from(["$payload", "$float", "$int", "$dict", "as", "$"])
+values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4))
+
+
+def spelled(value):
+    """Tell apart what == does not: 1, True and 1.0, and the order of a dict's keys."""
+    if isinstance(value, dict):
+        return [(key, spelled(item)) for key, item in value.items()]
+    return [spelled(item) for item in value] if isinstance(value, list) else (type(value), repr(value))
+
+
+@given(values)
+def test_every_json_value_comes_back(value):
+    text = canonical(encode(value, "x"))
+    assert spelled(decode(json.loads(text))) == spelled(value)
+    assert canonical(json.loads(text)) == text
+
+
+def without_order(value):
+    if isinstance(value, dict):
+        return {"dict": sorted((key, without_order(item)) for key, item in value.items())}
+    return [without_order(item) for item in value] if isinstance(value, list) else (str(type(value)), repr(value))
+
+
+@given(values, values)
+def test_identities_are_equal_if_the_content_is(one, other):
+    same = repr(without_order(one)) == repr(without_order(other))
+    assert (identity(encode(one, "x")) == identity(encode(other, "x"))) is same
+
+
+@given(st.dictionaries(keys, leaves, min_size=2, max_size=4))
+def test_the_order_of_keys_is_no_matter_for_an_identity(value):
+    turned = dict(reversed(value.items()))
+    assert identity(encode(value, "x")) == identity(encode(turned, "x"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, True), (1, 1.0), (0, False), (0.0, -0.0), ("1", 1), ([], {}), (None, "null")]
+)
+def test_what_is_merely_equal_has_another_identity(one, other):
+    assert identity(encode([one], "x")) != identity(encode([other], "x"))
+
+
+def test_payloads_are_identified_by_content():
+    frame = pd.DataFrame({"a": [1.5, 2.5], "b": ["x", "y"]})
+    one, same, other = Payload(frame), Payload(frame.copy()), Payload(frame + frame)
+    assert one.pointer.key != same.pointer.key
+    assert identity(encode([one], "x")) == identity(encode([same], "x"))
+    assert identity(encode([one], "x")) != identity(encode([other], "x"))
+    assert identity(encode(one, "x")) != identity(encode([one], "x"))
+
+
+def test_the_order_of_keys_comes_back_to_the_flow(run):
+    from payloadfs.works import Flow
+
+    class Turn(Holder):
+        def run(self):
+            self.x = dict(reversed(self.x.items()))
+
+    class Main(Flow):
+        def __init__(self):
+            super().__init__()
+            self.turn = Turn()
+            self.turn.x = {"a": 1, "b": 2}
+
+        def run(self):
+            self.turn.run()
+
+    assert list(run(Main()).flow.turn.x) == ["b", "a"]
