@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -305,7 +306,7 @@ def test_processes_end_with_their_parent(what):
 
 
 def test_an_output_that_can_not_be_passed_on_fails_its_call_only():
-    def broken(stream, text):
+    def broken(work, stream, text):
         raise BrokenPipeError("nobody reads")
 
     with LocalExecutor(1, on_output=broken) as pool:
@@ -318,7 +319,7 @@ def _print_by_line():
     from payloadfs.works import _child
     from payloadfs.works._output import captured
 
-    with captured(_child.output):
+    with captured(partial(_child.output, "work")):
         print("text")
         time.sleep(60)
 
