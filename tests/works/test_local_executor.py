@@ -1,13 +1,13 @@
 """The local executor as what it says it is: a `concurrent.futures.Executor`."""
 
 import concurrent.futures as futures
+import functools
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from functools import partial
 
 import pytest
 
@@ -319,7 +319,7 @@ def _print_by_line():
     from payloadfs.works import _child
     from payloadfs.works._output import captured
 
-    with captured(partial(_child.output, "work")):
+    with captured(functools.partial(_child.output, "root")):
         print("text")
         time.sleep(60)
 
