@@ -54,7 +54,7 @@ def _drawn(name: str, draw: Callable[[Any], None], rows: int, columns: int, note
     width, height = (7.5, 4.8) if rows == 1 else (11, 2.6 * rows)
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
     draw(axes)
-    figure.text(0.995, 0.002, note, ha="right", va="bottom", fontsize=6, color="#777777")
+    figure.supxlabel(note, x=0.995, ha="right", fontsize=6, color="#777777")
     files = [FOLDER / f"{name}.svg", FOLDER / f"{name}.png"]
     figure.savefig(files[0], metadata={"Date": None})
     figure.savefig(files[1], dpi=110, metadata={"Software": None})

@@ -14,7 +14,6 @@ from .local import MB, scaled
 
 CLIENTS = [
     "payloadfs, S3",
-    "payloadfs, S3, cache",
     "s3fs",
     "obstore",
     "pyarrow.fs",
@@ -31,7 +30,9 @@ def run(plan: Plan, folder: str, name: str) -> list[Row]:
     with bucket() as place:
         if name == "s3-flight":
             return flight(place, plan)
-        rows = compare(scaled(TASKS[name], plan), CLIENTS, place, plan)
+        # Small objects here are all alike: the cache, which goes by digest, would ask for one only.
+        names = CLIENTS if name == "s3-small" else ["payloadfs, S3, cache", *CLIENTS]
+        rows = compare(scaled(TASKS[name], plan), names, place, plan)
         for row in rows:
             if not row.why_not:
                 count_requests(row, place)

@@ -225,7 +225,7 @@ def test_what_a_work_raises_and_prints_comes_along(cluster):
     with pytest.raises(payloadfs.WorkError, match=r"root.bad.run\(\) failed: ValueError: bad") as caught:
         App(Flow_()).run(executor=cluster.url, on_event=events.append)
     assert "test_dask.py" in caught.value.__notes__[0]
-    assert [event.message for event in events if event.kind == "output"] == ["before", "\n"]
+    assert [event.message for event in events if event.kind == "output"] == ["before\n"]
 
 
 def test_a_worker_that_is_killed(cluster, tmp_path):

@@ -114,7 +114,8 @@ def _for_people(facts: dict[str, Any]) -> Iterator[str]:
     for name, part in facts["components"].items():
         yield ""
         yield f"{name}  {_status(part['status'])}" if "status" in part else name
-        yield from _set_in(part.get("status", {}).get("message", ""), 6)
+        first, _, traceback = part.get("status", {}).get("message", "").partition("\n")
+        yield from _set_in(traceback or first, 6)
         width = max(map(len, part["state"]), default=0)
         for attribute, value in part["state"].items():
             payload = part["payloads"].get(attribute)
