@@ -18,6 +18,7 @@ def repository(request, tmp_path, monkeypatch):
         return Repository(tmp_path)
     if request.param == "memory":
         return Repository(f"memory://isolation{tmp_path}")
+    pytest.importorskip("s3fs")
     server = request.getfixturevalue(request.param)
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
