@@ -266,9 +266,10 @@ def _others(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 
 def _reduced(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     """Yield what pickle would store of an object; its repr where it stores nothing."""
-    cls: Any = type(obj)
+    # What other packages enter for all exceptions (tblib does) is no fact about this one.
+    reduce = None if isinstance(obj, BaseException) else copyreg.dispatch_table.get(type(obj))
     try:
-        reduced: Any = copyreg.dispatch_table[cls](obj) if cls in copyreg.dispatch_table else obj.__reduce_ex__(4)
+        reduced: Any = obj.__reduce_ex__(4) if reduce is None else reduce(obj)
     except TypeError:
         reduced = re.sub(r" at 0x[0-9a-f]+", "", repr(obj))
     if isinstance(reduced, str):
