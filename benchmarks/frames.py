@@ -11,6 +11,10 @@ Two figures have goals. *Encoding* a frame, so all that payloadfs does to it bef
 and written: together with the write at most 1.1 times the write alone. *Loading*, less the check of
 the digests, which is timed by itself in the same process: at most 2 ms per 100 columns.
 
+The first goal is one for frames of some megabytes: the bytes of a small one are written in less time than
+Python takes for one call per column. What counts for these is the sum of save and load in a warm process, which is
+printed at the end: at most 2.5 ms for 1,000 rows of 7 dtypes.
+
 Feather and Parquet give most of these frames back changed; they are here for their speed. Feather
 is uncompressed, Parquet in its default (snappy).
 """
@@ -29,7 +33,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-GOAL_SAVE, GOAL_LOAD_MS = 1.1, 2.0
+GOAL_SAVE, GOAL_LOAD_MS, GOAL_WARM_MS = 1.1, 2.0, 2.5
 WAYS = ("payloadfs", "checked", "feather", "parquet", "pickle")
 
 
@@ -134,6 +138,29 @@ def check(folder: str, where: str, *, data: bool) -> float:
     return (time.perf_counter() - started_s) * 1000
 
 
+def warm_ms(frame: Any, folder: str, rounds: int) -> dict[str, float]:
+    """Return how long save and load take together in this process, in milliseconds, by way."""
+    import pandas as pd
+
+    import payloadfs
+
+    repository = payloadfs.Repository(folder, fsync=False)
+    readers: dict[str, Callable[[str], Any]] = {
+        "payloadfs": lambda made: repository.load(payloadfs.Pointer.from_json(made)),
+        "feather": pd.read_feather,
+        "parquet": pd.read_parquet,
+        "pickle": pd.read_pickle,
+    }
+    savers, numbers = {way: saver(way, folder) for way in readers}, itertools.count(1_000_000)
+    took: dict[str, list[float]] = {way: [] for way in readers}
+    for _ in range(rounds):
+        for way, read in readers.items():
+            started_s = time.perf_counter()
+            read(savers[way](frame, next(numbers)))
+            took[way].append((time.perf_counter() - started_s) * 1000)
+    return {way: statistics.median(times) for way, times in took.items()}
+
+
 def encode_ms(frame: Any) -> float:
     """Return how long it takes to turn `frame` into frames of bytes."""
     from payloadfs.serializers import default_serializers
@@ -214,6 +241,10 @@ def main() -> None:
     for name, frame in made.items():
         with tempfile.TemporaryDirectory() as folder:
             measure(name, frame, small, folder, options.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        found = warm_ms(frames(1)["7 dtypes"].head(1_000), folder, 20 * options.rounds)
+    print(f"\n7 dtypes, 1,000 rows, save and load in a warm process (goal {GOAL_WARM_MS} ms):")
+    print("  " + ", ".join(f"{way} {ms:.2f} ms" for way, ms in found.items()))
 
 
 if __name__ == "__main__":

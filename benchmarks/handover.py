@@ -62,9 +62,10 @@ class HandOver(Flow):
         round_ = len(self.times)
         if round_ < self.rounds:
             self.source.run(round_)
-            assert self.source.frame is not None
+            frame = self.source.frame
+            assert frame is not None
             called_s = time.monotonic()
-            self.consumer.run(self.source.frame, round_)
+            self.consumer.run(frame, round_)
             self.times = [*self.times, [self.consumer.entered_s - called_s, self.consumer.holds_s - called_s]]
 
 

@@ -4,7 +4,7 @@ A program for ``lightning_app`` that passes objects between works runs with its 
 
     import payloadfs.lightning as lapp
 
-Start it with ``payloadfs run app.py``. What differs is written down in ``docs/how-to/lightning.md``.
+Start it with ``payloadfs run app.py``. What differs is written down in ``docs/how-to/leave-lightning.md``.
 """
 
 from __future__ import annotations

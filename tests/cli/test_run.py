@@ -286,7 +286,7 @@ def test_interrupted_and_gone_on_with(start, run, program, tmp_path):
     wait_for(tmp_path / "log", "second")
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "Traceback" not in err
     assert " interrupted after " in err
     (tmp_path / "gate").touch()
@@ -303,7 +303,7 @@ def test_interrupted_while_its_processes_start(start, program):
         process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=20)
-        assert process.returncode == 130
+        assert process.returncode == 130, err
         assert err == ""
 
 

@@ -1,6 +1,7 @@
 """The local executor as what it says it is: a `concurrent.futures.Executor`."""
 
 import concurrent.futures as futures
+import functools
 import os
 import signal
 import subprocess
@@ -305,7 +306,7 @@ def test_processes_end_with_their_parent(what):
 
 
 def test_an_output_that_can_not_be_passed_on_fails_its_call_only():
-    def broken(stream, text):
+    def broken(work, stream, text):
         raise BrokenPipeError("nobody reads")
 
     with LocalExecutor(1, on_output=broken) as pool:
@@ -318,7 +319,7 @@ def _print_by_line():
     from payloadfs.works import _child
     from payloadfs.works._output import captured
 
-    with captured(_child.output):
+    with captured(functools.partial(_child.output, "root")):
         print("text")
         time.sleep(60)
 

@@ -295,6 +295,26 @@ def _drive(app, store, threads, run_name):
         app.run(executor=threads, resume=run_name)
 
 
+def test_two_drivers_that_resume_at_once_do_not_write_the_same(tmp_path, threads, bad, monkeypatch):
+    """S3 takes an object a second time if its bytes are the same; then both would go on."""
+    app = App(Main(tmp_path))
+    with pytest.raises(WorkError):
+        app.run(executor=threads)
+    put, tried = Journal._put, []
+
+    def first_of_all(self, body):
+        tried.append(body)
+        raise StoreError("not now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_put", first_of_all)
+        for _ in range(2):
+            with pytest.raises(StoreError, match="not now"):
+                App(Main(tmp_path)).run(executor=threads, resume=app.run_name)
+    assert put is Journal._put
+    assert len(set(tried)) == len(tried) == 4
+
+
 @pytest.mark.parametrize("fails_at", range(1, 12))
 def test_a_store_that_fails_in_the_middle(run, tmp_path, begun, store, threads, monkeypatch, fails_at):
     """A clear error, the last document stands, and what was stored is not made again."""

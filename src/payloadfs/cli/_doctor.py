@@ -19,7 +19,7 @@ from ..names import new_key
 from ..repository import Repository
 from ..seal import Encoded, Outgoing, check
 from ..signing import read_or_create_keys
-from ..stores import Store, _open
+from ..stores import Store, chosen_transport
 from ..stores._cached import Cache
 from ..stores._room import existing
 from ..urls import local_path, scheme_of
@@ -137,11 +137,7 @@ def _keys(settings: Settings) -> _Finding:
 
 
 def _transport(settings: Settings) -> _Finding:
-    # A setting may force one of several; where there is but one it is named by its store.
-    choose: Any = getattr(_open, "chosen_transport", None)
-    if choose is None:
-        return _Finding("transport", "ok", "s3fs" if scheme_of(settings.url) == "s3" else scheme_of(settings.url))
-    name, reason = choose(settings.url, settings.storage_options, getattr(settings, "transport", "auto"))
+    name, reason = chosen_transport(settings.url, settings.storage_options, settings.transport)
     return _Finding("transport", "ok", f"{name}: {reason}")
 
 

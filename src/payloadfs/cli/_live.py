@@ -7,7 +7,7 @@ import time
 from typing import Any, Self
 
 from ..works import Event
-from ._report import Lines, duration, indented, payloads
+from ._report import Lines, duration, failure, indented, payloads
 from ._streams import diverted
 from ._words import size
 
@@ -85,7 +85,7 @@ class Live(Lines):
             self._failure(event.message)
 
     def _failure(self, message: str) -> None:
-        above, _, last = indented(message).rstrip("\n").rpartition("\n")
+        above, _, last = indented(failure(message)).rstrip("\n").rpartition("\n")
         if above:
             self._print(above, "dim")
         self._print(last, "red")

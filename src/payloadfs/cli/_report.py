@@ -15,7 +15,7 @@ from ..works import Event
 from ._streams import diverted
 from ._words import printable, size
 
-__all__ = ["Json", "Lines", "Output", "Report", "Tally", "duration", "payloads"]
+__all__ = ["Json", "Lines", "Output", "Report", "Tally", "duration", "failure", "indented", "payloads"]
 
 _WIDEST_NAME = 40
 
@@ -187,7 +187,7 @@ class Lines(Report):
             self._say(f"succeeded{_in(event)}{stored}", event.work)
         elif event.kind == "call-failed":
             self._say(f"failed{_in(event).replace(' in ', ' after ')}", event.work)
-            self.out.write("stderr", indented(event.message))
+            self.out.write("stderr", indented(failure(event.message)))
         elif event.kind == "call-stopped":
             self._say("stopped", event.work)
         for work in begun:
@@ -227,6 +227,11 @@ def payloads(event: Event) -> str:
         f"{printable(attribute)}: {printable(type_name)}, {size(size_bytes)}"
         for attribute, type_name, size_bytes in event.stored
     )
+
+
+def failure(message: str) -> str:
+    """Return the traceback in the message of a call, which ends with what stands above it, or all of it."""
+    return message[message.find("\nTraceback (most recent call last)") + 1 :]
 
 
 def indented(text: str) -> str:

@@ -12,7 +12,7 @@ from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, S
 from ..repository import Repository
 from ..stores import ObjectInfo
 from ..works._journal import Journal, newest, read_document
-from ._report import duration
+from ._report import duration, failure
 from ._state import PREVIEW_CHARS, components, statuses
 from ._words import add_command, age, printable, size, when
 
@@ -114,7 +114,7 @@ def _for_people(facts: dict[str, Any]) -> Iterator[str]:
     for name, part in facts["components"].items():
         yield ""
         yield f"{name}  {_status(part['status'])}" if "status" in part else name
-        yield from _set_in(part.get("status", {}).get("message", ""), 6)
+        yield from _set_in(failure(part.get("status", {}).get("message", "")), 6)
         width = max(map(len, part["state"]), default=0)
         for attribute, value in part["state"].items():
             payload = part["payloads"].get(attribute)

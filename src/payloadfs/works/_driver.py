@@ -67,6 +67,7 @@ class Driver:
         self._dispatch = Dispatch(executor, settings, journal.repository, self._scope, journal.run, emit)
         self._again: list[Call] = []
         self._components: dict[str, Any] | None = None
+        self._next: tuple[dict[str, Any], str, int] | None = None
         self._text = ""
         self._pass, self._created_s, self._token = 0, time.time(), secrets.token_hex(8)
         self.stage, self.message = "running", ""
@@ -94,9 +95,8 @@ class Driver:
             )
         for name, state in document["components"].items():
             self._parts[name]._restore(state, self._journal.repository)
-        self._keep(self._snapshot())
-        self._pass, self._created_s = document["pass"], document["created_s"]
-        self.stage, self.message = document["stage"], document["message"]
+        self._keep(document["pass"])
+        self._created_s, self.stage, self.message = (document[name] for name in ("created_s", "stage", "message"))
         raising = {name for name, work in self._works.items() if work.raise_exception}
         self._again = self._calls.restore(document, raising)
         for work in self._works.values():
@@ -115,7 +115,7 @@ class Driver:
         self.stage, self.message = "running", ""
         try:
             if self._components is None:
-                self._keep(self._snapshot())
+                self._keep(0)
             # Before anything is run: another driver of this run can't save any more from here on.
             self._save()
             for call in self._again:
@@ -161,10 +161,10 @@ class Driver:
             self._dispatch.take()
         for call in self._calls.all_open():
             if call.ends_app:
-                raise _failure(call)
+                raise _failure(call.work, call.message)
         for work in {call.work for call in self._calls.all_open()}:
             self._apply_ended(self._works[work])
-        self._commit()
+        self._keep(self._pass + 1)
         self._save()
 
     def _check_parts(self) -> None:
@@ -177,18 +177,23 @@ class Driver:
     def _has_changed(self) -> bool:
         return self._calls.has_moved or canonical(self._snapshot()) != self._text
 
-    def _commit(self) -> None:
-        self._calls.commit()
-        self._keep(self._snapshot())
-        self._pass += 1
+    def _keep(self, pass_number: int) -> None:
+        """Make the state as it is now the beginning of a pass."""
+        # In two steps: what fails or is interrupted must not leave calls that are done without their state.
+        components = self._snapshot()
+        self._next = components, canonical(components), pass_number
+        self._settle()
 
-    def _keep(self, components: dict[str, Any]) -> None:
-        self._components, self._text = components, canonical(components)
+    def _settle(self) -> None:
+        if self._next is not None:
+            self._calls.commit()
+            self._components, self._text, self._pass = self._next
+            self._next = None
 
     def _finish(self) -> None:
         for work in self._works.values():
             self._stop_work(work)
-        self._commit()
+        self._keep(self._pass + 1)
         self.stage = "finished"
         self._save()
         self._dispatch.emit("run-finished", message=self.message)
@@ -198,6 +203,7 @@ class Driver:
         kind: EventKind = "run-interrupted" if stage == "interrupted" else "run-failed"
         self.stage, self.message = stage, message
         try:
+            self._settle()
             self._dispatch.stop_all()
             if self._components is not None:
                 self._save()
@@ -211,7 +217,7 @@ class Driver:
         done = self._calls.done(work.name, id_) if work.cache_calls else None
         if done is not None:
             if done and work.raise_exception:
-                raise _failure_of(work.name, done)
+                raise _failure(work.name, done)
             return
         if not (work.parallel and self._calls.is_open(work.name, id_)):
             self._make(work, id_, encoded)
@@ -220,7 +226,7 @@ class Driver:
                 self._wait_within_pass()
             self._apply_ended(work)
             if call.ends_app:
-                raise _failure(call)
+                raise _failure(call.work, call.message)
 
     def _encoded(self, work: Work, arguments: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
         try:
@@ -249,7 +255,7 @@ class Driver:
         ended = self._dispatch.take()
         self._save()
         if ended.ends_app and self._works[ended.work].parallel:
-            raise EndApp(_failure(ended))
+            raise EndApp(_failure(ended.work, ended.message))
 
     def _apply_ended(self, work: Work) -> None:
         """Let the flow see the calls of `work` that have ended, in order, and start the next."""
@@ -284,11 +290,7 @@ class Driver:
         self._journal.save({**facts, "components": self._components, **self._calls.to_json()})
 
 
-def _failure(call: Call) -> WorkError:
-    return _failure_of(call.work, call.message)
-
-
-def _failure_of(work: str, message: str) -> WorkError:
+def _failure(work: str, message: str) -> WorkError:
     first, _, more = message.rstrip().partition("\n")
     error = WorkError(f"{work}.run() failed: {first}", work=work)
     if more:

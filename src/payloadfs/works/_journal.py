@@ -83,23 +83,26 @@ class Journal:
         IntegrityError
             The document was changed. It is not gone back to an older one.
         """
-        for tries_left in reversed(range(_TRIES)):
-            prefix = f"runs/{self.run}/state/"
-            found = [info for info in self.repository.store.list(prefix) if run_of(info.key)]
-            if not found:
-                raise NotFoundError(f"There is no run {self.run!r} in {self.repository.root}; see 'payloadfs runs'.")
-            try:
-                self._number, document = read_document(self.repository, found[-1])
-            except NotFoundError:
-                # Its driver goes on meanwhile, and has deleted it.
-                if not tries_left:
-                    raise
-            else:
-                break
+        found, self._number, document = self._newest()
         for info in found[:-_KEPT]:
             self.repository.store.delete(info.key)
         self._last = canonical(document)
         return document
+
+    def _newest(self) -> tuple[list[ObjectInfo], int, dict[str, Any]]:
+        """Return what there is, in order, and number and content of the newest."""
+        prefix = f"runs/{self.run}/state/"
+        for tries_left in reversed(range(_TRIES)):
+            found = [info for info in self.repository.store.list(prefix) if run_of(info.key)]
+            if not found:
+                raise NotFoundError(f"There is no run {self.run!r} in {self.repository.root}; see 'payloadfs runs'.")
+            try:
+                return found, *read_document(self.repository, found[-1])
+            except NotFoundError:
+                # Its driver goes on meanwhile, and has deleted it.
+                if not tries_left:
+                    raise
+        raise AssertionError
 
     def save(self, document: dict[str, Any]) -> None:
         """Store `document`, if it is another than the last. Cost: one PUT, one HEAD and one DELETE.

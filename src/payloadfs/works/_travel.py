@@ -24,11 +24,10 @@ def _pickler() -> Any:
     import cloudpickle
 
     # cloudpickle puts "<dynamic-code>" for the file.
-    reduce: Callable[[types.CodeType], tuple[Any, ...]] = cloudpickle.Pickler.dispatch_table[types.CodeType]
-    own = {types.CodeType: lambda code: (_made, (code.co_filename, *reduce(code)[:2]))}
-    return type(
-        "Pickler", (cloudpickle.Pickler,), {"dispatch_table": ChainMap(own, cloudpickle.Pickler.dispatch_table)}
-    )
+    table: Any = cloudpickle.Pickler.dispatch_table
+    reduce = table[types.CodeType]
+    own: dict[Any, Any] = {types.CodeType: lambda code: (_made, (code.co_filename, *reduce(code)[:2]))}
+    return type("Pickler", (cloudpickle.Pickler,), {"dispatch_table": ChainMap(own, table)})
 
 
 def _made(filename: str, make: Callable[..., types.CodeType], arguments: tuple[Any, ...]) -> types.CodeType:
