@@ -46,7 +46,7 @@ METHOD = """## How it was measured
 - An object is saved in one process and loaded in another, which was started for that one load. It has imported
   what it needs and has loaded one small object before.
 - Peers take turns: in each round everybody goes once, and each round begins with somebody else. What was saved is
-  deleted before the next one's turn. Figures are medians over the rounds, with the least and the greatest; for small
+  deleted before the next one's turn, and as many bytes are written and deleted before the first. Figures are medians over the rounds, with the least and the greatest; for small
   objects a round's figure is itself the median of many calls.
 - *Then read all* is how long it takes to read every byte of what was loaded, since those who map a file pay there and
   not in loading. The result of that reading is compared with the original's.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -37,6 +38,14 @@ class Worker:
     def make(self, name: str, workload: str, size: int) -> dict[str, Any]:
         self.objects[name] = workloads.WORKLOADS[workload].make(size)
         return {"mark": workloads.WORKLOADS[workload].read(self.objects[name])}
+
+    def touch(self, folder: str, size_bytes: int) -> dict[str, Any]:
+        """Write so many bytes to a file and delete it: the system then has the pages at hand."""
+        piece = memoryview(bytes(1 << 24))
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            for start in range(0, size_bytes, len(piece)):
+                file.write(piece[: size_bytes - start])
+        return {}
 
     def drop(self, name: str) -> dict[str, Any]:
         del self.objects[name]

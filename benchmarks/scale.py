@@ -23,7 +23,7 @@ from typing import Any
 
 GOAL_TIMES, GOAL_MB, BATCH = 1.25, 300.0, 200
 
-LIST = """
+LIST = r"""
 import re, sys, time
 import payloadfs
 repository = payloadfs.Repository(sys.argv[1])
@@ -33,9 +33,9 @@ first = next(keys, None)
 first_s = time.perf_counter() - started_s
 count = sum(1 for _ in keys) + (first is not None)
 took_s = time.perf_counter() - started_s
-# Not ru_maxrss: a child takes over its parent's.
-peak_kb = re.search(r"VmHWM:\\s+([0-9]+)", open("/proc/self/status").read())[1]
-print(count, took_s, first_s, int(peak_kb) / 1024)
+# Not ru_maxrss: a child begins with its parent's.
+peak_mb = int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) * 1024 / 1e6
+print(count, took_s, first_s, peak_mb)
 """
 
 

@@ -26,7 +26,8 @@ PEERS: dict[str, Way] = {
         "folder, copied by the reader, loaded. Our own few lines, without its waiting; not the package itself",
     ),
     "Feather": Way(
-        "tables:Feather", "`to_feather` uncompressed, `feather.read_table(memory_map=True)`, `split_blocks`"
+        "tables:Feather",
+        "`to_feather` uncompressed in one chunk, `feather.read_table(memory_map=True)`, `split_blocks`",
     ),
     "Parquet": Way("tables:Parquet", "`to_parquet` and `read_parquet` as they are"),
     "safetensors": Way("arrays:SafeTensors", "`save_file` and `load_file` of its numpy module"),

@@ -17,7 +17,8 @@ class Feather(Peer):
 
     def save(self, obj: Any, number: int) -> str:
         path = self.path(number)
-        obj.to_feather(path, compression="uncompressed")
+        # In one chunk: only so can it be mapped without putting chunks together.
+        obj.to_feather(path, compression="uncompressed", chunksize=max(len(obj), 1))
         return path
 
     def load(self, token: str) -> Any:
