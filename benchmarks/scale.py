@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py [--objects 1000000] [--scopes 1] [--rounds 7]
 
-Fills a new local folder (about 15 minutes and 4 GB of disk for a million), then times batches of
+Fills a new local folder (about four minutes and 4 GB of disk for a million), then times batches of
 saves and loads there and in an empty folder, in turn. With one scope, the default, all objects lie
 in one folder: the worst case. Then everything is listed in a fresh process, with and without
 objects, and its peak memory is compared. Limits: 1.25 times, and 300 MB.
