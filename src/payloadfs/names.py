@@ -10,13 +10,15 @@ from typing import Any
 from .buffers import COMPRESSIONS
 from .errors import PointerError
 
-__all__ = ["check_key", "new_key", "split_serializer", "type_label"]
+__all__ = ["ALPHABET", "check_key", "new_key", "split_serializer", "type_label"]
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
 _MAX_KEY_CHARS = 512
 _MAX_TYPE_CHARS = 80
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Of keys and names of runs: 32 characters that people don't mix up."""
+
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 
 
 def check_key(key: str) -> str:

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError, UnknownKeyError
-from ..names import check_key
+from ..names import ALPHABET, check_key
 from ..repository import Repository
 from ..stores import ObjectInfo
 from ._state import canonical
@@ -35,12 +35,11 @@ _KEPT = 2
 _TRIES = 10
 _DIGITS = 9
 _NAME = re.compile(r"runs/([A-Za-z0-9_=-][A-Za-z0-9._=-]*)/state/([0-9]{9})\.json")
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def new_run() -> str:
     """Return a name for a run: its time (UTC), and letters that make it unique."""
-    ending = "".join(_ALPHABET[byte & 31] for byte in os.urandom(5))
+    ending = "".join(ALPHABET[byte & 31] for byte in os.urandom(5))
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{ending}"
 
 
