@@ -58,3 +58,37 @@ def test_memory_beyond_the_object(kind, tmp_path):
         pointer, traced_mb, grown_mb = json.loads(done.stdout)
         assert traced_mb < 3, step
         assert grown_mb < 0.05 * MEGABYTES + 16, step
+
+
+ROWS = """
+import json, sys
+import payloadfs
+
+def peak_mb(anew=False):
+    if anew:
+        open("/proc/self/clear_refs", "w").write("5")
+    return next(int(line.split()[1]) / 1000 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+step, folder, pointer = sys.argv[1:]
+repository = payloadfs.Repository(folder, fsync=False)
+repository.load(repository.save([(n,) for n in range(20_000)]))
+before = peak_mb(anew=True)
+if step == "save":
+    rows = [{"id": n, "name": f"name {n}", "price": n * 0.5} for n in range(500_000)]
+    own = peak_mb(anew=True) - before
+    pointer = repository.save(rows).to_json()
+else:
+    own, rows = 0, repository.load(payloadfs.Pointer.from_json(pointer))
+print(json.dumps([pointer, own, peak_mb() - before]))
+"""
+
+
+def test_memory_beyond_half_a_million_rows(tmp_path):
+    pointer, own_mb = "", 0.0
+    for step in ("save", "load"):
+        command = [sys.executable, "-c", ROWS, step, str(tmp_path / "objects"), pointer]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        pointer, own, grown_mb = json.loads(done.stdout)
+        own_mb = own or own_mb
+        assert grown_mb < 1.05 * own_mb + 16, (step, own_mb)

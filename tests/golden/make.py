@@ -44,6 +44,8 @@ def objects():
         "bytes": bytes(range(256)),
         "text": "golden ü\n",
         "json": {"a": [1, 2.5, None, True], "b": "x"},
+        "rows": [*range(16_384), {"at": datetime.datetime(2026, 11, 25), "x": [1, (2.5, None)]}],
+        "rows-dict": {f"{n}": n for n in range(16_384)},
         "npy": np.arange(12, dtype=">i4").reshape(3, 4).T,
         "npy-sealed": np.zeros(40_000),
         "pandas": frame,

@@ -60,7 +60,7 @@ class Touch:
 
 def planted(path):
     """The bytes of an object whose loading creates the file `path`."""
-    encoded = pack({"versions": {"python": "3"}, "code": False}, [pickle.dumps(Touch(path))], [], ())
+    encoded = pack({"versions": {"python": "3"}, "code": False}, [memoryview(pickle.dumps(Touch(path)))], [], ())
     return b"".join(Outgoing(encoded, "b3"))
 
 

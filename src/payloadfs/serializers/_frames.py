@@ -19,7 +19,7 @@ import struct
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ..buffers import Frame, padding, view
+from ..buffers import Frame, frame_bytes, padding, view
 from ..seal import Encoded
 
 __all__ = ["pack", "unpack"]
@@ -30,10 +30,10 @@ _HEADER = struct.Struct("<16sIIQQ")
 _ENTRY = struct.Struct("<QQ")
 
 
-def pack(meta: dict[str, Any], head: Sequence[bytes], buffers: Sequence[memoryview], data: Collection[int]) -> Encoded:
+def pack(meta: dict[str, Any], head: Sequence[Frame], buffers: Sequence[memoryview], data: Collection[int]) -> Encoded:
     """Return a container. No copy of `head`, which is in pieces, or `buffers`; those at the positions `data` are data."""
     meta_bytes = json.dumps(meta, separators=(",", ":")).encode()
-    head_bytes = sum(map(len, head))
+    head_bytes = sum(map(frame_bytes, head))
     offset = _HEADER.size + _ENTRY.size * len(buffers) + len(meta_bytes) + head_bytes
     front = [_HEADER.pack(_MAGIC, VERSION, len(buffers), len(meta_bytes), head_bytes)]
     body: list[Frame] = []
@@ -43,7 +43,7 @@ def pack(meta: dict[str, Any], head: Sequence[bytes], buffers: Sequence[memoryvi
         front.append(_ENTRY.pack(offset, buffer.nbytes))
         body.append(buffer)
         offset += buffer.nbytes
-    frames = [view(b"".join([*front, meta_bytes])), *map(view, head), *body]
+    frames = [view(b"".join([*front, meta_bytes])), *head, *body]
     first = 1 + len(head) + 1
     return Encoded(frames, extension="pickle", sealable=True, data=frozenset(first + 2 * n for n in data))
 

@@ -113,7 +113,7 @@ def container(obj: Any, *, without: Any = None) -> Encoded:
         It is an error if `obj` holds this object.
     """
     stream, buffers, data = _dump(obj, without)
-    return pack({"versions": versions_here(), "code": stream.has_code}, stream.pieces, buffers, data)
+    return pack({"versions": versions_here(), "code": stream.has_code}, [*map(view, stream.pieces)], buffers, data)
 
 
 def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[int]]:

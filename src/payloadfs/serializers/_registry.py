@@ -29,6 +29,7 @@ _BUILT_IN = {
         "JsonSerializer",
         [f"builtins.{name}" for name in ("NoneType", "bool", "int", "float", "list", "dict")],
     ),
+    "rows/1": ("_rows", "RowsSerializer", ["builtins.list", "builtins.dict"]),
     "npy/1": ("_numpy", "NumpySerializer", ["numpy.ndarray"]),
     "npy-readonly/1": ("_numpy", "ReadOnlyNumpySerializer", []),
     "arrow-table/1": ("_arrow", "ArrowTableSerializer", ["pyarrow.Table"]),
@@ -40,7 +41,10 @@ _BUILT_IN = {
     "polars-series/1": ("_polars", "PolarsSeriesSerializer", ["polars.Series"]),
     "pickle/1": ("_pickle", "PickleSerializer", []),
 }
-_BUILT_IN_CLASSES = {name: id_ for id_, (_, _, names) in _BUILT_IN.items() for name in names}
+_BUILT_IN_CLASSES: dict[str, list[str]] = {}
+for _id, (_, _, _names) in _BUILT_IN.items():
+    for _class in _names:
+        _BUILT_IN_CLASSES.setdefault(_class, []).append(_id)
 _LAST = "pickle/1"
 
 
@@ -172,7 +176,7 @@ class SerializerRegistry:
             name = _name(cls)
             yield from self._by_class.get(name, ())
             if name in _BUILT_IN_CLASSES:
-                yield _built_in(_BUILT_IN_CLASSES[name])
+                yield from map(_built_in, _BUILT_IN_CLASSES[name])
             elif name in _entry_points():
                 yield _loaded(_entry_points()[name])
         for predicate, serializer in self._predicates:
