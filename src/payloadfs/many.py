@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from contextvars import copy_context
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from .errors import ConfigError, ManyError
@@ -15,6 +16,8 @@ __all__ = ["AT_ONCE", "Batch", "ManyAtOnce"]
 
 AT_ONCE = 16
 """How many objects are on their way at once where nobody says otherwise."""
+
+_AHEAD = 256
 
 
 class Batch:
@@ -74,26 +77,72 @@ class Batch:
         """Let an `error` that ends everything carry what was done until then."""
         vars(error)["done"] = dict(sorted(self.done.items()))
 
-    def run(self, items: Iterable[Any]) -> list[Any]:
-        """Attempt all `items`, each in a thread; return or raise as `results` does."""
-        # Not at the top: it imports logging, which costs more than a small load.
-        from concurrent.futures import ThreadPoolExecutor, wait
+    def run(self, items: Iterable[Any], *, ahead: int = 0) -> list[Any]:
+        """Attempt all `items`, each in a thread; return or raise as `results` does.
 
-        slots, jobs = threading.Semaphore(self.at_once), []
+        So many items are taken `ahead` of the threads: to wait for the next one takes a thread as
+        long as a small load.
+        """
+        # Not at the top: it imports logging, which costs more than a small load.
+        from concurrent.futures import ThreadPoolExecutor
+
+        crew = _Crew(self.attempt, self.at_once + ahead)
         with ThreadPoolExecutor(self.at_once, thread_name_prefix="payloadfs-many") as workers:
             try:
                 for number, item in enumerate(items):
-                    slots.acquire()
-                    job = workers.submit(copy_context().run, self.attempt, number, item)
-                    job.add_done_callback(lambda _: slots.release())
-                    jobs.append(job)
-                # Not by joining the threads: Python 3.11 takes one whose join is interrupted for ended.
-                wait(jobs)
+                    crew.give(number, item)
+                    if number < self.at_once:
+                        workers.submit(crew.work)
+                crew.wait()
             except BaseException as error:
-                workers.shutdown(cancel_futures=True)
+                crew.stop(self.at_once)
+                workers.shutdown()
                 self.tell(error)
                 raise
+            crew.stop(self.at_once)
         return self.results()
+
+
+class _Crew:
+    """What some threads work off: bare queues, since a future for each item costs as much as a small load."""
+
+    def __init__(self, attempt: Callable[[int, Any], None], room: int) -> None:
+        self._attempt, self._room, self._context = attempt, room, copy_context()
+        self._under_way = 0
+        self._waiting: SimpleQueue[tuple[int, Any] | None] = SimpleQueue()
+        self._ended: SimpleQueue[None] = SimpleQueue()
+
+    def give(self, number: int, item: Any) -> None:
+        """Hand out one item, once there is room for it."""
+        if self._under_way == self._room:
+            self._one_ended()
+        self._waiting.put((number, item))
+        self._under_way += 1
+
+    def wait(self) -> None:
+        """Return once all items have ended."""
+        # Not by joining the threads: Python 3.11 takes one whose join is interrupted for ended.
+        while self._under_way:
+            self._one_ended()
+
+    def _one_ended(self) -> None:
+        self._ended.get()
+        self._under_way -= 1
+
+    def stop(self, count: int) -> None:
+        """Begin nothing more, and let `count` threads go."""
+        with suppress(Empty):
+            while True:
+                self._waiting.get_nowait()
+        for _ in range(count):
+            self._waiting.put(None)
+
+    def work(self) -> None:
+        """Take items and attempt them, in one thread of several."""
+        while (job := self._waiting.get()) is not None:
+            self._context.copy().run(self._attempt, *job)
+            del job
+            self._ended.put(None)
 
 
 class ManyAtOnce(ABC):
@@ -157,7 +206,7 @@ class ManyAtOnce(ABC):
         Parameters
         ----------
         pointers : iterable of Pointer
-            Taken one by one, in the calling thread.
+            Taken one by one, in the calling thread, at most 256 ahead of what is on its way.
         view : bool
             Read-only arrays instead of writable ones.
         at_once : int
@@ -186,4 +235,4 @@ class ManyAtOnce(ABC):
         >>> repository.load_many(repository.save_many(["a", "b", "c"]))
         ['a', 'b', 'c']
         """
-        return Batch(lambda pointer: self.load(pointer, view=view), "loaded", at_once).run(pointers)
+        return Batch(lambda pointer: self.load(pointer, view=view), "loaded", at_once).run(pointers, ahead=_AHEAD)

@@ -8,6 +8,7 @@ private SSH key.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import os
@@ -61,7 +62,10 @@ class Key:
 
     def mac(self, fields: Sequence[bytes]) -> str:
         """Return the MAC of `fields`: 43 characters of URL-safe base64."""
-        return _base64(hmac.digest(self._derived, _length_prefixed(fields), "sha256"))
+        # Not `hmac.digest`: it lets go of the interpreter's lock, and many threads then queue for it.
+        state = _keyed(self._derived).copy()
+        state.update(_length_prefixed(fields))
+        return _base64(state.digest())
 
     def to_line(self) -> str:
         """Return the key as one line of a key file. This is the secret."""
@@ -153,6 +157,11 @@ class KeyRing:
 
     def __repr__(self) -> str:
         return f"KeyRing({list(self.keys)!r})"
+
+
+@functools.lru_cache(maxsize=64)
+def _keyed(secret: bytes) -> hmac.HMAC:
+    return hmac.new(secret, digestmod="sha256")
 
 
 def read_or_create_keys(path: Path, *, create: bool) -> KeyRing:

@@ -199,7 +199,8 @@ class Cache:
             os.ftruncate(file, 0)
             buffer = self._received(wanted, file)
             check(buffer, wanted.digest, data=True)
-            os.rename(f".{name}", name, src_dir_fd=folder, dst_dir_fd=folder)
+            with self.room.still():
+                os.rename(f".{name}", name, src_dir_fd=folder, dst_dir_fd=folder)
             return buffer
 
     def _older(self, wanted: _Wanted) -> memoryview | None:
@@ -207,7 +208,7 @@ class Cache:
         for folder in self.room.folders():
             copy = None if folder == self._folder else self._found(wanted, folder, data=True)
             if copy is not None:
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError), self.room.still():
                     os.rename(f"{self.path}/{folder}/{wanted.name}", f"{self.path}/{self._folder}/{wanted.name}")
                 return copy
         return None

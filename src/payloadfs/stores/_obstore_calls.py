@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..buffers import ByteRange
+from ..errors import StoreError
 from ._patience import Patience
 from ._transfer import MIB, split, wrong_size
 
@@ -74,6 +75,7 @@ class ObstoreCalls:
         self._make = make
         self._made: Any = None
         self._patience = patience
+        self._gives_ranges = True
 
     @property
     def client(self) -> Any:
@@ -94,6 +96,15 @@ class ObstoreCalls:
 
         One GET if it is missing or small; else one per range, at most eight at once.
         """
+        if 0 < size_bytes <= _CHUNK_BYTES and self._gives_ranges:
+            try:
+                sink(0, self._patience.tried("get", key, lambda: self._small(key, name, size_bytes)))
+            except StoreError as error:
+                if error.kind != "no-ranges":
+                    raise
+                self._gives_ranges = False
+            else:
+                return
         source = _Source(self, key, name, size_bytes, sink)
         first, *others = split(size_bytes)
         # Alone until it is answered: a missing object costs one request, not eight.
@@ -118,6 +129,21 @@ class ObstoreCalls:
         """Give one part of the object `name`, which must have `size_bytes`, to `sink`. One GET."""
         self._drain(_Source(self, key, name, size_bytes, sink), part, None)
 
+    def _small(self, key: str, name: str, size_bytes: int) -> memoryview:
+        """Return the bytes of a small object by one call: after each a thread queues for the interpreter's lock."""
+        import obstore
+
+        try:
+            # One byte more than there should be tells of an object that is too large.
+            content = memoryview(obstore.get_range(self.client, name, start=0, end=size_bytes + 1))
+        except Exception as error:
+            if _is_unsatisfiable(error):
+                raise wrong_size(key, size_bytes, "none") from None
+            raise
+        if content.nbytes != size_bytes:
+            raise wrong_size(key, size_bytes, "more" if content.nbytes > size_bytes else str(content.nbytes))
+        return content
+
     def _drain(self, source: _Source, part: ByteRange, opened: Any) -> None:
         start = part.start
 
@@ -139,6 +165,10 @@ class ObstoreCalls:
         self._patience.tried("get", source.key, attempt, lambda: source.stopped)
 
 
+def _is_unsatisfiable(error: Exception) -> bool:
+    return f"status code: {_RANGE_NOT_SATISFIABLE}" in str(error)
+
+
 class _Source:
     """The object that is read: its key, its name, the size that it should have, and where its bytes go."""
 
@@ -155,7 +185,7 @@ class _Source:
         try:
             result = obstore.get(self._client, self.name, options=options)
         except Exception as error:
-            if options and f"status code: {_RANGE_NOT_SATISFIABLE}" in str(error):
+            if options and _is_unsatisfiable(error):
                 raise wrong_size(self.key, self.size_bytes, f"at most {part.start}") from None
             raise
         if result.meta["size"] != self.size_bytes:

@@ -8,7 +8,7 @@ import re
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple
 
 __all__ = ["DEFAULT_BYTES", "Copy", "Room", "alone", "existing"]
@@ -135,7 +135,7 @@ class Room:
         cost = _cost(size_bytes)
         if self._max_bytes is not None and cost > self._max_bytes:
             return False
-        with alone(f"{self._path}/room", _ROOM_WAIT_S, keep=True) as file:
+        with self.still() as file:
             if file is None:
                 return False
             noted = os.pread(file, _NOTE.size, 0)
@@ -145,6 +145,10 @@ class Room:
             fits: bool = used + cost <= self.limit_bytes(used)
             os.pwrite(file, _NOTE.pack(used + cost if fits else used), 0)
             return fits
+
+    def still(self) -> AbstractContextManager[int | None]:
+        """Hold the lock under which copies are counted. Names change under it too: one that is moved could be missed."""
+        return alone(f"{self._path}/room", _ROOM_WAIT_S, keep=True)
 
     def copies(self) -> Iterator[Copy]:
         """Yield all copies there are, those too that are coming in; remove what a killed process left."""
