@@ -155,16 +155,17 @@ class Outgoing:
             beside.close()
 
     def _pieces(self, hashing: HashThread | _Inline) -> Iterator[memoryview]:
-        states = []
+        states, offset = [], 0
         for span in self._spans:
             states.append(state := hasher(self._algorithm))
             for frame in span.frames:
-                for piece in chunks(frame):
+                for piece in chunks(frame, offset):
                     hashing.update(state, piece)
                     yield piece
                     if isinstance(frame, LazyFrame):
                         # The next piece may take this one's place in memory.
                         hashing.settle()
+                offset += frame_bytes(frame)
         hashing.settle()
         digests = [state.digest() for state in states]
         if not self._sealed:

@@ -16,7 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from payloadfs.buffers import CHUNK_BYTES
 from payloadfs.errors import NotFoundError, StoreError
+from payloadfs.seal import Encoded, Outgoing
 from payloadfs.stores import _local, open_store
 from payloadfs.testing import PiecesBody, StoreTests
 from payloadfs.urls import canonical_root
@@ -415,3 +417,19 @@ def test_a_folder_that_is_not_ours_to_write(tmp_path):
     if done.returncode:
         pytest.skip("this interpreter can't be run by another user: " + done.stderr.splitlines()[-1])
     assert done.stdout.startswith("denied Can't write 'a.bin': Permission denied")
+
+
+def test_large_objects_are_written_in_whole_chunks(tmp_path, monkeypatch):
+    """So the file lies in the largest pages that the system has."""
+    ends, writev = [0], os.writev
+
+    def noted(descriptor, pieces):
+        ends.append(ends[-1] + writev(descriptor, pieces))
+        return ends[-1] - ends[-2]
+
+    monkeypatch.setattr(os, "writev", noted)
+    frames = [memoryview(bytes(size)) for size in (1216, 9 * 1024 * 1024, 48, 9 * 1024 * 1024)]
+    outgoing = Outgoing(Encoded(frames, "bin", sealable=True, data=frozenset({1, 3})), "b3")
+    open_store(canonical_root(tmp_path / "objects")).put("k.bin", outgoing)
+    assert [end for end in ends[:-1] if end % CHUNK_BYTES] == []
+    assert ends[-1] == outgoing.size_bytes > 4 * CHUNK_BYTES

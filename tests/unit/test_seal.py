@@ -365,6 +365,16 @@ def test_many_frames_are_hashed_in_their_order(algorithm: Any) -> None:
     assert not _refused(stored, digest)
 
 
+def test_memory_is_cut_where_the_object_has_whole_chunks() -> None:
+    frames = [view(_bytes(size, size)) for size in (1216, 9 * MIB, 100, 2 * CHUNK_BYTES, 64)]
+    offset, whole = 0, set()
+    for piece in Outgoing(Encoded(frames, "bin", sealable=True, data=frozenset({1, 3})), "b3"):
+        assert offset // CHUNK_BYTES == (offset + piece.nbytes - 1) // CHUNK_BYTES
+        offset += piece.nbytes
+        whole |= {offset} if offset % CHUNK_BYTES == 0 else set()
+    assert whole == set(range(CHUNK_BYTES, offset, CHUNK_BYTES))
+
+
 def test_pieces_stay_valid_as_long_as_promised() -> None:
     """Small pieces are kept until the end, large ones only until the next; made ones take each other's place."""
 

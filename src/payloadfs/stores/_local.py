@@ -89,10 +89,11 @@ class LocalStore:
         if body.size_bytes >= _RESERVE_FROM_BYTES:
             reserve(file, body.size_bytes)
         written, waiting, pieces = 0, 0, []
+        kept_bytes = CHUNK_BYTES if getattr(body, "steady", False) else SMALL_BYTES
         for piece in body:
             pieces.append(piece)
             waiting += piece.nbytes
-            if piece.nbytes >= SMALL_BYTES or waiting >= CHUNK_BYTES or len(pieces) == _MOST_PIECES:
+            if piece.nbytes >= kept_bytes or waiting >= CHUNK_BYTES or len(pieces) == _MOST_PIECES:
                 written += _write(file, pieces)
                 waiting, pieces = 0, []
         written += _write(file, pieces)
