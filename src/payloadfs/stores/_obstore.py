@@ -13,9 +13,10 @@ from ._create import ObjectCalls, ObjectJob
 from ._foreign import Border
 from ._forks import obstore_is_lost
 from ._objects import ObjectStore
-from ._obstore_calls import ObstoreCalls, client_options, into_buffer, into_file
+from ._obstore_calls import ObstoreCalls, client_options
 from ._obstore_options import client_config
 from ._patience import Patience
+from ._reads import into_buffer, into_file
 from ._transfer import MIB, ropes
 
 __all__ = ["ObstoreStore", "open_obstore_store"]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..buffers import ByteRange
 from ..errors import StoreError
 from ._patience import Patience
-from ._transfer import MIB, split, wrong_size
+from ._reads import Reading, Sink
+from ._transfer import MIB, wrong_size
 
-__all__ = ["ObstoreCalls", "Sink", "client_options", "into_buffer", "into_file"]
+__all__ = ["SMALL_BYTES", "ObstoreCalls", "client_options"]
 
-Sink = Callable[[int, memoryview], None]
-"""Takes bytes of an object and where in it they begin; from several threads, in any order."""
+SMALL_BYTES = MIB
+"""Up to this size an object is read by one call, in one piece."""
 
-_RANGES_AT_ONCE = 8
 _CHUNK_BYTES = MIB
 _RANGE_NOT_SATISFIABLE = 416
 _IDLE_S = 15
@@ -38,26 +37,6 @@ def client_options(endpoint: str, connect_s: float, read_s: float, ca_file: str 
         with open(ca_file, "rb") as file:
             options["root_certificate"] = file.read()
     return options
-
-
-def into_buffer(buffer: memoryview, first: int = 0) -> Sink:
-    """Return a sink that fills `buffer`, which stands for the object from its byte `first` on."""
-
-    def sink(start: int, chunk: memoryview) -> None:
-        buffer[start - first : start - first + chunk.nbytes] = chunk
-
-    return sink
-
-
-def into_file(file: int) -> Sink:
-    """Return a sink that writes into the descriptor `file`, wherever it stands."""
-
-    def sink(start: int, chunk: memoryview) -> None:
-        while chunk.nbytes:
-            written = os.pwrite(file, chunk, start)
-            start, chunk = start + written, chunk[written:]
-
-    return sink
 
 
 class ObstoreCalls:
@@ -96,7 +75,7 @@ class ObstoreCalls:
 
         One GET if it is missing or small; else one per range, at most eight at once.
         """
-        if 0 < size_bytes <= _CHUNK_BYTES and self._gives_ranges:
+        if 0 < size_bytes <= SMALL_BYTES and self._gives_ranges:
             try:
                 sink(0, self._patience.tried("get", key, lambda: self._small(key, name, size_bytes)))
             except StoreError as error:
@@ -105,29 +84,11 @@ class ObstoreCalls:
                 self._gives_ranges = False
             else:
                 return
-        source = _Source(self, key, name, size_bytes, sink)
-        first, *others = split(size_bytes)
-        # Alone until it is answered: a missing object costs one request, not eight.
-        opened = self._patience.tried("get", key, lambda: source.opened(first))
-        if not others:
-            self._drain(source, first, opened)
-            return
-        # Here, since it loads logging: a small load does without.
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(min(len(others), _RANGES_AT_ONCE - 1), thread_name_prefix="payloadfs-get") as pool:
-            jobs = [pool.submit(self._drain, source, part, None) for part in others]
-            try:
-                self._drain(source, first, opened)
-                for job in jobs:
-                    job.result()
-            finally:
-                source.stopped = True
-                pool.shutdown(wait=True, cancel_futures=True)
+        Reading(self._patience, _Source(self.client, key, name, size_bytes), sink).whole()
 
     def read_range(self, key: str, name: str, part: ByteRange, size_bytes: int, sink: Sink) -> None:
         """Give one part of the object `name`, which must have `size_bytes`, to `sink`. One GET."""
-        self._drain(_Source(self, key, name, size_bytes, sink), part, None)
+        Reading(self._patience, _Source(self.client, key, name, size_bytes), sink).part(part)
 
     def _small(self, key: str, name: str, size_bytes: int) -> memoryview:
         """Return the bytes of a small object by one call: after each a thread queues for the interpreter's lock."""
@@ -144,50 +105,28 @@ class ObstoreCalls:
             raise wrong_size(key, size_bytes, "more" if content.nbytes > size_bytes else str(content.nbytes))
         return content
 
-    def _drain(self, source: _Source, part: ByteRange, opened: Any) -> None:
-        start = part.start
-
-        def attempt() -> None:
-            nonlocal start, opened
-            # What arrived before a break is not fetched again.
-            result, opened = opened or source.opened(ByteRange(start, part.stop)), None
-            for chunk in result.stream(min_chunk_size=_CHUNK_BYTES):
-                self._patience.heard()
-                if start + len(chunk) > part.stop:
-                    raise wrong_size(source.key, source.size_bytes, "more")
-                source.sink(start, memoryview(chunk))
-                start += len(chunk)
-                if source.stopped:
-                    return
-            if start < part.stop:
-                raise ConnectionAbortedError("the answer ended early")
-
-        self._patience.tried("get", source.key, attempt, lambda: source.stopped)
-
 
 def _is_unsatisfiable(error: Exception) -> bool:
     return f"status code: {_RANGE_NOT_SATISFIABLE}" in str(error)
 
 
 class _Source:
-    """The object that is read: its key, its name, the size that it should have, and where its bytes go."""
+    """An object through obstore's `client`; see `payloadfs.stores._reads.Source`."""
 
-    def __init__(self, calls: ObstoreCalls, key: str, name: str, size_bytes: int, sink: Sink) -> None:
-        self._client = calls.client
-        self.key, self.name, self.size_bytes, self.sink = key, name, size_bytes, sink
-        self.stopped = False
+    def __init__(self, client: Any, key: str, name: str, size_bytes: int) -> None:
+        self._client, self._name = client, name
+        self.key, self.size_bytes = key, size_bytes
 
-    def opened(self, part: ByteRange) -> Any:
-        """Ask for `part`, and return the answer if the object has the right size."""
+    def opened(self, part: ByteRange) -> Iterator[memoryview]:
         import obstore
 
         options: Any = {"range": (part.start, part.stop)} if part.size_bytes < self.size_bytes else None
         try:
-            result = obstore.get(self._client, self.name, options=options)
+            result = obstore.get(self._client, self._name, options=options)
         except Exception as error:
             if options and _is_unsatisfiable(error):
                 raise wrong_size(self.key, self.size_bytes, f"at most {part.start}") from None
             raise
         if result.meta["size"] != self.size_bytes:
             raise wrong_size(self.key, self.size_bytes, str(result.meta["size"]))
-        return result
+        return map(memoryview, result.stream(min_chunk_size=_CHUNK_BYTES))

@@ -14,8 +14,9 @@ from typing import Any
 from ..buffers import ByteRange
 from ._base import Body
 from ._foreign import Border
-from ._obstore_calls import ObstoreCalls, client_options, into_buffer, into_file
+from ._obstore_calls import ObstoreCalls, client_options
 from ._patience import Patience
+from ._reads import into_buffer, into_file
 from ._s3_requests import answered, requested
 from ._s3_target import S3Target
 from ._transfer import MIB, ropes
