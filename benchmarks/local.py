@@ -29,7 +29,6 @@ import payloadfs
 
 Timed = Callable[[], float]
 _numbers = itertools.count()
-_FREE_MS = 0.001
 
 
 @dataclasses.dataclass
@@ -95,7 +94,7 @@ def medians(ways: Mapping[str, Timed], rounds: int) -> dict[str, float]:
 def show(title: str, found: dict[str, float], limit: str, goal: str = "") -> None:
     print(f"\n{title}{f'   (goal: {goal})' if goal else ''}")
     for name, took_ms in found.items():
-        print(f"  {name:34} {took_ms:10.3f} ms   {took_ms / max(found[limit], _FREE_MS):6.2f} of {limit}")
+        print(f"  {name:34} {took_ms:10.3f} ms   {took_ms / max(found[limit], 0.001):6.2f} of {limit}")
 
 
 def writing(folder: str, size_bytes: int, *, fsync: bool, reserve: bool = False) -> Timed:

@@ -6,7 +6,8 @@ Each figure comes from a process of its own that put and got one small object be
 turns within a round. Shown are medians: time up and down, CPU seconds of the client, peak memory
 beyond what it held before (the object it sends), and the requests of one put and one get. The
 first table is the cold one: 1 KB in a fresh process, import of the client included. "sockets" is no client but
-the limit: bare requests, unsigned, nothing checked; its load goes into a file that is then mapped. payloadfs hashes
+the limit: bare requests, unsigned, nothing checked; its load goes into a file that is then mapped. "sockets, hashed"
+hashes what payloadfs has to, beside the upload and after the download. payloadfs hashes
 everything, up and down; the others hash what the protocol asks for.
 """
 
@@ -22,10 +23,13 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks._sockets import sockets, sockets_and_hashes
 
 MIB = 1 << 20
 SIZES = {"1KB": 1000, "64MB": 64 * MIB, "256MB": 256 * MIB, "1GB": 1024 * MIB}
@@ -130,39 +134,6 @@ def pyarrow_alone(endpoint: str, bucket: str, key: str, secret: str) -> tuple[Pu
     return put, get
 
 
-def sockets(endpoint: str, bucket: str, key: str, secret: str) -> tuple[Put, Get]:
-    from http.client import HTTPConnection
-
-    place, step, streams = endpoint.partition("://")[2], 16 * MIB, 2
-
-    def ask(verb: str, name: str, body: memoryview | None, start: int, stop: int, file: int) -> None:
-        connection = HTTPConnection(place)
-        headers = {"Range": f"bytes={start}-{stop - 1}"} if body is None else {}
-        connection.request(verb, f"/{bucket}/{name}", body, headers)
-        answer, scratch = connection.getresponse(), memoryview(bytearray(MIB))
-        while count := answer.readinto(scratch):
-            os.pwrite(file, scratch[:count], start)
-            start += count
-        connection.close()
-
-    def all_of(verb: str, name: str, size_bytes: int, data: memoryview | None, file: int) -> None:
-        starts = range(0, size_bytes, step)
-        with ThreadPoolExecutor(streams) as pool:
-            stops = [min(start + step, size_bytes) for start in starts]
-            bodies = [None if data is None else data[start:stop] for start, stop in zip(starts, stops, strict=True)]
-            jobs = [pool.submit(ask, verb, name, *job, file) for job in zip(bodies, starts, stops, strict=True)]
-            for job in jobs:
-                job.result()
-
-    def get(name: str, size_bytes: int) -> object:
-        with tempfile.TemporaryFile() as file:
-            os.posix_fallocate(file.fileno(), 0, size_bytes)
-            all_of("GET", name, size_bytes, None, file.fileno())
-            return mmap.mmap(file.fileno(), size_bytes, access=mmap.ACCESS_COPY)
-
-    return (lambda name, data: all_of("PUT", name, data.nbytes, data, -1)), get
-
-
 PEERS: dict[str, Callable[..., tuple[Put, Get]]] = {
     "payloadfs": payloadfs_through("obstore"),
     "payloadfs, file": payloadfs_into_a_file,
@@ -172,6 +143,7 @@ PEERS: dict[str, Callable[..., tuple[Put, Get]]] = {
     "boto3": boto3_alone,
     "pyarrow": pyarrow_alone,
     "sockets": sockets,
+    "sockets, hashed": sockets_and_hashes,
 }
 
 
@@ -287,7 +259,7 @@ def main() -> None:
         if server not in given.servers.split(","):
             continue
         with start() as place:
-            able = [peer for peer in peers if server == "null" or peer != "sockets"]  # unsigned: denied
+            able = [peer for peer in peers if server == "null" or not peer.startswith("sockets")]  # unsigned: denied
             for size in given.sizes.split(","):
                 found: dict[str, list[dict[str, Any]]] = {peer: [] for peer in able}
                 for turn in range(given.rounds):

@@ -39,7 +39,9 @@ PEERS: dict[str, Way] = {
     "payloadfs, S3": Way("own:OnS3", "signed, digests; without the cache on disk"),
     "payloadfs, S3, cache": Way("own:OnS3Cached", "by default: the first load fills the cache on disk and maps it"),
     "s3fs": Way("s3:S3fs", "`pipe_file` and `cat_file`"),
-    "obstore": Way("s3:Obstore", "`put` and `get().bytes()`"),
+    "obstore": Way(
+        "s3:Obstore", "`put` and `get().bytes()`; many at once in threads, which is quicker than its asynchronous calls"
+    ),
     "pyarrow.fs": Way("s3:Arrow", "`S3FileSystem` streams"),
     "boto3": Way("s3:Boto3", "`put_object` and `get_object`"),
     "boto3, transfer": Way("s3:Boto3Transfer", "`upload_fileobj` and `download_fileobj`, its classic transfer"),

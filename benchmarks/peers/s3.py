@@ -93,12 +93,6 @@ class Obstore(Peer):
     def load(self, token: str) -> Any:
         return _array(self.obstore.get(self.store, token).bytes())
 
-    def load_many(self, tokens: Sequence[str], at_once: int) -> list[Any]:
-        async def get(token: str) -> Any:
-            return await (await self.obstore.get_async(self.store, token)).bytes_async()
-
-        return asyncio.run(_gathered(get, tokens, at_once))
-
     def forget(self, token: str) -> None:
         self.obstore.delete(self.store, token)
 

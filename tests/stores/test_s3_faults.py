@@ -353,6 +353,17 @@ def test_a_size_that_only_the_answers_tell(server: _Server, store: S3Store, diff
     assert caught.value.kind == "size"
 
 
+def test_a_part_that_begins_elsewhere(server: _Server, store: S3Store) -> None:
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        first, last = (int(number) for number in wanted.removeprefix("bytes=").split("-"))
+        part(client, f"bytes=0-{last - first}", CONTENT)
+
+    server.answer = answer
+    with pytest.raises(StoreError) as caught:
+        store.get("a.bin", len(CONTENT))
+    assert caught.value.kind == "no-ranges"
+
+
 def test_a_range_past_the_end(server: _Server, store: S3Store) -> None:
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
         if wanted.startswith("bytes=0-"):

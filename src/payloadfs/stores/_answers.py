@@ -6,7 +6,7 @@ import re
 
 from ..errors import StoreError
 
-__all__ = ["AnswerError", "element", "failure", "plain"]
+__all__ = ["AnswerError", "element", "failure", "no_ranges", "plain"]
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _QUERY = re.compile(r"\?[^\s)>]*")
@@ -50,6 +50,11 @@ def failure(status: int, body: str) -> AnswerError:
     return AnswerError(status, element("Code", body), element("Message", body))
 
 
+def no_ranges() -> StoreError:
+    """Return the error for an answer that is not the part that was asked for."""
+    return StoreError("The server gave the whole object where a part was asked for.", kind="no-ranges")
+
+
 def plain(error: Exception) -> Exception:
     """Return what an error of obstore's means: an `AnswerError`, or one of the system's own. Others stay.
 
@@ -63,7 +68,7 @@ def plain(error: Exception) -> Exception:
     if status := _STATUS.search(words):
         return failure(int(status[1]), words[status.end() :])
     if "NotPartial" in details:
-        return StoreError("The server gave the whole object where a part was asked for.", kind="no-ranges")
+        return no_ranges()
     if "without LOCATION" in words:
         return AnswerError(301, "PermanentRedirect", "the bucket is in another region")
     if "kind: Connect" in details:

@@ -1,32 +1,42 @@
-"""Requests to an S3 server without s3fs: what is read and what is small through obstore, the rest signed here.
+"""Requests to an S3 server without s3fs: small objects through obstore, all else signed and sent here.
 
-obstore can't complete a multipart upload create-only, and copies what it sends in parts; see
-`docs/decisions/0013-obstore-and-signed-requests.md`.
+obstore can't complete a multipart upload create-only, and copies what it sends and receives; see
+`docs/decisions/0013-obstore-and-signed-requests.md` and `0016-large-reads-from-the-socket.md`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..buffers import ByteRange
+from ._answers import AnswerError, no_ranges
 from ._base import Body
 from ._foreign import Border
-from ._obstore_calls import ObstoreCalls, client_options
+from ._obstore_calls import SMALL_BYTES, ObstoreCalls, client_options
 from ._patience import Patience
-from ._reads import into_buffer, into_file
+from ._reads import Reading, Sink, into_buffer, into_file
 from ._s3_requests import answered, requested
 from ._s3_target import S3Target
-from ._transfer import MIB, ropes
+from ._transfer import MIB, ropes, wrong_size
 from ._wire import Ticket, Wire, no_credentials
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 __all__ = ["DirectCalls"]
 
-_SMALL_BYTES = MIB
 _STOP_S = 5.0
 _CREDENTIALS_S = 540
+_SCRATCH_BYTES = 256 * 1024
+_RANGE_NOT_SATISFIABLE = 416
+
+
+_Room = Callable[[int], memoryview]
+"""Gives memory for the bytes of an object from one of them on."""
 
 
 class _Job:
@@ -103,22 +113,29 @@ class DirectCalls:
         """Send one request and return its answer."""
         if method == "put_object":
             pieces = arguments["Body"]
-            if sum(piece.nbytes for piece in pieces) <= _SMALL_BYTES:
+            if sum(piece.nbytes for piece in pieces) <= SMALL_BYTES:
                 self._with_credentials().create(key, arguments["Key"], b"".join(pieces))
                 return {}
         return self._asked(operation, key, method, arguments, Ticket())
 
     def read(self, key: str, name: str, buffer: memoryview) -> None:
-        """Fill `buffer` with the object `name`; see `ObstoreCalls.read`. Each byte is copied once."""
-        self._with_credentials().read(key, name, buffer.nbytes, into_buffer(buffer))
+        """Fill `buffer` with the object `name`; see `Reading.whole`. Each byte is copied once."""
+        if buffer.nbytes <= SMALL_BYTES:
+            self._with_credentials().read(key, name, buffer.nbytes, into_buffer(buffer))
+        else:
+            self._read_large(key, name, buffer.nbytes, lambda: _place(buffer, 0), _in_place)
 
     def read_into(self, key: str, name: str, size_bytes: int, file: int) -> None:
-        """Write the object `name` into the descriptor `file`; see `ObstoreCalls.read`."""
-        self._with_credentials().read(key, name, size_bytes, into_file(file))
+        """Write the object `name` into the descriptor `file`; see `Reading.whole`."""
+        self._read_large(key, name, size_bytes, _scratch, into_file(file))
 
     def read_range(self, key: str, name: str, part: ByteRange, size_bytes: int, buffer: memoryview) -> None:
         """Fill `buffer` with one part of the object `name`. One GET."""
-        self._with_credentials().read_range(key, name, part, size_bytes, into_buffer(buffer, part.start))
+        source = _Source(self._wire, key, name, size_bytes, lambda: _place(buffer, part.start))
+        Reading(self._patience, source, _in_place).part(part)
+
+    def _read_large(self, key: str, name: str, size_bytes: int, rooms: Callable[[], _Room], sink: Sink) -> None:
+        Reading(self._patience, _Source(self._wire, key, name, size_bytes, rooms), sink).whole()
 
     def _with_credentials(self) -> ObstoreCalls:
         # Asked here, since an error in obstore's own question would come back as words.
@@ -133,6 +150,63 @@ class DirectCalls:
         return self._patience.tried(
             operation, key, lambda: answered(method, self._wire.ask(*request, ticket)), lambda: ticket.stopped
         )
+
+
+def _place(buffer: memoryview, first: int) -> _Room:
+    """Return where bytes go that are to be in `buffer`, which stands for the object from its byte `first` on."""
+    return lambda start: buffer[start - first : start - first + MIB]
+
+
+def _in_place(start: int, chunk: memoryview) -> None:
+    """Take a chunk that was received where it belongs."""
+
+
+def _scratch() -> _Room:
+    """Return where bytes go that only pass through: always the same memory, which stays in the core's cache."""
+    memory = memoryview(bytearray(_SCRATCH_BYTES))
+    return lambda _: memory
+
+
+class _Source:
+    """An object through `wire`; see `payloadfs.stores._reads.Source`."""
+
+    def __init__(self, wire: Wire, key: str, name: str, size_bytes: int, rooms: Callable[[], _Room]) -> None:
+        self._wire, self._name, self._rooms = wire, name, rooms
+        self.key, self.size_bytes = key, size_bytes
+
+    def opened(self, part: ByteRange) -> Iterator[memoryview]:
+        """Ask for `part`, and return its bytes if the object has the right size."""
+        partial = part.size_bytes < self.size_bytes
+        headers = {"range": f"bytes={part.start}-{part.stop - 1}"} if partial else {}
+        try:
+            answering = ExitStack()
+            answer = answering.enter_context(self._wire.opened("GET", self._name, {}, headers, (), Ticket()))
+        except AnswerError as error:
+            if partial and error.args[0] == _RANGE_NOT_SATISFIABLE:
+                raise wrong_size(self.key, self.size_bytes, f"at most {part.start}") from None
+            raise
+        with ExitStack() as unless_right:
+            unless_right.push(answering)
+            self._check(answer, part if partial else None)
+            unless_right.pop_all()
+        return _chunks(answering, answer, part.start, self._rooms())
+
+    def _check(self, answer: HTTPResponse, part: ByteRange | None) -> None:
+        size: str | None = answer.getheader("content-length")
+        if part is not None:
+            given, _, size = (answer.getheader("content-range") or "").partition("/")
+            if not given.startswith(f"bytes {part.start}-"):
+                raise no_ranges()
+        if size is not None and size != str(self.size_bytes):
+            raise wrong_size(self.key, self.size_bytes, size)
+
+
+def _chunks(answering: ExitStack, answer: HTTPResponse, start: int, room: _Room) -> Iterator[memoryview]:
+    """Yield what arrives in the memory that `room` gives for it."""
+    with answering:
+        while count := answer.readinto(memory := room(start)):
+            yield memory[:count]
+            start += count
 
 
 def _client(target: S3Target) -> Any:

@@ -7,7 +7,8 @@ import hmac
 import os
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -17,7 +18,7 @@ from ._aws import Credentials
 from ._s3_target import S3Target
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection
+    from http.client import HTTPConnection, HTTPResponse
 
 __all__ = ["Answer", "Ticket", "Wire", "signed"]
 
@@ -146,24 +147,58 @@ class Wire:
         AnswerError, OSError, HTTPException
             No success, or no answer. As they come: whoever asked translates them.
         """
-        # Here, since it loads ssl: a small save or load does without.
-        from http.client import HTTPException
+        with self.opened(verb, name, query, headers, pieces, ticket) as answer:
+            return Answer(_named(answer), answer.read().decode("utf-8", "replace"))
 
+    @contextmanager
+    def opened(
+        self,
+        verb: str,
+        name: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        pieces: Sequence[memoryview],
+        ticket: Ticket,
+    ) -> Iterator[HTTPResponse]:
+        """Send one request as `ask` does and give its answer, whose body is still to be read.
+
+        The connection is kept if all of the body was.
+        """
         path = quote(f"/{self._target.bucket}/{name}" if name else f"/{self._target.bucket}", safe="/-_.~")
         line = "&".join(f"{_quoted(part)}={_quoted(query[part])}" for part in sorted(query))
         full = self._headers(verb, path, line, headers, pieces)
         full["content-length"] = str(sum(piece.nbytes for piece in pieces))
-        target = f"{path}?{line}" if line else path
+        connection, answer = self._answered(verb, f"{path}?{line}" if line else path, full, pieces, ticket)
+        try:
+            if answer.status not in _SUCCESS:
+                raise failure(answer.status, answer.read().decode("utf-8", "replace"))
+            yield answer
+        finally:
+            ticket.connection = None
+            idle = self._idle.setdefault(os.getpid(), [])
+            if answer.isclosed() and not answer.will_close and len(idle) < _MOST_IDLE:
+                idle.append((connection, time.monotonic()))
+            else:
+                # An answer that ends with its connection holds the socket by itself.
+                answer.close()
+                connection.close()
+
+    def _answered(
+        self, verb: str, target: str, headers: Mapping[str, str], pieces: Sequence[memoryview], ticket: Ticket
+    ) -> tuple[HTTPConnection, HTTPResponse]:
+        # Here, since it loads ssl: a small save or load does without.
+        from http.client import HTTPException
+
         while True:
             connection, is_fresh = self._take(ticket)
             try:
-                return self._exchange(connection, verb, target, full, pieces)
-            except (ConnectionError, HTTPException):
-                # The server may have closed a connection while nobody used it; of a fresh one it's an answer.
-                if is_fresh or ticket.stopped:
-                    raise
-            finally:
+                return connection, self._exchange(connection, verb, target, headers, pieces)
+            except BaseException as error:
+                connection.close()
                 ticket.connection = None
+                # The server may have closed a connection while nobody used it; of a fresh one it's an answer.
+                if is_fresh or ticket.stopped or not isinstance(error, (ConnectionError, HTTPException)):
+                    raise
 
     def _headers(
         self, verb: str, path: str, line: str, headers: Mapping[str, str], pieces: Iterable[memoryview]
@@ -218,32 +253,24 @@ class Wire:
         target: str,
         headers: Mapping[str, str],
         pieces: Iterable[memoryview],
-    ) -> Answer:
-        reusable = False
+    ) -> HTTPResponse:
+        connection.request(verb, target, headers=dict(headers))
         try:
-            connection.request(verb, target, headers=dict(headers))
-            refused: OSError | None = None
-            try:
-                for piece in pieces:
-                    for start in range(0, piece.nbytes, _SEND_BYTES):
-                        connection.send(piece[start : start + _SEND_BYTES])
-            except (BrokenPipeError, ConnectionResetError) as error:
-                # The server had enough of it. Its answer, if there is one, says why.
-                refused = error
+            for piece in pieces:
+                for start in range(0, piece.nbytes, _SEND_BYTES):
+                    connection.send(piece[start : start + _SEND_BYTES])
+        except (BrokenPipeError, ConnectionResetError) as error:
+            # The server had enough of it. Its answer, if there is one, says why.
             answer = connection.getresponse()
-            body = answer.read().decode("utf-8", "replace")
-            if refused is not None and answer.status in _SUCCESS:
-                raise refused
-            reusable = refused is None and not answer.will_close
-        finally:
-            idle = self._idle.setdefault(os.getpid(), [])
-            if reusable and len(idle) < _MOST_IDLE:
-                idle.append((connection, time.monotonic()))
-            else:
-                connection.close()
-        if answer.status not in _SUCCESS:
-            raise failure(answer.status, body)
-        return Answer({name.lower(): value for name, value in answer.getheaders()}, body)
+            if answer.status in _SUCCESS:
+                raise error from None
+            answer.will_close = True
+            return answer
+        return connection.getresponse()
+
+
+def _named(answer: HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in answer.getheaders()}
 
 
 def _close(idle: _Idle) -> None:
