@@ -185,7 +185,7 @@ def _answer(code: str, status: int) -> OSError:
 
 @pytest.fixture
 def answers(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> _Answers:
-    monkeypatch.setattr("payloadfs.stores._s3_calls.PAUSES_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("payloadfs.stores._s3._s3fs.PAUSES_S", (0.01, 0.01, 0.01))
     monkeypatch.setattr("payloadfs.stores._create.PAUSES_S", (0.01, 0.01, 0.01))
     return _Answers(store, monkeypatch)
 

@@ -56,7 +56,7 @@ class _OddServer(ThreadingHTTPServer):
 
 @pytest.fixture
 def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[_OddServer]:
-    monkeypatch.setattr("payloadfs.stores._s3_calls.PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr("payloadfs.stores._s3._s3fs.PAUSES_S", (0.01, 0.01))
     # Idle connections would keep the server's threads until the client's end.
     monkeypatch.setattr(_Odd, "timeout", 0.5)
     server = _OddServer()

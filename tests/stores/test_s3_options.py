@@ -16,11 +16,11 @@ import payloadfs
 from payloadfs.errors import ConfigError, StoreError
 from payloadfs.stores import chosen_transport, open_store
 from payloadfs.stores._answers import plain
-from payloadfs.stores._aws import Credentials, UnmappedError
 from payloadfs.stores._obstore import ObstoreStore
-from payloadfs.stores._obstore_options import client_config
-from payloadfs.stores._s3_target import s3_target
-from payloadfs.stores._wire import signed
+from payloadfs.stores._obstore_options import UnmappedError, client_config
+from payloadfs.stores._s3._credentials import Credentials
+from payloadfs.stores._s3._target import s3_target
+from payloadfs.stores._s3._wire import signed
 
 KEYS = {"key": "AKID", "secret": "the-very-secret"}
 HERE = {**KEYS, "endpoint_url": "http://127.0.0.1:9"}

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..urls import scheme_of
-from ._aws import UnmappedError
 
-__all__ = ["client_config"]
+__all__ = ["UnmappedError", "client_config"]
 
 # What these say is settled elsewhere, or has no meaning for payloadfs.
 _NO_EFFECT = frozenset(
@@ -28,6 +27,10 @@ _AZ_WORDS = {"AccountName": "account_name", "AccountKey": "account_key", "BlobEn
 _AZ_WORDS |= {"SharedAccessSignature": "sas_key"}
 _AZ_STANDARD = {"DefaultEndpointsProtocol": "https", "EndpointSuffix": "core.windows.net"}
 _AZ_OTHERS = frozenset({"QueueEndpoint", "TableEndpoint", "FileEndpoint"})
+
+
+class UnmappedError(Exception):
+    """An option that only fsspec's file system understands. Its text names the option, never its value."""
 
 
 def client_config(root: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def chosen_transport(root: str, storage_options: Mapping[str, Any], setting: str
 def _against_obstore(root: str, options: Mapping[str, Any]) -> str | None:
     from importlib.util import find_spec
 
-    from ._aws import UnmappedError
+    from ._obstore_options import UnmappedError
 
     if "obstore" not in sys.modules and find_spec("obstore") is None:
         return f"obstore is not installed (pip install 'payloadfs[{scheme_of(root)}]')"
@@ -115,7 +115,7 @@ def _against_obstore(root: str, options: Mapping[str, Any]) -> str | None:
         return "this process was forked from one that had loaded obstore"
     try:
         if scheme_of(root) == "s3":
-            from ._s3_target import s3_target
+            from ._s3._target import s3_target
 
             s3_target(root, options)
         else:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from ._answers import element, failure
+from .._answers import element, failure
 from ._wire import Answer
 
 __all__ = ["Operation", "answered", "requested"]

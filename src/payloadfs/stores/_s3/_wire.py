@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from ..errors import StoreError
-from ._answers import failure
-from ._aws import Credentials
-from ._s3_target import S3Target
+from ...errors import StoreError
+from .._answers import failure
+from ._credentials import Credentials
+from ._target import S3Target
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse

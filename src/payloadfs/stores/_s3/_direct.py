@@ -12,16 +12,16 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..buffers import ByteRange
-from ._answers import AnswerError, no_ranges
-from ._base import Body
-from ._foreign import Border
-from ._obstore_calls import SMALL_BYTES, ObstoreCalls, client_options
-from ._patience import Patience
-from ._reads import Reading, Sink, into_buffer, into_file
-from ._s3_requests import answered, requested
-from ._s3_target import S3Target
-from ._transfer import MIB, ropes, wrong_size
+from ...buffers import ByteRange
+from .._answers import AnswerError, no_ranges
+from .._base import Body
+from .._foreign import Border
+from .._obstore_calls import SMALL_BYTES, ObstoreCalls, client_options
+from .._patience import Patience
+from .._reads import Reading, Sink, into_buffer, into_file
+from .._transfer import MIB, ropes, wrong_size
+from ._requests import answered, requested
+from ._target import S3Target
 from ._wire import Ticket, Wire, no_credentials
 
 if TYPE_CHECKING:

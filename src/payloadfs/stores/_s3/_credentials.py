@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-__all__ = ["Credentials", "CredentialsSource", "UnmappedError", "aws_profile", "credentials_source", "fixed"]
+from .._obstore_options import UnmappedError
+
+__all__ = ["Credentials", "CredentialsSource", "aws_profile", "credentials_source", "fixed"]
 
 _FROM_ELSEWHERE = ("credential_process", "role_arn", "source_profile", "sso_session", "sso_start_url")
 _ONLY_BOTOCORE = ("s3", "services", "ca_bundle", "use_fips_endpoint", "use_dualstack_endpoint")
-
-
-class UnmappedError(Exception):
-    """An option that only fsspec's file system understands. Its text names the option, never its value."""
 
 
 @dataclass(frozen=True, slots=True)

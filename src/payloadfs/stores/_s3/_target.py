@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._aws import CredentialsSource, UnmappedError, aws_profile, credentials_source, fixed
+from .._obstore_options import UnmappedError
+from ._credentials import CredentialsSource, aws_profile, credentials_source, fixed
 
 __all__ = ["S3Target", "s3_target"]
 

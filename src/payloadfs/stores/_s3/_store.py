@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._create import ObjectCalls
-from ._foreign import Border
-from ._forks import obstore_is_lost
-from ._objects import ObjectStore
+from .._create import ObjectCalls
+from .._foreign import Border
+from .._forks import obstore_is_lost
+from .._objects import ObjectStore
 
 if TYPE_CHECKING:
-    from ._s3_calls import Calls
+    from ._s3fs import Calls
 
 __all__ = ["S3Store", "open_s3_store"]
 
@@ -74,8 +74,8 @@ class S3Store(ObjectStore):
         self._s3fs: Calls | None = None
         self._direct: ObjectCalls | None = None
         if transport == "obstore":
-            from ._s3_direct import DirectCalls
-            from ._s3_target import s3_target
+            from ._direct import DirectCalls
+            from ._target import s3_target
 
             self._direct = DirectCalls(s3_target(root, self._options), self._border)
 
@@ -89,7 +89,7 @@ class S3Store(ObjectStore):
     @property
     def _through_s3fs(self) -> Calls:
         if self._s3fs is None:
-            from ._s3_calls import Calls
+            from ._s3fs import Calls
 
             self._s3fs = Calls(self._bucket, self._options, self._border)
         return self._s3fs
