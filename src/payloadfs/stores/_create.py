@@ -35,6 +35,8 @@ class ObjectCalls(Protocol):
     one_put_bytes: int
     part_bytes: int
     parts_at_once: int
+    copies_at_once: int
+    """As `parts_at_once`, for a body that is not steady, whose parts take memory of their own."""
 
     def parts(self, body: Body, part_bytes: int) -> Iterator[Any]:
         """Yield `body` in parts of `part_bytes` bytes, as `call` takes them for ``Body``."""
@@ -92,6 +94,8 @@ class Creation:
 
     def _put_large(self) -> None:
         part_bytes = max(self._calls.part_bytes, -(-self._body.size_bytes // _MOST_PARTS))
+        steady = getattr(self._body, "steady", False)
+        at_once = self._calls.parts_at_once if steady else self._calls.copies_at_once
         begun = self._calls.begin("put", self._key, "create_multipart_upload", Key=self._name)
         jobs: deque[ObjectJob] = deque()
         tags: list[str] = []
@@ -102,7 +106,7 @@ class Creation:
             for number, part in enumerate(self._calls.parts(self._body, part_bytes), 1):
                 jobs.append(self._begin_part(number, part, upload))
                 # The part that is collected next counts too.
-                while len(jobs) >= self._calls.parts_at_once:
+                while len(jobs) >= at_once:
                     tags.append(jobs.popleft().result()["ETag"])
             tags += [job.result()["ETag"] for job in jobs]
             listed = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]

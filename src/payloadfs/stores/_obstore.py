@@ -89,7 +89,7 @@ class _Calls:
     """Requests about one bucket or container; see `payloadfs.stores._create.ObjectCalls`."""
 
     one_put_bytes = part_bytes = _NO_LIMIT
-    parts_at_once = 1
+    parts_at_once = copies_at_once = 1
 
     def __init__(self, root: str, bucket: str, options: Mapping[str, Any]) -> None:
         self._root, self._bucket = root, bucket

@@ -93,7 +93,7 @@ class DirectCalls:
 
     one_put_bytes = 16 * MIB
     part_bytes = 8 * MIB
-    parts_at_once = 7
+    parts_at_once, copies_at_once = 7, 3
 
     def __init__(self, target: S3Target, border: Border) -> None:
         self._target = target

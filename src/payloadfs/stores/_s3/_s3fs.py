@@ -106,7 +106,7 @@ class Calls:
 
     one_put_bytes = 16 * MIB
     part_bytes = 16 * MIB
-    parts_at_once = 4
+    parts_at_once = copies_at_once = 4
 
     def __init__(self, bucket: str, options: Mapping[str, Any], border: Border) -> None:
         self._bucket = bucket
