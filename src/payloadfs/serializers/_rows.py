@@ -51,6 +51,8 @@ _OTHER_ATOMS = frozenset(
 )
 """Classes by module and name, so that none is imported to find out what an object is not."""
 
+_FIXED_PLACES = frozenset({("builtins", "NoneType"), ("datetime", "timezone")})
+
 _SMALL_BYTES, _LONG_BYTES, _LARGE_BYTES = 24, 64, 16 * 1024
 _MOST_REPEATED_BYTES = 4 * 1024 * 1024
 _MOST_OWNED_TWICE = 100_000
@@ -61,7 +63,7 @@ class RowsSerializer:
     """Stores a list or dict of 16,384 items and more, if all in it is plain.
 
     Plain are None, bool, int, float, str, bytes, dates and times without a place, Decimal and UUID,
-    and lists, dicts, tuples and sets of these, however deep. None of them may occur twice.
+    and lists, dicts, tuples and sets of these, however deep. None of the latter may occur twice.
 
     Notes
     -----
@@ -203,14 +205,17 @@ _owned_twice = partial(_counted, chosen=_ONE_OWNER.__lt__)
 
 
 def _check_plain(kinds: frozenset[type], level: list[Any]) -> None:
-    names = {kind: (kind.__module__, kind.__qualname__) for kind in kinds}
+    names = {kind: _name(kind) for kind in kinds}
     if not _OTHER_ATOMS.issuperset(names.values()):
         raise NotExactError
     times = {kind for kind, name in names.items() if name in _TIMES}
     # Times of one place are compared as they stand, those of two places that are equal are not.
-    places = {type(part.tzinfo).__qualname__ for part in level if type(part) in times} if times else set()
-    if not places <= {"NoneType", "timezone"}:
+    if times and not {_name(type(part.tzinfo)) for part in level if type(part) in times} <= _FIXED_PLACES:
         raise NotExactError
+
+
+def _name(kind: type) -> tuple[str, str]:
+    return kind.__module__, kind.__qualname__
 
 
 class _Spool:
