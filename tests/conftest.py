@@ -32,3 +32,10 @@ def tripwire(monkeypatch):
         for place, name in ((builtins, "open"), (os, "open"), (os, "stat"), (os, "mkdir"), (socket, "socket")):
             patch.setattr(place, name, trip)
         yield
+
+
+def pytest_collection_modifyitems(items):
+    """What is long may take half an hour, also on a machine that does other things."""
+    for item in items:
+        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1800))
