@@ -25,6 +25,7 @@ __all__ = [
     "frame_bytes",
     "padding",
     "private_memory",
+    "spent",
     "view",
 ]
 
@@ -120,3 +121,21 @@ def private_memory(size_bytes: int) -> memoryview:
     if size_bytes < mmap.PAGESIZE:
         return memoryview(bytearray(size_bytes))
     return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+
+def spent(part: memoryview) -> None:
+    """Let the system take back the pages of `part`, which nobody reads or writes any more.
+
+    `part` is memory as `Fetched.buffer` has it, of the caller's own. What it holds afterwards is undefined.
+    Memory that is not mapped by itself stays as it is, and so do pages that `part` shares with others.
+    """
+    owner = part.obj
+    if not isinstance(owner, mmap.mmap) or part.readonly or part.nbytes < mmap.PAGESIZE:
+        return
+    # Here, since it takes some milliseconds: only large loads come this way.
+    from ctypes import addressof, c_char
+
+    start = addressof(c_char.from_buffer(part)) - addressof(c_char.from_buffer(owner))
+    first, end = start + -start % mmap.PAGESIZE, (start + part.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if first < end:
+        owner.madvise(mmap.MADV_DONTNEED, first, end - first)

@@ -91,4 +91,5 @@ def test_memory_beyond_half_a_million_rows(tmp_path):
         assert done.returncode == 0, done.stderr
         pointer, own, grown_mb = json.loads(done.stdout)
         own_mb = own or own_mb
-        assert grown_mb < 1.05 * own_mb + 16, (step, own_mb)
+        # The 19 MB that are stored are given back while the rows come to be.
+        assert grown_mb < {"save": 1.05 * own_mb + 16, "load": own_mb + 8}[step], (step, own_mb)

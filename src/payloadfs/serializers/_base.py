@@ -65,8 +65,8 @@ class Serializer(Protocol):
         Parameters
         ----------
         buffer : memoryview
-            The whole object, checked. The result may keep views of it; they are writable if and
-            only if it is.
+            The whole object, checked, in memory that nobody else reads afterwards. The result may
+            keep views of it; they are writable if and only if it is.
         trusted : bool
             Whether a signature vouches for whoever wrote the bytes. If not, everything in them
             has to be validated before it is used.
