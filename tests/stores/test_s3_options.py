@@ -20,7 +20,7 @@ from payloadfs.stores._obstore import ObstoreStore
 from payloadfs.stores._obstore_options import UnmappedError, client_config
 from payloadfs.stores._s3._credentials import Credentials
 from payloadfs.stores._s3._target import s3_target
-from payloadfs.stores._s3._wire import signed
+from payloadfs.stores._s3._signature import signed
 
 KEYS = {"key": "AKID", "secret": "the-very-secret"}
 HERE = {**KEYS, "endpoint_url": "http://127.0.0.1:9"}

@@ -21,8 +21,10 @@ from .._patience import Patience
 from .._reads import Reading, Sink, into_buffer, into_file
 from .._transfer import MIB, ropes, wrong_size
 from ._requests import answered, requested
+from ._server import Server
+from ._signature import no_credentials
 from ._target import S3Target
-from ._wire import Ticket, Wire, no_credentials
+from ._wire import Ticket, Wire
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -98,7 +100,8 @@ class DirectCalls:
     def __init__(self, target: S3Target, border: Border) -> None:
         self._target = target
         self._patience = Patience(border)
-        self._wire = Wire(target)
+        self._server = Server(target)
+        self._wire = Wire(target, self._server)
         self._obstore = ObstoreCalls(lambda: _client(target), self._patience)
 
     def parts(self, body: Body, part_bytes: int) -> Iterator[list[memoryview]]:
