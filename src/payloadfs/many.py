@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import ConfigError, ManyError
 from .pointer import Pointer
 
-__all__ = ["AT_ONCE", "Batch", "ManyAtOnce"]
+__all__ = ["AT_ONCE", "Batch", "Loads", "ManyAtOnce"]
 
 AT_ONCE = 16
 """How many objects are on their way at once where nobody says otherwise."""
@@ -44,22 +44,22 @@ class Batch:
         self._call, self._verb = call, verb
         self.at_once = at_once
         self.done: dict[int, Any] = {}
-        self._failed: dict[int, BaseException] = {}
+        self.failed: dict[int, BaseException] = {}
 
     def attempt(self, number: int, item: Any) -> None:
         """Do what is to be done with the item `number` and keep what comes of it."""
         try:
             self.done[number] = self._call(item)
         except BaseException as error:  # noqa: BLE001  raised by `results`, with those of the others
-            self._failed[number] = error
+            self.failed[number] = error
 
     def results(self) -> list[Any]:
         """Return all results in order, or raise `ManyError` if any failed."""
         done = dict(sorted(self.done.items()))
-        if not self._failed:
+        if not self.failed:
             return list(done.values())
         failed: dict[int, Exception] = {}
-        for number, error in sorted(self._failed.items()):
+        for number, error in sorted(self.failed.items()):
             if not isinstance(error, Exception):
                 # SystemExit and the like go on as what they are.
                 self.tell(error)
@@ -143,6 +143,12 @@ class _Crew:
             self._context.copy().run(self._attempt, *job)
             del job
             self._ended.put(None)
+
+
+class Loads(Protocol):
+    """Loads of many objects; `run` returns or raises as `Batch.results` does."""
+
+    def run(self, pointers: Iterable[Pointer]) -> list[Any]: ...
 
 
 class ManyAtOnce(ABC):
@@ -235,4 +241,10 @@ class ManyAtOnce(ABC):
         >>> repository.load_many(repository.save_many(["a", "b", "c"]))
         ['a', 'b', 'c']
         """
-        return Batch(lambda pointer: self.load(pointer, view=view), "loaded", at_once).run(pointers, ahead=_AHEAD)
+        batch = Batch(lambda pointer: self.load(pointer, view=view), "loaded", at_once)
+        small = self._small_loads(batch, view=view)
+        return batch.run(pointers, ahead=_AHEAD) if small is None else small.run(pointers)
+
+    @abstractmethod
+    def _small_loads(self, batch: Batch, *, view: bool) -> Loads | None:
+        """Return who loads for `batch` with few threads, or None if each load is to have one."""

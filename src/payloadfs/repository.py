@@ -17,14 +17,15 @@ from . import config
 from .admission import Admission
 from .errors import NotFoundError, about
 from .log import log_done
-from .many import ManyAtOnce
+from .many import Batch, ManyAtOnce
 from .names import check_key, new_key, type_label
 from .pointer import Pointer
 from .policy import Policy
 from .seal import Outgoing, check
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing
-from .stores import ObjectInfo, Store, open_cache, open_store
+from .small_loads import SmallLoads
+from .stores import ObjectInfo, Store, SupportsSmallReads, open_cache, open_store
 from .urls import scheme_of
 
 __all__ = ["Repository"]
@@ -184,11 +185,7 @@ class Repository(ManyAtOnce):
         started_s = time.perf_counter()
         with about(pointer):
             place, serializer = self._admit(pointer)
-            buffer = self._checked_bytes(place, full=False)
-            trusted = pointer.is_signed or self.policy.pickle == "digest"
-            value = decode(
-                serializer, buffer.toreadonly() if view else buffer, trusted=trusted, max_bytes=self.policy.max_bytes
-            )
+            value = self._decoded(pointer, serializer, self._checked_bytes(place, full=False), view=view)
         log_done("loaded", pointer, started_s)
         return value
 
@@ -263,6 +260,20 @@ class Repository(ManyAtOnce):
         serializer = self.serializers.by_id(pointer.serializer)
         self.policy.check(place, executable=serializer.executable)
         return place, serializer
+
+    def _decoded(self, pointer: Pointer, serializer: Serializer, buffer: memoryview, *, view: bool) -> Any:
+        trusted = pointer.is_signed or self.policy.pickle == "digest"
+        content = buffer.toreadonly() if view else buffer
+        return decode(serializer, content, trusted=trusted, max_bytes=self.policy.max_bytes)
+
+    def _small_loads(self, batch: Batch, *, view: bool) -> SmallLoads | None:
+        # A subclass that loads in a way of its own does so for each, and so does the cache.
+        if type(self).load is not Repository.load or self._cache(self.root) is not None:
+            return None
+        reads = self.store.small_reads() if isinstance(self.store, SupportsSmallReads) else None
+        if reads is None:
+            return None
+        return SmallLoads(batch, reads, self.root, self._admit, partial(self._decoded, view=view))
 
     def _checked_bytes(self, place: Pointer, *, full: bool) -> memoryview:
         store, data = self._store(place.root), full or self.settings.verify == "full"

@@ -3,10 +3,23 @@
 from ._base import Body as Body
 from ._base import Fetched as Fetched
 from ._base import ObjectInfo as ObjectInfo
+from ._base import SmallReads as SmallReads
 from ._base import Store as Store
 from ._base import SupportsFiles as SupportsFiles
+from ._base import SupportsSmallReads as SupportsSmallReads
 from ._open import chosen_transport as chosen_transport
 from ._open import open_cache as open_cache
 from ._open import open_store as open_store
 
-__all__ = ["Body", "Fetched", "ObjectInfo", "Store", "SupportsFiles", "chosen_transport", "open_cache", "open_store"]
+__all__ = [
+    "Body",
+    "Fetched",
+    "ObjectInfo",
+    "SmallReads",
+    "Store",
+    "SupportsFiles",
+    "SupportsSmallReads",
+    "chosen_transport",
+    "open_cache",
+    "open_store",
+]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Body", "Fetched", "ObjectInfo", "Store", "SupportsFiles"]
+__all__ = ["Body", "Fetched", "ObjectInfo", "SmallReads", "Store", "SupportsFiles", "SupportsSmallReads"]
 
 
 class Body(Protocol):
@@ -109,4 +109,61 @@ class SupportsFiles(Protocol):
         Bytes lie in the file as in the object, from its offset 0 on, wherever the descriptor
         stands. Raises as `Store.get`; the content of the file is then undefined.
         """
+        ...
+
+
+class SmallReads(Protocol):
+    """Small objects on their way, all of them looked after by one thread.
+
+    Only `wake` may be called by another thread.
+    """
+
+    @property
+    def count(self) -> int:
+        """How many are on their way."""
+        ...
+
+    def begin(self, ticket: Any, key: str, size_bytes: int) -> bool:
+        """Ask for the object `key`, which should have `size_bytes`. It may have begun to arrive when this returns.
+
+        Parameters
+        ----------
+        ticket : object
+            `arrived` gives it back with the object.
+
+        Returns
+        -------
+        bool
+            Whether it was asked for. If not, it has to come by `Store.get`.
+
+        Raises
+        ------
+        StoreError
+            Nobody is there to sign the request. It was not asked for.
+        """
+        ...
+
+    def arrived(self) -> Iterator[tuple[Any, Fetched | None]]:
+        """Wait a while for something to happen, and yield what has come, by ticket.
+
+        None stands for whatever is not simply the object: it has to come by `Store.get`, which asks
+        again where that may help, and says what is wrong.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Let `arrived` return, now or the next time."""
+        ...
+
+    def close(self) -> None:
+        """Drop what is still on its way."""
+        ...
+
+
+@runtime_checkable
+class SupportsSmallReads(Protocol):
+    """A store that can ask for many small objects at once without a thread for each."""
+
+    def small_reads(self) -> SmallReads | None:
+        """Return who does that, or None if it can't be done in this process. No request."""
         ...

@@ -20,9 +20,11 @@ from .._obstore_calls import SMALL_BYTES, ObstoreCalls, client_options
 from .._patience import Patience
 from .._reads import Reading, Sink, into_buffer, into_file
 from .._transfer import MIB, ropes, wrong_size
+from ._line import Line
 from ._requests import answered, requested
-from ._server import Server
+from ._server import Idle, Server
 from ._signature import no_credentials
+from ._small_reads import SmallReads
 from ._target import S3Target
 from ._wire import Ticket, Wire
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["DirectCalls"]
 
 _STOP_S = 5.0
+_MOST_LINES = 64
 _CREDENTIALS_S = 540
 _SCRATCH_BYTES = 256 * 1024
 _RANGE_NOT_SATISFIABLE = 416
@@ -102,6 +105,7 @@ class DirectCalls:
         self._patience = Patience(border)
         self._server = Server(target)
         self._wire = Wire(target, self._server)
+        self._lines: Idle[Line] = Idle(_MOST_LINES)
         self._obstore = ObstoreCalls(lambda: _client(target), self._patience)
 
     def parts(self, body: Body, part_bytes: int) -> Iterator[list[memoryview]]:
@@ -136,6 +140,10 @@ class DirectCalls:
         """Fill `buffer` with one part of the object `name`. One GET."""
         source = _Source(self._wire, key, name, size_bytes, lambda: _place(buffer, part.start))
         Reading(self._patience, source, _in_place).part(part)
+
+    def small_reads(self, prefix: str) -> SmallReads:
+        """Return who reads many small objects, whose keys lack `prefix`, in one thread."""
+        return SmallReads(self._target, prefix, self._server, self._lines)
 
     def _read_large(self, key: str, name: str, size_bytes: int, rooms: Callable[[], _Room], sink: Sink) -> None:
         Reading(self._patience, _Source(self._wire, key, name, size_bytes, rooms), sink).whole()

@@ -6,12 +6,14 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from .._base import SmallReads
 from .._create import ObjectCalls
 from .._foreign import Border
 from .._forks import obstore_is_lost
 from .._objects import ObjectStore
 
 if TYPE_CHECKING:
+    from ._direct import DirectCalls
     from ._s3fs import Calls
 
 __all__ = ["S3Store", "open_s3_store"]
@@ -72,7 +74,7 @@ class S3Store(ObjectStore):
         environment = {name: os.environ.get(name, "") for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")}
         self._border = Border(root, {**environment, "options": self._options})
         self._s3fs: Calls | None = None
-        self._direct: ObjectCalls | None = None
+        self._direct: DirectCalls | None = None
         if transport == "obstore":
             from ._direct import DirectCalls
             from ._target import s3_target
@@ -81,6 +83,12 @@ class S3Store(ObjectStore):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return S3Store, (self._root, self._options, self._transport)
+
+    def small_reads(self) -> SmallReads | None:
+        """Return who reads many small objects in one thread; see `SupportsSmallReads`."""
+        return (
+            self._direct.small_reads(self._prefix) if self._direct is not None and self._calls is self._direct else None
+        )
 
     @property
     def _calls(self) -> ObjectCalls:

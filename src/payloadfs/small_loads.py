@@ -1,0 +1,143 @@
+"""Many loads at once in one thread: it asks for small objects and decodes them as they come; threads load the others.
+
+In as many threads as there are loads on their way, each would wait for the interpreter's lock more
+often than it works; see `docs/decisions/0017-small-loads-in-one-thread.md`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import about
+from .log import log_done
+from .many import Batch
+from .pointer import Pointer
+from .seal import check
+from .serializers import Serializer
+from .stores import Fetched, SmallReads
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+__all__ = ["SmallLoads"]
+
+
+class _Ticket(NamedTuple):
+    """A load on its way: its position, its pointer, where that leads, and when it began."""
+
+    number: int
+    pointer: Pointer
+    place: Pointer
+    serializer: Serializer
+    started_s: float
+
+
+class SmallLoads:
+    """Loads of objects that lie in one store. To be used once.
+
+    Parameters
+    ----------
+    batch : Batch
+        Keeps what comes of each, and loads what is not small, lies elsewhere, or does not come.
+    reads : SmallReads
+        Asks for the small ones. Closed at the end.
+    root : str
+        Where those lie.
+    admit : callable
+        Returns where a pointer leads, and the serializer, or raises. No request.
+    decode : callable
+        Makes an object of a pointer, a serializer and checked bytes.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        reads: SmallReads,
+        root: str,
+        admit: Callable[[Pointer], tuple[Pointer, Serializer]],
+        decode: Callable[[Pointer, Serializer, memoryview], Any],
+    ) -> None:
+        self._batch, self._reads, self._root = batch, reads, root
+        self._admit, self._decode = admit, decode
+        self._arrived: deque[tuple[_Ticket, Fetched | None]] = deque()
+        self._context = copy_context()
+        self._threads: ThreadPoolExecutor | None = None
+        self._others: list[Future[None]] = []
+
+    def run(self, pointers: Iterable[Pointer]) -> list[Any]:
+        """Load all; return or raise as `Batch.results` does."""
+        try:
+            for number, pointer in enumerate(pointers):
+                while self._count() >= self._batch.at_once:
+                    self._wait()
+                self._begin(number, pointer)
+            self._finish()
+        except BaseException as error:
+            self._finish()
+            self._batch.tell(error)
+            raise
+        finally:
+            if self._threads is not None:
+                self._threads.shutdown()
+            self._reads.close()
+        return self._batch.results()
+
+    def _count(self) -> int:
+        if self._others:
+            self._others = [job for job in self._others if not job.done()]
+        return self._reads.count + len(self._others)
+
+    def _begin(self, number: int, pointer: Pointer) -> None:
+        started_s = time.perf_counter()
+        try:
+            with about(pointer):
+                place, serializer = self._admit(pointer)
+                ticket = _Ticket(number, pointer, place, serializer, started_s)
+                begun = place.root == self._root and self._reads.begin(ticket, place.key, place.size_bytes)
+        except Exception as error:  # noqa: BLE001  raised by `results`, with those of the others
+            self._batch.failed[number] = error
+            return
+        if not begun:
+            self._hand_over(number, pointer)
+
+    def _finish(self) -> None:
+        while self._arrived or self._count():
+            self._wait()
+
+    def _wait(self) -> None:
+        # What came is looked at only now, when more was asked for: the server works meanwhile.
+        while self._arrived:
+            self._end(*self._arrived.popleft())
+        if self._count():
+            self._arrived.extend(self._reads.arrived())
+
+    def _end(self, ticket: _Ticket, fetched: Fetched | None) -> None:
+        if fetched is None:
+            self._hand_over(ticket.number, ticket.pointer)
+            return
+        try:
+            value = self._context.copy().run(self._decoded, ticket, fetched)
+        except Exception as error:  # noqa: BLE001  raised by `results`, with those of the others
+            self._batch.failed[ticket.number] = error
+        else:
+            self._batch.done[ticket.number] = value
+            log_done("loaded", ticket.pointer, ticket.started_s)
+
+    def _decoded(self, ticket: _Ticket, fetched: Fetched) -> Any:
+        with about(ticket.pointer):
+            check(fetched.buffer, ticket.place.digest, data=True)
+            return self._decode(ticket.pointer, ticket.serializer, fetched.buffer)
+
+    def _hand_over(self, number: int, pointer: Pointer) -> None:
+        """Let a thread load it, as if nothing had been tried."""
+        if self._threads is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._threads = ThreadPoolExecutor(self._batch.at_once, thread_name_prefix="payloadfs-many")
+        job = self._threads.submit(self._context.copy().run, self._batch.attempt, number, pointer)
+        self._others.append(job)
+        job.add_done_callback(lambda _: self._reads.wake())
