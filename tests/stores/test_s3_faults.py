@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -11,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,89 +24,24 @@ from payloadfs.stores._s3 import S3Store, open_s3_store
 from payloadfs.testing import PiecesBody
 from payloadfs.testing.servers import S3Server
 
+from .answering import Answering, give, part
+
 MIB = 1024 * 1024
 UPLOAD = b"<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>"
 DONE = b"<CompleteMultipartUploadResult/>"
 ERROR = b"<Error><Code>SlowDown</Code><Message>Please</Message></Error>"
 
 
-class _Server:
-    """One thread per connection; what it answers is the test's: a status, headers, bytes, or silence."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.seen: list[tuple[str, str, str]] = []
-        self.answer: Callable[[socket.socket, str, str, str], None] = lambda *_: None
-        self._sockets = [self._listener]
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def count(self) -> Counter[str]:
-        return Counter(verb for verb, _, _ in self.seen)
-
-    def close(self) -> None:
-        for one in self._sockets:
-            with contextlib.suppress(OSError):  # the other side was first
-                one.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        for one in self._sockets:
-            one.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self._sockets.append(client)
-            self._threads.append(threading.Thread(target=self._serve, args=(client,)))
-            self._threads[-1].start()
-
-    def _serve(self, client: socket.socket) -> None:
-        try:
-            with client.makefile("rb") as stream:
-                while line := stream.readline():
-                    verb, target, _ = line.decode().split(" ")
-                    headers = {}
-                    while (line := stream.readline()) not in (b"\r\n", b""):
-                        name, _, value = line.decode().partition(":")
-                        headers[name.lower()] = value.strip()
-                    stream.read(int(headers.get("content-length", 0)))
-                    self.seen.append((verb, target, headers.get("range", "")))
-                    self.answer(client, verb, target, headers.get("range", ""))
-        except OSError:
-            pass
-
-
-def give(client: socket.socket, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
-    lines = {"Content-Length": str(len(body) if length is None else length), "ETag": '"e"', **headers}
-    text = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
-    client.sendall(f"HTTP/1.1 {status} X\r\n{text}\r\n".encode() + body)
-
-
-def part(client: socket.socket, wanted: str, content: bytes, *, cut: int | None = None) -> None:
-    """Answer a GET as a server does that has `content`; `cut` bytes of it only, though more are said."""
-    if not wanted:
-        give(client, 200, content[:cut], len(content))
-        return
-    start, stop = (int(number) for number in wanted.removeprefix("bytes=").split("-"))
-    body = content[start : stop + 1]
-    where = f"bytes {start}-{start + len(body) - 1}/{len(content)}"
-    give(client, 206, body[:cut], len(body), Content_Range=where)
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
     monkeypatch.setattr("payloadfs.stores._patience.PAUSES_S", (0.01, 0.01, 0.01))
-    server = _Server()
+    server = Answering()
     yield server
     server.close()
 
 
 @pytest.fixture
-def store(server: _Server) -> S3Store:
+def store(server: Answering) -> S3Store:
     options = S3Server(server.endpoint_url).storage_options()
     return open_s3_store("s3://bucket", {**options, "config_kwargs": {"read_timeout": 1}}, "obstore")
 
@@ -116,7 +50,7 @@ CONTENT = os.urandom(20 * MIB)
 
 
 @pytest.mark.parametrize(("size_bytes", "cut"), [(10, 3), (20 * MIB, 5 * MIB + 3)])
-def test_a_body_cut_off_goes_on_where_it_broke(server: _Server, store: S3Store, size_bytes: int, cut: int) -> None:
+def test_a_body_cut_off_goes_on_where_it_broke(server: Answering, store: S3Store, size_bytes: int, cut: int) -> None:
     content, cuts = CONTENT[:size_bytes], [cut]
 
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
@@ -137,7 +71,7 @@ def test_a_body_cut_off_goes_on_where_it_broke(server: _Server, store: S3Store, 
         assert 3 * MIB < asked[1] <= 5 * MIB + 3
 
 
-def test_a_body_cut_off_each_time_is_an_error(server: _Server, store: S3Store) -> None:
+def test_a_body_cut_off_each_time_is_an_error(server: Answering, store: S3Store) -> None:
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
         give(client, 206 if wanted else 200, b"", 10, Content_Range="bytes 0-9/10")
         client.shutdown(socket.SHUT_RDWR)
@@ -150,7 +84,7 @@ def test_a_body_cut_off_each_time_is_an_error(server: _Server, store: S3Store) -
 
 
 @pytest.mark.parametrize("size_bytes", [10, 20 * MIB])
-def test_a_busy_server_is_asked_again(server: _Server, store: S3Store, size_bytes: int) -> None:
+def test_a_busy_server_is_asked_again(server: Answering, store: S3Store, size_bytes: int) -> None:
     refused: set[tuple[str, str, str]] = set()
 
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
@@ -182,7 +116,7 @@ def test_a_busy_server_is_asked_again(server: _Server, store: S3Store, size_byte
         assert len(server.seen) == 4
 
 
-def test_one_stuck_range_is_asked_for_again(server: _Server, store: S3Store) -> None:
+def test_one_stuck_range_is_asked_for_again(server: Answering, store: S3Store) -> None:
     stuck: list[str] = []
 
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
@@ -198,7 +132,7 @@ def test_one_stuck_range_is_asked_for_again(server: _Server, store: S3Store) -> 
     assert Counter(wanted for _, _, wanted in server.seen)[stuck[0]] == 2
 
 
-def test_one_stuck_part_is_sent_again(server: _Server, store: S3Store) -> None:
+def test_one_stuck_part_is_sent_again(server: Answering, store: S3Store) -> None:
     stuck: list[str] = []
 
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
@@ -218,7 +152,7 @@ def test_one_stuck_part_is_sent_again(server: _Server, store: S3Store) -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [10, 2 * MIB, 20 * MIB])
-def test_a_silent_server_is_one_error_after_one_limit(server: _Server, store: S3Store, size_bytes: int) -> None:
+def test_a_silent_server_is_one_error_after_one_limit(server: Answering, store: S3Store, size_bytes: int) -> None:
     body = PiecesBody([CONTENT[:size_bytes]])
     for attempt in (lambda: store.put("a.bin", body), lambda: store.get("a.bin", size_bytes)):
         server.seen.clear()
@@ -230,7 +164,7 @@ def test_a_silent_server_is_one_error_after_one_limit(server: _Server, store: S3
         assert time.monotonic() - started_s < 5
 
 
-def test_a_server_that_falls_silent_within_a_body(server: _Server, store: S3Store) -> None:
+def test_a_server_that_falls_silent_within_a_body(server: Answering, store: S3Store) -> None:
     server.answer = lambda client, verb, target, wanted: part(client, wanted, CONTENT, cut=5)
     started_s = time.monotonic()
     with pytest.raises(StoreError) as caught:
@@ -239,7 +173,7 @@ def test_a_server_that_falls_silent_within_a_body(server: _Server, store: S3Stor
     assert time.monotonic() - started_s < 15
 
 
-def test_a_part_that_fails_aborts_the_upload(server: _Server, store: S3Store) -> None:
+def test_a_part_that_fails_aborts_the_upload(server: Answering, store: S3Store) -> None:
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
         if verb == "POST":
             give(client, 200, UPLOAD)
@@ -255,7 +189,7 @@ def test_a_part_that_fails_aborts_the_upload(server: _Server, store: S3Store) ->
     assert [target for verb, target, _ in server.seen if verb == "DELETE"] == ["/bucket/a.bin?uploadId=u1"]
 
 
-def test_an_interrupt_of_a_waiting_put_breaks_it_off(server: _Server) -> None:
+def test_an_interrupt_of_a_waiting_put_breaks_it_off(server: Answering) -> None:
     options = {**S3Server(server.endpoint_url).storage_options(), "config_kwargs": {"read_timeout": 60}}
     store = open_s3_store("s3://bucket", options, "obstore")
 
@@ -279,7 +213,7 @@ def test_an_interrupt_of_a_waiting_put_breaks_it_off(server: _Server) -> None:
     assert time.monotonic() - started_s < 20  # no part was waited for until its time limit
 
 
-def test_an_error_behind_a_200_is_a_failure(server: _Server, store: S3Store) -> None:
+def test_an_error_behind_a_200_is_a_failure(server: Answering, store: S3Store) -> None:
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
         body = UPLOAD if target.endswith("?uploads=") else ERROR
         give(client, 204 if verb == "DELETE" else 200, body if verb == "POST" else b"")
@@ -291,7 +225,7 @@ def test_an_error_behind_a_200_is_a_failure(server: _Server, store: S3Store) -> 
     assert server.count()["DELETE"] == 1
 
 
-def test_a_refusal_before_all_was_sent_is_understood(server: _Server, store: S3Store) -> None:
+def test_a_refusal_before_all_was_sent_is_understood(server: Answering, store: S3Store) -> None:
     server.close()
     listener = socket.create_server(("127.0.0.1", int(server.endpoint_url.rpartition(":")[2])))
 
@@ -315,7 +249,7 @@ def test_a_refusal_before_all_was_sent_is_understood(server: _Server, store: S3S
 
 
 def test_a_kept_connection_that_was_closed_costs_no_error(
-    server: _Server, store: S3Store, monkeypatch: pytest.MonkeyPatch
+    server: Answering, store: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
         give(client, 200)
@@ -331,7 +265,7 @@ def test_a_kept_connection_that_was_closed_costs_no_error(
     assert {target for _, target, _ in server.seen} == {f"/bucket/{number}.bin" for number in range(3)}
 
 
-def test_a_server_without_ranges(server: _Server, store: S3Store) -> None:
+def test_a_server_without_ranges(server: Answering, store: S3Store) -> None:
     server.answer = lambda client, verb, target, wanted: give(client, 200, CONTENT[:5], len(CONTENT) if wanted else 5)
     assert bytes(store.get("small.bin", 5).buffer) == CONTENT[:5]
     with pytest.raises(StoreError) as caught:
@@ -340,7 +274,7 @@ def test_a_server_without_ranges(server: _Server, store: S3Store) -> None:
 
 
 @pytest.mark.parametrize("difference", [-1, 1])
-def test_a_size_that_only_the_answers_tell(server: _Server, store: S3Store, difference: int) -> None:
+def test_a_size_that_only_the_answers_tell(server: Answering, store: S3Store, difference: int) -> None:
     """The object was exchanged while it was read: its first range had the right size, another has not."""
 
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
@@ -353,7 +287,7 @@ def test_a_size_that_only_the_answers_tell(server: _Server, store: S3Store, diff
     assert caught.value.kind == "size"
 
 
-def test_a_part_that_begins_elsewhere(server: _Server, store: S3Store) -> None:
+def test_a_part_that_begins_elsewhere(server: Answering, store: S3Store) -> None:
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
         first, last = (int(number) for number in wanted.removeprefix("bytes=").split("-"))
         part(client, f"bytes=0-{last - first}", CONTENT)
@@ -364,7 +298,7 @@ def test_a_part_that_begins_elsewhere(server: _Server, store: S3Store) -> None:
     assert caught.value.kind == "no-ranges"
 
 
-def test_a_range_past_the_end(server: _Server, store: S3Store) -> None:
+def test_a_range_past_the_end(server: Answering, store: S3Store) -> None:
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
         if wanted.startswith("bytes=0-"):
             part(client, wanted, CONTENT)

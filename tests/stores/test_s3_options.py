@@ -19,8 +19,8 @@ from payloadfs.stores._answers import plain
 from payloadfs.stores._obstore import ObstoreStore
 from payloadfs.stores._obstore_options import UnmappedError, client_config
 from payloadfs.stores._s3._credentials import Credentials
-from payloadfs.stores._s3._target import s3_target
 from payloadfs.stores._s3._signature import signed
+from payloadfs.stores._s3._target import s3_target
 
 KEYS = {"key": "AKID", "secret": "the-very-secret"}
 HERE = {**KEYS, "endpoint_url": "http://127.0.0.1:9"}

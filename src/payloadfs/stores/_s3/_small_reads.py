@@ -142,11 +142,11 @@ class SmallReads:
         except (OtherAnswerError, OSError) as error:
             yield self._given_up(line, error)
             return
-        self._heard_s = line.since_s
         if line.waits_for != waited_for:
             self._selector.modify(line.number, line.waits_for)
         if content is None:
             return
+        self._heard_s = line.since_s
         if line.can_go_on:
             del self._busy[line.number]
             self._free[line.number] = line
@@ -162,10 +162,9 @@ class SmallReads:
 
     def _given_up(self, line: Line, error: Exception) -> tuple[Any, None]:
         if self._heard_s < line.begun_s and (not line.is_open or isinstance(error, TimeoutError)):
-            if not line.is_open and self._addresses[1:]:
-                self._addresses = [one for one in self._addresses if one is not line.address] or self._addresses
-            else:
-                self._is_lost = True
+            others = [one for one in self._addresses if one is not line.address]
+            self._is_lost = line.is_open or not others
+            self._addresses = others or self._addresses
         self._drop(line)
         return line.ticket, None
 
