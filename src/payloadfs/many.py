@@ -146,9 +146,11 @@ class _Crew:
 
 
 class Loads(Protocol):
-    """Loads of many objects; `run` returns or raises as `Batch.results` does."""
+    """Loads of many objects."""
 
-    def run(self, pointers: Iterable[Pointer]) -> list[Any]: ...
+    def run(self, pointers: Iterable[Pointer]) -> list[Any]:
+        """Load all; return or raise as `Batch.results` does."""
+        ...
 
 
 class ManyAtOnce(ABC):

@@ -25,8 +25,7 @@ from .seal import Outgoing, check
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing
 from .small_loads import SmallLoads
-from .stores import ObjectInfo, Store, SupportsSmallReads, open_cache, open_store
-from .urls import scheme_of
+from .stores import ObjectInfo, OpenStores, Store
 
 __all__ = ["Repository"]
 
@@ -86,8 +85,7 @@ class Repository(ManyAtOnce):
             max_bytes=self.settings.max_bytes,
         )
         self._door = Admission(self.settings, self.policy, moved or {})
-        self._stores: dict[str, Store] = {}
-        self._cache = partial(open_cache, folder=self.settings.cache, max_bytes=self.settings.cache_bytes)
+        self._stores = OpenStores(self.settings)
 
     @property
     def root(self) -> str:
@@ -97,7 +95,7 @@ class Repository(ManyAtOnce):
     @property
     def store(self) -> Store:
         """The store at `root`."""
-        return self._store(self.root)
+        return self._stores.at(self.root)
 
     @property
     def ring(self) -> KeyRing:
@@ -217,15 +215,15 @@ class Repository(ManyAtOnce):
         """Return what the store tells of the object: size and time. One request."""
         with about(pointer):
             place = self._door.placed(pointer)
-            return self._store(place.root).info(place.key)
+            return self._stores.at(place.root).info(place.key)
 
     def delete(self, pointer: Pointer) -> None:
         """Remove the object of `pointer`, and a copy in the cache, if they are there. It has to be signed."""
         with about(pointer):
             self._door.verify(pointer)
             place = self._door.placed(pointer)
-            self._store(place.root).delete(place.key)
-            if (cache := self._cache(place.root)) is not None:
+            self._stores.at(place.root).delete(place.key)
+            if (cache := self._stores.cache(place.root)) is not None:
                 cache.forget(place.size_bytes, place.digest)
 
     def list(self, scope: str = "") -> Iterator[ObjectInfo]:
@@ -267,17 +265,15 @@ class Repository(ManyAtOnce):
         return decode(serializer, content, trusted=trusted, max_bytes=self.policy.max_bytes)
 
     def _small_loads(self, batch: Batch, *, view: bool) -> SmallLoads | None:
-        # A subclass that loads in a way of its own does so for each, and so does the cache.
-        if type(self).load is not Repository.load or self._cache(self.root) is not None:
-            return None
-        reads = self.store.small_reads() if isinstance(self.store, SupportsSmallReads) else None
-        if reads is None:
+        # A subclass that loads in a way of its own does so for each.
+        is_plain = type(self).load is Repository.load
+        if not is_plain or (reads := self._stores.small_reads(self.root)) is None:
             return None
         return SmallLoads(batch, reads, self.root, self._admit, partial(self._decoded, view=view))
 
     def _checked_bytes(self, place: Pointer, *, full: bool) -> memoryview:
-        store, data = self._store(place.root), full or self.settings.verify == "full"
-        cache = self._cache(place.root)
+        store, data = self._stores.at(place.root), full or self.settings.verify == "full"
+        cache = self._stores.cache(place.root)
         # What is asked for in full is to be there, not only near.
         if cache is not None and not full:
             copy = cache.checked(store, place.key, place.size_bytes, place.digest, data=data)
@@ -286,13 +282,6 @@ class Repository(ManyAtOnce):
         fetched = store.get(place.key, place.size_bytes)
         check(fetched.buffer, place.digest, data=data or not fetched.exclusive)
         return fetched.buffer
-
-    def _store(self, root: str) -> Store:
-        if root not in self._stores:
-            same_scheme = scheme_of(root) == scheme_of(self.root)
-            options = self.settings.storage_options if same_scheme else {}
-            self._stores[root] = open_store(root, options, fsync=self.settings.fsync, transport=self.settings.transport)
-        return self._stores[root]
 
     def __repr__(self) -> str:
         return f"Repository({self.root!r})"

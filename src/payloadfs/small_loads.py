@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import about
+from .errors import IntegrityError, about
 from .log import log_done
 from .many import Batch
 from .pointer import Pointer
-from .seal import check
 from .serializers import Serializer
-from .stores import Fetched, SmallReads
+from .stores import CheckedReads
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -43,7 +42,7 @@ class SmallLoads:
     ----------
     batch : Batch
         Keeps what comes of each, and loads what is not small, lies elsewhere, or does not come.
-    reads : SmallReads
+    reads : CheckedReads
         Asks for the small ones. Closed at the end.
     root : str
         Where those lie.
@@ -56,14 +55,14 @@ class SmallLoads:
     def __init__(
         self,
         batch: Batch,
-        reads: SmallReads,
+        reads: CheckedReads,
         root: str,
         admit: Callable[[Pointer], tuple[Pointer, Serializer]],
         decode: Callable[[Pointer, Serializer, memoryview], Any],
     ) -> None:
         self._batch, self._reads, self._root = batch, reads, root
         self._admit, self._decode = admit, decode
-        self._arrived: deque[tuple[_Ticket, Fetched | None]] = deque()
+        self._arrived: deque[tuple[_Ticket, memoryview | IntegrityError | None]] = deque()
         self._context = copy_context()
         self._threads: ThreadPoolExecutor | None = None
         self._others: list[Future[None]] = []
@@ -97,7 +96,9 @@ class SmallLoads:
             with about(pointer):
                 place, serializer = self._admit(pointer)
                 ticket = _Ticket(number, pointer, place, serializer, started_s)
-                begun = place.root == self._root and self._reads.begin(ticket, place.key, place.size_bytes)
+                begun = place.root == self._root and self._reads.begin(
+                    ticket, place.key, place.size_bytes, place.digest
+                )
         except Exception as error:  # noqa: BLE001  raised by `results`, with those of the others
             self._batch.failed[number] = error
             return
@@ -115,22 +116,23 @@ class SmallLoads:
         if self._count():
             self._arrived.extend(self._reads.arrived())
 
-    def _end(self, ticket: _Ticket, fetched: Fetched | None) -> None:
-        if fetched is None:
+    def _end(self, ticket: _Ticket, came: memoryview | IntegrityError | None) -> None:
+        if came is None:
             self._hand_over(ticket.number, ticket.pointer)
             return
         try:
-            value = self._context.copy().run(self._decoded, ticket, fetched)
+            value = self._context.copy().run(self._decoded, ticket, came)
         except Exception as error:  # noqa: BLE001  raised by `results`, with those of the others
             self._batch.failed[ticket.number] = error
         else:
             self._batch.done[ticket.number] = value
             log_done("loaded", ticket.pointer, ticket.started_s)
 
-    def _decoded(self, ticket: _Ticket, fetched: Fetched) -> Any:
+    def _decoded(self, ticket: _Ticket, came: memoryview | IntegrityError) -> Any:
         with about(ticket.pointer):
-            check(fetched.buffer, ticket.place.digest, data=True)
-            return self._decode(ticket.pointer, ticket.serializer, fetched.buffer)
+            if isinstance(came, IntegrityError):
+                raise came
+            return self._decode(ticket.pointer, ticket.serializer, came)
 
     def _hand_over(self, number: int, pointer: Pointer) -> None:
         """Let a thread load it, as if nothing had been tried."""

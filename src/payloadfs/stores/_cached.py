@@ -13,10 +13,10 @@ import errno
 import functools
 import mmap
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..digest import Digest
 from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, StoreError
@@ -42,16 +42,15 @@ _SHARED = "shared"
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """An object: where it lies, and what it must be."""
+    """An object, by what it must be."""
 
-    store: Store
-    key: str
     size_bytes: int
     digest: Digest
 
     @property
     def name(self) -> str:
-        return _name(self.size_bytes, self.digest)
+        """What its copy is called."""
+        return f"{str(self.digest).replace(':', '-')}-{self.size_bytes}"
 
 
 class Cache:
@@ -123,23 +122,46 @@ class Cache:
         if not size_bytes:
             return None
         self.refuse_if_open_to_others()
-        wanted = _Wanted(store, key, size_bytes, digest)
-        data = data or self._folder == _SHARED
+        wanted = _Wanted(size_bytes, digest)
         try:
             copy = self._found(wanted, self._folder, data=data)
-            return self._filled(wanted, data=data) if copy is None else copy
+            return self._filled(wanted, store, key, data=data) if copy is None else copy
         except PayloadError:
             raise
         except OSError as error:
             self._tell(error)
             return None
 
+    def near(self, size_bytes: int, digest: Digest, *, data: bool) -> memoryview | None:
+        """Return the checked bytes of a near copy as `checked` does, or None if there is none just now. No request."""
+        self.refuse_if_open_to_others()
+        wanted = _Wanted(size_bytes, digest)
+        try:
+            copy = self._found(wanted, self._folder, data=data)
+            return self._older(wanted) if copy is None else copy
+        except OSError as error:
+            self._tell(error)
+            return None
+
+    def keep(self, size_bytes: int, digest: Digest, buffer: memoryview) -> None:
+        """Make a copy of an object whose checked bytes are in `buffer`, unless there is no room or somebody is at it."""
+        wanted = _Wanted(size_bytes, digest)
+        try:
+            with self._alone(wanted, 0.0) as (folder, file):
+                if file is None or os.path.lexists(f"{self.path}/{self._folder}/{wanted.name}"):
+                    return
+                if self.room.take(wanted.name, size_bytes):
+                    _write(file, buffer)
+                    self._name(wanted, folder)
+        except OSError as error:
+            self._tell(error)
+
     def forget(self, size_bytes: int, digest: Digest) -> None:
         """Remove the copy of an object, if there is one."""
         try:
             for folder in self.room.folders():
                 with suppress(FileNotFoundError):
-                    os.unlink(f"{self.path}/{folder}/{_name(size_bytes, digest)}")
+                    os.unlink(f"{self.path}/{folder}/{_Wanted(size_bytes, digest).name}")
         except OSError as error:
             self._tell(error)
 
@@ -168,7 +190,7 @@ class Cache:
         name = f"{folder}/{wanted.name}"
         try:
             fetched = self._files.get(name, wanted.size_bytes)
-            check(fetched.buffer, wanted.digest, data=data or not fetched.exclusive)
+            check(fetched.buffer, wanted.digest, data=data or folder == _SHARED or not fetched.exclusive)
         except NotFoundError:
             return None
         except (IntegrityError, StoreError) as error:
@@ -181,27 +203,38 @@ class Cache:
             os.utime(f"{self.path}/{name}", follow_symlinks=False)
         return fetched.buffer
 
-    def _filled(self, wanted: _Wanted, *, data: bool) -> memoryview | None:
+    def _filled(self, wanted: _Wanted, store: Store, key: str, *, data: bool) -> memoryview | None:
         """Return the bytes of a copy made now, by whoever is first, or None if there is to be none."""
-        name, wait_s = wanted.name, _WAIT_S + wanted.size_bytes * _WAIT_S_PER_BYTE
-        with (
-            self._files._folder(f"{self._folder}/{name}", create=True) as (folder, _, _),
-            alone(f".{name}", wait_s, folder=folder) as file,
-        ):
+        with self._alone(wanted, _WAIT_S + wanted.size_bytes * _WAIT_S_PER_BYTE) as (folder, file):
             copy = self._found(wanted, self._folder, data=data)
             if copy is not None or file is None:
                 # Who waited in vain asks the store by itself: not one after the other, each until it gives up.
                 return copy
             copy = self._older(wanted)
-            if copy is not None or not self.room.take(name, wanted.size_bytes):
+            if copy is not None or not self.room.take(wanted.name, wanted.size_bytes):
                 return copy
-            # What a killed process left.
-            os.ftruncate(file, 0)
-            buffer = self._received(wanted, file)
+            buffer = self._received(wanted.size_bytes, store, key, file)
             check(buffer, wanted.digest, data=True)
-            with self.room.still():
-                os.rename(f".{name}", name, src_dir_fd=folder, dst_dir_fd=folder)
+            self._name(wanted, folder)
             return buffer
+
+    @contextmanager
+    def _alone(self, wanted: _Wanted, wait_s: float) -> Iterator[tuple[int, int | None]]:
+        """Give the copies' folder, and the empty file that is to be a copy; None if somebody is at it for so long."""
+        name = wanted.name
+        with (
+            self._files._folder(f"{self._folder}/{name}", create=True) as (folder, _, _),
+            alone(f".{name}", wait_s, folder=folder) as file,
+        ):
+            if file is not None:
+                # What a killed process left.
+                os.ftruncate(file, 0)
+            yield folder, file
+
+    def _name(self, wanted: _Wanted, folder: int) -> None:
+        """Give a copy that is whole and checked its name."""
+        with self.room.still():
+            os.rename(f".{wanted.name}", wanted.name, src_dir_fd=folder, dst_dir_fd=folder)
 
     def _older(self, wanted: _Wanted) -> memoryview | None:
         """Return the bytes of a copy from before the machine started, every one of them checked."""
@@ -213,25 +246,23 @@ class Cache:
                 return copy
         return None
 
-    def _received(self, wanted: _Wanted, file: int) -> memoryview:
+    def _received(self, size_bytes: int, store: Store, key: str, file: int) -> memoryview:
         """Write the object into `file` and return its bytes: mapped, or those that were written."""
-        store, size_bytes = wanted.store, wanted.size_bytes
         if size_bytes >= _INTO_FILE_FROM_BYTES:
             # A full disk shows before anything is fetched.
             reserve(file, size_bytes)
             if self.is_near and isinstance(store, SupportsFiles):
                 os.ftruncate(file, size_bytes)
-                store.get_into(wanted.key, size_bytes, file)
+                store.get_into(key, size_bytes, file)
                 return memoryview(mmap.mmap(file, size_bytes, access=mmap.ACCESS_COPY))
-        buffer = store.get(wanted.key, size_bytes).buffer
-        rest: Any = buffer
-        while rest.nbytes:
-            rest = rest[os.write(file, rest) :]
+        buffer = store.get(key, size_bytes).buffer
+        _write(file, buffer)
         return buffer
 
 
-def _name(size_bytes: int, digest: Digest) -> str:
-    return f"{str(digest).replace(':', '-')}-{size_bytes}"
+def _write(file: int, buffer: memoryview) -> None:
+    while buffer.nbytes:
+        buffer = buffer[os.write(file, buffer) :]
 
 
 def _start_of_machine() -> str:

@@ -14,10 +14,7 @@ from ._server import Idle, Server
 from ._signature import path_of, signed_for
 from ._target import S3Target
 
-__all__ = ["MOST_BYTES", "SmallReads"]
-
-MOST_BYTES = 64 * 1024
-"""Up to this size an object counts as small: what is done with larger ones gains from threads."""
+__all__ = ["SmallReads"]
 
 _LOOK_S = 1.0
 """So often it is looked for connections on which nothing happens."""
@@ -63,7 +60,7 @@ class SmallReads:
 
     def begin(self, ticket: Any, key: str, size_bytes: int) -> bool:
         """Ask for the object `key`; see `payloadfs.stores.SmallReads`."""
-        if self._is_lost or not 0 < size_bytes <= MOST_BYTES:
+        if self._is_lost:
             return False
         request = self._request(self._prefix + key, size_bytes)
         try:
