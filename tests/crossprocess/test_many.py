@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from payloadfs import Repository, aio
-from payloadfs.testing.servers import S3Server
+from payloadfs.testing.servers import S3Server, counting_proxy
 
 pytestmark = pytest.mark.s3
 
@@ -41,10 +44,12 @@ def load_all(repository: Repository, count: int, *, awaited: bool) -> None:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("cache", ["on", "off"])
 @pytest.mark.parametrize("awaited", [False, True])
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.long)])
-def test_small_loads_leak_nothing(payloadfs_seaweedfs: S3Server, count: int, awaited: bool) -> None:
-    repository = Repository(f"s3://{payloadfs_seaweedfs.bucket()}", payloadfs_seaweedfs.storage_options())
+def test_small_loads_leak_nothing(payloadfs_seaweedfs: S3Server, count: int, awaited: bool, cache: str) -> None:
+    how = {} if cache == "on" else {"cache": "off"}
+    repository = Repository(f"s3://{payloadfs_seaweedfs.bucket()}", payloadfs_seaweedfs.storage_options(), **how)
     # Connections and threads that stay are made in the first part, and caches are filled.
     load_all(repository, count // 3, awaited=awaited)
     files, threads, megabytes = grown()
@@ -56,3 +61,38 @@ def test_small_loads_leak_nothing(payloadfs_seaweedfs: S3Server, count: int, awa
     assert now[0] <= files + AT_ONCE
     assert now[1] <= threads
     assert now[2] <= megabytes + 30
+
+
+PROGRAM = """
+import json, sys
+from payloadfs import Pointer, Repository
+root, options, keys, cache, *texts = json.load(sys.stdin)
+repository = Repository(root, options, keys_file=keys, cache=cache)
+loaded = repository.load_many(map(Pointer.from_json, texts), at_once=50)
+again = repository.load_many(map(Pointer.from_json, texts), at_once=3)
+print(json.dumps([loaded, again]))
+print(sorted({"obstore", "s3fs", "botocore", "pandas", "pyarrow"} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize("cache", ["on", "off"])
+def test_a_fresh_process_loads_many_by_one_request_each(
+    payloadfs_seaweedfs: S3Server, tmp_path: Path, cache: str
+) -> None:
+    root, keys = f"s3://{payloadfs_seaweedfs.bucket()}/a=b,+c~d", str(tmp_path / "keys.json")
+    repository = Repository(root, payloadfs_seaweedfs.storage_options(), keys_file=keys)
+    objects = [{"number": number, "text": "ü" * number} for number in range(300)]
+    pointers = repository.save_many(objects, scope="day=1", at_once=20)
+    with counting_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
+        options = {**payloadfs_seaweedfs.storage_options(), "endpoint_url": proxy.endpoint_url}
+        options["client_kwargs"] = {"region_name": "us-east-1"}
+        place = str(tmp_path / "cache") if cache == "on" else "off"
+        asked = json.dumps([root, options, keys, place, *(pointer.to_json() for pointer in pointers)])
+        run = subprocess.run([sys.executable, "-c", PROGRAM], input=asked, capture_output=True, text=True, check=False)
+        requests = [request.method for request in proxy.requests]
+    assert run.returncode == 0, run.stderr
+    loaded, loaded_libraries = run.stdout.splitlines()
+    assert json.loads(loaded) == [objects, objects]
+    assert requests == ["GET"] * (300 if cache == "on" else 600)
+    # Nobody's client is needed for it.
+    assert loaded_libraries == "[]"

@@ -80,14 +80,14 @@ class SmallReads:
     def arrived(self) -> Iterator[tuple[Any, Fetched | None]]:
         """Wait up to a second, and yield what has come; see `payloadfs.stores.SmallReads`."""
         for key, _ in self._selector.select(_LOOK_S):
-            line = self._busy.get(key.fd)
-            if line is not None:
-                yield from self._went_on(line)
-            elif key.fd in self._free:
-                # Nothing was asked: the server closes the connection.
-                self._drop(self._free[key.fd])
-            elif key.fileobj is self._bell:
+            line = key.data
+            if line is None:
                 self._bell.recv(4096)
+            elif self._busy.get(line.number) is line:
+                yield from self._went_on(line)
+            elif self._free.get(line.number) is line:
+                # Nothing was asked: the server closes the connection.
+                self._drop(line)
         now_s = time.monotonic()
         if now_s - self._looked_s >= _LOOK_S:
             self._looked_s = now_s
@@ -129,7 +129,7 @@ class SmallReads:
             if not self._addresses:
                 self._addresses = socket.getaddrinfo(self._server.host, self._server.port, type=socket.SOCK_STREAM)
             line = Line(self._server, self._addresses[0])
-        self._selector.register(line.number, line.waits_for)
+        self._selector.register(line.number, line.waits_for, line)
         return line
 
     def _went_on(self, line: Line) -> Iterator[tuple[Any, Fetched | None]]:
@@ -140,7 +140,7 @@ class SmallReads:
             yield self._given_up(line, error)
             return
         if line.waits_for != waited_for:
-            self._selector.modify(line.number, line.waits_for)
+            self._selector.modify(line.number, line.waits_for, line)
         if content is None:
             return
         self._heard_s = line.since_s
