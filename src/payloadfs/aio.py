@@ -19,9 +19,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 from .default import default_repository
@@ -108,10 +110,24 @@ async def load_many(
 ) -> list[Any]:
     """Return the objects that `pointers` name, in order, as `Repository.load_many` does.
 
+    `pointers` is gone through first, in the event loop's thread.
+
     Raises and costs as that says. If it is cancelled, what was fetched is dropped.
     """
-    home = repository or default_repository()
-    return await _run(Batch(lambda pointer: home.load(pointer, view=view), "loaded", at_once), pointers, lambda: None)
+    home, cancelled = repository or default_repository(), threading.Event()
+
+    def still_wanted(pointer: Pointer) -> Pointer:
+        if cancelled.is_set():
+            raise asyncio.CancelledError
+        return pointer
+
+    batch = Batch(lambda pointer: home.load(still_wanted(pointer), view=view), "loaded", at_once)
+    load_all = partial(home._load_all, batch, map(still_wanted, list(pointers)), view=view)
+    try:
+        return await asyncio.wrap_future(_pool().submit(copy_context().run, load_all))
+    except asyncio.CancelledError:
+        cancelled.set()
+        raise
 
 
 async def _run(batch: Batch, items: Iterable[Any], undo: Callable[[], None]) -> list[Any]:

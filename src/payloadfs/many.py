@@ -243,7 +243,11 @@ class ManyAtOnce(ABC):
         >>> repository.load_many(repository.save_many(["a", "b", "c"]))
         ['a', 'b', 'c']
         """
-        batch = Batch(lambda pointer: self.load(pointer, view=view), "loaded", at_once)
+        return self._load_all(
+            Batch(lambda pointer: self.load(pointer, view=view), "loaded", at_once), pointers, view=view
+        )
+
+    def _load_all(self, batch: Batch, pointers: Iterable[Pointer], *, view: bool) -> list[Any]:
         small = self._small_loads(batch, view=view)
         return batch.run(pointers, ahead=_AHEAD) if small is None else small.run(pointers)
 

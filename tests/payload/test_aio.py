@@ -273,3 +273,31 @@ def test_ctrl_c_ends_the_program_and_leaves_nothing(repository: Repository, tmp_
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
     assert list(repository.list()) == []
+
+
+@pytest.mark.parametrize("count", [100, 2000])
+def test_a_cancelled_load_many_begins_nothing_more(tmp_path: Any, count: int) -> None:
+    begun, go = [], threading.Event()
+
+    class Waits(Repository):
+        def load(self, pointer: Pointer, *, view: bool = False) -> Any:
+            begun.append(pointer)
+            assert go.wait(10)
+            return super().load(pointer, view=view)
+
+    repository = Waits(tmp_path / "objects", fsync=False)
+    pointers = repository.save_many(range(count))
+
+    async def main() -> None:
+        task = asyncio.ensure_future(aio.load_many(pointers, repository=repository, at_once=3))
+        while len(begun) < 3:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(begun) == 3
+        go.set()
+
+    asyncio.run(main())
+    settled(repository)
+    assert len(begun) == 3

@@ -80,12 +80,12 @@ class SmallReads:
     def arrived(self) -> Iterator[tuple[Any, Fetched | None]]:
         """Wait up to a second, and yield what has come; see `payloadfs.stores.SmallReads`."""
         for key, _ in self._selector.select(_LOOK_S):
-            line = key.data
+            line: Line | None = key.data
             if line is None:
                 self._bell.recv(4096)
-            elif self._busy.get(line.number) is line:
+            elif line.number in self._busy and self._busy[line.number] is line:
                 yield from self._went_on(line)
-            elif self._free.get(line.number) is line:
+            elif line.number in self._free and self._free[line.number] is line:
                 # Nothing was asked: the server closes the connection.
                 self._drop(line)
         now_s = time.monotonic()
