@@ -10,6 +10,7 @@ __all__ = ["AnswerError", "element", "failure", "no_ranges", "plain"]
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _QUERY = re.compile(r"\?[^\s)>]*")
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
 _MOST_CHARS = 10_000
 
 
@@ -71,6 +72,10 @@ def plain(error: Exception) -> Exception:
         return no_ranges()
     if "without LOCATION" in words:
         return AnswerError(301, "PermanentRedirect", "the bucket is in another region")
+    if certificate := _CERTIFICATE.search(details):
+        from ssl import SSLCertVerificationError
+
+        return SSLCertVerificationError(certificate[1])
     if "kind: Connect" in details:
         return ConnectionRefusedError(words)
     if "kind: Timeout" in details or "TimedOut" in details:

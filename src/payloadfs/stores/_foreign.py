@@ -160,6 +160,12 @@ def _connection_error(error: Exception, failed: str, said: str) -> StoreError | 
             "or pass key and secret in storage_options.",
             kind="no-credentials",
         )
+    if "SSLCertVerificationError" in names or "CERTIFICATE_VERIFY_FAILED" in said:
+        return StoreError(
+            f"{failed}: the server's certificate is not trusted ({said}); name a file with those that are "
+            "in AWS_CA_BUNDLE or as verify in client_kwargs.",
+            kind="certificate",
+        )
     if names & _UNREACHABLE:
         return StoreError(f"{failed}: the server can't be reached ({said}).", transient=True, kind="unreachable")
     if names & {"ReadTimeoutError", "TimeoutError"}:

@@ -1,0 +1,154 @@
+"""Everything once more over TLS, in front of a server that checks signatures."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import trustme
+
+from payloadfs import Repository
+from payloadfs.errors import StoreError
+from payloadfs.stores._base import Store
+from payloadfs.stores._s3 import open_s3_store
+from payloadfs.testing import PiecesBody, StoreTests
+from payloadfs.testing.servers import S3Server
+
+pytestmark = pytest.mark.s3
+MIB = 1024 * 1024
+
+
+class Front:
+    """Takes TLS off and passes all bytes on, both ways."""
+
+    def __init__(self, upstream: str, context: ssl.SSLContext) -> None:
+        parts = urlsplit(upstream)
+        self._upstream, self._context = (parts.hostname, parts.port), context
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.endpoint_url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._sockets: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        for one in self._sockets:
+            with contextlib.suppress(OSError):  # the other side was first
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                raw, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(raw,), daemon=True).start()
+
+    def _serve(self, raw: socket.socket) -> None:
+        try:
+            client = self._context.wrap_socket(raw, server_side=True)
+        except OSError:
+            # Whoever asked does not trust us.
+            raw.close()
+            return
+        server = socket.create_connection(self._upstream)
+        self._sockets += [client, server]
+        threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
+        self._pass(server, client)
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # either side went away
+            while chunk := source.recv(256 * 1024):
+                target.sendall(chunk)
+        with contextlib.suppress(OSError):  # the other thread was first
+            target.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def front(payloadfs_seaweedfs: S3Server, authority: trustme.CA) -> Iterator[Front]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    front = Front(payloadfs_seaweedfs.endpoint_url, context)
+    yield front
+    front.close()
+
+
+@pytest.fixture
+def options(front: Front, payloadfs_seaweedfs: S3Server, authority: trustme.CA, tmp_path: Path) -> dict[str, Any]:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    found = {**payloadfs_seaweedfs.storage_options(), "endpoint_url": front.endpoint_url}
+    return {**found, "client_kwargs": {"region_name": "us-east-1", "verify": str(tmp_path / "ca.pem")}}
+
+
+class TestThroughObstoreAndSockets(StoreTests):
+    @pytest.fixture
+    def store(self, options: dict[str, Any], payloadfs_seaweedfs: S3Server) -> Store:
+        return open_s3_store(f"s3://{payloadfs_seaweedfs.bucket()}/p", options, "obstore")
+
+
+@pytest.mark.parametrize("transport", ["obstore", "fsspec"])
+def test_large_objects_in_parts_and_ranges(
+    options: dict[str, Any], payloadfs_seaweedfs: S3Server, transport: str, tmp_path: Path
+) -> None:
+    store = open_s3_store(f"s3://{payloadfs_seaweedfs.bucket()}", options, transport)
+    content = os.urandom(40 * MIB + 3)
+    store.put("a.bin", PiecesBody([content]))
+    assert store.get("a.bin", len(content)).buffer == content
+    with (tmp_path / "a.bin").open("w+b") as file:
+        file.truncate(len(content))
+        store.get_into("a.bin", len(content), file.fileno())
+    assert (tmp_path / "a.bin").read_bytes() == content
+
+
+PROGRAM = """
+import json, sys
+from payloadfs import Pointer, Repository
+root, options, keys, *texts = json.load(sys.stdin)
+repository = Repository(root, options, keys_file=keys, cache="off")
+assert repository.load_many(map(Pointer.from_json, texts), at_once=50) == [{"number": n} for n in range(300)]
+assert repository.load_many(map(Pointer.from_json, texts), at_once=3) == [{"number": n} for n in range(300)]
+assert not {"obstore", "s3fs"} & sys.modules.keys()
+"""
+
+
+def test_a_fresh_process_loads_many(options: dict[str, Any], payloadfs_seaweedfs: S3Server, tmp_path: Path) -> None:
+    import json
+
+    root, keys = f"s3://{payloadfs_seaweedfs.bucket()}/p", str(tmp_path / "keys.json")
+    repository = Repository(root, options, keys_file=keys)
+    pointers = repository.save_many(({"number": number} for number in range(300)), at_once=20)
+    asked = json.dumps([root, options, keys, *(pointer.to_json() for pointer in pointers)])
+    run = subprocess.run([sys.executable, "-c", PROGRAM], input=asked, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("transport", ["obstore", "fsspec"])
+@pytest.mark.parametrize("size_bytes", [10, 20 * MIB])
+def test_a_server_that_nobody_vouches_for(
+    options: dict[str, Any], payloadfs_seaweedfs: S3Server, tmp_path: Path, size_bytes: int, transport: str
+) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    store = open_s3_store(f"s3://{payloadfs_seaweedfs.bucket()}", options, transport)
+    for attempt in (
+        lambda: store.put("a.bin", PiecesBody([bytes(size_bytes)])),
+        lambda: store.get("a.bin", size_bytes),
+        lambda: store.info("a.bin"),
+    ):
+        with pytest.raises(StoreError) as caught:
+            attempt()
+        assert (caught.value.kind, caught.value.transient) == ("certificate", False)
+        assert "AWS_CA_BUNDLE" in str(caught.value)
