@@ -6,13 +6,14 @@ often than it works; see `docs/decisions/0017-small-loads-in-one-thread.md`.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import IntegrityError, about
+from .errors import about
 from .log import log_done
 from .many import Batch
 from .pointer import Pointer
@@ -62,28 +63,43 @@ class SmallLoads:
     ) -> None:
         self._batch, self._reads, self._root = batch, reads, root
         self._admit, self._decode = admit, decode
-        self._arrived: deque[tuple[_Ticket, memoryview | IntegrityError | None]] = deque()
+        self._arrived: deque[tuple[_Ticket, memoryview | Exception]] = deque()
         self._context = copy_context()
+        self._is_ending = False
         self._threads: ThreadPoolExecutor | None = None
         self._others: list[Future[None]] = []
 
     def run(self, pointers: Iterable[Pointer]) -> list[Any]:
         """Load all; return or raise as `Batch.results` does."""
+        process = os.getpid()
         try:
-            for number, pointer in enumerate(pointers):
-                while self._count() >= self._batch.at_once:
-                    self._wait()
-                self._begin(number, pointer)
-            self._finish()
+            try:
+                self._load(pointers)
+            finally:
+                # A child that was forked in between has neither the threads nor the connections.
+                if os.getpid() == process:
+                    self._close()
         except BaseException as error:
-            self._finish()
             self._batch.tell(error)
             raise
+        return self._batch.results()
+
+    def _load(self, pointers: Iterable[Pointer]) -> None:
+        for number, pointer in enumerate(pointers):
+            while self._count() >= self._batch.at_once:
+                self._wait()
+            self._begin(number, pointer)
+
+    def _close(self) -> None:
+        """Wait for what is on its way, and leave nothing behind."""
+        try:
+            self._is_ending = True
+            while self._arrived or self._count():
+                self._wait()
         finally:
             if self._threads is not None:
                 self._threads.shutdown()
             self._reads.close()
-        return self._batch.results()
 
     def _count(self) -> int:
         if self._others:
@@ -105,34 +121,34 @@ class SmallLoads:
         if not begun:
             self._hand_over(number, pointer)
 
-    def _finish(self) -> None:
-        while self._arrived or self._count():
-            self._wait()
-
     def _wait(self) -> None:
         # What came is looked at only now, when more was asked for: the server works meanwhile.
         while self._arrived:
             self._end(*self._arrived.popleft())
-        if self._count():
-            self._arrived.extend(self._reads.arrived())
-
-    def _end(self, ticket: _Ticket, came: memoryview | IntegrityError | None) -> None:
-        if came is None:
-            self._hand_over(ticket.number, ticket.pointer)
+        if not self._count():
             return
-        try:
-            value = self._context.copy().run(self._decoded, ticket, came)
-        except Exception as error:  # noqa: BLE001  raised by `results`, with those of the others
-            self._batch.failed[ticket.number] = error
-        else:
-            self._batch.done[ticket.number] = value
-            log_done("loaded", ticket.pointer, ticket.started_s)
+        for ticket, came in self._reads.arrived():
+            if came is None:
+                self._hand_over(ticket.number, ticket.pointer)
+            else:
+                self._arrived.append((ticket, came))
 
-    def _decoded(self, ticket: _Ticket, came: memoryview | IntegrityError) -> Any:
+    def _end(self, ticket: _Ticket, came: memoryview | Exception) -> None:
+        try:
+            self._batch.done[ticket.number] = self._context.copy().run(self._decoded, ticket, came)
+        except BaseException as error:
+            self._batch.failed[ticket.number] = error
+            # An interrupt, or what a decoder raises to end everything, does so, once.
+            if not isinstance(error, Exception) and not self._is_ending:
+                raise
+
+    def _decoded(self, ticket: _Ticket, came: memoryview | Exception) -> Any:
         with about(ticket.pointer):
-            if isinstance(came, IntegrityError):
+            if isinstance(came, Exception):
                 raise came
-            return self._decode(ticket.pointer, ticket.serializer, came)
+            value = self._decode(ticket.pointer, ticket.serializer, came)
+        log_done("loaded", ticket.pointer, ticket.started_s)
+        return value
 
     def _hand_over(self, number: int, pointer: Pointer) -> None:
         """Let a thread load it, as if nothing had been tried."""

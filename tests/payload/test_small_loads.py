@@ -33,6 +33,8 @@ from payloadfs import (
     StoreError,
     aio,
 )
+from payloadfs.stores import open_cache
+from payloadfs.stores._room import alone
 from payloadfs.testing.servers import S3Server
 
 from ..stores.answering import Answering, give, part
@@ -50,7 +52,7 @@ class World:
         options["client_kwargs"] = {"region_name": "us-east-1"}
         self.options = {"storage_options": options, "moved": {self.near.root: "s3://bucket/p"}, **settings}
         self.far = Repository("s3://bucket/p", **self.options)
-        self.lock, self.now, self.most = threading.Lock(), 0, 0
+        self.lock, self.now, self.most, self.delay_s = threading.Lock(), 0, 0, 0.0
         self.before: Callable[[socket.socket, str, str], bool] = lambda *_: False
         server.answer = self._answer
 
@@ -68,13 +70,13 @@ class World:
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
-        path = self.folder / target.removeprefix("/bucket/p/")
-        content = path.read_bytes() if path.exists() else None
-        done = self.before(client, target, wanted)
+        time.sleep(self.delay_s)
         with self.lock:
             # It counts as on its way until its answer is, which can't be seen from here to the byte.
             self.now -= 1
-        if done:
+        path = self.folder / target.removeprefix("/bucket/p/")
+        content = path.read_bytes() if path.exists() else None
+        if self.before(client, target, wanted):
             return
         if content is None:
             give(client, 404, ANSWERS[b"missing"])
@@ -147,16 +149,45 @@ def test_every_kind_at_once(world: World, tmp_path: Path) -> None:
     assert list(error.done) == sorted(error.done)
     asked = world.asked()
     assert all(asked[pointers[number].key] == 1 for number in error.done if number not in (5, 6, 10))
+    assert pointers[10].key not in asked
     assert no_threads()
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 8])
-def test_no_more_are_on_their_way_than_may(world: World, at_once: int) -> None:
-    def before(*_: Any) -> bool:
-        time.sleep(0.003)
-        return False
+class Thread:
+    """Becomes the name of the thread in which it is decoded."""
 
-    world.before = before
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+
+    def __reduce__(self) -> Any:
+        return here, (b"x" * self.size_bytes,)
+
+
+def here(_: bytes) -> str:
+    return threading.current_thread().name.rpartition("_")[0]
+
+
+def test_what_is_not_small_is_decoded_in_threads_that_wake_this_one(world: World) -> None:
+    pointers = world.save(*(Thread(size_bytes) for size_bytes in (100, 60_000, 70_000, 200_000, 2_000_000) * 4))
+    started_s = time.monotonic()
+    assert world.far.load_many(pointers, at_once=1) == ["", "", *["payloadfs-many"] * 3] * 4
+    # Without being woken it would look once a second.
+    assert time.monotonic() - started_s < 6
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("at_once", [1, 2, 8])
+def test_no_more_are_on_their_way_than_may(world: World, at_once: int, busy: bool) -> None:
+    refused: set[str] = set()
+
+    def before(client: socket.socket, target: str, wanted: str) -> bool:
+        if not busy or target in refused:
+            return False
+        refused.add(target)
+        give(client, 503, ANSWERS[b"busy"])
+        return True
+
+    world.before, world.delay_s = before, 0.003
     objects = [os.urandom(100_000 if number % 3 == 0 else 10) for number in range(60)]
     assert world.far.load_many(world.save(*objects), at_once=at_once) == objects
     assert min(at_once, 2) <= world.most <= at_once
@@ -278,11 +309,130 @@ class Exits:
         return exec, ("raise SystemExit(3)",)
 
 
-def test_an_exit_while_decoding_is_not_lost(world: World) -> None:
-    pointers = world.save(1, Exits(), 3)
+@pytest.mark.parametrize("exits", [{1}, {0, 1, 2}, {3}])
+@pytest.mark.parametrize("at_once", [2, 50])
+def test_an_exit_while_decoding_is_not_lost(world: World, at_once: int, exits: set[int]) -> None:
+    pointers = world.save(*(Exits() if number in exits else number for number in range(4)))
     with pytest.raises(SystemExit) as caught:
-        world.far.load_many(pointers)
-    assert vars(caught.value)["done"] == {0: 1, 2: 3}
+        world.far.load_many(pointers, at_once=at_once)
+    done = vars(caught.value)["done"]
+    assert done == {number: number for number in done}
+    # It ends everything, but for what is on its way.
+    assert at_once == 2 or set(done) == set(range(4)) - exits
+    assert world.far.load_many(pointers[-1:] if 3 not in exits else pointers[:1])
+
+
+def test_what_cannot_be_checked_is_one_error_of_many(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    pointers = world.save(*range(10))
+
+    def missing(buffer: memoryview, digest: Any, *, data: bool) -> None:
+        if digest == pointers[4].digest:
+            raise ModuleNotFoundError("blake3")
+
+    monkeypatch.setattr("payloadfs.stores._checked_reads.check", missing)
+    with pytest.raises(ManyError) as caught:
+        world.far.load_many(pointers, at_once=3)
+    assert {number: type(one) for number, one in caught.value.failed.items()} == {4: ModuleNotFoundError}
+    assert len(caught.value.done) == 9
+
+
+def test_a_listener_that_fails_is_one_error_of_many(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    pointers = world.save(*range(10))
+
+    def listen(verb: str, pointer: Pointer, started_s: float) -> None:
+        if pointer == pointers[4]:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("payloadfs.small_loads.log_done", listen)
+    with pytest.raises(ManyError) as caught:
+        world.far.load_many(pointers, at_once=3)
+    assert (list(caught.value.failed), len(caught.value.done)) == ([4], 9)
+
+
+def test_a_child_that_leaves_in_between_takes_nothing_along(world: World) -> None:
+    pointers, statuses = world.save(*range(30)), []
+
+    def forking() -> Iterator[Pointer]:
+        for number, pointer in enumerate(pointers):
+            if number == 12:
+                child = os.fork()
+                if child == 0:
+                    os.environ["LEAVES"] = "yes"
+                    raise SystemExit
+                statuses.append(os.waitpid(child, 0)[1])
+            yield pointer
+
+    started_s = time.monotonic()
+    try:
+        loaded = world.far.load_many(forking(), at_once=5)
+    except SystemExit:
+        os._exit(7)
+    assert loaded == list(range(30))
+    assert statuses == [7 << 8]
+    assert time.monotonic() - started_s < 1.5
+    assert set(world.asked().values()) == {1}
+
+
+@pytest.mark.parametrize("world", ["on"], indirect=True)
+def test_what_is_near_keeps_nobody_else_waiting(world: World) -> None:
+    far, near = world.save(*range(5)), world.save(*({"near": number} for number in range(200)))
+    world.far.load_many(near)
+    begun_s: dict[str, float] = {}
+    world.before = lambda client, target, wanted: bool(begun_s.setdefault(target, time.monotonic()) * 0)
+
+    def slowly() -> Iterator[Pointer]:
+        for number, pointer in enumerate([*far, *near]):
+            time.sleep(0.005 if number > 5 else 0)
+            yield pointer
+
+    started_s = time.monotonic()
+    world.far.load_many(slowly(), at_once=10)
+    assert max(begun_s.values()) - started_s < 0.5
+    assert time.monotonic() - started_s > 0.9
+
+
+@pytest.mark.parametrize("world", ["on"], indirect=True)
+def test_nobody_waits_for_who_counts_copies(world: World, tmp_path: Path) -> None:
+    world.far.load_many(world.save("first"))
+    pointers = world.save(*range(40))
+    with alone(str(tmp_path / "cache" / "room"), 0, keep=True):
+        started_s = time.monotonic()
+        assert world.far.load_many(pointers, at_once=10) == list(range(40))
+        assert time.monotonic() - started_s < 3
+    assert world.far.load_many(pointers, at_once=10) == list(range(40))
+    assert len([path for path in (tmp_path / "cache").rglob("b3*") if path.is_file()]) == 41
+
+
+@pytest.mark.parametrize("world", ["on"], indirect=True)
+def test_alike_objects_count_once_in_the_cache(world: World, tmp_path: Path) -> None:
+    pointers = world.save(*["same"] * 10)
+    assert world.far.load_many(pointers) == ["same"] * 10
+    assert int.from_bytes((tmp_path / "cache" / "room").read_bytes(), "little") == 16 * 1024
+
+
+@pytest.mark.parametrize("world", ["on"], indirect=True)
+def test_copies_are_checked_in_full_where_that_is_asked_for(world: World, tmp_path: Path) -> None:
+    (pointer,) = world.save(np.arange(2000))
+    world.far.load_many([pointer])
+    (copy,) = (path for path in (tmp_path / "cache").rglob("b3*") if path.is_file())
+    content = bytearray(copy.read_bytes())
+    content[8000] ^= 1
+    copy.write_bytes(content)
+    careful = Repository("s3://bucket/p", verify="full", **world.options)
+    assert (careful.load_many([pointer])[0] == np.arange(2000)).all()
+    assert set(world.asked().values()) == {2}
+
+
+@pytest.mark.parametrize("world", ["on"], indirect=True)
+def test_copies_from_before_the_machine_started_are_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    pointers = world.save(*range(5))
+    world.far.load_many(pointers)
+    monkeypatch.setattr("payloadfs.stores._cached._start_of_machine", lambda: "0" * 16)
+    open_cache.cache_clear()
+    for _ in range(2):
+        assert world.far.load_many(pointers) == list(range(5))
+    assert set(world.asked().values()) == {1}
+    open_cache.cache_clear()
 
 
 def test_an_error_of_the_pointers_themselves_tells_what_was_loaded(world: World) -> None:

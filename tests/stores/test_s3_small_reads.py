@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import signal
 import socket
 import ssl
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ import pytest
 import trustme
 
 from payloadfs.stores._s3 import S3Store, open_s3_store
+from payloadfs.stores._s3._line import Line
 from payloadfs.stores._s3._small_reads import SmallReads
 from payloadfs.testing.servers import S3Server
 
@@ -131,6 +135,13 @@ def raw(text: bytes, *, close: bool = False) -> Answer:
     return answer
 
 
+def endless(client: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the other side has enough
+        client.sendall(b"HTTP/1.1 206 X\r\n")
+        while True:
+            client.sendall(b"x: y\r\n" * 1000)
+
+
 OTHER: dict[str, Answer] = {
     "missing": lambda client, *_: give(client, 404, b"<Error><Code>NoSuchKey</Code></Error>"),
     "missing, with as many bytes": lambda client, *_: give(client, 404, b"0123456789"),
@@ -153,10 +164,14 @@ OTHER: dict[str, Answer] = {
     "in chunks, with a length": raw(
         b"HTTP/1.1 206 X\r\nContent-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n"
     ),
+    "in chunks, with a length that fits": raw(
+        b"HTTP/1.1 206 X\r\nContent-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n"
+    ),
     "of an older kind": raw(b"HTTP/1.0 200 X\r\nContent-Length: 10\r\n\r\n0123456789"),
     "first something else": raw(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 206 X\r\nContent-Length: 10\r\n\r\n0123456789"),
     "no HTTP": raw(b"220 mail.example ESMTP\r\n\r\n"),
-    "an endless head": raw(b"HTTP/1.1 206 X\r\n" + b"x: y\r\n" * 10_000),
+    "an endless head": lambda client, *_: endless(client),
+    "closed, as it says": raw(b"HTTP/1.1 503 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", close=True),
 }
 
 
@@ -174,9 +189,10 @@ def test_whatever_else_comes_is_left_to_others(server: Answering, store: S3Store
     assert read(store, [20, 30], at_once=1) == {0: CONTENT[:20], 1: CONTENT[:30]}
 
 
-def test_a_server_that_closes_after_each_answer(server: Answering, store: S3Store) -> None:
+@pytest.mark.parametrize("how", ["close", "Close", "keep-alive, close"])
+def test_a_server_that_closes_after_each_answer(server: Answering, store: S3Store, how: str) -> None:
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
-        give(client, 206, CONTENT[: size_of(target)], Connection="close")
+        give(client, 206, CONTENT[: size_of(target)], Connection=how)
         client.shutdown(socket.SHUT_RDWR)
 
     server.answer = answer
@@ -302,3 +318,131 @@ def test_a_forked_child_has_connections_of_its_own(server: Answering, store: S3S
     assert server.connections == 6
     assert read(store, sizes, at_once=3) == right
     assert server.connections == 6
+
+
+class Interrupted(BaseException):
+    """As an interrupt, and nothing else."""
+
+
+def reads_with(options: dict[str, Any]) -> SmallReads:
+    return reading(open_s3_store("s3://bucket/p", options, "obstore"))
+
+
+@pytest.mark.parametrize("server", ["https"], indirect=True)
+@pytest.mark.parametrize("error", [Interrupted, ValueError, MemoryError])
+@pytest.mark.parametrize("where", ["load_verify_locations", "wrap_socket", "do_handshake"])
+def test_nothing_is_sent_in_the_open_after_an_error_while_it_opens(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, error: type[BaseException], where: str
+) -> None:
+    """A server that speaks no TLS sees what arrives."""
+    got: list[bytes] = []
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    def listen() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client:
+                client.settimeout(0.3)
+                with contextlib.suppress(OSError):
+                    while chunk := client.recv(1000):
+                        got.append(chunk)
+
+    monkeypatch.setattr(ssl.SSLSocket if where == "do_handshake" else ssl.SSLContext, where, fail)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=listen)
+    thread.start()
+    reads = reads_with({**options, "endpoint_url": f"https://127.0.0.1:{listener.getsockname()[1]}"})
+    came: list[Any] = []
+    for number in range(3):
+        reads.begin(number, "x-10", 10)
+    until_s = time.monotonic() + 10
+    while reads.count and time.monotonic() < until_s:
+        with contextlib.suppress(Interrupted):
+            for one in reads.arrived():
+                came.append(one)
+    reads.close()
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+    assert sorted(came) == [(0, None), (1, None), (2, None)]
+    assert not got
+
+
+@pytest.mark.parametrize("name", ["_send", "_received", "_object", "_has_head", "close"])
+def test_an_interrupt_anywhere_leaves_the_others_and_itself_whole(
+    server: Answering, store: S3Store, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    original, left = getattr(Line, name), [3]
+
+    def interrupted(line: Line) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Interrupted
+        return original(line)
+
+    monkeypatch.setattr(Line, name, interrupted)
+    reads, came, count = reading(store), {}, 0
+    started_s = time.monotonic()
+    while len(came) < 30:
+        try:
+            while count < 30 and reads.count < 5:
+                count += 1
+                reads.begin(count - 1, f"{count - 1}-{count}", count)
+            for ticket, one in reads.arrived():
+                came[ticket] = one and bytes(one.buffer)
+        except Interrupted:
+            if count - 1 not in {line.ticket for line in reads._busy.values()} and count - 1 not in reads._aside:
+                came.setdefault(count - 1, None)  # it was not begun
+    monkeypatch.undo()
+    reads.close()
+    assert all(one in (None, CONTENT[: number + 1]) for number, one in came.items())
+    assert len([one for one in came.values() if one is None]) <= 1
+    # Nobody waited for something that had come already.
+    assert time.monotonic() - started_s < 0.9
+
+
+def test_a_fork_while_it_opens_keeps_nobody_busy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    options = S3Server(f"http://127.0.0.1:{port}").storage_options()
+    reads = reads_with(options)
+    assert reads.begin(1, "x-10", 10)
+    child = os.fork()
+    if child == 0:
+        time.sleep(3)
+        os._exit(0)
+    assert list(reads.arrived()) == [(1, None)]
+    spent_s = time.process_time()
+    for _ in range(2):
+        assert list(reads.arrived()) == []
+    assert time.process_time() - spent_s < 0.5
+    reads.close()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [("token", "a\nb"), ("token", "a\r\nx: y"), ("key", "a…"), ("token", "…"), ("secret", "…")],
+)
+def test_what_http_cannot_carry_is_left_to_others(
+    server: Answering, options: dict[str, Any], given: str, value: str
+) -> None:
+    wanted = read(open_s3_store("s3://bucket/p", {**options, given: value}, "obstore"), [10] * 2)
+    if given == "secret":
+        # It is not sent.
+        assert wanted == dict.fromkeys(range(2), CONTENT[:10])
+    else:
+        assert wanted == dict.fromkeys(range(2))
+        assert not server.seen
+
+
+@pytest.mark.parametrize("host", ["a" * 70 + ".invalid", "a..b", ".a.b"])
+def test_a_host_that_can_be_none(host: str) -> None:
+    store = open_s3_store("s3://bucket", S3Server(f"http://{host}").storage_options(), "obstore")
+    assert read(store, [10] * 2) == dict.fromkeys(range(2))

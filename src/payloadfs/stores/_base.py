@@ -143,8 +143,8 @@ class SmallReads(Protocol):
         """
         ...
 
-    def arrived(self) -> Iterator[tuple[Any, Fetched | None]]:
-        """Wait a while for something to happen, and yield what has come, by ticket.
+    def arrived(self, *, wait: bool) -> Iterator[tuple[Any, Fetched | None]]:
+        """Yield what has come, by ticket; for that `wait` a while, if there is nothing yet.
 
         None stands for whatever is not simply the object: it has to come by `Store.get`, which asks
         again where that may help, and says what is wrong.

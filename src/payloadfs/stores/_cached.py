@@ -26,7 +26,7 @@ from ..urls import canonical_root, local_path
 from ._base import Store, SupportsFiles
 from ._folder import is_ours, reserve
 from ._local import LocalStore
-from ._room import Room, alone
+from ._room import ROOM_WAIT_S, Room, alone
 
 __all__ = ["Cache"]
 
@@ -36,6 +36,9 @@ _INTO_FILE_FROM_BYTES = 1024 * 1024
 _WAIT_S = 60.0
 _WAIT_S_PER_BYTE = 1 / (4 * 1024 * 1024)
 """How long another process may take to fetch an object before nobody waits for it any longer."""
+
+_SHORT_WAIT_S = 0.05
+"""The same for the room's lock, where many others wait for the thread."""
 
 _SHARED = "shared"
 
@@ -138,23 +141,33 @@ class Cache:
         wanted = _Wanted(size_bytes, digest)
         try:
             copy = self._found(wanted, self._folder, data=data)
-            return self._older(wanted) if copy is None else copy
+            return self._older(wanted, _SHORT_WAIT_S) if copy is None else copy
         except OSError as error:
             self._tell(error)
             return None
 
-    def keep(self, size_bytes: int, digest: Digest, buffer: memoryview) -> None:
-        """Make a copy of an object whose checked bytes are in `buffer`, unless there is no room or somebody is at it."""
+    def keep(self, size_bytes: int, digest: Digest, buffer: memoryview) -> bool:
+        """Make a copy of an object whose checked bytes are in `buffer`, unless somebody is at it.
+
+        Returns
+        -------
+        bool
+            False if there was no room, the disk failed, or others counted for longer than a moment:
+            then it's no use to try with the next one.
+        """
         wanted = _Wanted(size_bytes, digest)
         try:
             with self._alone(wanted, 0.0) as (folder, file):
                 if file is None or os.path.lexists(f"{self.path}/{self._folder}/{wanted.name}"):
-                    return
-                if self.room.take(wanted.name, size_bytes):
-                    _write(file, buffer)
-                    self._name(wanted, folder)
+                    return True
+                if not self.room.take(wanted.name, size_bytes, _SHORT_WAIT_S):
+                    return False
+                _write(file, buffer)
+                self._name(wanted, folder, _SHORT_WAIT_S)
+                return True
         except OSError as error:
             self._tell(error)
+            return False
 
     def forget(self, size_bytes: int, digest: Digest) -> None:
         """Remove the copy of an object, if there is one."""
@@ -210,12 +223,12 @@ class Cache:
             if copy is not None or file is None:
                 # Who waited in vain asks the store by itself: not one after the other, each until it gives up.
                 return copy
-            copy = self._older(wanted)
+            copy = self._older(wanted, ROOM_WAIT_S)
             if copy is not None or not self.room.take(wanted.name, wanted.size_bytes):
                 return copy
             buffer = self._received(wanted.size_bytes, store, key, file)
             check(buffer, wanted.digest, data=True)
-            self._name(wanted, folder)
+            self._name(wanted, folder, ROOM_WAIT_S)
             return buffer
 
     @contextmanager
@@ -231,17 +244,17 @@ class Cache:
                 os.ftruncate(file, 0)
             yield folder, file
 
-    def _name(self, wanted: _Wanted, folder: int) -> None:
+    def _name(self, wanted: _Wanted, folder: int, wait_s: float) -> None:
         """Give a copy that is whole and checked its name."""
-        with self.room.still():
+        with self.room.still(wait_s):
             os.rename(f".{wanted.name}", wanted.name, src_dir_fd=folder, dst_dir_fd=folder)
 
-    def _older(self, wanted: _Wanted) -> memoryview | None:
+    def _older(self, wanted: _Wanted, wait_s: float) -> memoryview | None:
         """Return the bytes of a copy from before the machine started, every one of them checked."""
         for folder in self.room.folders():
             copy = None if folder == self._folder else self._found(wanted, folder, data=True)
             if copy is not None:
-                with suppress(FileNotFoundError), self.room.still():
+                with suppress(FileNotFoundError), self.room.still(wait_s):
                     os.rename(f"{self.path}/{folder}/{wanted.name}", f"{self.path}/{self._folder}/{wanted.name}")
                 return copy
         return None

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..digest import Digest
-from ..errors import IntegrityError
 from ..seal import check
 from ._base import SmallReads
 
@@ -19,7 +18,7 @@ __all__ = ["CheckedReads"]
 _MOST_BYTES = 64 * 1024
 """Up to this size an object counts as small: what is done with larger ones gains from threads."""
 
-Outcome = memoryview | IntegrityError | None
+Outcome = memoryview | Exception | None
 
 
 class CheckedReads:
@@ -36,12 +35,14 @@ class CheckedReads:
 
     Notes
     -----
-    Cost: nothing is waited for, so several who ask for the same bytes at the same time each fetch them.
+    Cost: nobody is waited for, so several who ask for the same bytes at the same time each fetch
+    them, and no more copies are made once the cache was found busy.
     """
 
     def __init__(self, reads: SmallReads, cache: Cache | None, *, data: bool) -> None:
         self._reads, self._cache, self._data = reads, cache, data
         self._near: deque[tuple[Any, memoryview]] = deque()
+        self._keeps = True
         self.wake, self.close = reads.wake, reads.close
 
     @property
@@ -70,19 +71,19 @@ class CheckedReads:
     def arrived(self) -> Iterator[tuple[Any, Outcome]]:
         """Wait a while for something to come, and yield it by ticket.
 
-        An `IntegrityError` stands for other bytes than were saved, None for what has to come in another way.
+        An exception stands for what can't be checked, such as other bytes than were saved, None for
+        what has to come in another way.
         """
-        if not self._near:
-            for (ticket, size_bytes, digest), fetched in self._reads.arrived():
-                yield ticket, None if fetched is None else self._checked(fetched.buffer, size_bytes, digest)
+        for (ticket, size_bytes, digest), fetched in self._reads.arrived(wait=not self._near):
+            yield ticket, None if fetched is None else self._checked(fetched.buffer, size_bytes, digest)
         while self._near:
             yield self._near.popleft()
 
-    def _checked(self, buffer: memoryview, size_bytes: int, digest: Digest) -> memoryview | IntegrityError:
+    def _checked(self, buffer: memoryview, size_bytes: int, digest: Digest) -> Outcome:
         try:
             check(buffer, digest, data=True)
-        except IntegrityError as error:
+            if self._cache is not None and self._keeps:
+                self._keeps = self._cache.keep(size_bytes, digest, buffer)
+        except Exception as error:  # noqa: BLE001  one of many is wrong
             return error
-        if self._cache is not None:
-            self._cache.keep(size_bytes, digest, buffer)
         return buffer

@@ -45,11 +45,9 @@ class OpenStores:
     def small_reads(self, root: str) -> CheckedReads | None:
         """Return who reads many small objects under `root` in one thread, or None if nobody can."""
         try:
-            store = self.at(root)
-        except ConfigError:
-            # Each load from there raises it, and those from elsewhere go on.
+            store, cache = self.at(root), self.cache(root)
+            reads = store.small_reads() if isinstance(store, SupportsSmallReads) else None
+        except (ConfigError, OSError):
+            # Each load from there meets it, and those from elsewhere go on.
             return None
-        reads = store.small_reads() if isinstance(store, SupportsSmallReads) else None
-        if reads is None:
-            return None
-        return CheckedReads(reads, self.cache(root), data=self._settings.verify == "full")
+        return None if reads is None else CheckedReads(reads, cache, data=self._settings.verify == "full")

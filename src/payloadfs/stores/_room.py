@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple
 
-__all__ = ["DEFAULT_BYTES", "Copy", "Room", "alone", "existing"]
+__all__ = ["DEFAULT_BYTES", "ROOM_WAIT_S", "Copy", "Room", "alone", "existing"]
 
 DEFAULT_BYTES = 10 * 1024**3
 """What a cache may take if nobody says otherwise, or half of what is free, if that is less."""
@@ -20,7 +20,9 @@ _LEAST_BYTES = 16 * 1024
 """What the smallest copy counts: its block, its name, and its share of every search for the oldest."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.02
-_ROOM_WAIT_S = 30.0
+ROOM_WAIT_S = 30.0
+"""So long whoever counts is waited for."""
+
 _NOTE = struct.Struct("<Q")
 _FOLDER = re.compile(r"[0-9a-f]{16}|shared")
 _NAME = re.compile(r"(\.?)(?:b3|s256)(?:-seal)?-[0-9a-f]{64}-([0-9]{1,16})")
@@ -127,7 +129,7 @@ class Room:
         disk = os.statvfs(existing(self._path))
         return min(DEFAULT_BYTES, (disk.f_bavail * disk.f_frsize + used_bytes) // 2)
 
-    def take(self, name: str, size_bytes: int) -> bool:
+    def take(self, name: str, size_bytes: int, wait_s: float = ROOM_WAIT_S) -> bool:
         """Note the bytes of the copy `name`, whose lock is held, and return whether there is room for them.
 
         Copies that were not used for the longest time go, until nine tenths of the room would do.
@@ -135,7 +137,7 @@ class Room:
         cost = _cost(size_bytes)
         if self._max_bytes is not None and cost > self._max_bytes:
             return False
-        with self.still() as file:
+        with self.still(wait_s) as file:
             if file is None:
                 return False
             noted = os.pread(file, _NOTE.size, 0)
@@ -146,9 +148,9 @@ class Room:
             os.pwrite(file, _NOTE.pack(used + cost if fits else used), 0)
             return fits
 
-    def still(self) -> AbstractContextManager[int | None]:
+    def still(self, wait_s: float = ROOM_WAIT_S) -> AbstractContextManager[int | None]:
         """Hold the lock under which copies are counted. Names change under it too: one that is moved could be missed."""
-        return alone(f"{self._path}/room", _ROOM_WAIT_S, keep=True)
+        return alone(f"{self._path}/room", wait_s, keep=True)
 
     def copies(self) -> Iterator[Copy]:
         """Yield all copies there are, those too that are coming in; remove what a killed process left."""

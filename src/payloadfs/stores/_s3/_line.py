@@ -20,6 +20,7 @@ _CHUNK_BYTES = 128 * 1024
 _MOST_HEAD_BYTES = 16 * 1024
 _GOOD = re.compile(rb"http/1\.1 20[06][ \r]")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*(?=\r\n)")
+_CLOSES = re.compile(rb"\r\nconnection:[^\r]*\bclose\b")
 
 Address = tuple[Any, Any, int, str, Any]
 """Where a socket is to connect to, as `socket.getaddrinfo` gives it."""
@@ -72,7 +73,11 @@ class Line:
         self._got, self._body_at = bytearray(), 0
         self._opening = self._opened(server, place)
         self._not_yet: tuple[type[Exception], ...] = (BlockingIOError,)
-        self.waits_for = next(self._opening)
+        try:
+            self.waits_for = next(self._opening)
+        except BaseException:
+            self._sock.close()
+            raise
 
     def begin(self, ticket: Any, request: bytes, size_bytes: int) -> None:
         """Send `request`, now or once the connection is open, for an object of `size_bytes`."""
@@ -90,20 +95,21 @@ class Line:
         OtherAnswerError, OSError
             It will not come on this connection, which is of no more use.
         """
-        self.since_s = time.monotonic()
         if self.is_open:
             return self._object() if self._received() else None
-        wants = next(self._opening, None)
-        if wants is None:
-            self.is_open = True
-            self._send()
-        self.waits_for = wants or EVENT_READ
+        self._open_further()
         return None
 
     def close(self) -> None:
         """Close the connection. Nothing is said to the server."""
         self._opening.close()
         self._sock.close()
+
+    def _open_further(self) -> None:
+        self.waits_for = next(self._opening, EVENT_READ)
+        self.since_s = time.monotonic()
+        if self.is_open:
+            self._send()
 
     def _opened(self, server: Server, place: Any) -> Generator[int, None, None]:
         self._sock.setblocking(False)
@@ -113,10 +119,11 @@ class Line:
             yield EVENT_WRITE
             code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            self._sock.close()
             raise OSError(code, os.strerror(code))
         if server.is_secure:
             yield from self._secured(server)
+        # Here and not where this has ended, which it also has after an error: nothing may be sent in the open then.
+        self.is_open = True
 
     def _secured(self, server: Server) -> Generator[int, None, None]:
         from ssl import SSLWantReadError, SSLWantWriteError
@@ -141,16 +148,15 @@ class Line:
     def _received(self) -> bool:
         """Take what is there, and return whether that was anything."""
         try:
-            while True:
-                chunk = self._sock.recv(_CHUNK_BYTES)
-                if not chunk:
-                    raise ConnectionAbortedError("the answer ended early")
-                self._got += chunk
-                # The system knows nothing of what TLS holds.
-                if not (pending := getattr(self._sock, "pending", None)) or not pending():
-                    return True
+            # More than a record of TLS: it keeps nothing back that the system would not tell of.
+            chunk = self._sock.recv(_CHUNK_BYTES)
         except self._not_yet:
             return False
+        if not chunk:
+            raise ConnectionAbortedError("the answer ended early")
+        self._got += chunk
+        self.since_s = time.monotonic()
+        return True
 
     def _object(self) -> memoryview | None:
         if not self._body_at and not self._has_head():
@@ -175,6 +181,6 @@ class Line:
         lengths = _LENGTH.findall(head)
         if not _GOOD.match(head) or b"\r\ntransfer-encoding:" in head or lengths != [b"%d" % self._size_bytes]:
             raise OtherAnswerError("not the object")
-        self.can_go_on = b"\r\nconnection: close" not in head
+        self.can_go_on = not _CLOSES.search(head)
         self._body_at = end + 4
         return True

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .._base import Fetched
-from ._line import Address, Line, OtherAnswerError
+from ._line import Address, Line
 from ._server import Idle, Server
 from ._signature import path_of, signed_for
 from ._target import S3Target
@@ -46,6 +46,7 @@ class SmallReads:
         self._selector = selectors.DefaultSelector()
         self._busy: dict[int, Line] = {}
         self._free: dict[int, Line] = {}
+        self._aside: list[Any] = []
         self._heard_s = self._looked_s = time.monotonic()
         self._is_lost = False
         self._bell, self._rope = socket.socketpair()
@@ -56,30 +57,34 @@ class SmallReads:
     @property
     def count(self) -> int:
         """How many are on their way."""
-        return len(self._busy)
+        return len(self._busy) + len(self._aside)
 
     def begin(self, ticket: Any, key: str, size_bytes: int) -> bool:
         """Ask for the object `key`; see `payloadfs.stores.SmallReads`."""
-        if self._is_lost:
+        request = None if self._is_lost else self._request(self._prefix + key, size_bytes)
+        if request is None:
             return False
-        request = self._request(self._prefix + key, size_bytes)
         try:
             line = self._line()
-        except OSError:
+        except (OSError, ValueError):
             # Whoever asks next has the same trouble, and says what it is.
             self._is_lost = True
             return False
-        self._busy[line.number] = line
         try:
             line.begin(ticket, request, size_bytes)
-        except OSError:
+            self._busy[line.number] = line
+        except BaseException as error:
             self._drop(line)
+            if not isinstance(error, OSError):
+                raise
             return False
         return True
 
-    def arrived(self) -> Iterator[tuple[Any, Fetched | None]]:
-        """Wait up to a second, and yield what has come; see `payloadfs.stores.SmallReads`."""
-        for key, _ in self._selector.select(_LOOK_S):
+    def arrived(self, *, wait: bool = True) -> Iterator[tuple[Any, Fetched | None]]:
+        """Yield what has come, for which it waits up to a second; see `payloadfs.stores.SmallReads`."""
+        while self._aside:
+            yield self._aside.pop(), None
+        for key, _ in self._selector.select(_LOOK_S if wait else 0):
             line: Line | None = key.data
             if line is None:
                 self._bell.recv(4096)
@@ -113,13 +118,16 @@ class SmallReads:
         self._bell.close()
         self._rope.close()
 
-    def _request(self, name: str, size_bytes: int) -> bytes:
+    def _request(self, name: str, size_bytes: int) -> bytes | None:
+        """Return what is to be sent, or None if it is not such as HTTP can have."""
         path = path_of(self._target.bucket, name)
         # One byte more than there should be tells of an object that is too large.
         headers = {"host": self._server.place, "range": f"bytes=0-{size_bytes}"}
         full = signed_for(self._target, "GET", path, "", headers, ())
         lines = "".join(f"{name}: {value}\r\n" for name, value in full.items())
-        return f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        if not lines.isascii() or not len(full) == lines.count("\r") == lines.count("\n"):
+            return None
+        return f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
 
     def _line(self) -> Line:
         if self._free:
@@ -133,23 +141,33 @@ class SmallReads:
         return line
 
     def _went_on(self, line: Line) -> Iterator[tuple[Any, Fetched | None]]:
+        try:
+            came = self._step(line)
+        except BaseException:
+            # An interrupt: its answer may be half taken.
+            self._drop(line)
+            self._aside.append(line.ticket)
+            raise
+        if came is not None:
+            yield came
+
+    def _step(self, line: Line) -> tuple[Any, Fetched | None] | None:
         waited_for = line.waits_for
         try:
             content = line.go_on()
-        except (OtherAnswerError, OSError) as error:
-            yield self._given_up(line, error)
-            return
+        except Exception as error:  # noqa: BLE001  whatever it is, the ordinary way meets it too, and says so
+            return self._given_up(line, error)
         if line.waits_for != waited_for:
             self._selector.modify(line.number, line.waits_for, line)
         if content is None:
-            return
+            return None
         self._heard_s = line.since_s
         if line.can_go_on:
             del self._busy[line.number]
             self._free[line.number] = line
         else:
             self._drop(line)
-        yield line.ticket, Fetched(content)
+        return line.ticket, Fetched(content)
 
     def _silent(self, now_s: float) -> Iterator[tuple[Any, None]]:
         for line in list(self._busy.values()):
