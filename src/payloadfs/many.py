@@ -218,7 +218,7 @@ class ManyAtOnce(ABC):
         view : bool
             Read-only arrays instead of writable ones.
         at_once : int
-            How many are on their way at once, each in a thread of its own.
+            How many are on their way at once.
 
         Returns
         -------
@@ -234,7 +234,12 @@ class ManyAtOnce(ABC):
 
         Notes
         -----
-        Cost: each object what `load` costs. An interrupt is met as in `save_many`.
+        Cost: each object what `load` costs. Small ones (up to 64 KiB) in S3 are asked for, checked and
+        decoded by the calling thread, all others by a thread for each; a small one that is not
+        answered by a plain success is asked for a second time, as `load` does it. Processes that ask
+        for the same small objects at the same time each fetch them.
+
+        An interrupt is met as in `save_many`.
 
         Examples
         --------
