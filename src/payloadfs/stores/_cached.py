@@ -135,12 +135,12 @@ class Cache:
             self._tell(error)
             return None
 
-    def near(self, size_bytes: int, digest: Digest, *, data: bool) -> memoryview | None:
-        """Return the checked bytes of a near copy as `checked` does, or None if there is none just now. No request."""
+    def near(self, size_bytes: int, digest: Digest) -> memoryview | None:
+        """Return the bytes of a near copy, checked in full, or None if there is none just now. No request."""
         self.refuse_if_open_to_others()
         wanted = _Wanted(size_bytes, digest)
         try:
-            copy = self._found(wanted, self._folder, data=data)
+            copy = self._found(wanted, self._folder, data=True)
             return self._older(wanted, _SHORT_WAIT_S) if copy is None else copy
         except OSError as error:
             self._tell(error)

@@ -30,8 +30,6 @@ class CheckedReads:
         Asks the store. Closed with this.
     cache : Cache or None
         Where near copies lie.
-    data : bool
-        Check data spans of near copies even where only this user can have changed them.
 
     Notes
     -----
@@ -39,8 +37,8 @@ class CheckedReads:
     them, and no more copies are made once the cache was found busy.
     """
 
-    def __init__(self, reads: SmallReads, cache: Cache | None, *, data: bool) -> None:
-        self._reads, self._cache, self._data = reads, cache, data
+    def __init__(self, reads: SmallReads, cache: Cache | None) -> None:
+        self._reads, self._cache = reads, cache
         self._near: deque[tuple[Any, memoryview]] = deque()
         self._keeps = True
         self.wake, self.close = reads.wake, reads.close
@@ -62,7 +60,7 @@ class CheckedReads:
         """
         if not 0 < size_bytes <= _MOST_BYTES:
             return False
-        copy = None if self._cache is None else self._cache.near(size_bytes, digest, data=self._data)
+        copy = None if self._cache is None else self._cache.near(size_bytes, digest)
         if copy is None:
             return self._reads.begin((ticket, size_bytes, digest), key, size_bytes)
         self._near.append((ticket, copy))

@@ -50,4 +50,4 @@ class OpenStores:
         except (ConfigError, OSError):
             # Each load from there meets it, and those from elsewhere go on.
             return None
-        return None if reads is None else CheckedReads(reads, cache, data=self._settings.verify == "full")
+        return None if reads is None else CheckedReads(reads, cache)
