@@ -97,9 +97,11 @@ class SmallLoads:
             while self._arrived or self._count():
                 self._wait()
         finally:
-            if self._threads is not None:
-                self._threads.shutdown()
-            self._reads.close()
+            try:
+                if self._threads is not None:
+                    self._threads.shutdown()
+            finally:
+                self._reads.close()
 
     def _count(self) -> int:
         if self._others:

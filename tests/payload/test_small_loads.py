@@ -398,7 +398,8 @@ def test_nobody_waits_for_who_counts_copies(world: World, tmp_path: Path) -> Non
     with alone(str(tmp_path / "cache" / "room"), 0, keep=True):
         started_s = time.monotonic()
         assert world.far.load_many(pointers, at_once=10) == list(range(40))
-        assert time.monotonic() - started_s < 3
+        # Once is tried, for a moment.
+        assert time.monotonic() - started_s < 1.5
     assert world.far.load_many(pointers, at_once=10) == list(range(40))
     assert len([path for path in (tmp_path / "cache").rglob("b3*") if path.is_file()]) == 41
 
