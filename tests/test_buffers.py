@@ -1,10 +1,11 @@
 """Memory that is given back."""
 
 import mmap
+import random
 
 import pytest
 
-from payloadfs.buffers import private_memory, spent
+from payloadfs.buffers import CHUNK_BYTES, FileMapping, passing, private_memory, spent
 
 PAGE = mmap.PAGESIZE
 
@@ -53,3 +54,33 @@ def test_other_memory_stays():
     read_only[:] = b"x" * read_only.nbytes
     spent(read_only.toreadonly())
     assert bytes(memory) == bytes(read_only) == b"x" * 4 * PAGE
+
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * PAGE / 1e6
+
+
+@pytest.mark.parametrize("start", [0, 100, PAGE])
+def test_a_mapped_file_passes_without_staying(tmp_path, start):
+    content, path = random.Random(3).randbytes(5 * CHUNK_BYTES + 1000), tmp_path / "object"
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        memory = memoryview(FileMapping(file.fileno(), 0, access=mmap.ACCESS_COPY))[start:]
+    before, most, at = resident_mb(), 0.0, start
+    for piece in passing(memory):
+        assert piece == content[at : at + piece.nbytes]
+        at, most = at + piece.nbytes, max(most, resident_mb())
+    assert at == len(content)
+    assert most - before < 3 * CHUNK_BYTES / 1e6
+    assert memory == content[start:]
+    memory[5] ^= 1
+    assert memory[5] == content[start + 5] ^ 1
+
+
+def test_other_memory_passes_in_one_piece(mapped):
+    for memory in (private_memory(3 * CHUNK_BYTES), memoryview(b"x" * 2 * CHUNK_BYTES), memoryview(mapped)):
+        assert [piece.nbytes for piece in passing(memory)] == [memory.nbytes]
+    memory = private_memory(3 * CHUNK_BYTES)
+    memory[:] = b"x" * memory.nbytes
+    assert b"".join(passing(memory)) == bytes(memory) == b"x" * memory.nbytes

@@ -19,11 +19,13 @@ __all__ = [
     "COMPRESSIONS",
     "SMALL_BYTES",
     "ByteRange",
+    "FileMapping",
     "Frame",
     "LazyFrame",
     "chunks",
     "frame_bytes",
     "padding",
+    "passing",
     "private_memory",
     "spent",
     "view",
@@ -121,6 +123,25 @@ def private_memory(size_bytes: int) -> memoryview:
     if size_bytes < mmap.PAGESIZE:
         return memoryview(bytearray(size_bytes))
     return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+
+class FileMapping(mmap.mmap):
+    """A private mapping of a file that does not change. Until it is written to, its pages can be given back and come again."""
+
+
+def passing(part: memoryview) -> Iterator[memoryview]:
+    """Yield `part` piece by piece, to be read once.
+
+    Of a `FileMapping`, which nobody has written to yet, each piece is given back to the system when
+    the next one is asked for: so the memory that is taken is that of one piece. The bytes stay.
+    """
+    if not isinstance(part.obj, FileMapping) or part.nbytes <= CHUNK_BYTES:
+        yield part
+        return
+    for start in range(0, part.nbytes, CHUNK_BYTES):
+        piece = part[start : start + CHUNK_BYTES]
+        yield piece
+        spent(piece)
 
 
 def spent(part: memoryview) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Literal, Protocol
@@ -111,14 +111,24 @@ def digest_of(parts: Iterable[bytes | memoryview], algorithm: Algorithm) -> byte
     Cost: one pass, no copy. BLAKE3 uses all cores for parts of 1 MiB and more.
     """
     views = [memoryview(part) for part in parts]
-    state = hasher(algorithm, all_cores=any(v.nbytes >= _PARALLEL_FROM_BYTES for v in views))
-    for part in views:
-        state.update(part)
-    return state.digest()
+    return _digest_of(views, algorithm, all_cores=any(view.nbytes >= _PARALLEL_FROM_BYTES for view in views))
 
 
-def digests_of(parts: Sequence[memoryview], algorithm: Algorithm) -> list[bytes]:
+def digests_of(
+    parts: Sequence[memoryview],
+    algorithm: Algorithm,
+    pieces: Callable[[memoryview], Iterable[memoryview]],
+) -> list[bytes]:
     """Return the digest of each of `parts`.
+
+    Parameters
+    ----------
+    parts : sequence of memoryview
+        What to hash.
+    algorithm : {"b3", "s256"}
+        How.
+    pieces : callable
+        Gives a part piece by piece, for example to let go of what was hashed.
 
     Notes
     -----
@@ -127,11 +137,11 @@ def digests_of(parts: Sequence[memoryview], algorithm: Algorithm) -> list[bytes]
     """
     whole = _PARALLEL_FROM_BYTES if algorithm == "b3" else float("inf")
     small = [(number, part) for number, part in enumerate(parts) if part.nbytes < whole]
-    found = [b"" if part.nbytes < whole else digest_of([part], algorithm) for part in parts]
+    found = [b"" if part.nbytes < whole else _digest_of(pieces(part), algorithm, all_cores=True) for part in parts]
 
     def work(batch: list[tuple[int, memoryview]]) -> None:
         for number, part in batch:
-            found[number] = digest_of([part], algorithm)
+            found[number] = _digest_of(pieces(part), algorithm, all_cores=False)
 
     batches = list(_batches(small))
     if len(batches) < 2:
@@ -143,6 +153,13 @@ def digests_of(parts: Sequence[memoryview], algorithm: Algorithm) -> list[bytes]
     with ThreadPoolExecutor(cores, thread_name_prefix="payloadfs-digest") as pool:
         list(pool.map(work, batches))
     return found
+
+
+def _digest_of(pieces: Iterable[memoryview], algorithm: Algorithm, *, all_cores: bool) -> bytes:
+    state = hasher(algorithm, all_cores=all_cores)
+    for piece in pieces:
+        state.update(piece)
+    return state.digest()
 
 
 def _batches(parts: list[tuple[int, memoryview]]) -> Iterator[list[tuple[int, memoryview]]]:

@@ -25,7 +25,10 @@ def peak_mb(anew=False):
 
 def made(size):
     arrays = {f"x{n}": np.arange(size, dtype="f8") for n in range(10)}
-    return {"frame": lambda: pd.DataFrame(arrays, copy=False), "arrays": lambda: arrays,
+    mixed = {"number": arrays["x0"], "text": pd.array(np.array(list("abc"))[np.arange(size) % 3], dtype="str"),
+             "kind": pd.Categorical(np.arange(size) % 3), "when": pd.date_range("2026", periods=size, freq="s", tz="Asia/Tokyo")}
+    return {"mixed": lambda: pd.DataFrame({f"{name}{n}": mixed[name] for n in range(3) for name in mixed}),
+            "frame": lambda: pd.DataFrame(arrays, copy=False), "arrays": lambda: arrays,
             "array": lambda: np.arange(10 * size, dtype="f8"), "strided": lambda: np.ones((10, size)).T}[kind]()
 
 repository.load(repository.save(made(100_000)))  # imports and threads are not what is measured
@@ -48,7 +51,7 @@ else:
 """.replace("MEGABYTES", str(MEGABYTES))
 
 
-@pytest.mark.parametrize("kind", ["frame", "arrays", "array", "strided"])
+@pytest.mark.parametrize("kind", ["frame", "mixed", "arrays", "array", "strided"])
 def test_memory_beyond_the_object(kind, tmp_path):
     pointer = ""
     for step in ("save", "load"):

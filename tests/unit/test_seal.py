@@ -461,7 +461,13 @@ SIZES = [[], [0], [5], [0, 0, 3 * MIB, 7], [MIB - 1, MIB, MIB + 1], [70_000] * 5
 @pytest.mark.parametrize("sizes", SIZES)
 def test_digests_of_many_parts_are_those_of_each(sizes: list[int], algorithm: Any) -> None:
     parts = [_bytes(size, number) for number, size in enumerate(sizes)]
-    assert digests_of(parts, algorithm) == [digest_of([part], algorithm) for part in parts]
+    expected = [digest_of([part], algorithm) for part in parts]
+    for step in (7 * MIB, 100_000, 10 * MIB):
+
+        def pieces(part: memoryview, step: int = step) -> Iterator[memoryview]:
+            return (part[start : start + step] for start in range(0, part.nbytes, step))
+
+        assert digests_of(parts, algorithm, pieces) == expected
     assert _digest_threads() == []
 
 

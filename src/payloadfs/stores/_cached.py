@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..buffers import FileMapping
 from ..digest import Digest
 from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, StoreError
 from ..log import warn, warn_once
@@ -267,7 +268,7 @@ class Cache:
             if self.is_near and isinstance(store, SupportsFiles):
                 os.ftruncate(file, size_bytes)
                 store.get_into(key, size_bytes, file)
-                return memoryview(mmap.mmap(file, size_bytes, access=mmap.ACCESS_COPY))
+                return memoryview(FileMapping(file, size_bytes, access=mmap.ACCESS_COPY))
         buffer = store.get(key, size_bytes).buffer
         _write(file, buffer)
         return buffer

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..buffers import CHUNK_BYTES, SMALL_BYTES, private_memory
+from ..buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ..urls import local_path
 from ._base import Body, Fetched, ObjectInfo
@@ -112,7 +112,7 @@ class LocalStore:
                 _check_file(key, facts, size_bytes)
                 exclusive = exclusive and is_ours(facts) and facts.st_nlink == 1 and self._is_on_own_disk
                 if exclusive and size_bytes >= _MAP_FROM_BYTES:
-                    return Fetched(memoryview(mmap.mmap(file, size_bytes, access=mmap.ACCESS_COPY)), exclusive=True)
+                    return Fetched(memoryview(FileMapping(file, size_bytes, access=mmap.ACCESS_COPY)), exclusive=True)
                 return Fetched(_read(file, key, size_bytes), exclusive)
             finally:
                 os.close(file)
