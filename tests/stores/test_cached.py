@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from payloadfs import log
-from payloadfs.buffers import private_memory
+from payloadfs.buffers import FileMapping, private_memory
 from payloadfs.errors import ConfigError, IntegrityError, NotFoundError, StoreError
 from payloadfs.seal import Encoded, Outgoing
 from payloadfs.stores import Fetched, _cached, _room
@@ -156,7 +156,7 @@ def test_large_copies_are_mapped_and_data_is_not_hashed_again(cache, monkeypatch
     )
     buffer = item.load(cache)
     assert seen == [False]
-    assert type(buffer.obj).__name__ == "mmap"
+    assert isinstance(buffer.obj, FileMapping)
     item.load(cache, data=True)
     assert seen == [False, True]
 
