@@ -12,6 +12,7 @@ import payloadfs
 from payloadfs import KeyRing, Pointer, StoreError
 from payloadfs.cli import _inspect, main
 from payloadfs.repository import Repository
+from payloadfs.stores import OpenStores
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def stored(fields):
 
 def test_a_wrong_signature_fetches_nothing(inspect, refused, pointer_file, monkeypatch):
     fields = fields_of(pointer_file([1, 2])) | {"created": 5}
-    monkeypatch.setattr(Repository, "_store", lambda self, root: pytest.fail("the store was opened"))
+    monkeypatch.setattr(OpenStores, "at", lambda self, root: pytest.fail("the store was opened"))
     facts = inspect([json.dumps(fields)], code=4)
     assert facts["signature"] == "wrong"
     assert facts["allowed"] is False
