@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import ssl
 import subprocess
@@ -36,14 +37,21 @@ class Front:
         self._upstream, self._context = (parts.hostname, parts.port), context
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.endpoint_url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._sockets: list[socket.socket] = [self._listener]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._is_closed = False
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
 
     def close(self) -> None:
-        for one in self._sockets:
-            with contextlib.suppress(OSError):  # the other side was first
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        self._is_closed = True
+        shut(self._listener)
+        self._accepting.join()
+        self._listener.close()
+        for one in list(self._sockets):
+            shut(one)
+        for thread in self._threads:
+            thread.join()
 
     def _accept(self) -> None:
         while True:
@@ -51,26 +59,38 @@ class Front:
                 raw, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(raw,), daemon=True).start()
+            self._threads.append(threading.Thread(target=self._serve, args=(raw,)))
+            self._threads[-1].start()
 
     def _serve(self, raw: socket.socket) -> None:
-        try:
-            client = self._context.wrap_socket(raw, server_side=True)
-        except OSError:
-            # Whoever asked does not trust us.
-            raw.close()
-            return
-        server = socket.create_connection(self._upstream)
-        self._sockets += [client, server]
-        threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
-        self._pass(server, client)
+        with raw:
+            raw.settimeout(20)
+            try:
+                client = self._context.wrap_socket(raw, server_side=True)
+            except OSError:
+                # Whoever asks does not trust us.
+                return
+        with client, socket.create_connection(self._upstream) as server:
+            client.settimeout(None)
+            self._sockets += [client, server]
+            # Not a thread for each way: one of TLS's connections is for one thread at a time.
+            with contextlib.suppress(OSError):  # either side went away
+                while not self._is_closed and self._passed(client, server):
+                    continue
 
-    def _pass(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # either side went away
-            while chunk := source.recv(256 * 1024):
-                target.sendall(chunk)
-        with contextlib.suppress(OSError):  # the other thread was first
-            target.shutdown(socket.SHUT_RDWR)
+    def _passed(self, client: ssl.SSLSocket, server: socket.socket) -> bool:
+        ready = [client] if client.pending() else select.select([client, server], [], [])[0]
+        for source in ready:
+            chunk = source.recv(256 * 1024)
+            if not chunk:
+                return False
+            (server if source is client else client).sendall(chunk)
+        return True
+
+
+def shut(one: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the other side was first
+        one.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture(scope="module")
