@@ -85,12 +85,11 @@ class SmallReads:
         while self._aside:
             yield self._aside.pop(), None
         for key, _ in self._selector.select(_LOOK_S if wait else 0):
-            line: Line | None = key.data
-            if line is None:
+            if key.data is None:
                 self._bell.recv(4096)
-            elif line.number in self._busy and self._busy[line.number] is line:
+            elif (line := self._busy.get(key.fd)) is not None and line is key.data:
                 yield from self._went_on(line)
-            elif line.number in self._free and self._free[line.number] is line:
+            elif (line := self._free.get(key.fd)) is not None and line is key.data:
                 # Nothing was asked: the server closes the connection.
                 self._drop(line)
         now_s = time.monotonic()
