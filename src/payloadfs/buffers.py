@@ -128,6 +128,8 @@ def private_memory(size_bytes: int) -> memoryview:
 class FileMapping(mmap.mmap):
     """A private mapping of a file that does not change. Until it is written to, its pages can be given back and come again."""
 
+    __slots__ = ()
+
 
 def passing(part: memoryview) -> Iterator[memoryview]:
     """Yield `part` piece by piece, to be read once.

@@ -152,8 +152,9 @@ class Creation:
         start = 0
         try:
             for part in parts(self._body, _COMPARED_BYTES):
-                wanted = part.getbuffer()
-                held = memoryview(bytearray(wanted.nbytes))
+                # Not getbuffer: collected as garbage together, file and view can crash Python 3.12.
+                wanted = part.getvalue()
+                held = memoryview(bytearray(len(wanted)))
                 span = ByteRange(start, start + held.nbytes)
                 self._calls.read_range(self._key, self._name, span, self._body.size_bytes, held)
                 if held != wanted:
