@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 FRAME_BYTES = 1_000_000
-PAYLOADS = {"lightning_app": "lightning_app", "payloadfs_in_lightning_app": "payloadfs.integrations.lightning"}
+PAYLOADS = {"lightning_app": "lightning_app", "payloadfs_in_lightning_app": "payloadfs.integrations.lightning_app"}
 
 
 def log(event: str, round_: int) -> None:

@@ -39,8 +39,8 @@ Get = Callable[[str, int], Any]
 
 def payloadfs_through(transport: str) -> Callable[..., tuple[Put, Get]]:
     def open_peer(endpoint: str, bucket: str, key: str, secret: str) -> tuple[Put, Get]:
-        from payloadfs.digest import digest_of
-        from payloadfs.seal import Encoded, Outgoing
+        from payloadfs._digest import digest_of
+        from payloadfs._seal import Encoded, Outgoing
         from payloadfs.stores import open_store
 
         options = {"endpoint_url": endpoint, "key": key, "secret": secret, "region": "us-east-1"}
@@ -61,7 +61,7 @@ def payloadfs_through(transport: str) -> Callable[..., tuple[Put, Get]]:
 
 def payloadfs_into_a_file(endpoint: str, bucket: str, key: str, secret: str) -> tuple[Put, Get]:
     """As its cache of far stores loads: into a file, which is mapped, and checked as it lies there."""
-    from payloadfs.digest import digest_of
+    from payloadfs._digest import digest_of
     from payloadfs.stores._s3 import open_s3_store
 
     put, _ = payloadfs_through("obstore")(endpoint, bucket, key, secret)

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from payloadfs.buffers import CHUNK_BYTES, FileMapping, passing, private_memory, spent
+from payloadfs._buffers import CHUNK_BYTES, FileMapping, passing, private_memory, spent
 
 PAGE = mmap.PAGESIZE
 

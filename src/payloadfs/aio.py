@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 from .default import default_repository
 from .errors import PayloadError
-from .many import AT_ONCE, Batch
+from ._batch import AT_ONCE, Batch
 from .payload import Payload
 from .pointer import Pointer
 from .repository import Repository

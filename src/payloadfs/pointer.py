@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from .digest import Digest
+from ._digest import Digest
 from .errors import PointerError, SignatureError
-from .names import check_key
+from ._keys import check_key
 from .signing import MAC_CHARS, KeyRing
-from .urls import root_problem
+from ._urls import root_problem
 
 __all__ = ["MAX_POINTER_BYTES", "REQUIRED_FIELDS", "SIGNATURE_FIELDS", "Pointer"]
 

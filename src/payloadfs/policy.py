@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .errors import ConfigError, PolicyError
-from .names import split_serializer
+from ._keys import split_serializer
 from .pointer import Pointer
-from .urls import SIGNED_ROOTS, is_under, is_wildcard, root_problem
+from ._urls import SIGNED_ROOTS, is_under, is_wildcard, root_problem
 
 __all__ = ["SIGNED_ROOTS", "PickleRule", "Policy", "UnsignedRule"]
 

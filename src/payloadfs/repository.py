@@ -14,14 +14,14 @@ from functools import partial
 from typing import Any
 
 from . import config
-from .admission import Admission
+from ._authorization import Admission
 from .errors import NotFoundError, about
-from .log import log_done
-from .many import Batch, ManyAtOnce
-from .names import check_key, new_key, type_label
+from ._log import log_done
+from ._batch import Batch, ManyAtOnce
+from ._keys import check_key, new_key, type_label
 from .pointer import Pointer
 from .policy import Policy
-from .seal import Outgoing, check
+from ._seal import Outgoing, check
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing
 from .small_loads import SmallLoads

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from .buffers import COMPRESSIONS
+from ._buffers import COMPRESSIONS
 from .errors import ConfigError
 from .signing import KeyRing
-from .urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
+from ._urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
 
 __all__ = [
     "TABLE",

@@ -14,8 +14,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import about
-from .log import log_done
-from .many import Batch
+from ._log import log_done
+from ._batch import Batch
 from .pointer import Pointer
 from .serializers import Serializer
 from .stores import CheckedReads

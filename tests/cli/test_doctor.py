@@ -8,9 +8,9 @@ import pytest
 
 import payloadfs
 from payloadfs.cli import main
-from payloadfs.seal import Encoded, Outgoing
+from payloadfs._seal import Encoded, Outgoing
 from payloadfs.stores import Fetched
-from payloadfs.stores._cached import Cache
+from payloadfs.stores._cache import Cache
 
 CHECKS = ["packages", "settings", "keys", "transport", "store", "cache"]
 

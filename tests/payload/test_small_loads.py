@@ -34,7 +34,7 @@ from payloadfs import (
     aio,
 )
 from payloadfs.stores import open_cache
-from payloadfs.stores._room import alone
+from payloadfs.stores._cache_quota import alone
 from payloadfs.testing.servers import S3Server
 
 from ..stores.answering import Answering, give, part
@@ -88,7 +88,7 @@ class World:
 
 @pytest.fixture(params=["off", "on"])
 def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr("payloadfs.stores._patience.PAUSES_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("payloadfs.stores._retry.PAUSES_S", (0.01, 0.01, 0.01))
     server = Answering()
     yield World(tmp_path / "far", server, cache="off" if request.param == "off" else tmp_path / "cache")
     server.close()
@@ -427,7 +427,7 @@ def test_copies_are_checked_in_full(world: World, tmp_path: Path) -> None:
 def test_copies_from_before_the_machine_started_are_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     pointers = world.save(*range(5))
     world.far.load_many(pointers)
-    monkeypatch.setattr("payloadfs.stores._cached._start_of_machine", lambda: "0" * 16)
+    monkeypatch.setattr("payloadfs.stores._cache._start_of_machine", lambda: "0" * 16)
     open_cache.cache_clear()
     for _ in range(2):
         assert world.far.load_many(pointers) == list(range(5))

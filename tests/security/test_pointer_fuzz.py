@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from payloadfs.digest import Digest
+from payloadfs._digest import Digest
 from payloadfs.errors import PointerError
 from payloadfs.pointer import Pointer
 from payloadfs.signing import Key, KeyRing

@@ -24,10 +24,10 @@ from payloadfs import (
     SignatureError,
     UnknownKeyError,
 )
-from payloadfs.seal import Outgoing, read_seal
+from payloadfs._seal import Outgoing, read_seal
 from payloadfs.serializers import _registry
-from payloadfs.serializers._frames import pack
-from payloadfs.urls import canonical_root
+from payloadfs.serializers._pickle.container import pack
+from payloadfs._urls import canonical_root
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_a_planted_pickle_that_calls_itself_safe(repository, canary, name):
     for extra in (content, pickle.dumps(Touch(canary)), b"\x93NUMPY\x01\0" + content):
         path = place(repository, signed).with_name("evil.bin")
         path.write_bytes(extra)
-        digest = dataclasses.replace(signed.digest, sealed=False, value=payloadfs.seal.digest_of([extra], "b3"))
+        digest = dataclasses.replace(signed.digest, sealed=False, value=payloadfs._seal.digest_of([extra], "b3"))
         pointer = unsigned(
             signed, key=signed.key.rpartition("/")[0] + "/evil.bin", size_bytes=len(extra), digest=digest
         )

@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
-from payloadfs.serializers._arrow import ArrowBatchSerializer, ArrowTableSerializer
+from payloadfs.serializers._arrow.tables import ArrowBatchSerializer, ArrowTableSerializer
 from payloadfs.serializers._numpy import NumpySerializer, ReadOnlyNumpySerializer
 from payloadfs.serializers._plain import BytesSerializer, JsonSerializer, TextSerializer
 from payloadfs.serializers._polars import PolarsFrameSerializer, PolarsSeriesSerializer

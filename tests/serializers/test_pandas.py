@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from payloadfs.serializers._pandas import FrameSerializer, MixedFrameSerializer, SeriesSerializer
+from payloadfs.serializers._pandas.serializer import FrameSerializer, MixedFrameSerializer, SeriesSerializer
 from payloadfs.testing import SerializerTests, assert_exact
 from payloadfs.testing.serializers import stored_bytes
 

@@ -16,7 +16,7 @@ import pytest
 
 import payloadfs
 from payloadfs.serializers import default_serializers
-from payloadfs.serializers._pickle import PickleSerializer
+from payloadfs.serializers._pickle.serializer import PickleSerializer
 from payloadfs.testing import SerializerTests
 from payloadfs.testing.serializers import stored_bytes
 

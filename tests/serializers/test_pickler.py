@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from payloadfs.serializers import _pickle, _pickler
-from payloadfs.serializers._pickle import PickleSerializer
+from payloadfs.serializers._pickle import pickler as _pickler
+from payloadfs.serializers._pickle import serializer as _pickle
+from payloadfs.serializers._pickle.serializer import PickleSerializer
 from payloadfs.testing import describe
 from payloadfs.testing.serializers import stored_bytes
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from payloadfs import ConfigError, DecodeError, Repository, SerializerRegistry
-from payloadfs.buffers import view
+from payloadfs._buffers import view
 from payloadfs.serializers import Encoded, NotExactError, _registry
 
 

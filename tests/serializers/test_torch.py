@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from payloadfs.serializers._pickle import PickleSerializer
+from payloadfs.serializers._pickle.serializer import PickleSerializer
 from payloadfs.testing import SerializerTests
 from payloadfs.testing.serializers import stored_bytes
 

@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from payloadfs.errors import ConfigError, StoreError
 from payloadfs.stores._base import Store
-from payloadfs.stores._foreign import Border
+from payloadfs.stores._errors import Border
 from payloadfs.stores._fsspec import FsspecStore, open_fsspec_store
 from payloadfs.testing import PiecesBody, StoreTests
 

@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from payloadfs.buffers import CHUNK_BYTES, FileMapping
+from payloadfs._buffers import CHUNK_BYTES, FileMapping
 from payloadfs.errors import NotFoundError, StoreError
-from payloadfs.seal import Encoded, Outgoing
+from payloadfs._seal import Encoded, Outgoing
 from payloadfs.stores import _local, open_store
 from payloadfs.testing import PiecesBody, StoreTests
-from payloadfs.urls import canonical_root
+from payloadfs._urls import canonical_root
 
 LARGE = 300_000
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from payloadfs.buffers import LazyFrame
+from payloadfs._buffers import LazyFrame
 from payloadfs.errors import IntegrityError, NotFoundError, PayloadError, StoreError
-from payloadfs.seal import Encoded, Outgoing
+from payloadfs._seal import Encoded, Outgoing
 from payloadfs.stores import SupportsFiles
 from payloadfs.stores._s3 import S3Store, open_s3_store
 from payloadfs.testing import PiecesBody
@@ -35,7 +35,7 @@ ERROR = b"<Error><Code>SlowDown</Code><Message>Please</Message></Error>"
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
-    monkeypatch.setattr("payloadfs.stores._patience.PAUSES_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("payloadfs.stores._retry.PAUSES_S", (0.01, 0.01, 0.01))
     server = Answering()
     yield server
     server.close()
@@ -259,7 +259,7 @@ def test_a_kept_connection_that_was_closed_costs_no_error(
     def pause(*_: Any) -> None:
         raise AssertionError("It was taken for a failure.")
 
-    monkeypatch.setattr("payloadfs.stores._patience.jitter", pause)
+    monkeypatch.setattr("payloadfs.stores._retry.jitter", pause)
     server.answer = answer
     for number in range(3):
         store.put(f"{number}.bin", PiecesBody([CONTENT[: 2 * MIB]]))
@@ -356,7 +356,7 @@ def test_what_is_sent_is_not_copied(payloadfs_moto: S3Server) -> None:
 
     program = """
 import sys, pathlib
-from payloadfs.seal import Encoded, Outgoing
+from payloadfs._seal import Encoded, Outgoing
 from payloadfs.stores import open_store
 def mib(what):
     (line,) = [l for l in pathlib.Path("/proc/self/status").read_text().splitlines() if l.startswith(what)]

@@ -38,7 +38,7 @@ def authority() -> trustme.CA:
 def server(
     request: pytest.FixtureRequest, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Answering]:
-    monkeypatch.setattr("payloadfs.stores._patience.PAUSES_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("payloadfs.stores._retry.PAUSES_S", (0.01, 0.01, 0.01))
     context = None
     if request.param == "https":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -19,7 +19,7 @@ import tempfile
 import time
 
 import payloadfs
-from payloadfs.works._journal import Journal, read_document, run_of
+from payloadfs.works._checkpoints import Journal, read_document, run_of
 from payloadfs.works._state import _by_content, pointers_in
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill_program.py")

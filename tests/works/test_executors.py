@@ -11,7 +11,7 @@ import payloadfs
 from payloadfs import ConfigError, Payload, WorkError
 from payloadfs.works import App, Flow, LocalExecutor, Work
 from payloadfs.works._app import _settings_for_calls
-from payloadfs.works._call import Task
+from payloadfs.works._task import Task
 
 CANARIES = [f"canary-{n:02}-{'x' * 8}" for n in range(12)]
 

@@ -185,11 +185,11 @@ def test_an_idle_process_that_was_killed_is_replaced(pool):
 
 def test_processes_that_can_not_start_are_told(monkeypatch):
     with LocalExecutor(1) as pool:
-        monkeypatch.setattr("payloadfs.works._local._PROGRAM", "import sys; sys.exit(7)")
+        monkeypatch.setattr("payloadfs.works._local_executor._PROGRAM", "import sys; sys.exit(7)")
         processes_of(pool)[0].kill()
         with pytest.raises(WorkError, match="ended before the call began, with exit code 7"):
             pool.submit(add, 1).result(20)
-        monkeypatch.setattr("payloadfs.works._local.sys.executable", "/no/such/python")
+        monkeypatch.setattr("payloadfs.works._local_executor.sys.executable", "/no/such/python")
         with pytest.raises(OSError, match="No such file"):
             pool.submit(add, 1).result(20)
         monkeypatch.undo()
@@ -316,10 +316,10 @@ def test_an_output_that_can_not_be_passed_on_fails_its_call_only():
 
 
 def _print_by_line():
-    from payloadfs.works import _child
-    from payloadfs.works._output import captured
+    from payloadfs.works import _worker_process
+    from payloadfs.works._capture import captured
 
-    with captured(functools.partial(_child.output, "root")):
+    with captured(functools.partial(_worker_process.output, "root")):
         print("text")
         time.sleep(60)
 

@@ -13,7 +13,7 @@ import pytest
 import payloadfs
 from payloadfs import ConfigError, NotFoundError, Payload, StoreError, WorkError
 from payloadfs.works import App, Flow, Work
-from payloadfs.works._journal import Journal
+from payloadfs.works._checkpoints import Journal
 
 
 class Step(Work):

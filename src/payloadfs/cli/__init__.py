@@ -23,7 +23,7 @@ from ..errors import (
     WorkError,
 )
 from . import _cache, _config, _doctor, _inspect, _keys, _objects, _run, _runs
-from ._words import printable
+from ._common import printable
 
 __all__ = ["main"]
 

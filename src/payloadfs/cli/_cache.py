@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 from .. import config
-from ..stores._cached import Cache
-from ._words import add_command, add_group, printable, size
+from ..stores._cache import Cache
+from ._common import add_command, add_group, printable, size
 
 __all__ = ["add_to"]
 

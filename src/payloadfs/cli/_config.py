@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from .. import config
-from ._words import add_command, add_group, printable
+from ._common import add_command, add_group, printable
 
 __all__ = ["add_to"]
 

@@ -15,15 +15,15 @@ from typing import Any, Literal, NamedTuple
 from .. import __version__
 from ..config import Settings
 from ..errors import PayloadError, StoreError
-from ..names import new_key
+from .._keys import new_key
 from ..repository import Repository
-from ..seal import Encoded, Outgoing, check
+from .._seal import Encoded, Outgoing, check
 from ..signing import read_or_create_keys
 from ..stores import Store, chosen_transport
-from ..stores._cached import Cache
-from ..stores._room import existing
-from ..urls import local_path, scheme_of
-from ._words import add_command, add_url, printable, size
+from ..stores._cache import Cache
+from ..stores._cache_quota import existing
+from .._urls import local_path, scheme_of
+from ._common import add_command, add_url, printable, size
 
 __all__ = ["add_to"]
 

@@ -18,10 +18,10 @@ from ..errors import (
 )
 from ..pointer import Pointer
 from ..repository import Repository
-from ..seal import read_seal
+from .._seal import read_seal
 from ..serializers import facts_of
-from ..urls import scheme_of
-from ._words import add_command, add_pointer, age, printable, read_pointer, repository, size, when
+from .._urls import scheme_of
+from ._common import add_command, add_pointer, age, printable, read_pointer, repository, size, when
 
 __all__ = ["add_to"]
 

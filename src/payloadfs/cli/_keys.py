@@ -15,7 +15,7 @@ from typing import Any
 from .. import config
 from ..errors import ConfigError
 from ..signing import Key, KeyRing, read_or_create_keys, write_keys
-from ._words import add_command, add_group, printable, read_stdin
+from ._common import add_command, add_group, printable, read_stdin
 
 __all__ = ["add_to"]
 

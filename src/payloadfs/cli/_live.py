@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from ..works import Event
 from ._report import Lines, duration, failure, indented, payloads
-from ._streams import diverted
-from ._words import size
+from ._redirect import diverted
+from ._common import size
 
 __all__ = ["Live", "can_draw"]
 

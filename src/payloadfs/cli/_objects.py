@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 from ..errors import EncodeError
-from ._output import check_output, spelled, write_stdout, written
-from ._words import add_command, add_pointer, add_url, printable, read_pointer, read_stdin, repository, size, when
+from ._files import check_output, spelled, write_stdout, written
+from ._common import add_command, add_pointer, add_url, printable, read_pointer, read_stdin, repository, size, when
 
 __all__ = ["add_to"]
 

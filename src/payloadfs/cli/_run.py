@@ -13,9 +13,9 @@ from .. import config
 from ..errors import ConfigError, PayloadError, StoreError, WorkError
 from ..works import App, Work
 from ._live import Live, can_draw
-from ._program import assign, load, told
+from ._loader import assign, load, told
 from ._report import Json, Lines, Report, indented
-from ._words import add_command
+from ._common import add_command
 
 __all__ = ["add_to"]
 

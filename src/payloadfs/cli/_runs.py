@@ -11,10 +11,10 @@ from .. import config
 from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, SignatureError, UnknownKeyError
 from ..repository import Repository
 from ..stores import ObjectInfo
-from ..works._journal import Journal, newest, read_document
+from ..works._checkpoints import Journal, newest, read_document
 from ._report import duration, failure
 from ._state import PREVIEW_CHARS, components, statuses
-from ._words import add_command, age, printable, size, when
+from ._common import add_command, age, printable, size, when
 
 __all__ = ["add_to"]
 

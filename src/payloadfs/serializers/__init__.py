@@ -3,7 +3,7 @@
 from ._base import Encoded as Encoded
 from ._base import NotExactError as NotExactError
 from ._base import Serializer as Serializer
-from ._facts import facts_of as facts_of
+from ._metadata import facts_of as facts_of
 from ._registry import SerializerRegistry as SerializerRegistry
 from ._registry import decode as decode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
-from ..seal import Encoded
+from .._seal import Encoded
 
 __all__ = ["Encoded", "NotExactError", "Serializer"]
 

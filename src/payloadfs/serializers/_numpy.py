@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..buffers import CHUNK_BYTES, Frame, LazyFrame, view
+from .._buffers import CHUNK_BYTES, Frame, LazyFrame, view
 from ._base import Encoded, NotExactError
 
 if TYPE_CHECKING:

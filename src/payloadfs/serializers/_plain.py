@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from ..buffers import view
+from .._buffers import view
 from ._base import Encoded, NotExactError
 
 __all__ = ["BytesSerializer", "JsonSerializer", "TextSerializer", "check_exact", "json_bytes"]

@@ -10,10 +10,10 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..buffers import view
+from .._buffers import view
 from ..errors import EncodeError
 from ._base import Encoded, NotExactError
-from ._ipc import read_ipc
+from ._arrow.ipc import read_ipc
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DecodeError, PayloadError
-from ..names import split_serializer
+from .._keys import split_serializer
 from ._base import Encoded, NotExactError, Serializer
-from ._compressed import Compressed, compressed
+from ._compression import Compressed, compressed
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -29,17 +29,17 @@ _BUILT_IN = {
         "JsonSerializer",
         [f"builtins.{name}" for name in ("NoneType", "bool", "int", "float", "list", "dict")],
     ),
-    "rows/1": ("_rows", "RowsSerializer", ["builtins.list", "builtins.dict"]),
+    "rows/1": ("_pickle.batched", "RowsSerializer", ["builtins.list", "builtins.dict"]),
     "npy/1": ("_numpy", "NumpySerializer", ["numpy.ndarray"]),
     "npy-readonly/1": ("_numpy", "ReadOnlyNumpySerializer", []),
-    "arrow-table/1": ("_arrow", "ArrowTableSerializer", ["pyarrow.Table"]),
-    "arrow-batch/1": ("_arrow", "ArrowBatchSerializer", ["pyarrow.RecordBatch"]),
-    "pandas/1": ("_pandas", "FrameSerializer", ["pandas.DataFrame"]),
-    "pandas-mixed/1": ("_pandas", "MixedFrameSerializer", []),
-    "pandas-series/1": ("_pandas", "SeriesSerializer", ["pandas.Series"]),
+    "arrow-table/1": ("_arrow.tables", "ArrowTableSerializer", ["pyarrow.Table"]),
+    "arrow-batch/1": ("_arrow.tables", "ArrowBatchSerializer", ["pyarrow.RecordBatch"]),
+    "pandas/1": ("_pandas.serializer", "FrameSerializer", ["pandas.DataFrame"]),
+    "pandas-mixed/1": ("_pandas.serializer", "MixedFrameSerializer", []),
+    "pandas-series/1": ("_pandas.serializer", "SeriesSerializer", ["pandas.Series"]),
     "polars/1": ("_polars", "PolarsFrameSerializer", ["polars.DataFrame"]),
     "polars-series/1": ("_polars", "PolarsSeriesSerializer", ["polars.Series"]),
-    "pickle/1": ("_pickle", "PickleSerializer", []),
+    "pickle/1": ("_pickle.serializer", "PickleSerializer", []),
 }
 _BUILT_IN_CLASSES: dict[str, list[str]] = {}
 for _id, (_, _, _names) in _BUILT_IN.items():

@@ -12,7 +12,7 @@ __all__ = ["Body", "Fetched", "ObjectInfo", "SmallReads", "Store", "SupportsFile
 class Body(Protocol):
     """The bytes of an object: iterate for pieces in order; iterate again to try again.
 
-    A piece is valid until the next one is asked for; one of less than `payloadfs.buffers.SMALL_BYTES`
+    A piece is valid until the next one is asked for; one of less than `payloadfs._buffers.SMALL_BYTES`
     stays valid. A body that has an attribute ``steady`` with the value True promises more: all its
     pieces stay as they are for as long as they are held, so that they can be sent from where they lie.
     """
@@ -52,7 +52,7 @@ class ObjectInfo:
 class Store(Protocol):
     """Objects by key under one root.
 
-    Every store passes `payloadfs.testing.StoreTests`. Keys are valid (`payloadfs.names.check_key`)
+    Every store passes `payloadfs.testing.StoreTests`. Keys are valid (`payloadfs._keys.check_key`)
     before a store sees them. A store may be used by many threads at once.
     """
 

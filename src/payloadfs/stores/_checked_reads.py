@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..digest import Digest
-from ..seal import check
+from .._digest import Digest
+from .._seal import check
 from ._base import SmallReads
 
 if TYPE_CHECKING:
-    from ._cached import Cache
+    from ._cache import Cache
 
 __all__ = ["CheckedReads"]
 

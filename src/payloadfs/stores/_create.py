@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from ..buffers import ByteRange
+from .._buffers import ByteRange
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ._base import Body
 from ._transfer import MIB, PAUSES_S, jitter, parts

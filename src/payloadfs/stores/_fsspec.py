@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ..buffers import ByteRange, private_memory
+from .._buffers import ByteRange, private_memory
 from ..errors import ConfigError, NotFoundError, StoreError
-from ..urls import scheme_of
+from .._urls import scheme_of
 from ._base import Body, Fetched, ObjectInfo
-from ._foreign import Border, modified_s
+from ._errors import Border, modified_s
 from ._transfer import parts, split, wrong_size
 
 __all__ = ["FsspecStore", "open_fsspec_store"]

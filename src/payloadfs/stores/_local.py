@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
+from .._buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
 from ..errors import IntegrityError, NotFoundError, StoreError
-from ..urls import local_path
+from .._urls import local_path
 from ._base import Body, Fetched, ObjectInfo
-from ._folder import Folder, enter, is_ours, kind_of_file_system, make_folders, open_folder, reserve, sync
+from ._dirfd import Folder, enter, is_ours, kind_of_file_system, make_folders, open_folder, reserve, sync
 
 __all__ = ["LocalStore"]
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from ..buffers import private_memory
+from .._buffers import private_memory
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo
 

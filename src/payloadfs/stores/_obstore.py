@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..buffers import ByteRange
+from .._buffers import ByteRange
 from ..errors import ConfigError, StoreError
-from ..urls import scheme_of
+from .._urls import scheme_of
 from ._base import Body
 from ._create import ObjectCalls, ObjectJob
-from ._foreign import Border
+from ._errors import Border
 from ._forks import obstore_is_lost
-from ._objects import ObjectStore
+from ._object_store import ObjectStore
 from ._obstore_calls import ObstoreCalls, client_options
 from ._obstore_options import client_config
-from ._patience import Patience
+from ._retry import Patience
 from ._reads import into_buffer, into_file
 from ._transfer import MIB, ropes
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..buffers import ByteRange
+from .._buffers import ByteRange
 from ..errors import StoreError
-from ._patience import Patience
+from ._retry import Patience
 from ._reads import Reading, Sink
 from ._transfer import MIB, wrong_size
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..urls import scheme_of
+from .._urls import scheme_of
 
 __all__ = ["UnmappedError", "client_config"]
 

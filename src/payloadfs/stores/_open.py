@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from ..urls import scheme_of
+from .._urls import scheme_of
 from ._base import Store
 from ._forks import obstore_is_lost
 
 if TYPE_CHECKING:
-    from ._cached import Cache
+    from ._cache import Cache
 
 __all__ = ["chosen_transport", "open_cache", "open_store"]
 
@@ -27,7 +27,7 @@ def open_store(
     Parameters
     ----------
     root : str
-        From `payloadfs.urls.canonical_root`.
+        From `payloadfs._urls.canonical_root`.
     storage_options : mapping, optional
         As the fsspec filesystem of the root's scheme takes them (credentials, endpoint).
     fsync : bool
@@ -141,7 +141,7 @@ def open_cache(root: str, folder: Path | None, max_bytes: int | None) -> Cache |
     Parameters
     ----------
     root : str
-        From `payloadfs.urls.canonical_root`.
+        From `payloadfs._urls.canonical_root`.
     folder : Path or None
         Where copies lie; None for no cache.
     max_bytes : int or None
@@ -154,6 +154,6 @@ def open_cache(root: str, folder: Path | None, max_bytes: int | None) -> Cache |
     """
     if folder is None or max_bytes == 0 or scheme_of(root) in ("file", "memory"):
         return None
-    from ._cached import Cache
+    from ._cache import Cache
 
     return Cache(folder, max_bytes)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from ..settings import Settings
-from ..urls import scheme_of
+from .._urls import scheme_of
 from ._base import Store, SupportsSmallReads
 from ._checked_reads import CheckedReads
 from ._open import open_cache, open_store
 
 if TYPE_CHECKING:
-    from ._cached import Cache
+    from ._cache import Cache
 
 __all__ = ["OpenStores"]
 

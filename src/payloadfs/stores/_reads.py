@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from ..buffers import ByteRange
-from ._patience import Patience
+from .._buffers import ByteRange
+from ._retry import Patience
 from ._transfer import split, wrong_size
 
 __all__ = ["Reading", "Sink", "Source", "into_buffer", "into_file"]

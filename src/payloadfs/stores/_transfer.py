@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
-from ..buffers import ByteRange, view
+from .._buffers import ByteRange, view
 from ..errors import IntegrityError, StoreError
 from ._base import Body
 

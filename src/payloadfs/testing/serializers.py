@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import cloudpickle
 import pytest
 
-from ..buffers import private_memory
-from ..seal import Encoded, Outgoing, check
+from .._buffers import private_memory
+from .._seal import Encoded, Outgoing, check
 from ..serializers import NotExactError, Serializer
 from .exact import Line, assert_exact, describe, first_difference
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ..buffers import CHUNK_BYTES
+from .._buffers import CHUNK_BYTES
 from ..errors import IntegrityError, NotFoundError, PayloadError, StoreError
 from ..stores._base import Store
 

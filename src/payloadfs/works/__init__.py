@@ -6,7 +6,7 @@
 from ._app import App as App
 from ._events import Event as Event
 from ._flow import Flow as Flow
-from ._local import LocalExecutor as LocalExecutor
+from ._local_executor import LocalExecutor as LocalExecutor
 from ._work import Work as Work
 from ._work import WorkStatus as WorkStatus
 

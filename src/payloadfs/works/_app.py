@@ -11,14 +11,14 @@ from .. import config
 from ..errors import ConfigError
 from ..repository import Repository
 from ..settings import TABLE, Settings
-from ..urls import scheme_of
+from .._urls import scheme_of
 from ._component import Component
 from ._driver import Driver
 from ._events import Event
 from ._executors import opened_executor
 from ._flow import Flow
-from ._journal import Journal, new_run
-from ._local import LocalExecutor
+from ._checkpoints import Journal, new_run
+from ._local_executor import LocalExecutor
 
 __all__ = ["App"]
 

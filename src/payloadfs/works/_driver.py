@@ -17,11 +17,11 @@ from functools import lru_cache, partial
 from typing import Any
 
 from ..errors import ConfigError, WorkError
-from ._calls import Call, Calls
-from ._dispatch import Dispatch, EndApp
+from ._history import Call, Calls
+from ._submit import Dispatch, EndApp
 from ._events import Event, EventKind
 from ._flow import Flow, StopFlow
-from ._journal import Journal, payload_scope
+from ._checkpoints import Journal, payload_scope
 from ._state import canonical, encode, identity
 from ._work import Work, WorkStatus
 

@@ -16,7 +16,7 @@ import psutil
 from lightning_app.runners import MultiProcessRuntime
 
 import payloadfs
-import payloadfs.integrations.lightning as lapp
+import payloadfs.integrations.lightning_app as lapp
 from payloadfs.testing import describe
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "exactness"))

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-import payloadfs.integrations.lightning as lapp
+import payloadfs.integrations.lightning_app as lapp
 
 
 class SourceWork(lapp.LightningWork):

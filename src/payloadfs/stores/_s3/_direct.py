@@ -12,12 +12,12 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ...buffers import ByteRange
+from ..._buffers import ByteRange
 from .._answers import AnswerError, no_ranges
 from .._base import Body
-from .._foreign import Border
+from .._errors import Border
 from .._obstore_calls import SMALL_BYTES, ObstoreCalls, client_options
-from .._patience import Patience
+from .._retry import Patience
 from .._reads import Reading, Sink, into_buffer, into_file
 from .._transfer import MIB, ropes, wrong_size
 from ._line import Line

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import Any
 
-from ...buffers import private_memory
+from ..._buffers import private_memory
 from ._server import Server
 
 __all__ = ["Address", "Line", "OtherAnswerError"]

@@ -10,10 +10,10 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
-from ...buffers import ByteRange
+from ..._buffers import ByteRange
 from ...errors import ConfigError, StoreError
 from .._base import Body
-from .._foreign import Border, s3_code
+from .._errors import Border, s3_code
 from .._transfer import MIB, PAUSES_S, jitter, parts, split, wrong_size
 
 __all__ = ["Calls", "Job"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from .._base import SmallReads
 from .._create import ObjectCalls
-from .._foreign import Border
+from .._errors import Border
 from .._forks import obstore_is_lost
-from .._objects import ObjectStore
+from .._object_store import ObjectStore
 
 if TYPE_CHECKING:
     from ._direct import DirectCalls

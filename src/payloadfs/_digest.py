@@ -1,0 +1,234 @@
+"""Digests: BLAKE3-256 by default, SHA-256 where it is asked for (FIPS).
+
+Both resist collisions at 128 bits. A digest also says *what* was hashed: all bytes of the object,
+or the seal at its end (see `payloadfs._seal`), so that one can never be taken for the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Literal, Protocol
+
+from .errors import PointerError
+
+__all__ = [
+    "ALGORITHMS",
+    "DIGEST_BYTES",
+    "Algorithm",
+    "Digest",
+    "HashThread",
+    "Hasher",
+    "digest_of",
+    "digests_of",
+    "hasher",
+]
+
+Algorithm = Literal["b3", "s256"]
+ALGORITHMS: tuple[Algorithm, ...] = ("b3", "s256")
+DIGEST_BYTES = 32
+
+_PATTERN = re.compile(r"(b3|s256)(-seal)?:([0-9a-f]{64})")
+_PARALLEL_FROM_BYTES = 1024 * 1024
+_BATCH_BYTES = 1024 * 1024
+_MOST_BATCHES = 8
+
+_lost_threads: list[bool] = []
+"""Not empty in a forked child, where BLAKE3's own threads are gone and would be waited for, for ever."""
+
+os.register_at_fork(after_in_child=lambda: _lost_threads.append(True))
+
+
+class Hasher(Protocol):
+    """What `hasher` returns: bytes in, 32 bytes out."""
+
+    def update(self, data: memoryview, /) -> object:
+        """Hash `data` after all that came before."""
+        ...
+
+    def digest(self) -> bytes:
+        """Return the digest of all that was hashed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A digest as it stands in a pointer.
+
+    Parameters
+    ----------
+    algorithm : {"b3", "s256"}
+        BLAKE3-256 or SHA-256.
+    value : bytes
+        32 bytes.
+    sealed : bool
+        False: hash of all the object's bytes. True: hash of the tail that holds its seal.
+
+    Examples
+    --------
+    >>> str(Digest("s256", digest_of([b"abc"], "s256")))[:13]
+    's256:ba7816bf'
+    """
+
+    algorithm: Algorithm
+    value: bytes
+    sealed: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}{'-seal' if self.sealed else ''}:{self.value.hex()}"
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Return the digest that `text` spells, or raise `PointerError`."""
+        match = _PATTERN.fullmatch(text)
+        if match is None:
+            raise PointerError(f"The pointer's digest is not a known digest: {text[:80]!r}.", kind="digest-format")
+        algorithm: Algorithm = "b3" if match[1] == "b3" else "s256"
+        return cls(algorithm, bytes.fromhex(match[3]), match[2] is not None)
+
+
+def hasher(algorithm: Algorithm, *, all_cores: bool = False) -> Hasher:
+    """Return a new hasher; `all_cores` lets BLAKE3 use them for large pieces."""
+    if algorithm == "s256":
+        return hashlib.sha256()
+    # Not at the top: `import payloadfs` stays free of compiled modules.
+    from blake3 import blake3
+
+    many = os.cpu_count() or 1 if _lost_threads else blake3.AUTO
+    return blake3(max_threads=many if all_cores else 1)
+
+
+def digest_of(parts: Iterable[bytes | memoryview], algorithm: Algorithm) -> bytes:
+    """Return the digest of `parts` one after the other: 32 bytes.
+
+    Notes
+    -----
+    Cost: one pass, no copy. BLAKE3 uses all cores for parts of 1 MiB and more.
+    """
+    views = [memoryview(part) for part in parts]
+    return _digest_of(views, algorithm, all_cores=any(view.nbytes >= _PARALLEL_FROM_BYTES for view in views))
+
+
+def digests_of(
+    parts: Sequence[memoryview],
+    algorithm: Algorithm,
+    pieces: Callable[[memoryview], Iterable[memoryview]],
+) -> list[bytes]:
+    """Return the digest of each of `parts`.
+
+    Parameters
+    ----------
+    parts : sequence of memoryview
+        What to hash.
+    algorithm : {"b3", "s256"}
+        How.
+    pieces : callable
+        Gives a part piece by piece, for example to let go of what was hashed.
+
+    Notes
+    -----
+    Cost: one pass, no copy, on all cores if there is 1 MiB or more: BLAKE3 uses them within each large
+    part; small parts, and all parts for SHA-256, which can't be split, are shared out among threads.
+    """
+    whole = _PARALLEL_FROM_BYTES if algorithm == "b3" else float("inf")
+    small = [(number, part) for number, part in enumerate(parts) if part.nbytes < whole]
+    found = [b"" if part.nbytes < whole else _digest_of(pieces(part), algorithm, all_cores=True) for part in parts]
+
+    def work(batch: list[tuple[int, memoryview]]) -> None:
+        for number, part in batch:
+            found[number] = _digest_of(pieces(part), algorithm, all_cores=False)
+
+    batches = list(_batches(small))
+    if len(batches) < 2:
+        work(small)
+        return found
+    from concurrent.futures import ThreadPoolExecutor
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(cores, thread_name_prefix="payloadfs-digest") as pool:
+        list(pool.map(work, batches))
+    return found
+
+
+def _digest_of(pieces: Iterable[memoryview], algorithm: Algorithm, *, all_cores: bool) -> bytes:
+    state = hasher(algorithm, all_cores=all_cores)
+    for piece in pieces:
+        state.update(piece)
+    return state.digest()
+
+
+def _batches(parts: list[tuple[int, memoryview]]) -> Iterator[list[tuple[int, memoryview]]]:
+    """Yield `parts` in groups that are worth a thread's waking up."""
+    batch, batch_bytes = [], 0
+    for numbered in parts:
+        batch.append(numbered)
+        batch_bytes += numbered[1].nbytes
+        if batch_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, batch_bytes = [], 0
+    if batch:
+        yield batch
+
+
+class HashThread:
+    """A second thread that hashes pieces, in the order in which it gets them, while the caller goes on.
+
+    It lags at most some 32 MiB behind, so that what it hashes is still in the cache. Waking a thread
+    costs as much as hashing 100 KiB, so small pieces are handed over together.
+    """
+
+    def __init__(self) -> None:
+        self._batch: list[tuple[Hasher, memoryview]] = []
+        self._batch_bytes = 0
+        self._queue: SimpleQueue[list[tuple[Hasher, memoryview]]] = SimpleQueue()
+        self._room = threading.Semaphore(_MOST_BATCHES)
+        self._error: BaseException | None = None
+        # A daemon, so that an iterator which nobody closed can't keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="payloadfs-digest", daemon=True)
+        self._thread.start()
+
+    def update(self, state: Hasher, piece: memoryview) -> None:
+        """See to it that `state` is updated with `piece`, which must stay valid until `settle`."""
+        self._batch.append((state, piece))
+        self._batch_bytes += piece.nbytes
+        if self._batch_bytes >= _BATCH_BYTES:
+            self._send()
+
+    def settle(self) -> None:
+        """Return once everything is hashed, or raise what the thread raised."""
+        self._send()
+        for _ in range(_MOST_BATCHES):
+            self._room.acquire()
+        self._room.release(_MOST_BATCHES)
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """End the thread. What it was not given yet stays unhashed."""
+        self._queue.put([])
+        self._thread.join()
+
+    def _send(self) -> None:
+        if not self._batch:
+            return
+        self._room.acquire()
+        if self._error is not None:
+            self._room.release()
+            raise self._error
+        self._queue.put(self._batch)
+        self._batch, self._batch_bytes = [], 0
+
+    def _run(self) -> None:
+        while batch := self._queue.get():
+            try:
+                for state, piece in batch:
+                    state.update(piece)
+            except BaseException as error:  # noqa: BLE001  the caller raises it
+                self._error = error
+            finally:
+                self._room.release()

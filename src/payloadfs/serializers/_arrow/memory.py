@@ -1,0 +1,120 @@
+"""Arrow arrays over numpy memory, and numpy views over Arrow memory. Nothing here copies but bits."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from .._base import NotExactError
+from .ipc import LazyBuffers, as_buffer
+from .._numpy import array_frame
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+__all__ = ["Memory", "bitmap", "nat_bitmap", "one_chunk", "packed", "primitive", "unpacked"]
+
+
+class Memory:
+    """The object's memory, from which arrays are handed out as views.
+
+    Parameters
+    ----------
+    buffer : memoryview
+        The whole object.
+    trusted : bool
+        False: whatever Arrow's own validation leaves out has to be checked too.
+    """
+
+    def __init__(self, buffer: memoryview, *, trusted: bool) -> None:
+        import pyarrow as pa
+
+        self.trusted = trusted
+        self._buffer = buffer
+        self._address: int = pa.py_buffer(buffer).address
+
+    def offset(self, buffer: pa.Buffer) -> int:
+        """Return where in the object `buffer` lies."""
+        return int(buffer.address) - self._address
+
+    def owned(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return `array`, which is no view of this memory, but read-only if this memory is."""
+        array.flags.writeable = not self._buffer.readonly
+        return array
+
+    def view(self, array: pa.Array, dtype: Any) -> npt.NDArray[Any]:
+        """Return the data buffer of `array` as a numpy array of `dtype`. No copy."""
+        import numpy as np
+
+        data, count = array.buffers()[1], len(array)
+        if not count:
+            return np.empty(0, dtype)
+        return np.frombuffer(self._buffer, dtype, count, self.offset(data) + array.offset * np.dtype(dtype).itemsize)
+
+    def block(self, arrays: list[pa.Array], dtype: Any) -> npt.NDArray[Any] | None:
+        """Return `arrays` as the rows of one strided view, or None if they lie unevenly."""
+        import numpy as np
+
+        starts = [self.offset(array.buffers()[1]) for array in arrays] if len(arrays[0]) else []
+        steps = {after - before for before, after in itertools.pairwise(starts)}
+        if len(steps) != 1 or any(array.offset for array in arrays):
+            return None
+        shape, strides = (len(arrays), len(arrays[0])), (steps.pop(), np.dtype(dtype).itemsize)
+        return np.ndarray(shape, dtype, self._buffer, starts[0], strides)
+
+
+def bitmap(mask: npt.NDArray[np.bool_]) -> pa.Buffer | None:
+    """Return Arrow's validity bitmap for `mask` (true where missing), or None if nothing is."""
+    return packed(~mask) if mask.any() else None
+
+
+def nat_bitmap(values: npt.NDArray[Any]) -> pa.Buffer | None:
+    """Return Arrow's validity bitmap for datetimes or timedeltas, or None if none is NaT."""
+    import numpy as np
+
+    # NaT is the least integer: to look for it is several times faster than to ask each cell.
+    if not len(values) or values.view("i8").min() != np.iinfo("i8").min:
+        return None
+    return bitmap(np.isnat(values))
+
+
+def packed(flags: npt.NDArray[np.bool_]) -> pa.Buffer:
+    """Return `flags` as bits in Arrow's order."""
+    import numpy as np
+    import pyarrow as pa
+
+    return pa.py_buffer(np.packbits(flags, bitorder="little"))
+
+
+def one_chunk(array: Any) -> pa.Array:
+    """Return a chunked or plain Arrow array as one array; copies if there are several chunks."""
+    import pyarrow as pa
+
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    if array.num_chunks == 1:
+        return array.chunk(0)
+    whole = array.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        raise NotExactError
+    return whole
+
+
+def primitive(kind: pa.DataType, values: npt.NDArray[Any], missing: pa.Buffer | None, lazy: LazyBuffers) -> pa.Array:
+    """Return an Arrow array of type `kind` over the memory of `values`."""
+    import pyarrow as pa
+
+    data = as_buffer(array_frame(values), lazy) if len(values) else pa.py_buffer(b"")
+    return pa.Array.from_buffers(kind, len(values), [missing, data])
+
+
+def unpacked(bits: pa.Buffer, array: pa.Array) -> npt.NDArray[np.bool_]:
+    """Return the cells of a bitmap that belongs to `array`, as an array of its own."""
+    import numpy as np
+
+    if not len(array):
+        return np.empty(0, np.bool_)
+    raw = np.frombuffer(bits, np.uint8)
+    return np.unpackbits(raw, count=array.offset + len(array), bitorder="little")[array.offset :].view(np.bool_)

@@ -1,0 +1,56 @@
+"""What can be told of an object without decoding it: versions, columns. Runs no code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .._keys import split_serializer
+from ._pickle.container import unpack
+
+__all__ = ["facts_of"]
+
+_MAX_COLUMNS = 50
+
+
+def facts_of(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
+    """Return facts about the checked object `buffer`; an empty dict for plain bytes and text.
+
+    Parameters
+    ----------
+    serializer_id : str
+        Of the signed pointer; unknown ones have no facts.
+    buffer : memoryview
+        The whole object. Its digest was checked.
+    """
+    codec, serializer_id = split_serializer(serializer_id)
+    if codec:
+        return {"compressed": codec}
+    name = serializer_id.partition("/")[0]
+    if name == "pickle":
+        meta, head, buffers = unpack(buffer)
+        return {
+            "versions": meta["versions"],
+            "pickle": {"stream bytes": head.nbytes, "buffers": len(buffers), "functions": meta["code"]},
+        }
+    if name.startswith(("pandas", "polars", "arrow")):
+        return _arrow_facts(buffer)
+    return {}
+
+
+def _arrow_facts(buffer: memoryview) -> dict[str, Any]:
+    try:
+        import pyarrow as pa
+    except ImportError:
+        return {"columns": "unknown: pyarrow is not installed"}
+    # The schema only: no batch is read or unpacked.
+    schema = pa.ipc.open_file(pa.py_buffer(buffer)).schema
+    columns = {field.name: str(field.type) for field in list(schema)[:_MAX_COLUMNS]}
+    if len(schema) > _MAX_COLUMNS:
+        columns["..."] = f"and {len(schema) - _MAX_COLUMNS} more"
+    sidecar = (schema.metadata or {}).get(b"payloadfs")
+    if not sidecar:
+        return {"columns": columns}
+    facts = json.loads(sidecar)
+    pickled = facts["columns"].count(["rest"])
+    return {"versions": facts["versions"], "columns": columns} | ({"pickled columns": pickled} if pickled else {})

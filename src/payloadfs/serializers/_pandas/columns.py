@@ -1,0 +1,252 @@
+"""pandas' arrays to Arrow arrays and back, exactly, one kind of dtype at a time.
+
+Each column is stored as what other Arrow readers take it for, and described by a short JSON list
+that says how to get the very same pandas array back. What is not in the table below, by exact
+class, is not stored here (`NotExactError`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .._arrow.tables import is_changed_by_ipc
+from .._base import NotExactError
+from .object_columns import decode_cells, encode_cells
+from .._arrow.ipc import LazyBuffers, as_buffer
+from .._numpy import array_frame
+from .scalars import decode_zone, encode_zone
+from .._arrow.memory import Memory, bitmap, nat_bitmap, one_chunk, packed, primitive, unpacked
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pyarrow as pa
+
+__all__ = ["decode_array", "encode_array"]
+
+Description = list[Any]
+
+_UNITS = ("s", "ms", "us", "ns")
+
+
+def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
+    """Return description and Arrow array of a numpy or pandas array.
+
+    Raises
+    ------
+    NotExactError
+        Arrow would not give back exactly these values.
+    """
+    import numpy as np
+
+    dtype = values.dtype
+    if isinstance(dtype, np.dtype):
+        if type(values) is not np.ndarray:
+            raise NotExactError
+        return encode_cells(values) if dtype.kind == "O" else _encode_numpy(values, lazy)
+    encoders = _encoders()
+    if type(dtype) not in encoders:
+        raise NotExactError
+    return encoders[type(dtype)](values, lazy)
+
+
+def decode_array(description: Description, array: pa.Array, memory: Memory) -> Any:
+    """Return the numpy or pandas array that was encoded: a view of `memory` where it can be."""
+    kind, *facts = description
+    decoded: Any = _DECODERS[kind](array, memory, *facts)
+    return decoded
+
+
+@functools.cache
+def _encoders() -> dict[type, Callable[[Any, LazyBuffers], tuple[Description, pa.Array]]]:
+    import pandas as pd
+
+    return {
+        pd.DatetimeTZDtype: _encode_zoned,
+        pd.StringDtype: _encode_string,
+        pd.ArrowDtype: _encode_arrow,
+        pd.PeriodDtype: _encode_period,
+        **dict.fromkeys(_masked_dtypes(), _encode_masked),
+    }
+
+
+def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Description, pa.Array]:
+    import numpy as np
+    import pyarrow as pa
+
+    dtype = values.dtype
+    if not dtype.isnative or dtype.metadata:
+        raise NotExactError
+    description = ["numpy", dtype.str]
+    if dtype.kind == "b":
+        return description, pa.Array.from_buffers(pa.bool_(), len(values), [None, packed(values)])
+    if dtype.kind in "Mm":
+        unit, step = np.datetime_data(dtype)
+        if unit not in _UNITS or step != 1:
+            raise NotExactError
+        kind = pa.timestamp(unit) if dtype.kind == "M" else pa.duration(unit)
+        # NaT stays in the data, where loading finds it; the bitmap is for other readers.
+        return description, primitive(kind, values, nat_bitmap(values), lazy)
+    if dtype.kind == "c" and dtype.itemsize <= 16:
+        return ["complex", dtype.str], _encode_complex(values, lazy)
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise NotExactError
+    return description, primitive(pa.from_numpy_dtype(dtype), values, None, lazy)
+
+
+def _decode_numpy(array: pa.Array, memory: Memory, dtype: str) -> npt.NDArray[Any]:
+    import numpy as np
+
+    if dtype == "|b1":
+        return memory.owned(unpacked(array.buffers()[1], array))
+    if np.dtype(dtype).kind not in "iufMm":
+        raise ValueError(f"no column has the dtype {dtype!r}")
+    return memory.view(array, dtype)
+
+
+def _encode_complex(values: npt.NDArray[Any], lazy: LazyBuffers) -> pa.Array:
+    import pyarrow as pa
+
+    part = pa.float64() if values.dtype.itemsize == 16 else pa.float32()
+    data = as_buffer(array_frame(values), lazy) if len(values) else pa.py_buffer(b"")
+    parts = pa.Array.from_buffers(part, 2 * len(values), [None, data])
+    return pa.Array.from_buffers(pa.list_(part, 2), len(values), [None], children=[parts])
+
+
+def _decode_complex(array: pa.Array, memory: Memory, dtype: str) -> npt.NDArray[Any]:
+    if dtype not in ("<c8", "<c16"):
+        raise ValueError(f"no column has the dtype {dtype!r}")
+    return memory.view(array.values, f"<f{int(dtype[2:]) // 2}").view(dtype)
+
+
+def _encode_zoned(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
+    import numpy as np
+    import pyarrow as pa
+
+    unit, zone = values.dtype.unit, encode_zone(values.dtype.tz)
+    instants = np.asarray(values.view("i8")).view(f"M8[{unit}]")
+    try:
+        kind = pa.timestamp(unit, _offset_name(zone[1]) if zone[0] == "offset" else zone[1])
+    except pa.ArrowInvalid as error:
+        raise NotExactError from error
+    return ["zoned", unit, *zone], primitive(kind, instants, nat_bitmap(instants), lazy)
+
+
+def _offset_name(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    if rest:
+        raise NotExactError
+    if not minutes:
+        return "UTC"
+    hours, minutes = divmod(abs(int(minutes)), 60)
+    return f"{'-' if seconds < 0 else '+'}{hours:02}:{minutes:02}"
+
+
+def _decode_zoned(array: pa.Array, memory: Memory, unit: str, *zone: Any) -> Any:
+    import pandas as pd
+
+    dtype = pd.DatetimeTZDtype(unit, decode_zone(*zone))  # pyright: ignore[reportArgumentType]
+    # No public constructor takes instants as they are.
+    return pd.arrays.DatetimeArray._simple_new(memory.view(array, f"<M8[{unit}]"), dtype=dtype)
+
+
+def _encode_period(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    name = values.dtype.name
+    if pd.api.types.pandas_dtype(name) != values.dtype:
+        raise NotExactError
+    missing = bitmap(np.asarray(values.isna()))
+    return ["period", name], primitive(pa.int64(), np.asarray(values.view("i8")), missing, lazy)
+
+
+def _decode_period(array: pa.Array, memory: Memory, name: str) -> Any:
+    import pandas as pd
+
+    if not name.startswith("period["):
+        raise ValueError(f"no column has the dtype {name!r}")
+    return pd.arrays.PeriodArray(memory.view(array, "<i8"), dtype=pd.api.types.pandas_dtype(name))
+
+
+def _encode_string(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
+    import pandas as pd
+    import pyarrow as pa
+
+    dtype = values.dtype
+    missing = "NA" if dtype.na_value is pd.NA else "nan"
+    try:
+        if dtype.storage == "python":
+            cells = values.to_numpy(dtype=object, na_value=None)
+            return ["string", "python", missing], one_chunk(pa.array(cells, pa.large_string(), from_pandas=True))
+        return ["string", dtype.storage, missing], one_chunk(values.__arrow_array__())
+    except (UnicodeError, pa.ArrowInvalid) as error:
+        raise NotExactError from error
+
+
+def _decode_string(array: pa.Array, _: Memory, storage: str, missing: str) -> Any:
+    import pandas as pd
+
+    na_value = pd.NA if missing == "NA" else float("nan")
+    dtype = pd.StringDtype(storage) if missing == "NA" else pd.StringDtype(storage, na_value=na_value)
+    return dtype.__from_arrow__(array)
+
+
+def _encode_arrow(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
+    import pyarrow as pa
+
+    if is_changed_by_ipc(pa.schema([("values", values.dtype.pyarrow_dtype)])):
+        raise NotExactError
+    return ["arrow"], one_chunk(values.__arrow_array__())
+
+
+def _decode_arrow(array: pa.Array, _: Memory) -> Any:
+    import pandas as pd
+    import pyarrow as pa
+
+    return pd.arrays.ArrowExtensionArray(pa.chunked_array([array]))
+
+
+def _masked_dtypes() -> list[type]:
+    import pandas as pd
+
+    names = ["Boolean", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)), "Float32", "Float64"]
+    return [getattr(pd, f"{name}Dtype") for name in names]
+
+
+def _encode_masked(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
+    import pyarrow as pa
+
+    # The two arrays inside have no public names; `to_numpy` would copy and merge them.
+    data, mask = values._data, values._mask
+    if values.dtype.kind == "b":
+        return ["masked", "boolean"], pa.array(data, pa.bool_(), mask=mask, from_pandas=False)
+    return ["masked", values.dtype.name], primitive(pa.from_numpy_dtype(data.dtype), data, bitmap(mask), lazy)
+
+
+def _decode_masked(array: pa.Array, memory: Memory, name: str) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    validity, bits = array.buffers()
+    missing = memory.owned(np.zeros(len(array), np.bool_) if validity is None else ~unpacked(validity, array))
+    if name == "boolean":
+        return pd.arrays.BooleanArray(memory.owned(unpacked(bits, array)), missing)
+    # Not `pandas_dtype`, which tries every dtype there is.
+    dtype: Any = getattr(pd, f"{name}Dtype")()
+    kind = pd.arrays.FloatingArray if name.startswith("Float") else pd.arrays.IntegerArray
+    return kind(memory.view(array, dtype.numpy_dtype), missing)
+
+
+_DECODERS: dict[str, Callable[..., Any]] = {
+    "arrow": _decode_arrow,
+    "complex": _decode_complex,
+    "masked": _decode_masked,
+    "numpy": _decode_numpy,
+    "object": decode_cells,
+    "period": _decode_period,
+    "string": _decode_string,
+    "zoned": _decode_zoned,
+}

@@ -1,0 +1,214 @@
+"""Columns of Python objects to Arrow arrays and back, decided by one pass over every cell.
+
+Looking at the first few cells is how values change silently, so the class of each one counts,
+exactly: a subclass of ``str`` is not ``str``. Cells of one class become a column of that type, with
+at most one kind of missing value. Mixtures, lists and dicts that JSON gives back exactly become
+JSON texts. Everything else is not stored here (`NotExactError`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import struct
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from .scalar_types import ATOMS
+from .._base import NotExactError
+from .._plain import check_exact
+from .._arrow.memory import Memory, bitmap, unpacked
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+__all__ = ["decode_cells", "encode_cells", "is_mutable", "shares"]
+
+_MUTABLE = ("list", "ndarray", "json")
+_NAN = struct.pack("<d", math.nan)
+_NUMERIC = "iuf"
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_BY_NAME = {cls.__name__: atom for cls, atom in ATOMS.items()}
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def encode_cells(values: npt.NDArray[Any]) -> tuple[list[Any], pa.Array]:
+    """Return description and Arrow array of a one-dimensional array of objects.
+
+    Raises
+    ------
+    NotExactError
+        No Arrow array would give back exactly these cells.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    cells = values.tolist()
+    kinds, missing, absent = _apart(cells)
+    kind = next(iter(kinds), str)
+    try:
+        if len(kinds) > 1 or kind in (dict, type(None)):
+            name, facts, array = _encode_json(cells, kinds, absent)
+        elif kind is list:
+            name, facts, array = _encode_lists(cells, absent)
+        elif kind is np.ndarray:
+            name, facts, array = _encode_arrays(cells)
+        elif kind in ATOMS:
+            name, facts, array = kind.__name__, [], ATOMS[kind].encode(cells, absent)
+        else:
+            raise NotExactError
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeError, OverflowError) as error:
+        raise NotExactError from error
+    return ["object", name, *([missing, *facts] if facts or missing != "None" else [])], array
+
+
+def decode_cells(array: pa.Array, memory: Memory, kind: str, missing: str = "None", *facts: Any) -> npt.NDArray[Any]:
+    """Return the array of objects that was encoded. Its cells are objects of their own."""
+    import numpy as np
+
+    found = _decoded(array, memory, kind, *facts)
+    if len(found) != len(array):
+        raise ValueError(f"{len(found)} cells where there should be {len(array)}")
+    cells: npt.NDArray[Any] = found if isinstance(found, np.ndarray) else np.fromiter(found, object, len(array))
+    if array.null_count:
+        cells[~unpacked(array.buffers()[0], array)] = _marker(missing)
+    return memory.owned(cells)
+
+
+def is_mutable(description: list[Any]) -> bool:
+    """Return whether the cells of a column can be changed, so that it matters whether two are one object."""
+    return description[0] == "object" and description[1] in _MUTABLE
+
+
+def shares(columns: Iterable[Iterable[Any]]) -> bool:
+    """Return whether any list, dict or array occurs twice in the cells of `columns`, at any depth."""
+    import numpy as np
+
+    layer = [cell for column in columns for cell in column if type(cell) in (list, dict, np.ndarray)]
+    seen: set[int] = set()
+    count = 0
+    while layer:
+        seen.update(map(id, layer))
+        count += len(layer)
+        if len(seen) < count:
+            return True
+        layers = (whole.values() if type(whole) is dict else whole for whole in layer if type(whole) is not np.ndarray)
+        layer = [part for parts in layers for part in parts if type(part) in (list, dict)]
+    return False
+
+
+def _apart(cells: list[Any]) -> tuple[set[type], str, npt.NDArray[np.bool_] | None]:
+    """Return the classes of the cells, the name of the missing value among them, and where it stands.
+
+    None is that value if there is no other; else it counts as a cell, since JSON has a word for it.
+    """
+    import numpy as np
+    import pandas as pd
+
+    kinds = set(map(type, cells))
+    found = {name: cls for name, cls in (("NA", type(pd.NA)), ("NaT", type(pd.NaT))) if cls in kinds}
+    kinds -= set(found.values())
+    if float in kinds and kinds - {float, type(None)}:
+        floats = [cell for cell in cells if type(cell) is float]
+        nans = [struct.pack("<d", cell) for cell in floats if math.isnan(cell)]
+        if set(nans) - {_NAN}:
+            raise NotExactError
+        found |= {"nan": float} if nans else {}
+        kinds -= {float} if len(nans) == len(floats) else set()
+    if len(found) > 1:
+        raise NotExactError
+    for name, cls in found.items():
+        # Only NaN differs from itself.
+        absent = (type(cell) is cls and (name != "nan" or cell != cell) for cell in cells)
+        return kinds, name, np.fromiter(absent, np.bool_, len(cells))
+    return kinds - {type(None)}, "None", None
+
+
+def _encode_json(
+    cells: list[Any], kinds: set[type], absent: npt.NDArray[np.bool_] | None
+) -> tuple[str, list[Any], pa.Array]:
+    import pyarrow as pa
+
+    if kinds - _SCALARS - {list, dict}:
+        raise NotExactError
+    missing = [cell is None for cell in cells] if absent is None else absent.tolist()
+    check_exact([cell for cell, gone in zip(cells, missing, strict=True) if not gone], max_nodes=math.inf)
+    try:
+        texts = [None if gone else _dumps(cell) for cell, gone in zip(cells, missing, strict=True)]
+    except ValueError as error:  # an int of more digits than Python converts
+        raise NotExactError from error
+    return "json" if kinds - _SCALARS else "mixed", [], pa.array(texts, pa.large_string())
+
+
+def _encode_lists(cells: list[Any], absent: npt.NDArray[np.bool_] | None) -> tuple[str, list[Any], pa.Array]:
+    """Return lists of one immutable class as Arrow lists, others as JSON."""
+    import numpy as np
+
+    lists = [cell if type(cell) is list else () for cell in cells]
+    flat = list(itertools.chain.from_iterable(lists))
+    if not set(map(type, flat)) <= {*ATOMS, type(None)}:
+        return _encode_json(cells, {list}, absent)
+    try:
+        (_, *inner), values = encode_cells(np.fromiter(flat, object, len(flat)))
+    except NotExactError:
+        return _encode_json(cells, {list}, absent)
+    if inner[0] == "mixed":
+        return _encode_json(cells, {list}, absent)
+    return "list", [inner], _large_list(lists, values)
+
+
+def _encode_arrays(cells: list[Any]) -> tuple[str, list[Any], pa.Array]:
+    """Return numeric one-dimensional arrays, embeddings say, as Arrow lists."""
+    import numpy as np
+    import pyarrow as pa
+
+    arrays = [cell for cell in cells if type(cell) is np.ndarray]
+    dtype = arrays[0].dtype
+    if dtype.kind not in _NUMERIC or dtype.itemsize > 8 or not dtype.isnative or dtype.metadata:
+        raise NotExactError
+    if any(a.dtype != dtype or a.ndim != 1 or not a.flags.writeable or not a.flags.c_contiguous for a in arrays):
+        raise NotExactError
+    values = pa.array(np.concatenate(arrays), pa.from_numpy_dtype(dtype), from_pandas=False)
+    lists = [cell if type(cell) is np.ndarray else () for cell in cells]
+    return "ndarray", [dtype.str], _large_list(lists, values)
+
+
+def _large_list(lists: list[Any], values: pa.Array) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    offsets = np.zeros(len(lists) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, lists), np.int64, len(lists)), out=offsets[1:])
+    absent = bitmap(np.fromiter((type(part) is tuple for part in lists), np.bool_, len(lists)))
+    kind = pa.large_list(values.type)
+    return pa.Array.from_buffers(kind, len(lists), [absent, pa.py_buffer(offsets)], children=[values])
+
+
+def _decoded(array: pa.Array, memory: Memory, kind: str, *facts: Any) -> Any:
+    """Return the cells as a list, or as the array itself where Arrow makes one."""
+    import numpy as np
+
+    if kind in ("mixed", "json"):
+        texts = array.to_numpy(zero_copy_only=False)
+        return json.loads("[" + ",".join("null" if text is None else text for text in texts) + "]")
+    if kind in ("list", "ndarray"):
+        (inner,) = facts
+        if kind == "list":
+            parts: Any = decode_cells(array.values, memory, *inner).tolist()
+        elif np.dtype(inner).kind in _NUMERIC:
+            parts = memory.view(array.values, inner)
+        else:
+            raise ValueError(f"no cell has the dtype {inner!r}")
+        offsets = array.offsets.to_numpy(zero_copy_only=False).tolist()
+        return [parts[start:stop] for start, stop in itertools.pairwise(offsets)]
+    return _BY_NAME[kind].decode(array)
+
+
+def _marker(missing: str) -> Any:
+    import pandas as pd
+
+    markers: dict[str, Any] = {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}
+    return markers[missing]

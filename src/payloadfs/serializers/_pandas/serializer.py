@@ -1,0 +1,249 @@
+"""pandas frames and series as Arrow IPC files with a sidecar.
+
+Arrow gives back one pandas frame in three: labels, index kinds, freq, dtypes, attrs and kinds of
+missing value get lost. Here columns go to Arrow by position, each as other programs read it, and
+all that Arrow has no place for goes to a sidecar in the schema's metadata: JSON from a closed
+vocabulary, and the column labels as a small Arrow stream. So nothing in the object can run code.
+Columns and labels outside that vocabulary join one pickle behind the batches, so that what they
+share stays shared; such an object has another serializer id, since a pickle can run code. What
+this can't give back exactly either is left to pickle as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...errors import DecodeError
+from .._base import Encoded, NotExactError
+from .blocks import REST, blocks, frame_of
+from .object_columns import is_mutable, shares
+from .index import decode_index, encode_column, encode_index
+from .._arrow.ipc import GatheredBuffers, LazyBuffers, from_stream, read_ipc, to_stream, write_ipc
+from .._pickle.reducers import lost_attributes
+from .pickled_remainder import read_rest, with_rest
+from .scalars import decode_attrs, encode_attrs
+from .._versions import told_apart, versions_here
+from .._arrow.memory import Memory
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["FrameSerializer", "MixedFrameSerializer", "SeriesSerializer"]
+
+MAX_COLUMNS = 2_000
+"""Wider frames are pickled: Arrow's cost per column would be hundreds of times that of pickle."""
+
+_REST_COLUMN: tuple[list[str], None] = (REST, None)
+_REST_INDEX: tuple[dict[str, str], list[Any]] = ({"kind": "rest"}, [])
+_FACTS = b"payloadfs"
+_LABELS = b"payloadfs.labels"
+
+
+class FrameSerializer:
+    """Stores a DataFrame of exact class ``pandas.DataFrame`` that Arrow and sidecar give back exactly.
+
+    Notes
+    -----
+    Cost of saving: numeric, datetime and string columns are written from where they lie; booleans
+    and masks are packed to bits, objects are copied.
+    Cost of loading: the same columns are views of the object's memory, frames of one numeric dtype
+    a single block; masks, booleans and objects are unpacked.
+    """
+
+    id = "pandas/1"
+    executable = False
+
+    def encode(self, obj: Any) -> Encoded:
+        """Return the frame as an Arrow IPC file with a sidecar."""
+        encoded, rest = _encode_frame(obj)
+        if rest:
+            raise NotExactError(instead=(MixedFrameSerializer(), with_rest(encoded, rest, obj)))
+        return encoded
+
+    def decode(self, buffer: memoryview, *, trusted: bool) -> pd.DataFrame:
+        """Return the frame: its columns are views of `buffer` where they can be."""
+        frame, _ = _decode(buffer, {}, trusted=trusted)
+        return frame
+
+
+class MixedFrameSerializer:
+    """Stores a DataFrame of which Arrow can carry some columns, and the others in one pickle.
+
+    Notes
+    -----
+    Cost: as for ``pandas/1`` and, for the rest, ``pickle/1``.
+    """
+
+    id = "pandas-mixed/1"
+    executable = True
+
+    def encode(self, obj: Any) -> Encoded:
+        """Return the frame as an Arrow IPC file with a sidecar and a pickle."""
+        encoded, rest = _encode_frame(obj)
+        if not rest:
+            raise NotExactError
+        return with_rest(encoded, rest, obj)
+
+    def decode(self, buffer: memoryview, *, trusted: bool) -> pd.DataFrame:
+        """Return the frame. Runs what the pickle says."""
+        frame, _ = _decode(buffer, read_rest(buffer), trusted=trusted)
+        return frame
+
+
+class SeriesSerializer:
+    """Stores a Series of exact class ``pandas.Series`` as a frame with one column."""
+
+    id = "pandas-series/1"
+    executable = False
+
+    def encode(self, obj: Any) -> Encoded:
+        """Return the series as an Arrow IPC file with a sidecar."""
+        import pandas as pd
+
+        if type(obj) is not pd.Series or lost_attributes(obj):
+            raise NotExactError
+        # An index of one label carries the series' name, of whatever kind.
+        encoded, rest = _encode(obj, [_plain(obj)], pd.RangeIndex(1, name=obj.name))
+        if rest:
+            raise NotExactError
+        return encoded
+
+    def decode(self, buffer: memoryview, *, trusted: bool) -> pd.Series:
+        """Return the series, a view of `buffer` where it can be."""
+        frame, labels = _decode(buffer, {}, trusted=trusted)
+        series: pd.Series = frame.iloc[:, 0]
+        series.name = labels.name
+        series.attrs, series.flags.allows_duplicate_labels = frame.attrs, frame.flags.allows_duplicate_labels
+        return series
+
+
+def _encode_frame(obj: Any) -> tuple[Encoded, dict[str, Any]]:
+    import pandas as pd
+
+    if type(obj) is not pd.DataFrame or obj.shape[1] > MAX_COLUMNS or lost_attributes(obj):
+        raise NotExactError
+    # The public ways make a Series of each column first, with a deep copy of the frame's attrs.
+    return _encode(obj, [_plain(values) for values in obj._iter_column_arrays()], obj.columns)
+
+
+def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dict[str, Any]]:
+    """Return the Arrow file, and the rest that needs a pickle: empty for most frames."""
+    lazy, attrs = LazyBuffers(), encode_attrs(obj.attrs)
+    index, label = _tried(encode_index, obj.index, lazy), _tried(encode_index, labels, GatheredBuffers())
+    encoded = _encode_columns(values, obj.attrs, lazy, alone=index is not None and label is not None)
+    # Copies, since pandas hands out its arrays read-only.
+    rest = {str(place): values[place].copy() for place, (_, array) in enumerate(encoded) if array is None}
+    rest |= {"index": obj.index} if index is None else {}
+    rest |= {"labels": labels} if label is None else {}
+    if rest and obj.attrs:
+        # Cells and labels in there may hold a part of them, or the dict itself.
+        rest, attrs = rest | {"attrs": obj.attrs}, {}
+    index_facts, index_arrays = index or _REST_INDEX
+    label_facts, label_arrays = label or _REST_INDEX
+    facts = {
+        "version": 1,
+        "versions": versions_here(),
+        "columns": [description for description, _ in encoded],
+        "index": index_facts,
+        "labels": label_facts,
+        **attrs,
+        "duplicates": obj.flags.allows_duplicate_labels,
+    }
+    metadata = {_FACTS: json.dumps(facts, separators=(",", ":")).encode(), _LABELS: to_stream(label_arrays)}
+    names = _field_names(labels, [f"__index_level_{level}__" for level in range(len(index_arrays))])
+    stored = [
+        (name, array)
+        for name, array in zip(names, [*(array for _, array in encoded), *index_arrays], strict=True)
+        if array is not None
+    ]
+    return _file(stored, metadata, lazy), rest
+
+
+def _file(columns: list[tuple[str, pa.Array]], metadata: dict[bytes, bytes], lazy: LazyBuffers) -> Encoded:
+    import pyarrow as pa
+
+    schema = pa.schema([(name, array.type) for name, array in columns], metadata)
+    return write_ipc(schema, [pa.RecordBatch.from_arrays([array for _, array in columns], schema=schema)], lazy)
+
+
+def _encode_columns(
+    values: list[Any], attrs: Mapping[Any, Any], lazy: LazyBuffers, *, alone: bool
+) -> list[tuple[Any, pa.Array | None]]:
+    """Return description and Arrow array of each column; those that are left to the rest have no array.
+
+    `alone` says that no labels are left to the rest.
+    """
+    encoded = [_tried(encode_column, part, lazy) or _REST_COLUMN for part in values]
+    mutable = [place for place, (description, _) in enumerate(encoded) if is_mutable(description)]
+    if mutable and shares([[attrs], *(values[place] for place in mutable)]):
+        raise NotExactError
+    if _REST_COLUMN in encoded or not alone:
+        # The rest may refer to cells that can be changed, so those go with it.
+        encoded = [_REST_COLUMN if place in mutable else found for place, found in enumerate(encoded)]
+    if encoded and all(array is None for _, array in encoded):
+        raise NotExactError
+    return encoded
+
+
+def _tried(encode: Callable[..., Any], *arguments: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return encode(*arguments)
+    except (NotExactError, pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        return None
+
+
+def _decode(buffer: memoryview, rest: dict[str, Any], *, trusted: bool) -> tuple[pd.DataFrame, pd.Index]:
+    table = read_ipc(buffer, trusted=trusted)
+    facts = json.loads(table.schema.metadata[_FACTS])
+    try:
+        return _rebuild(table, facts, rest, Memory(buffer, trusted=trusted))
+    except Exception as error:
+        raise DecodeError(
+            f"The frame can't be rebuilt: {type(error).__name__}: {error}; it was {told_apart(facts['versions'])}."
+        ) from error
+
+
+def _rebuild(
+    table: pa.Table, facts: dict[str, Any], rest: dict[str, Any], memory: Memory
+) -> tuple[pd.DataFrame, pd.Index]:
+    import pyarrow as pa
+
+    if facts["version"] != 1:
+        raise ValueError(f"unknown sidecar version {facts['version']!r}")
+    arrays = [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in table.columns]
+    descriptions = facts["columns"]
+    width = len(descriptions) - descriptions.count(REST)
+    index = rest["index"] if facts["index"] == _REST_INDEX[0] else decode_index(facts["index"], arrays[width:], memory)
+    stored = memoryview(bytearray(table.schema.metadata[_LABELS]))
+    labels_memory = Memory(stored, trusted=memory.trusted)
+    if facts["labels"] == _REST_INDEX[0]:
+        labels = rest["labels"]
+    else:
+        labels = decode_index(facts["labels"], from_stream(stored, trusted=memory.trusted), labels_memory)
+    found = blocks(descriptions, arrays[:width], rest, memory)
+    frame = frame_of(found, index, labels)
+    # The setter would copy the dict, which cells in the rest may hold.
+    frame._attrs = rest["attrs"] if "attrs" in rest else decode_attrs(facts)
+    if not facts["duplicates"]:
+        frame.flags.allows_duplicate_labels = False
+    return frame, labels
+
+
+def _plain(values: Any) -> Any:
+    """Return the array of a column or series: numpy's own, even where pandas wraps it in one of its."""
+    import numpy as np
+
+    return np.asarray(values) if isinstance(values.dtype, np.dtype) else getattr(values, "array", values)
+
+
+def _field_names(labels: pd.Index, extra: list[str]) -> list[str]:
+    """Return Arrow's names of the columns: the labels where they are unique texts that UTF-8 has."""
+    names = [name for name in labels if type(name) is str and name == name.encode("utf-8", "ignore").decode()]
+    if len({*names, *extra}) < len(labels) + len(extra):
+        names = [f"column_{position}" for position in range(len(labels))]
+    return names + extra

@@ -1,0 +1,226 @@
+"""Long lists and dicts of plain values: exact, or left to pickle; nothing that can change is ever torn apart."""
+
+import copy
+import copyreg
+import datetime
+import decimal
+import tempfile
+import uuid
+import zoneinfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from payloadfs import EncodeError, Repository
+from payloadfs.serializers import NotExactError, _rows, default_serializers
+from payloadfs.serializers._pickle.batched import RowsSerializer
+from payloadfs.testing import SerializerTests, assert_exact, describe
+from payloadfs.testing.serializers import stored_bytes
+
+UTC = datetime.UTC
+FROM_ITEMS = 4000
+MANY = range(FROM_ITEMS + 100)
+
+
+@pytest.fixture(autouse=True)
+def fewer(monkeypatch):
+    """What is written does not depend on how many items there are, only the tests' time does."""
+    monkeypatch.setattr(_rows, "FROM_ITEMS", FROM_ITEMS)
+    monkeypatch.setattr(_rows, "_BATCH_ITEMS", 1000)
+
+
+def rows(make=lambda n: {"id": n, "name": f"name {n}", "price": n * 0.5}):
+    return [make(n) for n in MANY]
+
+
+def with_one(odd, at=-1):
+    """Rows of which one holds `odd`."""
+    made = rows()
+    made[at]["odd"] = odd
+    return made
+
+
+def grown(change):
+    made = rows()
+    change(made)
+    return made
+
+
+def deep():
+    inner = []
+    for _ in range(100_000):
+        inner = [inner]
+    return inner
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Elsewhere(datetime.tzinfo):
+    def utcoffset(self, when):
+        return datetime.timedelta(0)
+
+
+Elsewhere.__qualname__ = Elsewhere.__name__ = "timezone"
+
+ROW = {"at": 0}
+
+
+class TestRows(SerializerTests):
+    serializer = RowsSerializer()
+    exact = {
+        "dicts": rows(),
+        "numbers": list(MANY),
+        "tuples": rows(lambda n: (n, f"{n}", None)),
+        "dict": {f"key {n}": {"n": n} for n in MANY},
+        "dict by tuples": {(n, "x"): n for n in MANY},
+        "nested": rows(lambda n: {"tags": [str(n), "x"], "at": {"x": n, "y": [(n,), {n}]}, "none": (), "empty": {}}),
+        "atoms": rows(
+            lambda n: {
+                "day": datetime.date.fromordinal(n + 1),
+                "when": datetime.datetime(2026, 1, 1, tzinfo=UTC) + datetime.timedelta(seconds=n),
+                "plain": datetime.datetime(2026, 1, 1, fold=n % 2),
+                "offset": datetime.time(1, 2, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
+                "long": datetime.timedelta(n),
+                "money": decimal.Decimal(n).scaleb(-2),
+                "id": uuid.UUID(int=n),
+                "bytes": bytes(n % 7),
+                "flag": n % 2 == 0,
+                "big": n**20,
+                "nan": float("nan"),
+            }
+        ),
+        "surrogates": rows(lambda n: "\ud800" * (n % 3)),
+        "mixed": [*range(1500), *rows(lambda n: [n]), None, "x"],
+        "a constant": rows(
+            lambda n: {"n": n, "kind": "one and the same text, which is longer than the ones around it"}
+        ),
+    }
+    declined = {
+        "short": list(range(FROM_ITEMS - 1)),
+        "list subclass": type("Rows", (list,), {})(MANY),
+        "text subclass": with_one(Text("x")),
+        "key subclass": grown(lambda made: made[-1].update({Text("odd"): 1})),
+        "frozenset": with_one(frozenset()),
+        "function": with_one(len),
+        "a place": with_one(datetime.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Zurich"))),
+        "a place that calls itself fixed": with_one(datetime.datetime(2026, 1, 1, tzinfo=Elsewhere())),
+        "the same row twice": grown(lambda made: made.append(made[0])),
+        "the same row next to itself": grown(lambda made: made.insert(0, made[0])),
+        "the same list in two rows": grown(lambda made: [made[n].update(tags=ROW) for n in (0, -1)]),
+        "a shared tuple with a list": grown(lambda made, odd=([],): [made[n].update(odd=odd) for n in (0, -1)]),
+        "itself": grown(lambda made: made[-1].update(rows=made)),
+        "a row in itself": grown(lambda made: made[-1].update(row=made[-1])),
+        "deep": grown(lambda made: made.append(deep())),
+    }
+
+
+def test_what_is_too_short_for_it_is_stored_as_before():
+    assert default_serializers.encode([(n,) for n in range(100)])[0].id == "pickle/1"
+    assert default_serializers.encode(rows())[0].id == "rows/1"
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Batches of three items, so that everything meets a batch's end."""
+    monkeypatch.setattr(_rows, "FROM_ITEMS", 1)
+    monkeypatch.setattr(_rows, "_BATCH_ITEMS", 3)
+    monkeypatch.setattr(_rows, "_IN_MEMORY_BYTES", 50)
+
+
+ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.binary(max_size=3)
+
+
+@st.composite
+def graphs(draw):
+    """A list or dict of parts that may occur in it many times, also in themselves."""
+    parts = draw(st.lists(ATOMS, max_size=5))
+    for _ in range(draw(st.integers(0, 12))):
+        inner = draw(st.lists(st.sampled_from(parts), max_size=3)) if parts else []
+        kind = draw(st.sampled_from([list, tuple, dict]))
+        parts.append({str(n): part for n, part in enumerate(inner)} if kind is dict else kind(inner))
+        if draw(st.booleans()) and type(parts[-1]) is list:
+            parts[-1].append(draw(st.sampled_from(parts)))
+    items = draw(st.lists(st.sampled_from(parts), min_size=1, max_size=20)) if parts else [1]
+    whole = items if draw(st.booleans()) else dict(enumerate(items))
+    if draw(st.booleans()):
+        part = draw(st.sampled_from(items))
+        if type(part) is list:
+            part.append(whole)
+    # A copy is held by nothing but itself.
+    return copy.deepcopy(whole)
+
+
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(obj=graphs())
+def test_any_graph_is_exact_or_declined(small, obj):
+    try:
+        encoded = RowsSerializer().encode(obj)
+    except NotExactError:
+        return
+    assert list(describe(RowsSerializer().decode(stored_bytes(encoded), trusted=True))) == list(describe(obj))
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    items=st.lists(st.recursive(ATOMS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)), min_size=1)
+)
+def test_a_tree_is_never_declined(small, items):
+    # Each part anew, as a parser makes them.
+    obj = eval(repr(items), {"nan": float("nan"), "inf": float("inf")})
+    assert_exact(obj, RowsSerializer().decode(stored_bytes(RowsSerializer().encode(obj)), trusted=True))
+
+
+def test_what_is_registered_for_a_class_of_plain_values_is_not_asked(monkeypatch):
+    monkeypatch.setitem(copyreg.dispatch_table, decimal.Decimal, lambda _: (list, ()))
+    made = rows(decimal.Decimal)
+    assert_exact(made, RowsSerializer().decode(stored_bytes(RowsSerializer().encode(made)), trusted=True))
+
+
+def test_what_others_hold_too_is_no_reason_to_decline():
+    made = rows()
+    held = {row["id"]: row for row in made}
+    assert len(held) == len(made)
+    assert RowsSerializer().encode(made).frames
+
+
+def test_long_texts_that_all_batches_share_are_stored_once(monkeypatch):
+    texts = [f"{n} " * 1000 for n in range(200)]
+    made = rows(lambda n: {"id": n, "text": texts[n % 200]})
+    serializer, encoded = default_serializers.encode(made)
+    assert serializer.id == "rows/1"
+    monkeypatch.setattr(_rows, "_MOST_REPEATED_BYTES", 1_000_000)
+    serializer, encoded = default_serializers.encode(made)
+    assert serializer.id == "pickle/1"
+    assert len(stored_bytes(encoded)) < 3_000_000
+
+
+def test_large_values_are_left_to_one_pickle(small):
+    with pytest.raises(NotExactError):
+        RowsSerializer().encode([bytes([n]) * 20_000 for n in range(10)])
+
+
+def test_no_room_for_the_temporary_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda buffering: open("/dev/full", "wb", buffering))  # noqa: SIM115
+    monkeypatch.setattr(_rows, "_IN_MEMORY_BYTES", 1000)
+    repository = Repository(tmp_path / "objects")
+    with pytest.raises(
+        EncodeError, match=r"don't fit into a temporary file: .*No space left.* set TMPDIR .* Nothing was"
+    ):
+        repository.save(rows())
+    assert list(repository.list()) == []
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_saved_and_loaded(tmp_path, compression, monkeypatch):
+    monkeypatch.setattr(_rows, "_IN_MEMORY_BYTES", 5_000)
+    repository = Repository(tmp_path / "objects", compression=compression, verify="full")
+    made = rows()
+    pointer = repository.save(made)
+    assert pointer.serializer.endswith("rows/1")
+    first, second = repository.load(pointer), repository.load(pointer)
+    assert_exact(made, first)
+    first[0]["id"] = "changed"
+    assert second[0]["id"] == 0

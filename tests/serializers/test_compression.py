@@ -1,0 +1,256 @@
+"""Compressed objects: any serializer's, plain files to other programs, and nothing unpacks without a signature."""
+
+import dataclasses
+import shutil
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import payloadfs
+from payloadfs import ConfigError, DecodeError, IntegrityError, Payload, Policy, PolicyError, Repository
+from payloadfs._buffers import CHUNK_BYTES
+from payloadfs._digest import Digest, digest_of
+from payloadfs._seal import Encoded
+from payloadfs.serializers import SerializerRegistry, _compressed, default_serializers
+from payloadfs.serializers._compression import Compressed
+from payloadfs.serializers._plain import BytesSerializer
+from payloadfs.testing import assert_exact
+from payloadfs.testing.serializers import stored_bytes
+
+CODECS = ("zstd", "lz4")
+frame = pd.DataFrame({"n": np.arange(30_000) % 100, "s": ["some", "words", None] * 10_000})
+OBJECTS = {
+    "bytes": b"the same again and again " * 400_000,
+    "text": "ü" * 9000,
+    "json": [{"a": n} for n in range(900)],
+    "npy": np.zeros(1_000_000),
+    "strided npy": np.zeros((3000, 3000))[::3, ::2],
+    "read-only npy": np.broadcast_to(np.float32(1.5), (300, 400)),
+    "pandas": frame,
+    "pandas, strided": pd.DataFrame(np.ones((5000, 30))),
+    "pandas-mixed": frame.assign(odd=[{1}, (2,), None] * 10_000),
+    "pandas-series": frame["s"],
+    "arrow-table": pa.table({"a": list(range(50_000))}),
+    "polars": pl.DataFrame({"a": list(range(50_000))}),
+    "pickle": [np.zeros(100_000), {1, 2}],
+}
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return Repository(tmp_path / "objects", fsync=False)
+
+
+def place(repository, pointer):
+    return repository.root.removeprefix("file://") + "/" + pointer.key
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("name", OBJECTS)
+def test_round_trips(repository, name, codec):
+    obj = OBJECTS[name]
+    pointer = repository.save(obj, compression=codec)
+    plain = repository.save(obj)
+    assert pointer.serializer == f"{codec}-{plain.serializer}"
+    assert pointer.size_bytes < 0.6 * plain.size_bytes
+    value = repository.load(pointer)
+    assert_exact(obj, value)
+    if isinstance(obj, np.ndarray):
+        assert value.flags.writeable is obj.flags.writeable
+        assert not repository.load(pointer, view=True).flags.writeable
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_other_programs_unpack_the_file(repository, tmp_path, codec):
+    pointer, plain = repository.save(frame, compression=codec), repository.save(frame)
+    assert pointer.key.endswith({"zstd": ".arrow.zst", "lz4": ".arrow.lz4"}[codec])
+    with pa.CompressedInputStream(pa.OSFile(place(repository, pointer)), codec) as file:
+        content = file.read()
+    assert pa.ipc.open_file(content).read_all().column("n").to_pylist()[:3] == [0, 1, 2]
+    # All but the seal, which a compressed object has no use for.
+    with open(place(repository, plain), "rb") as file:
+        assert file.read().startswith(content[:-2000])
+    if program := shutil.which(codec):
+        done = subprocess.run([program, "-dc", place(repository, pointer)], capture_output=True, check=True)
+        assert done.stdout == content
+
+
+def test_a_fresh_process_reads_it(repository):
+    text = Payload(frame, repository=repository, compression="zstd").to_json()
+    code = (
+        "import sys, payloadfs; r = payloadfs.Repository(sys.argv[1]); p = payloadfs.Pointer.from_json(sys.argv[2])\n"
+        "frame = r.load(p); frame.iloc[0, 0] = 7; print(frame['n'].sum(), r.load(p)['n'].sum())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, repository.root, text], capture_output=True, text=True)
+    assert done.stdout.split() == [str(frame["n"].sum() + 7), str(frame["n"].sum())], done.stderr
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 5])
+def test_every_border(repository, size):
+    content = bytes(size)
+    for codec in CODECS:
+        pointer = repository.save(content, compression=codec)
+        assert pointer.serializer == (f"{codec}-bytes/1" if size >= 4096 else "bytes/1")
+        assert repository.load(pointer) == content
+
+
+def test_what_gets_no_smaller_stays_as_it_is(repository):
+    noise = np.random.default_rng(1).bytes(3_000_000)
+    for codec in CODECS:
+        assert repository.save(noise, compression=codec).serializer == "bytes/1"
+
+
+def test_the_setting_and_the_call(tmp_path):
+    with payloadfs.using(tmp_path / "objects", compression="zstd"):
+        assert Payload(OBJECTS["npy"]).pointer.serializer == "zstd-npy/1"
+        assert Payload(OBJECTS["npy"], compression="none").pointer.serializer == "npy/1"
+        assert Payload(OBJECTS["npy"], compression="lz4").pointer.serializer == "lz4-npy/1"
+    repository = Repository(tmp_path / "objects", compression="lz4")
+    assert repository.save(OBJECTS["npy"]).serializer == "lz4-npy/1"
+    for wrong in ("gzip", "", "ZSTD", 1):
+        with pytest.raises(ConfigError, match="compression"):
+            repository.save(b"", compression=wrong)
+
+
+def test_without_pyarrow_the_error_says_what_to_install(repository, monkeypatch):
+    pointer = repository.save(OBJECTS["bytes"], compression="zstd")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for attempt in (lambda: repository.save(OBJECTS["bytes"], compression="zstd"), lambda: repository.load(pointer)):
+        with pytest.raises(ConfigError, match=r"zstd-bytes/1.*pip install pyarrow"):
+            attempt()
+
+
+def test_flips_and_truncations_are_found_before_anything_is_unpacked(repository, monkeypatch):
+    pointer = repository.save(OBJECTS["text"], compression="zstd")
+    monkeypatch.setattr(_compressed, "_places", lambda _: pytest.fail("it was looked at"))
+    with open(place(repository, pointer), "rb") as file:
+        content = file.read()
+    for position in range(len(content)):
+        changed = bytearray(content)
+        changed[position] ^= 1 << position % 8
+        with open(place(repository, pointer), "wb") as file:
+            file.write(changed)
+        with pytest.raises(IntegrityError):
+            repository.load(pointer)
+
+
+def forged(repository, content, *, signed=True, serializer="zstd-bytes/1"):
+    """A pointer to `content` by whoever holds a key, or by nobody."""
+    pointer = repository.save(b"x")
+    with open(place(repository, pointer), "wb") as file:
+        file.write(content)
+    digest = Digest("b3", digest_of([content], "b3"))
+    changed = dataclasses.replace(
+        pointer, size_bytes=len(content), digest=digest, serializer=serializer, key_id="", mac=""
+    )
+    return changed.signed(repository.ring) if signed else changed
+
+
+def packed(content, codec="zstd"):
+    return bytes(stored_bytes(Compressed(BytesSerializer(), codec).packed(Encoded([memoryview(content)], "bin"))))
+
+
+def test_unsigned_is_refused(repository, monkeypatch):
+    monkeypatch.setattr(_compressed, "private_memory", lambda _: pytest.fail("memory was taken"))
+    with pytest.raises(DecodeError, match="signature"):
+        repository.load(forged(repository, packed(bytes(10_000)), signed=False))
+
+
+def table(entries, magic=b"payloadfs packed", count=None, skippable=0x184D2A50, said=None):
+    body = b"".join(struct.pack("<QQ", *entry) for entry in entries)
+    body += struct.pack("<Q16s", len(entries) if count is None else count, magic)
+    return struct.pack("<II", skippable, len(body) if said is None else said) + body
+
+
+CHUNK = pa.Codec("zstd").compress(bytes(1000), asbytes=True)
+HUGE = 2**63
+LIES = {
+    "a huge chunk": CHUNK + table([(len(CHUNK), HUGE)]),
+    "one byte more than a chunk may have": CHUNK + table([(len(CHUNK), CHUNK_BYTES + 1)]),
+    "too little": CHUNK + table([(len(CHUNK), 999)]),
+    "too much": CHUNK + table([(len(CHUNK), 1001)]),
+    "beyond the end": CHUNK + table([(len(CHUNK) + 1, 1000)]),
+    "not all of it": CHUNK + table([(len(CHUNK) - 1, 1000)]),
+    "a gap": CHUNK + b"x" + table([(len(CHUNK), 1000)]),
+    "no entry": CHUNK + table([]),
+    "a count that overflows": CHUNK + table([(len(CHUNK), 1000)], count=2**60),
+    "a count that is too low": CHUNK + table([(len(CHUNK), 1000)] * 2, count=1),
+    "sizes that wrap around": CHUNK + table([(2**64 - 1, 1000), (len(CHUNK) + 1, 1000)]),
+    "another magic": CHUNK + table([(len(CHUNK), 1000)], magic=b"payloadfs frames"),
+    "another skippable": CHUNK + table([(len(CHUNK), 1000)], skippable=0x184D2A51),
+    "another length": CHUNK + table([(len(CHUNK), 1000)], said=8),
+    "no table": CHUNK,
+    "nothing": b"",
+    "not compressed": bytes(100) + table([(100, 1000)]),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_table_that_lies_is_refused_even_if_it_is_signed(repository, name):
+    with pytest.raises(DecodeError):
+        repository.load(forged(repository, LIES[name]))
+
+
+def test_the_truth_is_not_refused(repository):
+    assert repository.load(forged(repository, CHUNK + table([(len(CHUNK), 1000)]))) == bytes(1000)
+    assert repository.load(forged(repository, table([]))) == b""
+
+
+def test_max_bytes_holds_for_what_is_unpacked(repository, tmp_path, monkeypatch):
+    pointer = repository.save(bytes(5_000_000), compression="zstd")
+    assert pointer.size_bytes < 5000
+    assert len(Repository(tmp_path / "objects", max_bytes=5_000_000).load(pointer)) == 5_000_000
+    monkeypatch.setattr(_compressed, "private_memory", lambda _: pytest.fail("memory was taken"))
+    with pytest.raises(PolicyError, match="5000000 bytes unpacked") as caught:
+        Repository(tmp_path / "objects", max_bytes=4_999_999).load(pointer)
+    assert caught.value.kind == "policy-size"
+    assert caught.value.pointer == pointer
+
+
+def test_the_policy_sees_through_it(repository, tmp_path):
+    pickled, data = (repository.save(OBJECTS[name], compression="zstd") for name in ("pickle", "pandas"))
+    strict = Repository(tmp_path / "objects", pickle="never")
+    with pytest.raises(PolicyError) as caught:
+        strict.load(pickled)
+    assert caught.value.kind == "policy-pickle"
+    assert_exact(frame, strict.load(data))
+    only = Repository(tmp_path / "objects", policy=Policy((repository.root,), serializers=frozenset({"pandas"})))
+    assert_exact(frame, only.load(data))
+    with pytest.raises(PolicyError):
+        only.load(pickled)
+    unsigned = dataclasses.replace(pickled, key_id="", mac="")
+    with pytest.raises(PolicyError):
+        repository.load(unsigned)
+
+
+@pytest.mark.parametrize("serializer", ["zstd-zstd-bytes/1", "zstd-lz4-bytes/1", "zstd-none/1", "gzip-bytes/1"])
+def test_there_is_one_compression_at_most(serializer):
+    with pytest.raises(DecodeError) as caught:
+        default_serializers.by_id(serializer)
+    assert caught.value.kind == "unknown-serializer"
+
+
+def test_its_names_can_not_be_taken():
+    class Mine(BytesSerializer):
+        id = "zstd-mine/1"
+
+    with pytest.raises(ConfigError):
+        SerializerRegistry().register(Mine(), bytes)
+
+
+def test_a_serializer_of_the_user(repository):
+    class Mine(BytesSerializer):
+        id = "mine/1"
+
+    registry = SerializerRegistry()
+    registry.register(Mine(), bytes)
+    own = Repository(repository.root, serializers=registry, compression="lz4")
+    pointer = own.save(bytes(10_000))
+    assert pointer.serializer == "lz4-mine/1"
+    assert own.load(pointer) == bytes(10_000)

@@ -1,0 +1,189 @@
+"""Many at once: in order, bounded, every failure told, nothing lost."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import payloadfs
+from payloadfs import ConfigError, EncodeError, ManyError, NotFoundError, Pointer, Repository
+from payloadfs._batch import Batch
+
+
+@pytest.fixture
+def repository(tmp_path: Any) -> Repository:
+    return Repository(tmp_path / "objects", fsync=False)
+
+
+class Watched(Repository):
+    """Counts how many saves run at once, and lets the later ones end first."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.lock, self.now, self.most = threading.Lock(), 0, 0
+
+    def save(self, obj: Any, **how: Any) -> Pointer:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        try:
+            time.sleep(0.02 if obj % 2 else 0.001)
+            return super().save(obj, **how)
+        finally:
+            with self.lock:
+                self.now -= 1
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 50])
+def test_results_keep_the_order_and_no_more_run_than_may(at_once: int) -> None:
+    repository = Watched("memory://many/order")
+    pointers = repository.save_many(range(40), scope="run", at_once=at_once)
+    assert min(at_once, 10) <= repository.most <= at_once
+    assert all(pointer.key.startswith("run/") for pointer in pointers)
+    assert repository.load_many(pointers, at_once=at_once) == list(range(40))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("payloadfs-many")]
+
+
+def test_nothing_is_a_result_too(repository: Repository) -> None:
+    assert repository.save_many([]) == []
+    assert repository.load_many(iter(())) == []
+
+
+def test_all_are_tried_and_nothing_is_lost(repository: Repository) -> None:
+    objects = [1, (x for x in "a"), 3, (x for x in "b"), 5]
+    with pytest.raises(ManyError) as caught:
+        repository.save_many(objects, at_once=2)
+    error = caught.value
+    assert {number: repository.load(pointer) for number, pointer in error.done.items()} == {0: 1, 2: 3, 4: 5}
+    assert {number: type(one) for number, one in error.failed.items()} == {1: EncodeError, 3: EncodeError}
+    assert list(error.exceptions) == list(error.failed.values())
+    assert len(list(repository.list())) == 3
+
+    pointers = [error.done[number] for number in (0, 2, 4)]
+    repository.delete(pointers[1])
+    with pytest.raises(ManyError) as caught:
+        repository.load_many(pointers)
+    assert caught.value.done == {0: 1, 2: 5}
+    (missing,) = caught.value.exceptions
+    assert isinstance(missing, NotFoundError)
+    assert missing.pointer == pointers[1]
+
+
+def test_an_exception_that_was_saved_is_a_result(repository: Repository) -> None:
+    pointers = repository.save_many([ValueError("kept"), 2])
+    first, second = repository.load_many(pointers)
+    assert (repr(first), second) == ("ValueError('kept')", 2)
+
+
+@pytest.mark.parametrize("at_once", [0, -1, 1.0, True, "4", None])
+def test_bad_bounds_are_refused_before_anything_is_done(repository: Repository, at_once: Any) -> None:
+    def never() -> Iterator[Any]:
+        raise AssertionError("asked for an object")
+        yield
+
+    for attempt in (repository.save_many, repository.load_many):
+        with pytest.raises(ConfigError, match="at_once") as caught:
+            attempt(never(), at_once=at_once)
+        assert caught.value.kind == "at-once"
+
+
+def test_objects_are_asked_for_in_this_thread_and_held_only_while_on_their_way(repository: Repository) -> None:
+    alive: weakref.WeakSet[frozenset[int]] = weakref.WeakSet()
+    most, threads = 0, set()
+
+    def things() -> Iterator[frozenset[int]]:
+        nonlocal most
+        for number in range(60):
+            threads.add(threading.get_ident())
+            thing = frozenset({number})
+            alive.add(thing)
+            most = max(most, len(alive))
+            yield thing
+            del thing
+
+    assert len(repository.save_many(things(), at_once=4)) == 60
+    assert threads == {threading.get_ident()}
+    # Four on their way, one that waits for room, and what a thread lets go of a moment later.
+    assert most <= 4 + 1 + 4
+
+
+def test_context_variables_come_along(repository: Repository) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+    seen = []
+
+    def call(item: int) -> None:
+        seen.append((variable.get(), payloadfs.default_repository().root))
+        variable.set("changed by one")
+
+    variable.set("outer")
+    with payloadfs.using("memory://many/context"):
+        Batch(call, "done", 3).run(range(9))
+    assert set(seen) == {("outer", "memory://many/context")}
+    assert variable.get() == "outer"
+
+
+def test_an_error_of_the_objects_themselves_tells_what_was_saved(repository: Repository) -> None:
+    def objects() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        repository.save_many(objects())
+    assert repository.load_many(vars(caught.value)["done"].values()) == [1, 2]
+
+
+def test_an_exit_in_a_thread_is_not_lost(repository: Repository) -> None:
+    class Exit:
+        def __reduce__(self) -> Any:
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit) as caught:
+        repository.save_many([1, Exit(), 3])
+    assert sorted(vars(caught.value)["done"]) == [0, 2]
+
+
+@pytest.mark.parametrize("wait", ["for room", "for the end"])
+def test_an_interrupt_begins_nothing_more_and_tells_what_was_saved(repository: Repository, wait: str) -> None:
+    count, at_once = (100, 2) if wait == "for room" else (4, 4)
+    begun = []
+
+    class Slow(Repository):
+        def save(self, obj: Any, **how: Any) -> Pointer:
+            begun.append(obj)
+            if obj == 3:
+                # A real signal, while the main thread waits.
+                time.sleep(0.1)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.1)
+            return super().save(obj, **how)
+
+    # Test runners that work in parallel ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            Slow(repository.root).save_many(range(count), at_once=at_once)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert 3 in begun
+    assert len(begun) <= 3 + 2 * at_once
+    done = vars(caught.value)["done"]
+    assert sorted(done) == sorted(begun)
+    assert {info.key for info in repository.list()} == {pointer.key for pointer in done.values()}
+
+
+def test_many_in_a_forked_child(repository: Repository) -> None:
+    pointers = repository.save_many(range(20), at_once=5)
+    child = os.fork()
+    if child == 0:
+        good = repository.load_many(repository.save_many(range(20))) == repository.load_many(pointers)
+        os._exit(0 if good else 1)
+    assert os.waitpid(child, 0)[1] == 0
