@@ -69,8 +69,8 @@ class Worker:
         reading, (mark,) = measured([lambda: read(given[0])])
         return {"mark": mark, "read_ms": reading["ms"], "anon_mb": anonymous_mb() - before_mb, **figures}
 
-    def load_many(self, peer: str, tokens: list[str], at_once: int) -> dict[str, Any]:
-        figures, ((*given,),) = measured([lambda: self.peers[peer].load_many(tokens, at_once)])
+    def load_many(self, peer: str, tokens: list[str], max_concurrency: int) -> dict[str, Any]:
+        figures, ((*given,),) = measured([lambda: self.peers[peer].load_many(tokens, max_concurrency)])
         return {"count": len(given), **figures}
 
     def forget(self, peer: str, tokens: list[str]) -> dict[str, Any]:

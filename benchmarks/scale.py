@@ -1,6 +1,6 @@
 """A store with a million objects: saving and loading cost what they cost in an empty one; listing streams.
 
-    python benchmarks/scale.py [--objects 1000000] [--scopes 1] [--rounds 7]
+    python benchmarks/scale.py [--objects 1000000] [--prefixs 1] [--rounds 7]
 
 Fills a new local folder (about four minutes and 4 GB of disk for a million), then times batches of
 saves and loads there and in an empty folder, in turn. With one scope, the default, all objects lie
@@ -43,7 +43,7 @@ def fill(repository: Any, count: int, scopes: int) -> None:
     """Save `count` objects, in turn under so many scopes."""
     names = itertools.cycle([f"scope{number}" for number in range(scopes)])
     for number, scope in zip(range(count), names, strict=False):
-        repository.save({"number": number}, scope=scope)
+        repository.save({"number": number}, prefix=scope)
         if number % 100_000 == 99_999:
             print(f"{number + 1:,} saved", file=sys.stderr)
 
@@ -60,7 +60,7 @@ def compare(full: Any, empty: Any, rounds: int) -> list[str]:
     taken: dict[tuple[str, str], list[float]] = {}
     for turn in range(rounds):
         for name, repository in [("full", full), ("empty", empty)][:: 1 if turn % 2 else -1]:
-            save = lambda number, r=repository: r.save({"number": number}, scope="scope0")  # noqa: E731
+            save = lambda number, r=repository: r.save({"number": number}, prefix="scope0")  # noqa: E731
             save_us, pointers = per_call_us(save, list(range(BATCH)))
             load_us, _ = per_call_us(repository.load, pointers)
             taken.setdefault(("save", name), []).append(save_us)
@@ -90,14 +90,14 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--objects", type=int, default=1_000_000)
-    parser.add_argument("--scopes", type=int, default=1)
+    parser.add_argument("--prefixs", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         full = payloadfs.Repository(os.path.join(folder, "full"), fsync=False)
         empty = payloadfs.Repository(os.path.join(folder, "empty"), fsync=False)
         fill(full, options.objects, options.scopes)
-        empty.save({}, scope="scope0")
+        empty.save({}, prefix="scope0")
         os.sync()  # or the disk would still be busy with what was written
         missed = compare(full, empty, options.rounds)
         count, peak_mb = listed(os.path.join(folder, "full"))

@@ -61,7 +61,7 @@ def work(number: int, url: str, options: dict[str, Any], seconds: float, samples
     kept: list[tuple[Any, Any]] = []
     started_s, told, calls = time.monotonic(), 0, 0
     for obj in objects(rng):
-        pointer = repository.save(obj, scope=f"process{number}")
+        pointer = repository.save(obj, prefix=f"process{number}")
         kept.append((pointer, obj))
         for _ in range(3):
             old, expected = rng.choice(kept)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import payloadfs
-from payloadfs import EncodeError, ManyError, NotFoundError, Payload, Pointer, Repository, StoreError, aio
+from payloadfs import BatchError, EncodeError, NotFoundError, Payload, Pointer, Repository, StoreError, aio
 
 
 @pytest.fixture
@@ -43,14 +43,14 @@ class Slow(Repository):
 
 def test_twins_do_as_the_others(repository: Repository) -> None:
     async def main() -> None:
-        pointer = await aio.save([1], repository=repository, scope="run")
+        pointer = await aio.save([1], repository=repository, prefix="run")
         assert pointer.key.startswith("run/")
         assert await aio.load(pointer, repository=repository) == repository.load(pointer) == [1]
         payload = Payload({"a": 1}, repository=repository)
         assert (await aio.value(payload), payload.is_saved) == ({"a": 1}, True)
-        pointers = await aio.save_many(range(100), repository=repository, scope="many", at_once=7)
+        pointers = await aio.save_many(range(100), repository=repository, prefix="many", max_concurrency=7)
         assert repository.load_many(pointers) == list(range(100))
-        assert await aio.load_many(iter(pointers), repository=repository, at_once=50) == list(range(100))
+        assert await aio.load_many(iter(pointers), repository=repository, max_concurrency=50) == list(range(100))
         assert await aio.load_many([], repository=repository) == []
         array = await aio.save(__import__("numpy").ones(3), repository=repository)
         assert not (await aio.load(array, repository=repository, view=True)).flags.writeable
@@ -67,7 +67,7 @@ def test_errors_are_those_of_the_others(repository: Repository) -> None:
         repository.delete(pointer)
         with pytest.raises(NotFoundError):
             await aio.load(pointer, repository=repository)
-        with pytest.raises(ManyError) as caught:
+        with pytest.raises(BatchError) as caught:
             await aio.save_many([1, (x for x in "a"), 3], repository=repository)
         assert (sorted(caught.value.done), sorted(caught.value.failed)) == ([0, 2], [1])
 
@@ -107,7 +107,10 @@ def test_the_loop_goes_on(tmp_path: Any) -> None:
     repository = Slow(tmp_path / "objects")
 
     async def main() -> None:
-        saving = [aio.save(1, repository=repository), aio.save_many([2, 3, 4], repository=repository, at_once=2)]
+        saving = [
+            aio.save(1, repository=repository),
+            aio.save_many([2, 3, 4], repository=repository, max_concurrency=2),
+        ]
         tasks = [asyncio.ensure_future(one) for one in saving]
         await repository.has_begun()
         # Only a loop that runs can let them go on.
@@ -138,7 +141,9 @@ def test_cancelling_takes_effect_at_once_and_leaves_nothing(tmp_path: Any, many:
 
     async def main() -> None:
         saving = (
-            aio.save_many(objects(), repository=repository, at_once=3) if many else aio.save(1, repository=repository)
+            aio.save_many(objects(), repository=repository, max_concurrency=3)
+            if many
+            else aio.save(1, repository=repository)
         )
         task = asyncio.ensure_future(saving)
         await repository.has_begun()
@@ -225,7 +230,9 @@ def test_threads_are_bounded_and_go(repository: Repository) -> None:
         before = threading.active_count()
         await asyncio.gather(*map(one, range(500)))
         assert most <= before + aio._MOST_THREADS
-        await aio.load_many(await aio.save_many(range(100), repository=repository, at_once=20), repository=repository)
+        await aio.load_many(
+            await aio.save_many(range(100), repository=repository, max_concurrency=20), repository=repository
+        )
 
     asyncio.run(main())
     settled(repository)
@@ -261,7 +268,7 @@ class Slow(Repository):
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
-    asyncio.run(aio.save_many(range(10_000), repository=Slow(sys.argv[1], fsync=False), at_once=4))
+    asyncio.run(aio.save_many(range(10_000), repository=Slow(sys.argv[1], fsync=False), max_concurrency=4))
 except KeyboardInterrupt:
     print("interrupted")
 """
@@ -289,7 +296,7 @@ def test_a_cancelled_load_many_begins_nothing_more(tmp_path: Any, count: int) ->
     pointers = repository.save_many(range(count))
 
     async def main() -> None:
-        task = asyncio.ensure_future(aio.load_many(pointers, repository=repository, at_once=3))
+        task = asyncio.ensure_future(aio.load_many(pointers, repository=repository, max_concurrency=3))
         while len(begun) < 3:
             await asyncio.sleep(0.001)
         task.cancel()

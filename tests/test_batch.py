@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import payloadfs
-from payloadfs import ConfigError, EncodeError, ManyError, NotFoundError, Pointer, Repository
+from payloadfs import BatchError, ConfigError, EncodeError, NotFoundError, Pointer, Repository
 from payloadfs._batch import Batch
 
 
@@ -42,13 +42,13 @@ class Watched(Repository):
                 self.now -= 1
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 50])
-def test_results_keep_the_order_and_no_more_run_than_may(at_once: int) -> None:
+@pytest.mark.parametrize("max_concurrency", [1, 3, 50])
+def test_results_keep_the_order_and_no_more_run_than_may(max_concurrency: int) -> None:
     repository = Watched("memory://many/order")
-    pointers = repository.save_many(range(40), scope="run", at_once=at_once)
-    assert min(at_once, 10) <= repository.most <= at_once
+    pointers = repository.save_many(range(40), prefix="run", max_concurrency=max_concurrency)
+    assert min(max_concurrency, 10) <= repository.most <= max_concurrency
     assert all(pointer.key.startswith("run/") for pointer in pointers)
-    assert repository.load_many(pointers, at_once=at_once) == list(range(40))
+    assert repository.load_many(pointers, max_concurrency=max_concurrency) == list(range(40))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("payloadfs-many")]
 
 
@@ -59,8 +59,8 @@ def test_nothing_is_a_result_too(repository: Repository) -> None:
 
 def test_all_are_tried_and_nothing_is_lost(repository: Repository) -> None:
     objects = [1, (x for x in "a"), 3, (x for x in "b"), 5]
-    with pytest.raises(ManyError) as caught:
-        repository.save_many(objects, at_once=2)
+    with pytest.raises(BatchError) as caught:
+        repository.save_many(objects, max_concurrency=2)
     error = caught.value
     assert {number: repository.load(pointer) for number, pointer in error.done.items()} == {0: 1, 2: 3, 4: 5}
     assert {number: type(one) for number, one in error.failed.items()} == {1: EncodeError, 3: EncodeError}
@@ -69,7 +69,7 @@ def test_all_are_tried_and_nothing_is_lost(repository: Repository) -> None:
 
     pointers = [error.done[number] for number in (0, 2, 4)]
     repository.delete(pointers[1])
-    with pytest.raises(ManyError) as caught:
+    with pytest.raises(BatchError) as caught:
         repository.load_many(pointers)
     assert caught.value.done == {0: 1, 2: 5}
     (missing,) = caught.value.exceptions
@@ -83,16 +83,16 @@ def test_an_exception_that_was_saved_is_a_result(repository: Repository) -> None
     assert (repr(first), second) == ("ValueError('kept')", 2)
 
 
-@pytest.mark.parametrize("at_once", [0, -1, 1.0, True, "4", None])
-def test_bad_bounds_are_refused_before_anything_is_done(repository: Repository, at_once: Any) -> None:
+@pytest.mark.parametrize("max_concurrency", [0, -1, 1.0, True, "4", None])
+def test_bad_bounds_are_refused_before_anything_is_done(repository: Repository, max_concurrency: Any) -> None:
     def never() -> Iterator[Any]:
         raise AssertionError("asked for an object")
         yield
 
     for attempt in (repository.save_many, repository.load_many):
-        with pytest.raises(ConfigError, match="at_once") as caught:
-            attempt(never(), at_once=at_once)
-        assert caught.value.kind == "at-once"
+        with pytest.raises(ConfigError, match="max_concurrency") as caught:
+            attempt(never(), max_concurrency=max_concurrency)
+        assert caught.value.kind == "max-concurrency"
 
 
 def test_objects_are_asked_for_in_this_thread_and_held_only_while_on_their_way(repository: Repository) -> None:
@@ -109,7 +109,7 @@ def test_objects_are_asked_for_in_this_thread_and_held_only_while_on_their_way(r
             yield thing
             del thing
 
-    assert len(repository.save_many(things(), at_once=4)) == 60
+    assert len(repository.save_many(things(), max_concurrency=4)) == 60
     assert threads == {threading.get_ident()}
     # Four on their way, one that waits for room, and what a thread lets go of a moment later.
     assert most <= 4 + 1 + 4
@@ -153,7 +153,7 @@ def test_an_exit_in_a_thread_is_not_lost(repository: Repository) -> None:
 
 @pytest.mark.parametrize("wait", ["for room", "for the end"])
 def test_an_interrupt_begins_nothing_more_and_tells_what_was_saved(repository: Repository, wait: str) -> None:
-    count, at_once = (100, 2) if wait == "for room" else (4, 4)
+    count, max_concurrency = (100, 2) if wait == "for room" else (4, 4)
     begun = []
 
     class Slow(Repository):
@@ -170,18 +170,18 @@ def test_an_interrupt_begins_nothing_more_and_tells_what_was_saved(repository: R
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt) as caught:
-            Slow(repository.root).save_many(range(count), at_once=at_once)
+            Slow(repository.root).save_many(range(count), max_concurrency=max_concurrency)
     finally:
         signal.signal(signal.SIGINT, before)
     assert 3 in begun
-    assert len(begun) <= 3 + 2 * at_once
+    assert len(begun) <= 3 + 2 * max_concurrency
     done = vars(caught.value)["done"]
     assert sorted(done) == sorted(begun)
     assert {info.key for info in repository.list()} == {pointer.key for pointer in done.values()}
 
 
 def test_many_in_a_forked_child(repository: Repository) -> None:
-    pointers = repository.save_many(range(20), at_once=5)
+    pointers = repository.save_many(range(20), max_concurrency=5)
     child = os.fork()
     if child == 0:
         good = repository.load_many(repository.save_many(range(20))) == repository.load_many(pointers)

@@ -17,11 +17,11 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from payloadfs import config, settings
+from payloadfs._urls import SIGNED_ROOTS
 from payloadfs.config import Settings, configure, current, describe, using
 from payloadfs.errors import ConfigError
 from payloadfs.policy import PickleRule, Policy, UnsignedRule
 from payloadfs.signing import Key, KeyRing
-from payloadfs._urls import SIGNED_ROOTS
 
 CANARY = "CANARY-9f3a"
 KEYS = [Key(bytes([n]) * 32) for n in range(4)]
@@ -61,7 +61,7 @@ LADDER: dict[str, Any] = {
     "keys_file": ('"/file"', Path("/file"), "/environ", Path("/environ"), Path("/code"), Path("/context")),
     "keys": (None, None, KEYS[1].to_line(), [KEYS[1]], KeyRing([KEYS[2]]), KeyRing([KEYS[3]])),
     "allowed_roots": ('["s3://a"]', ("s3://a",), "s3://b, gs://*", ("s3://b", "gs://*"), ("s3://c",), ("s3://d",)),
-    "pickle": ('"never"', "never", "digest", "digest", "signed", "never"),
+    "pickle": ('"never"', "never", "always", "always", "signed", "never"),
     "unsigned": ('"never"', "never", "safe", "safe", "never", "safe"),
     "max_bytes": ("1", 1, "2", 2, 3, None),
     "verify": ('"full"', "full", "auto", "auto", "full", "auto"),
@@ -611,7 +611,7 @@ def test_fingerprints_cover_everything() -> None:
         {"keys": KeyRing([KEYS[0], Key(KEYS[1].secret, retired=True)])},
         {"keys_file": "/k"},
         {"allowed_roots": ["s3://c"]},
-        {"pickle": "digest"},
+        {"pickle": "always"},
         {"unsigned": "never"},
         {"max_bytes": 0},
         {"verify": "full"},

@@ -16,7 +16,7 @@ from payloadfs.pointer import Pointer
 
 POINTER = Pointer("s3://data", "run/1.bin", "bytes/1", 3, Digest("b3", bytes(32)), 0, "bytes")
 # A group is made and pickled with its members: tested by itself, at the end.
-CLASSES: list[Any] = [getattr(errors, name) for name in errors.__all__ if name != "ManyError"]
+CLASSES: list[Any] = [getattr(errors, name) for name in errors.__all__ if name != "BatchError"]
 
 # What a class adds to message, kind and pointer.
 OWN_FACTS: dict[type, dict[str, Any]] = {
@@ -99,7 +99,7 @@ def test_kinds_are_short_stable_words(cls: Any) -> None:
 
 
 def test_default_kinds_differ() -> None:
-    assert len({cls.default_kind for cls in [*CLASSES, errors.ManyError]}) == len(errors.__all__)
+    assert len({cls.default_kind for cls in [*CLASSES, errors.BatchError]}) == len(errors.__all__)
 
 
 def test_a_subclass_with_its_own_arguments_pickles_too() -> None:
@@ -109,9 +109,9 @@ def test_a_subclass_with_its_own_arguments_pickles_too() -> None:
     assert isinstance(error, ValueError)
 
 
-def many() -> errors.ManyError:
+def many() -> errors.BatchError:
     failed: dict[int, Exception] = {1: errors.StoreError("Full.", transient=True), 3: errors.EncodeError("No.")}
-    return errors.ManyError("2 of 4.", list(failed.values()), done={0: POINTER, 2: POINTER}, failed=failed)
+    return errors.BatchError("2 of 4.", list(failed.values()), done={0: POINTER, 2: POINTER}, failed=failed)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -119,8 +119,8 @@ def test_pickling_a_group_keeps_all_facts(protocol: int) -> None:
     error = many()
     error.add_note("A note by a caller.")
     for twin in (pickle.loads(pickle.dumps(error, protocol)), copy.copy(error), copy.deepcopy(error)):
-        assert type(twin) is errors.ManyError
-        assert (str(twin), twin.message, twin.kind, twin.pointer) == ("2 of 4.", "2 of 4.", "many", None)
+        assert type(twin) is errors.BatchError
+        assert (str(twin), twin.message, twin.kind, twin.pointer) == ("2 of 4.", "2 of 4.", "batch", None)
         assert twin.done == {0: POINTER, 2: POINTER}
         assert twin.__notes__ == ["A note by a caller."]
         assert [type(one) for one in twin.exceptions] == [errors.StoreError, errors.EncodeError]
@@ -139,6 +139,6 @@ def test_a_group_is_taken_apart_by_class() -> None:
     except* errors.EncodeError as rest:
         seen.append(rest)
     assert [list(part.failed) for part in seen] == [[1], [3]]
-    assert all(type(part) is errors.ManyError and part.done == {0: POINTER, 2: POINTER} for part in seen)
-    assert issubclass(errors.ManyError, errors.PayloadError)
+    assert all(type(part) is errors.BatchError and part.done == {0: POINTER, 2: POINTER} for part in seen)
+    assert issubclass(errors.BatchError, errors.PayloadError)
     assert "Full." in "".join(traceback.format_exception(many()))

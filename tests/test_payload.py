@@ -219,13 +219,13 @@ def test_paths_to_what_cannot_be_stored(repository, odd, path):
 
 
 def test_scope_is_the_first_part_of_the_key(repository):
-    pointer = Payload([1], repository=repository, scope="run-7/step=2").pointer
+    pointer = Payload([1], repository=repository, prefix="run-7/step=2").pointer
     assert pointer.key.startswith("run-7/step=2/")
     assert [info.key for info in repository.list("run-7")] == [pointer.key]
     assert list(repository.list("run")) == []
     for bad in ("../x", "/x", "a//b", ".hidden", "a b", "ü"):
         with pytest.raises(PointerError):
-            Payload([1], repository=repository, scope=bad).save()
+            Payload([1], repository=repository, prefix=bad).save()
     assert len(stored(repository)) == 1
 
 
@@ -265,7 +265,7 @@ def test_a_moved_root(tmp_path):
     (tmp_path / "old").rename(tmp_path / "new")
     with pytest.raises(payloadfs.NotFoundError):
         old.load(pointer)
-    moved = Repository(tmp_path / "new", moved={str(tmp_path / "old"): str(tmp_path / "new")})
+    moved = Repository(tmp_path / "new", root_aliases={str(tmp_path / "old"): str(tmp_path / "new")})
     assert moved.load(pointer) == [1]
 
 
@@ -296,7 +296,7 @@ def test_one_log_line_per_operation_and_no_secret(tmp_path, caplog):
     lines = [record.getMessage() for record in caplog.records if record.name == "payloadfs"]
     assert [line.split()[0] for line in lines] == ["saved", "loaded"]
     assert all(pointer.key in line for line in lines)
-    key = repository.ring.keys[0].to_line().split()[1]
+    key = repository.keys.keys[0].to_line().split()[1]
     assert not [line for line in lines if key in line or pointer.mac in line]
 
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payloadfs._digest import Digest
+from payloadfs._urls import MAX_ROOT_CHARS
 from payloadfs.errors import SignatureError, UnknownKeyError
 from payloadfs.pointer import MAX_POINTER_BYTES, Pointer
 from payloadfs.signing import Key, KeyRing
-from payloadfs._urls import MAX_ROOT_CHARS
 
 RING = KeyRing([Key(b"k" * 32)])
 DIGEST = "b3:" + "0f" * 32

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from payloadfs.errors import PointerError
 from payloadfs._keys import check_key
+from payloadfs.errors import PointerError
 from payloadfs.pointer import MAX_POINTER_BYTES, Pointer
 from payloadfs.signing import Key, KeyRing
 

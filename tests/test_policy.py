@@ -34,8 +34,8 @@ def _allowed(policy: Policy, pointer: Pointer, *, executable: bool) -> bool:
 ALLOWED = {
     ("signed", "safe"): {"signed safe", "signed code", "unsigned safe"},
     ("signed", "never"): {"signed safe", "signed code"},
-    ("digest", "safe"): {"signed safe", "signed code", "unsigned safe", "unsigned code"},
-    ("digest", "never"): {"signed safe", "signed code"},
+    ("always", "safe"): {"signed safe", "signed code", "unsigned safe", "unsigned code"},
+    ("always", "never"): {"signed safe", "signed code"},
     ("never", "safe"): {"signed safe", "unsigned safe"},
     ("never", "never"): {"signed safe"},
 }
@@ -107,7 +107,7 @@ def test_each_rule_has_its_kind(policy: Policy, pointer: Pointer, kind: str) -> 
     [
         Policy(("s3://data",), max_bytes=3),
         Policy(("s3://data",), serializers=frozenset({"pickle"})),
-        Policy(("s3://data/runs", "gs://*"), pickle="digest", unsigned="never", max_bytes=2**60),
+        Policy(("s3://data/runs", "gs://*"), pickle="always", unsigned="never", max_bytes=2**60),
     ],
 )
 def test_what_is_just_allowed(policy: Policy) -> None:
@@ -117,13 +117,13 @@ def test_what_is_just_allowed(policy: Policy) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"pickle": "always"},
+        {"pickle": "sometimes"},
         {"pickle": "Signed"},
         {"pickle": ""},
         {"pickle": None},
         {"pickle": True},
         {"unsigned": "signed"},
-        {"unsigned": "digest"},
+        {"unsigned": "always"},
         {"unsigned": False},
         {"max_bytes": -1},
         {"roots": ("s3://data/",)},

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payloadfs import seal
+from payloadfs import _seal as seal
 from payloadfs._buffers import CHUNK_BYTES, SMALL_BYTES, LazyFrame, view
 from payloadfs._digest import Digest, digest_of, digests_of
-from payloadfs.errors import EncodeError, IntegrityError
 from payloadfs._seal import DATA_FROM_BYTES, SEAL_FROM_BYTES, Encoded, Outgoing, check, read_seal, spans_of
+from payloadfs.errors import EncodeError, IntegrityError
 
 KIB, MIB = 1024, 1024 * 1024
 BORDERS = [64 * KIB, 256 * KIB, 1 * MIB, 4 * MIB]

@@ -101,7 +101,7 @@ def test_rotation() -> None:
 
 @pytest.mark.parametrize("keys", [[], [Key(b"k" * 32, retired=True)]])
 def test_nothing_signs_without_a_key_that_may(keys: list[Key]) -> None:
-    with pytest.raises(ConfigError, match="payloadfs keys new") as caught:
+    with pytest.raises(ConfigError, match="payloadfs keys generate") as caught:
         KeyRing(keys).sign([b""])
     assert caught.value.kind == "no-key"
 

@@ -11,8 +11,8 @@ from fsspec.registry import known_implementations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payloadfs.errors import ConfigError
 from payloadfs._urls import MAX_ROOT_CHARS, canonical_root, is_under, is_wildcard, local_path, root_problem, scheme_of
+from payloadfs.errors import ConfigError
 
 SECRET = "hunter2"
 

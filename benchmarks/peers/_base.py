@@ -62,9 +62,9 @@ class Peer:
         """Return the object."""
         raise NotImplementedError
 
-    def load_many(self, tokens: Sequence[str], at_once: int) -> list[Any]:
+    def load_many(self, tokens: Sequence[str], max_concurrency: int) -> list[Any]:
         """Return the objects, loaded with so many on their way at once."""
-        with ThreadPoolExecutor(at_once) as workers:
+        with ThreadPoolExecutor(max_concurrency) as workers:
             return list(workers.map(self.load, tokens))
 
     def forget(self, token: str) -> None:

@@ -23,14 +23,14 @@ class Own(Peer):
         return repository(f"{self.place.folder}/{type(self).__name__}", **self.settings)
 
     def save(self, obj: Any, number: int) -> str:
-        text: str = self.repository.save(obj, scope=f"n{number}").to_json()
+        text: str = self.repository.save(obj, prefix=f"n{number}").to_json()
         return text
 
     def load(self, token: str) -> Any:
         return self.repository.load(self.parse(token))
 
-    def load_many(self, tokens: Sequence[str], at_once: int) -> list[Any]:
-        found: list[Any] = self.repository.load_many(map(self.parse, tokens), at_once=at_once)
+    def load_many(self, tokens: Sequence[str], max_concurrency: int) -> list[Any]:
+        found: list[Any] = self.repository.load_many(map(self.parse, tokens), max_concurrency=max_concurrency)
         return found
 
     def forget(self, token: str) -> None:

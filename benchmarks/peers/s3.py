@@ -16,9 +16,9 @@ def _bytes(obj: Any) -> memoryview:
     return memoryview(obj).cast("B")
 
 
-async def _gathered(get: Callable[[str], Awaitable[Any]], tokens: Sequence[str], at_once: int) -> list[Any]:
+async def _gathered(get: Callable[[str], Awaitable[Any]], tokens: Sequence[str], max_concurrency: int) -> list[Any]:
     """Return what `get` gives for each token, so many at once."""
-    slots = asyncio.Semaphore(at_once)
+    slots = asyncio.Semaphore(max_concurrency)
 
     async def one(token: str) -> Any:
         async with slots:
@@ -61,9 +61,9 @@ class S3fs(TakesBytes):
     def load(self, token: str) -> Any:
         return _array(self.fs.cat_file(token))
 
-    def load_many(self, tokens: Sequence[str], at_once: int) -> list[Any]:
+    def load_many(self, tokens: Sequence[str], max_concurrency: int) -> list[Any]:
         # Not `cat`: it asks once for what is named twice.
-        found: list[Any] = self.sync(self.fs.loop, _gathered, self.fs._cat_file, tokens, at_once)
+        found: list[Any] = self.sync(self.fs.loop, _gathered, self.fs._cat_file, tokens, max_concurrency)
         return found
 
     def forget(self, token: str) -> None:

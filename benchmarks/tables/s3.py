@@ -21,7 +21,7 @@ CLIENTS = [
     "boto3, transfer",
     "boto3, CRT",
 ]
-AT_ONCE = 50
+DEFAULT_CONCURRENCY = 50
 TASKS = {"s3-small": Task("array", 1000, 1000, count=50), "s3-large": Task("array", 256 * MB, 8000)}
 
 
@@ -78,10 +78,10 @@ def _one_flight(row: Row, place: Place, count: int) -> None:
             return
         try:
             one.ask("make", name="object", workload="array", size=1000)
-            tokens = one.ask("save", peer=row.peer, name="object", count=AT_ONCE)["tokens"]
-            one.ask("load_many", peer=row.peer, tokens=tokens, at_once=AT_ONCE)  # connects
-            asked = (tokens * (count // AT_ONCE + 1))[:count]
-            figures = one.ask("load_many", peer=row.peer, tokens=asked, at_once=AT_ONCE)
+            tokens = one.ask("save", peer=row.peer, name="object", count=DEFAULT_CONCURRENCY)["tokens"]
+            one.ask("load_many", peer=row.peer, tokens=tokens, max_concurrency=DEFAULT_CONCURRENCY)  # connects
+            asked = (tokens * (count // DEFAULT_CONCURRENCY + 1))[:count]
+            figures = one.ask("load_many", peer=row.peer, tokens=asked, max_concurrency=DEFAULT_CONCURRENCY)
         except WorkerError as error:
             row.why_not = str(error)
             return

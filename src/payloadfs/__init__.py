@@ -11,11 +11,11 @@ from .config import Settings as Settings
 from .config import configure as configure
 from .config import using as using
 from .default import default_repository as default_repository
+from .errors import BatchError as BatchError
 from .errors import ConfigError as ConfigError
 from .errors import DecodeError as DecodeError
 from .errors import EncodeError as EncodeError
 from .errors import IntegrityError as IntegrityError
-from .errors import ManyError as ManyError
 from .errors import NotFoundError as NotFoundError
 from .errors import PayloadError as PayloadError
 from .errors import PointerError as PointerError
@@ -40,13 +40,13 @@ __version__ = "0.1.0"
 register_serializer = _default_serializers.register
 
 __all__ = [
+    "BatchError",
     "ConfigError",
     "DecodeError",
     "EncodeError",
     "IntegrityError",
     "Key",
     "KeyRing",
-    "ManyError",
     "NotFoundError",
     "Payload",
     "PayloadError",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ._urls import canonical_root, resolve_alias
 from .errors import UnknownKeyError
 from .pointer import Pointer
 from .policy import Policy
 from .settings import Settings
 from .signing import KeyRing, read_or_create_keys
-from ._urls import canonical_root, moved_root
 
 __all__ = ["Admission"]
 
@@ -24,14 +24,14 @@ class Admission:
         Say where the keys are.
     policy : Policy
         What may be resolved.
-    moved : mapping of str to str
+    root_aliases : mapping of str to str
         Old roots and where their objects lie now.
     """
 
-    def __init__(self, settings: Settings, policy: Policy, moved: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, policy: Policy, root_aliases: Mapping[str, str]) -> None:
         self.policy = policy
         self._settings = settings
-        self._moved = {canonical_root(old): canonical_root(new) for old, new in moved.items()}
+        self._moved = {canonical_root(old): canonical_root(new) for old, new in root_aliases.items()}
         self._ring = settings.keys
 
     @property
@@ -50,7 +50,7 @@ class Admission:
         # An unsigned pointer is the policy's matter; a wrong signature never is.
         if pointer.is_signed:
             self.verify(pointer)
-        root = moved_root(pointer.root, self._moved)
+        root = resolve_alias(pointer.root, self._moved)
         place = pointer if root == pointer.root else replace(pointer, root=root)
         self.policy.check(place, executable=False)
         return place

@@ -9,12 +9,12 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
-from .errors import ConfigError, ManyError
+from .errors import BatchError, ConfigError
 from .pointer import Pointer
 
-__all__ = ["AT_ONCE", "Batch", "Loads", "ManyAtOnce"]
+__all__ = ["DEFAULT_CONCURRENCY", "Batch", "Loads", "ManyAtOnce"]
 
-AT_ONCE = 16
+DEFAULT_CONCURRENCY = 16
 """How many objects are on their way at once where nobody says otherwise."""
 
 _AHEAD = 256
@@ -29,20 +29,22 @@ class Batch:
         Saves or loads one of them.
     verb : str
         For messages: "saved" or "loaded".
-    at_once : int
+    max_concurrency : int
         How many may be on their way at once.
 
     Raises
     ------
     ConfigError
-        `at_once` is not a positive whole number. Nothing was begun.
+        `max_concurrency` is not a positive whole number. Nothing was begun.
     """
 
-    def __init__(self, call: Callable[[Any], Any], verb: str, at_once: int) -> None:
-        if type(at_once) is not int or at_once < 1:
-            raise ConfigError(f"at_once must be a positive int, not {at_once!r}.", kind="at-once")
+    def __init__(self, call: Callable[[Any], Any], verb: str, max_concurrency: int) -> None:
+        if type(max_concurrency) is not int or max_concurrency < 1:
+            raise ConfigError(
+                f"max_concurrency must be a positive int, not {max_concurrency!r}.", kind="max-concurrency"
+            )
         self._call, self._verb = call, verb
-        self.at_once = at_once
+        self.max_concurrency = max_concurrency
         self.done: dict[int, Any] = {}
         self.failed: dict[int, BaseException] = {}
 
@@ -54,7 +56,7 @@ class Batch:
             self.failed[number] = error
 
     def results(self) -> list[Any]:
-        """Return all results in order, or raise `ManyError` if any failed."""
+        """Return all results in order, or raise `BatchError` if any failed."""
         done = dict(sorted(self.done.items()))
         if not self.failed:
             return list(done.values())
@@ -65,7 +67,7 @@ class Batch:
                 self.tell(error)
                 raise error
             failed[number] = error
-        raise ManyError(
+        raise BatchError(
             f"{len(failed)} of {len(failed) + len(done)} objects could not be {self._verb}; "
             "`done` holds what the others gave, `failed` the errors, by position.",
             list(failed.values()),
@@ -86,20 +88,20 @@ class Batch:
         # Not at the top: it imports logging, which costs more than a small load.
         from concurrent.futures import ThreadPoolExecutor
 
-        crew = _Crew(self.attempt, self.at_once + ahead)
-        with ThreadPoolExecutor(self.at_once, thread_name_prefix="payloadfs-many") as workers:
+        crew = _Crew(self.attempt, self.max_concurrency + ahead)
+        with ThreadPoolExecutor(self.max_concurrency, thread_name_prefix="payloadfs-many") as workers:
             try:
                 for number, item in enumerate(items):
                     crew.give(number, item)
-                    if number < self.at_once:
+                    if number < self.max_concurrency:
                         workers.submit(crew.work)
                 crew.wait()
             except BaseException as error:
-                crew.stop(self.at_once)
+                crew.stop(self.max_concurrency)
                 workers.shutdown()
                 self.tell(error)
                 raise
-            crew.stop(self.at_once)
+            crew.stop(self.max_concurrency)
         return self.results()
 
 
@@ -157,7 +159,7 @@ class ManyAtOnce(ABC):
     """Saving and loading of many, for whoever saves and loads one. Used by many threads at once."""
 
     @abstractmethod
-    def save(self, obj: Any, *, scope: str | None = None, compression: str | None = None) -> Pointer:
+    def save(self, obj: Any, *, prefix: str | None = None, compression: str | None = None) -> Pointer:
         """Store `obj` and return the signed pointer to it."""
 
     @abstractmethod
@@ -168,9 +170,9 @@ class ManyAtOnce(ABC):
         self,
         objects: Iterable[Any],
         *,
-        scope: str | None = None,
+        prefix: str | None = None,
         compression: str | None = None,
-        at_once: int = AT_ONCE,
+        max_concurrency: int = DEFAULT_CONCURRENCY,
     ) -> list[Pointer]:
         """Store each of `objects` and return their signed pointers in the same order.
 
@@ -179,11 +181,11 @@ class ManyAtOnce(ABC):
         objects : iterable
             Taken one by one, in the calling thread, as room becomes free: a generator may make
             them as they are needed.
-        scope : str, optional
+        prefix : str, optional
             First part of all keys. Default: the date (UTC).
         compression : str, optional
             As `save` takes it.
-        at_once : int
+        max_concurrency : int
             How many are on their way at once, each in a thread of its own.
 
         Returns
@@ -192,11 +194,11 @@ class ManyAtOnce(ABC):
 
         Raises
         ------
-        ManyError
+        BatchError
             Some could not be saved. All were tried; ``done`` holds the pointers of those that
             were saved and ``failed`` the errors of the others, both by position.
         ConfigError
-            `at_once` is not a positive whole number. Nothing was saved.
+            `max_concurrency` is not a positive whole number. Nothing was saved.
 
         Notes
         -----
@@ -206,9 +208,13 @@ class ManyAtOnce(ABC):
         for what is on its way, and goes on with an attribute ``done``: the pointers so far, by
         position. Many small objects that are needed together are better saved as one list.
         """
-        return Batch(lambda obj: self.save(obj, scope=scope, compression=compression), "saved", at_once).run(objects)
+        return Batch(lambda obj: self.save(obj, prefix=prefix, compression=compression), "saved", max_concurrency).run(
+            objects
+        )
 
-    def load_many(self, pointers: Iterable[Pointer], *, view: bool = False, at_once: int = AT_ONCE) -> list[Any]:
+    def load_many(
+        self, pointers: Iterable[Pointer], *, view: bool = False, max_concurrency: int = DEFAULT_CONCURRENCY
+    ) -> list[Any]:
         """Return independent copies of the objects that `pointers` name, in the same order.
 
         Parameters
@@ -217,7 +223,7 @@ class ManyAtOnce(ABC):
             Taken one by one, in the calling thread, at most 256 ahead of what is on its way.
         view : bool
             Read-only arrays instead of writable ones.
-        at_once : int
+        max_concurrency : int
             How many are on their way at once.
 
         Returns
@@ -226,11 +232,11 @@ class ManyAtOnce(ABC):
 
         Raises
         ------
-        ManyError
+        BatchError
             Some could not be loaded. All were tried; ``done`` holds the objects that were loaded
             and ``failed`` the errors of the others, both by position.
         ConfigError
-            `at_once` is not a positive whole number. Nothing was fetched.
+            `max_concurrency` is not a positive whole number. Nothing was fetched.
 
         Notes
         -----
@@ -249,7 +255,7 @@ class ManyAtOnce(ABC):
         ['a', 'b', 'c']
         """
         return self._load_all(
-            Batch(lambda pointer: self.load(pointer, view=view), "loaded", at_once), pointers, view=view
+            Batch(lambda pointer: self.load(pointer, view=view), "loaded", max_concurrency), pointers, view=view
         )
 
     def _load_all(self, batch: Batch, pointers: Iterable[Pointer], *, view: bool) -> list[Any]:

@@ -34,11 +34,11 @@ def check_key(key: str) -> str:
     return key
 
 
-def new_key(scope: str | None, extension: str) -> str:
+def new_key(prefix: str | None, extension: str) -> str:
     """Return a new key: 48 bits of time in milliseconds, then 80 random bits, in base 32."""
     number = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
     digits = "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
-    return check_key(f"{scope or time.strftime('%Y-%m-%d', time.gmtime())}/{digits}.{extension}")
+    return check_key(f"{prefix or time.strftime('%Y-%m-%d', time.gmtime())}/{digits}.{extension}")
 
 
 def split_serializer(serializer_id: str) -> tuple[str, str]:

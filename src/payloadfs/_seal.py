@@ -122,7 +122,7 @@ class Outgoing:
 
     def __init__(self, encoded: Encoded, algorithm: Algorithm) -> None:
         # Pieces that are made when asked for may share their memory.
-        self.steady = not any(isinstance(frame, LazyFrame) for frame in encoded.frames)
+        self.stable = not any(isinstance(frame, LazyFrame) for frame in encoded.frames)
         self._suffix = encoded.suffix
         self._algorithm: Algorithm = algorithm
         size_bytes = sum(map(frame_bytes, encoded.frames)) + len(encoded.suffix)

@@ -21,7 +21,7 @@ __all__ = [
     "is_under",
     "is_wildcard",
     "local_path",
-    "moved_root",
+    "resolve_alias",
     "root_problem",
     "scheme_of",
 ]
@@ -186,12 +186,12 @@ def is_under(root: str, allowed: str) -> bool:
     return root == allowed or root.startswith(allowed if allowed == "file:///" else allowed + "/")
 
 
-def moved_root(root: str, moved: Mapping[str, str]) -> str:
+def resolve_alias(root: str, moved: Mapping[str, str]) -> str:
     """Return where `root` lies now, `moved` naming old canonical roots and their new places.
 
     Examples
     --------
-    >>> moved_root("s3://old/runs/7", {"s3://old": "gs://new"})
+    >>> resolve_alias("s3://old/runs/7", {"s3://old": "gs://new"})
     'gs://new/runs/7'
     """
     for old, new in moved.items():

@@ -26,9 +26,9 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
+from ._batch import DEFAULT_CONCURRENCY, Batch
 from .default import default_repository
 from .errors import PayloadError
-from ._batch import AT_ONCE, Batch
 from .payload import Payload
 from .pointer import Pointer
 from .repository import Repository
@@ -42,7 +42,7 @@ _workers: dict[int, ThreadPoolExecutor] = {}  # by process: threads don't surviv
 
 
 async def save(
-    obj: Any, *, repository: Repository | None = None, scope: str | None = None, compression: str | None = None
+    obj: Any, *, repository: Repository | None = None, prefix: str | None = None, compression: str | None = None
 ) -> Pointer:
     """Store `obj` and return the signed pointer to it, as `Repository.save` does.
 
@@ -52,7 +52,7 @@ async def save(
         Anything that some serializer can store exactly. Don't change it before this returns.
     repository : Repository, optional
         Default: that of the settings in force.
-    scope : str, optional
+    prefix : str, optional
         First part of the key.
     compression : str, optional
         As `Repository.save` takes it.
@@ -61,7 +61,7 @@ async def save(
     others wait for their turn. If it is cancelled, nothing is stored, or it is deleted again.
     """
     home = repository or default_repository()
-    job = _pool().submit(copy_context().run, lambda: home.save(obj, scope=scope, compression=compression))
+    job = _pool().submit(copy_context().run, lambda: home.save(obj, prefix=prefix, compression=compression))
     try:
         return await asyncio.wrap_future(job)
     except asyncio.CancelledError:
@@ -90,9 +90,9 @@ async def save_many(
     objects: Iterable[Any],
     *,
     repository: Repository | None = None,
-    scope: str | None = None,
+    prefix: str | None = None,
     compression: str | None = None,
-    at_once: int = AT_ONCE,
+    max_concurrency: int = DEFAULT_CONCURRENCY,
 ) -> list[Pointer]:
     """Store each of `objects` and return their pointers in order, as `Repository.save_many` does.
 
@@ -101,12 +101,16 @@ async def save_many(
     Raises and costs as that says. If it is cancelled, what was stored is deleted again.
     """
     home = repository or default_repository()
-    batch = Batch(lambda obj: home.save(obj, scope=scope, compression=compression), "saved", at_once)
+    batch = Batch(lambda obj: home.save(obj, prefix=prefix, compression=compression), "saved", max_concurrency)
     return await _run(batch, objects, lambda: _delete(home, list(batch.done.values())))
 
 
 async def load_many(
-    pointers: Iterable[Pointer], *, repository: Repository | None = None, view: bool = False, at_once: int = AT_ONCE
+    pointers: Iterable[Pointer],
+    *,
+    repository: Repository | None = None,
+    view: bool = False,
+    max_concurrency: int = DEFAULT_CONCURRENCY,
 ) -> list[Any]:
     """Return the objects that `pointers` name, in order, as `Repository.load_many` does.
 
@@ -121,7 +125,7 @@ async def load_many(
             raise asyncio.CancelledError
         return pointer
 
-    batch = Batch(lambda pointer: home.load(still_wanted(pointer), view=view), "loaded", at_once)
+    batch = Batch(lambda pointer: home.load(still_wanted(pointer), view=view), "loaded", max_concurrency)
     load_all = partial(home._load_all, batch, map(still_wanted, list(pointers)), view=view)
     try:
         return await asyncio.wrap_future(_pool().submit(copy_context().run, load_all))
@@ -132,8 +136,8 @@ async def load_many(
 
 async def _run(batch: Batch, items: Iterable[Any], undo: Callable[[], None]) -> list[Any]:
     """Do as `Batch.run`; if cancelled, call `undo` once everything has ended."""
-    slots = asyncio.Semaphore(batch.at_once)
-    workers = ThreadPoolExecutor(batch.at_once, thread_name_prefix="payloadfs-many")
+    slots = asyncio.Semaphore(batch.max_concurrency)
+    workers = ThreadPoolExecutor(batch.max_concurrency, thread_name_prefix="payloadfs-many")
     try:
         try:
             for number, item in enumerate(items):
@@ -141,10 +145,10 @@ async def _run(batch: Batch, items: Iterable[Any], undo: Callable[[], None]) -> 
                 job = asyncio.wrap_future(workers.submit(copy_context().run, batch.attempt, number, item))
                 job.add_done_callback(lambda _: slots.release())
         except Exception as error:
-            await _all_back(slots, batch.at_once)
+            await _all_back(slots, batch.max_concurrency)
             batch.tell(error)
             raise
-        await _all_back(slots, batch.at_once)
+        await _all_back(slots, batch.max_concurrency)
     except asyncio.CancelledError:
         _pool().submit(_after, workers, undo)
         raise

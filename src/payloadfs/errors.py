@@ -14,7 +14,7 @@
     │   └── DecodeError               good bytes, decode failed
     ├── StoreError (OSError)          .transient says whether a retry may help
     ├── ConfigError (ValueError)
-    ├── ManyError (ExceptionGroup)    some of many failed; .done and .failed say which
+    ├── BatchError (ExceptionGroup)    some of many failed; .done and .failed say which
     └── WorkError                     a work failed elsewhere
 
 A class exists only where a caller would act differently; finer facts are in ``kind``, a short
@@ -28,11 +28,11 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 __all__ = [
+    "BatchError",
     "ConfigError",
     "DecodeError",
     "EncodeError",
     "IntegrityError",
-    "ManyError",
     "NotFoundError",
     "PayloadError",
     "PointerError",
@@ -179,7 +179,7 @@ class ConfigError(PayloadError, ValueError):
     default_kind = "config"
 
 
-class ManyError(PayloadError, ExceptionGroup[Exception]):
+class BatchError(PayloadError, ExceptionGroup[Exception]):
     """Some of many objects could not be saved or loaded; every one of them was tried.
 
     Parameters
@@ -198,7 +198,7 @@ class ManyError(PayloadError, ExceptionGroup[Exception]):
     It is an exception group, so ``except*`` picks the errors of one class out of it.
     """
 
-    default_kind = "many"
+    default_kind = "batch"
     message = ""  # pyright: ignore[reportIncompatibleMethodOverride]  # the group's own is read-only
 
     def __new__(cls, message: str, exceptions: Sequence[Exception], **_: Any) -> Self:
@@ -221,10 +221,10 @@ class ManyError(PayloadError, ExceptionGroup[Exception]):
         self.done = dict(done or {})
         self.failed = dict(failed or {})
 
-    def derive(self, exceptions: Sequence[Exception], /) -> ManyError:  # type: ignore[override]
+    def derive(self, exceptions: Sequence[Exception], /) -> BatchError:  # type: ignore[override]
         """Return the same error about `exceptions` only; what was done stays with it."""
         kept = {number: error for number, error in self.failed.items() if error in exceptions}
-        return ManyError(self.message, exceptions, done=self.done, failed=kept, kind=self.kind)
+        return BatchError(self.message, exceptions, done=self.done, failed=kept, kind=self.kind)
 
 
 class WorkError(PayloadError):

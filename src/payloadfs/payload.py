@@ -37,7 +37,7 @@ class Payload(Generic[T]):
         the payload holds the pointer only.
     repository : Repository, optional
         Where to store it. Default: the repository of the settings in force at the first border.
-    scope : str, optional
+    prefix : str, optional
         First part of the object's key, to find or drop a run's objects together.
     compression : {"none", "zstd", "lz4"}, optional
         Default: the repository's.
@@ -56,20 +56,20 @@ class Payload(Generic[T]):
     {'answer': 42}
     """
 
-    __slots__ = ("__weakref__", "_compression", "_held", "_lock", "_pointer", "_repository", "_scope")
+    __slots__ = ("__weakref__", "_compression", "_held", "_lock", "_pointer", "_prefix", "_repository")
 
     def __init__(
         self,
         value: T,
         *,
         repository: Repository | None = None,
-        scope: str | None = None,
+        prefix: str | None = None,
         compression: str | None = None,
     ) -> None:
         self._held: T = value
         self._pointer: Pointer | None = None
         self._repository = repository
-        self._scope = scope
+        self._prefix = prefix
         self._compression = compression
         self._lock = (os.getpid(), threading.Lock())
 
@@ -139,12 +139,12 @@ class Payload(Generic[T]):
         """Whether the object is in the store already."""
         return self._pointer is not None
 
-    def save(self, *, scope: str | None = None) -> Pointer:
+    def save(self, *, prefix: str | None = None) -> Pointer:
         """Store the object if that was not done, and return the pointer.
 
         Parameters
         ----------
-        scope : str, optional
+        prefix : str, optional
             First part of the object's key, where the payload was not given one.
 
         Raises
@@ -159,7 +159,7 @@ class Payload(Generic[T]):
                 if self._pointer is None:
                     repository = self._in_force()
                     self._pointer = repository.save(
-                        self._stored_form(), scope=self._scope or scope, compression=self._compression
+                        self._stored_form(), prefix=self._prefix or prefix, compression=self._compression
                     )
                     self._repository, self._held = repository, _NOTHING
         return self._pointer

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ._digest import Digest
-from .errors import PointerError, SignatureError
 from ._keys import check_key
-from .signing import MAC_CHARS, KeyRing
 from ._urls import root_problem
+from .errors import PointerError, SignatureError
+from .signing import MAC_CHARS, KeyRing
 
 __all__ = ["MAX_POINTER_BYTES", "REQUIRED_FIELDS", "SIGNATURE_FIELDS", "Pointer"]
 

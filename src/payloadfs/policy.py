@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .errors import ConfigError, PolicyError
 from ._keys import split_serializer
-from .pointer import Pointer
 from ._urls import SIGNED_ROOTS, is_under, is_wildcard, root_problem
+from .errors import ConfigError, PolicyError
+from .pointer import Pointer
 
 __all__ = ["SIGNED_ROOTS", "PickleRule", "Policy", "UnsignedRule"]
 
-PickleRule = Literal["signed", "digest", "never"]
+PickleRule = Literal["signed", "always", "never"]
 UnsignedRule = Literal["safe", "never"]
 
 
@@ -30,11 +30,11 @@ class Policy:
     roots : tuple of str
         Canonical roots; a pointer's root must be one of them or lie below one. ``"s3://*"``
         (scheme and star) allows every root of the scheme, for signed pointers only.
-    pickle : {"signed", "digest", "never"}
+    pickle : {"signed", "always", "never"}
         When executable serializers may load: behind a valid signature; for every pointer (the
         place where pointers are kept is trusted as much as code); or not at all.
     unsigned : {"safe", "never"}
-        What an unsigned pointer may reach: safe serializers, or nothing. ``pickle="digest"``
+        What an unsigned pointer may reach: safe serializers, or nothing. ``pickle="always"``
         needs ``"safe"`` here and extends it to every serializer.
     serializers : frozenset of str, optional
         Ids (without version and compression) that may be used; None allows every one that is registered.
@@ -50,7 +50,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
-            ("pickle", self.pickle, ("signed", "digest", "never")),
+            ("pickle", self.pickle, ("signed", "always", "never")),
             ("unsigned", self.unsigned, ("safe", "never")),
         ):
             if value not in allowed:

@@ -15,13 +15,13 @@ from typing import Any
 
 from . import config
 from ._authorization import Admission
-from .errors import NotFoundError, about
-from ._log import log_done
 from ._batch import Batch, ManyAtOnce
 from ._keys import check_key, new_key, type_label
+from ._log import log_done
+from ._seal import Outgoing, check
+from .errors import NotFoundError, about
 from .pointer import Pointer
 from .policy import Policy
-from ._seal import Outgoing, check
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing
 from .small_loads import SmallLoads
@@ -45,7 +45,7 @@ class Repository(ManyAtOnce):
         What may be resolved. Default: this root and the configured ones, under the configured rules.
     serializers : SerializerRegistry, optional
         Default: the built-in ones and those of `payloadfs.register_serializer`.
-    moved : mapping of str to str, optional
+    root_aliases : mapping of str to str, optional
         Old roots and where their objects lie now.
     **settings
         ``verify``, ``digest``, ``transport``, ``compression``, ``fsync``, ``cache``, ``cache_bytes``,
@@ -72,7 +72,7 @@ class Repository(ManyAtOnce):
         keys: KeyRing | None = None,
         policy: Policy | None = None,
         serializers: SerializerRegistry | None = None,
-        moved: Mapping[str, str] | None = None,
+        root_aliases: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> None:
         given = {"url": url, "storage_options": storage_options, "keys": keys, **settings}
@@ -84,7 +84,7 @@ class Repository(ManyAtOnce):
             unsigned=self.settings.unsigned,
             max_bytes=self.settings.max_bytes,
         )
-        self._door = Admission(self.settings, self.policy, moved or {})
+        self._door = Admission(self.settings, self.policy, root_aliases or {})
         self._stores = OpenStores(self.settings)
 
     @property
@@ -98,18 +98,18 @@ class Repository(ManyAtOnce):
         return self._stores.at(self.root)
 
     @property
-    def ring(self) -> KeyRing:
+    def keys(self) -> KeyRing:
         """The keys that sign and verify here; the first use makes one if there is none."""
         return self._door.signing
 
-    def save(self, obj: Any, *, scope: str | None = None, compression: str | None = None) -> Pointer:
+    def save(self, obj: Any, *, prefix: str | None = None, compression: str | None = None) -> Pointer:
         """Store `obj` and return the signed pointer to it.
 
         Parameters
         ----------
         obj : object
             Anything that some serializer can store exactly.
-        scope : str, optional
+        prefix : str, optional
             First part of the key, to find or drop a run's objects together. Default: the date (UTC).
         compression : {"none", "zstd", "lz4"}, optional
             Default: the setting. What it makes no smaller, and what is small, is stored as it is.
@@ -131,10 +131,10 @@ class Repository(ManyAtOnce):
         memory and hashed beside the write.
         """
         started_s = time.perf_counter()
-        ring = self.ring
+        ring = self.keys
         settings = self.settings if compression is None else self.settings.merged(compression=compression)
         serializer, encoded = self.serializers.encode(obj, compression=settings.compression)
-        key = new_key(scope, encoded.extension)
+        key = new_key(prefix, encoded.extension)
         outgoing = Outgoing(encoded, "b3" if self.settings.digest == "blake3" else "s256")
         self.store.put(key, outgoing)
         pointer = Pointer(
@@ -226,9 +226,9 @@ class Repository(ManyAtOnce):
             if (cache := self._stores.cache(place.root)) is not None:
                 cache.forget(place.size_bytes, place.digest)
 
-    def list(self, scope: str = "") -> Iterator[ObjectInfo]:
-        """Yield what is stored under `root`, ordered by key, only of `scope` if one is given."""
-        return self.store.list(f"{check_key(scope)}/" if scope else "")
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield what is stored under `root`, ordered by key, only of `prefix` if one is given."""
+        return self.store.list(f"{check_key(prefix)}/" if prefix else "")
 
     def check(self, pointer: Pointer) -> None:
         """Return if `load` would go on to fetch the object of `pointer`. No request.
@@ -260,7 +260,7 @@ class Repository(ManyAtOnce):
         return place, serializer
 
     def _decoded(self, pointer: Pointer, serializer: Serializer, buffer: memoryview, *, view: bool) -> Any:
-        trusted = pointer.is_signed or self.policy.pickle == "digest"
+        trusted = pointer.is_signed or self.policy.pickle == "always"
         content = buffer.toreadonly() if view else buffer
         return decode(serializer, content, trusted=trusted, max_bytes=self.policy.max_bytes)
 
@@ -280,7 +280,7 @@ class Repository(ManyAtOnce):
             if copy is not None:
                 return copy
         fetched = store.get(place.key, place.size_bytes)
-        check(fetched.buffer, place.digest, data=data or not fetched.exclusive)
+        check(fetched.buffer, place.digest, data=data or not fetched.owner_only)
         return fetched.buffer
 
     def __repr__(self) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ._buffers import COMPRESSIONS
+from ._urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
 from .errors import ConfigError
 from .signing import KeyRing
-from ._urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
 
 __all__ = [
     "TABLE",
@@ -146,7 +146,7 @@ TABLE = {
         ),
         lambda text: [part.strip() for part in text.split(",") if part.strip()],
     ),
-    "pickle": _choice("signed", "digest", "never"),
+    "pickle": _choice("signed", "always", "never"),
     "unsigned": _choice("safe", "never"),
     "max_bytes": _Row("a whole number of bytes, 0 or more, or in code None", lambda: None, _whole_number, _number),
     "verify": _choice("auto", "full"),
@@ -209,7 +209,7 @@ class Settings:
     keys_file: Path
     keys: KeyRing | None
     allowed_roots: tuple[str, ...]
-    pickle: Literal["signed", "digest", "never"]
+    pickle: Literal["signed", "always", "never"]
     unsigned: Literal["safe", "never"]
     max_bytes: int | None
     verify: Literal["auto", "full"]

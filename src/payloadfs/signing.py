@@ -113,7 +113,7 @@ class KeyRing:
             match = _LINE.fullmatch(line.strip())
             if match is None:
                 raise ConfigError(
-                    f"Line {number} of the keys from {origin} is not a key; make one with 'payloadfs keys new'.",
+                    f"Line {number} of the keys from {origin} is not a key; make one with 'payloadfs keys generate'.",
                     kind="key-format",
                 )
             keys.append(Key(base64.urlsafe_b64decode(match[1] + "="), retired=match[2] is not None))
@@ -130,7 +130,7 @@ class KeyRing:
         for key in self.keys:
             if not key.retired:
                 return key.id, key.mac(fields)
-        raise ConfigError("No key here may sign; make one with 'payloadfs keys new'.", kind="no-key")
+        raise ConfigError("No key here may sign; make one with 'payloadfs keys generate'.", kind="no-key")
 
     def verify(self, key_id: str, mac: str, fields: Sequence[bytes]) -> None:
         """Return if `mac` is that of `fields` under the key called `key_id`.

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import about
-from ._log import log_done
 from ._batch import Batch
+from ._log import log_done
+from .errors import about
 from .pointer import Pointer
 from .serializers import Serializer
 from .stores import CheckedReads
@@ -86,7 +86,7 @@ class SmallLoads:
 
     def _load(self, pointers: Iterable[Pointer]) -> None:
         for number, pointer in enumerate(pointers):
-            while self._count() >= self._batch.at_once:
+            while self._count() >= self._batch.max_concurrency:
                 self._wait()
             self._begin(number, pointer)
 
@@ -157,7 +157,7 @@ class SmallLoads:
         if self._threads is None:
             from concurrent.futures import ThreadPoolExecutor
 
-            self._threads = ThreadPoolExecutor(self._batch.at_once, thread_name_prefix="payloadfs-many")
+            self._threads = ThreadPoolExecutor(self._batch.max_concurrency, thread_name_prefix="payloadfs-many")
         job = self._threads.submit(self._context.copy().run, self._batch.attempt, number, pointer)
         self._others.append(job)
         job.add_done_callback(lambda _: self._reads.wake())

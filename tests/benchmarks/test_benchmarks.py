@@ -201,7 +201,7 @@ def test_scale_counts_and_lists(tmp_path: Path, capfd: pytest.CaptureFixture[str
 
     full, empty = (payloadfs.Repository(tmp_path / name, fsync=False) for name in ("full", "empty"))
     scale.fill(full, 250, 3)
-    empty.save({}, scope="scope0")
+    empty.save({}, prefix="scope0")
     scale.compare(full, empty, 1)
     count, peak_mb = scale.listed(str(tmp_path / "full"))
     assert count == 250

@@ -33,7 +33,7 @@ COMMANDS = [
     ["cache"],
     ["keys"],
     ["config"],
-    *(["keys", step] for step in ("list", "new", "export", "add", "retire")),
+    *(["keys", step] for step in ("list", "generate", "export", "add", "retire")),
 ]
 
 
@@ -90,7 +90,7 @@ def test_wrong_inputs(refused, file, tmp_path, monkeypatch):
     refused("put", tmp_path, code=1, say="Is a directory")
     refused("put", file, "--url", "s3://key:CANARY@bucket", code=2, say="can't be a storage root")
     refused("put", file, "--url", "nonsense://x", code=2, say="nonsense")
-    refused("put", file, "--scope", "../x", code=4, say="can't be a key")
+    refused("put", file, "--prefix", "../x", code=4, say="can't be a key")
     refused("put", file, "--as", "json", code=6, say="not JSON")
     refused("get", tmp_path / "none.json", code=3, say="No such file")
     refused("get", file, code=4, say="not a pointer")
@@ -132,7 +132,7 @@ def test_ls(capsys, file):
     assert main(["ls"]) == 0
     assert capsys.readouterr().out.split() == ["0", "B", "in", "0", "objects"]
     repository = payloadfs.default_repository()
-    keys = [repository.save(b"x" * 1500, scope=scope).key for scope in ("a", "a", "b")]
+    keys = [repository.save(b"x" * 1500, prefix=scope).key for scope in ("a", "a", "b")]
     assert main(["ls", "a"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines] == [*sorted(keys[:2]), "objects"]
@@ -182,7 +182,7 @@ def test_inspect_a_frame(capsys, pointer_file):
 def test_the_life_of_a_key(run, capsys, pointer_file, tmp_path, clean_environment):
     path = pointer_file([1])
     first = json.loads(path.read_text())["kid"]
-    assert main(["keys", "new"]) == 0
+    assert main(["keys", "generate"]) == 0
     second = capsys.readouterr().out.strip()
     assert main(["keys", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import payloadfs
-from payloadfs.cli import main
 from payloadfs._seal import Encoded, Outgoing
+from payloadfs.cli import main
 from payloadfs.stores import Fetched
 from payloadfs.stores._cache import Cache
 
@@ -58,7 +58,7 @@ def test_nothing_is_made_without_write(capsys, clean_environment):
     before = sorted(clean_environment.rglob("*"))
     findings = doctor(capsys)
     assert states(findings) == dict.fromkeys(CHECKS, "ok") | {"keys": "warn"}
-    assert "payloadfs keys new" in findings["keys"][0]["fix"]
+    assert "payloadfs keys generate" in findings["keys"][0]["fix"]
     assert sorted(clean_environment.rglob("*")) == before
 
 
@@ -121,7 +121,7 @@ def test_what_can_be_wrong_with_the_cache(capsys, cache_folder, monkeypatch, tmp
     (tmp_path / "file").touch()
     for value, state, words in (
         ("off", "ok", "off (environment PAYLOADFS_CACHE)"),
-        (str(tmp_path / "new" / "cache"), "ok", "0 B of"),
+        (str(tmp_path / "generate" / "cache"), "ok", "0 B of"),
         (str(tmp_path / "file" / "cache"), "warn", "Not a directory"),
     ):
         monkeypatch.setenv("PAYLOADFS_CACHE", value)

@@ -30,7 +30,7 @@ def line(key, tmp_path):
 
 
 def test_a_new_file_is_private(place, capsys):
-    assert main(["keys", "new", "--keys-file", str(place)]) == 0
+    assert main(["keys", "generate", "--keys-file", str(place)]) == 0
     assert ids(place) == [capsys.readouterr().out.strip()]
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
     assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
@@ -58,7 +58,7 @@ def test_a_link_to_the_file_stays_one(place, tmp_path):
     write_keys(place, KeyRing([Key.generate()]), replace=False)
     link = tmp_path / "link"
     link.symlink_to(place)
-    assert main(["keys", "new", "--keys-file", str(link)]) == 0
+    assert main(["keys", "generate", "--keys-file", str(link)]) == 0
     assert link.is_symlink()
     assert len(ids(place)) == 2
 
@@ -69,9 +69,9 @@ def test_retiring_the_last_key_says_what_follows(place, capsys, refused, file, m
     assert main(["keys", "retire", key.id, "--keys-file", str(place)]) == 0
     out, err = capsys.readouterr()
     assert out == f"{key.id} verifies only\n"
-    assert err == "payloadfs: no key signs now; make one with 'payloadfs keys new'.\n"
+    assert err == "payloadfs: no key signs now; make one with 'payloadfs keys generate'.\n"
     monkeypatch.setenv("PAYLOADFS_KEYS_FILE", str(place))
-    refused("put", file, code=2, say="payloadfs keys new")
+    refused("put", file, code=2, say="payloadfs keys generate")
     assert main(["keys", "list"]) == 0
     assert f"{key.id}  verifies only" in capsys.readouterr().out
 
@@ -91,7 +91,7 @@ def test_what_is_no_key(refused, tmp_path, place):
     refused("keys", "add", tmp_path / "empty", "--keys-file", place, code=2, say="There is no key in")
     refused("keys", "add", tmp_path / "none", code=3, say="No such file")
     blocked = tmp_path / "empty" / "keys"
-    refused("keys", "new", "--keys-file", blocked, code=2, say="can't be changed")
+    refused("keys", "generate", "--keys-file", blocked, code=2, say="can't be changed")
     assert not place.exists()
 
 
@@ -105,9 +105,9 @@ def test_keys_that_are_in_no_file(capsys, refused, monkeypatch, place):
     assert key.to_line().split()[1] not in out
     assert main(["keys", "export", key.id]) == 0
     assert capsys.readouterr().out == key.to_line() + "\n"
-    for words in (["new"], ["retire", key.id]):
+    for words in (["generate"], ["retire", key.id]):
         refused("keys", *words, code=2, say="--keys-file")
-    assert main(["keys", "new", "--keys-file", str(place)]) == 0
+    assert main(["keys", "generate", "--keys-file", str(place)]) == 0
 
 
 def test_export_as_json(capsys, place):
@@ -120,7 +120,7 @@ def test_export_as_json(capsys, place):
 def test_commands_at_the_same_time_lose_no_key(place):
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "payloadfs", "keys", "new", "--keys-file", place],
+            [sys.executable, "-m", "payloadfs", "keys", "generate", "--keys-file", place],
             stdout=subprocess.PIPE,
             env=os.environ,
         )
@@ -142,7 +142,7 @@ def test_a_first_save_at_the_same_time_loses_no_key(place, monkeypatch, capsys):
         return there
 
     monkeypatch.setattr(type(place), "exists", first_save)
-    assert main(["keys", "new"]) == 0
+    assert main(["keys", "generate"]) == 0
     made = capsys.readouterr().out.strip()
     assert ids(place) == [made, pointers[0].key_id]
     assert main(["get", pointers[0].to_json()]) == 0

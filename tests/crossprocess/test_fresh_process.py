@@ -168,7 +168,7 @@ def test_a_reader_without_the_key_is_told_what_to_do(tmp_path):
 def test_a_reader_with_the_key_in_the_environment(tmp_path):
     repository = payloadfs.default_repository()
     pointer = repository.save([1])
-    line = repository.ring.keys[0].to_line()
+    line = repository.keys.keys[0].to_line()
     environment = {"HOME": str(tmp_path), "PAYLOADFS_ALLOWED_ROOTS": pointer.root}
     assert loaded_elsewhere([pointer], PAYLOADFS_KEYS=line, **environment) == [[1]]
     keys = tmp_path / "keys"

@@ -19,7 +19,7 @@ from payloadfs.testing.servers import S3Server, counting_proxy
 
 pytestmark = pytest.mark.s3
 
-AT_ONCE = 50
+DEFAULT_CONCURRENCY = 50
 
 
 def grown() -> tuple[int, int, float]:
@@ -34,12 +34,12 @@ def grown() -> tuple[int, int, float]:
 
 
 def load_all(repository: Repository, count: int, *, awaited: bool) -> None:
-    pointers = repository.save_many(({"number": number} for number in range(100)), at_once=AT_ONCE)
+    pointers = repository.save_many(({"number": number} for number in range(100)), max_concurrency=DEFAULT_CONCURRENCY)
     asked = [pointers[number % 100] for number in range(count)]
     if awaited:
-        loaded = asyncio.run(aio.load_many(asked, repository=repository, at_once=AT_ONCE))
+        loaded = asyncio.run(aio.load_many(asked, repository=repository, max_concurrency=DEFAULT_CONCURRENCY))
     else:
-        loaded = repository.load_many(asked, at_once=AT_ONCE)
+        loaded = repository.load_many(asked, max_concurrency=DEFAULT_CONCURRENCY)
     assert loaded == [{"number": number % 100} for number in range(count)]
 
 
@@ -58,7 +58,7 @@ def test_small_loads_leak_nothing(payloadfs_seaweedfs: S3Server, count: int, awa
     now = grown()
     print(f"{count} loads: files {files} > {now[0]}, threads {threads} > {now[1]}, MB {megabytes:.0f} > {now[2]:.0f}")
     # As many connections as there are loads on their way may stay open.
-    assert now[0] <= files + AT_ONCE
+    assert now[0] <= files + DEFAULT_CONCURRENCY
     assert now[1] <= threads
     assert now[2] <= megabytes + 30
 
@@ -68,8 +68,8 @@ import json, sys
 from payloadfs import Pointer, Repository
 root, options, keys, cache, *texts = json.load(sys.stdin)
 repository = Repository(root, options, keys_file=keys, cache=cache)
-loaded = repository.load_many(map(Pointer.from_json, texts), at_once=50)
-again = repository.load_many(map(Pointer.from_json, texts), at_once=3)
+loaded = repository.load_many(map(Pointer.from_json, texts), max_concurrency=50)
+again = repository.load_many(map(Pointer.from_json, texts), max_concurrency=3)
 print(json.dumps([loaded, again]))
 print(sorted({"obstore", "s3fs", "botocore", "pandas", "pyarrow"} & sys.modules.keys()))
 """
@@ -82,7 +82,7 @@ def test_a_fresh_process_loads_many_by_one_request_each(
     root, keys = f"s3://{payloadfs_seaweedfs.bucket()}/a=b,+c~d", str(tmp_path / "keys.json")
     repository = Repository(root, payloadfs_seaweedfs.storage_options(), keys_file=keys)
     objects = [{"number": number, "text": "ü" * number} for number in range(300)]
-    pointers = repository.save_many(objects, scope="day=1", at_once=20)
+    pointers = repository.save_many(objects, prefix="day=1", max_concurrency=20)
     with counting_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
         options = {**payloadfs_seaweedfs.storage_options(), "endpoint_url": proxy.endpoint_url}
         options["client_kwargs"] = {"region_name": "us-east-1"}

@@ -68,7 +68,7 @@ def round_trips(cases, folder):
     for name, obj in cases.items():
         before = list(describe(obj))
         try:
-            pointers[name] = repository.save(obj, scope="corpus")
+            pointers[name] = repository.save(obj, prefix="corpus")
         except EncodeError as error:
             outcomes[name] = Outcome("refused", str(error))
             continue

@@ -120,7 +120,7 @@ def main(version):
             file = folder / f"{name}.{digest}.json"
             if not file.exists():
                 _, _, compression = name.partition("compressed-")
-                pointer = repository.save(obj, scope=f"{name}-{digest}", compression=compression or "none")
+                pointer = repository.save(obj, prefix=f"{name}-{digest}", compression=compression or "none")
                 pointer = dataclasses.replace(pointer, root=f"{ROOT}/{version}")
                 file.write_text(json.dumps(pointer.signed(KEYS).to_dict(), indent=1) + "\n")
                 print(file.name)

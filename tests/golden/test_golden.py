@@ -25,7 +25,7 @@ def test_every_kind_is_there():
 def test_reads_what_earlier_releases_wrote(path):
     places = {f"{make.ROOT}/{folder.name}": str(folder / "objects") for folder in HERE.glob("v*")}
     repository = Repository(
-        "memory://unused", keys=make.KEYS, moved=places, allowed_roots=list(places.values()), verify="full"
+        "memory://unused", keys=make.KEYS, root_aliases=places, allowed_roots=list(places.values()), verify="full"
     )
     payload = Payload.from_json(path.read_text(), repository=repository)
     name = path.name.split(".")[0]

@@ -192,7 +192,7 @@ def test_what_cant_be_stored_is_said_when_it_is_attached():
 
 def test_repository_and_scope():
     repository = payloadfs.Repository("memory://elsewhere")
-    payload = Payload([1], repository=repository, scope="run-7")
+    payload = Payload([1], repository=repository, prefix="run-7")
     assert (payload["root"], payload["key"].split("/")[0]) == ("memory://elsewhere", "run-7")
     assert repository.load(payload.pointer) == [1]
 

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 
 from payloadfs import (
+    BatchError,
     ConfigError,
     IntegrityError,
-    ManyError,
     NotFoundError,
     Payload,
     Pointer,
@@ -111,7 +111,7 @@ def test_small_ones_cost_one_request_and_no_thread(world: World) -> None:
             seen.update(thread.name for thread in threading.enumerate())
             yield pointer
 
-    loaded = world.far.load_many(watched(), at_once=9)
+    loaded = world.far.load_many(watched(), max_concurrency=9)
     assert all(map(np.array_equal, loaded, objects))
     assert not [name for name in seen if name.startswith("payloadfs-many")]
     assert world.asked() == Counter(pointer.key for pointer in pointers)
@@ -138,8 +138,8 @@ def test_every_kind_at_once(world: World, tmp_path: Path) -> None:
         content = path.read_bytes()
         path.chmod(0o600)
         path.write_bytes(change(content))
-    with pytest.raises(ManyError) as caught:
-        far.load_many(pointers, at_once=7)
+    with pytest.raises(BatchError) as caught:
+        far.load_many(pointers, max_concurrency=7)
     error = caught.value
     bad = {20: NotFoundError, 21: IntegrityError, 22: IntegrityError, 23: IntegrityError}
     assert {number: type(one) for number, one in error.failed.items()} == bad
@@ -170,14 +170,14 @@ def here(_: bytes) -> str:
 def test_what_is_not_small_is_decoded_in_threads_that_wake_this_one(world: World) -> None:
     pointers = world.save(*(Thread(size_bytes) for size_bytes in (100, 60_000, 70_000, 200_000, 2_000_000) * 4))
     started_s = time.monotonic()
-    assert world.far.load_many(pointers, at_once=1) == ["", "", *["payloadfs-many"] * 3] * 4
+    assert world.far.load_many(pointers, max_concurrency=1) == ["", "", *["payloadfs-many"] * 3] * 4
     # Without being woken it would look once a second.
     assert time.monotonic() - started_s < 6
 
 
 @pytest.mark.parametrize("busy", [False, True])
-@pytest.mark.parametrize("at_once", [1, 2, 8])
-def test_no_more_are_on_their_way_than_may(world: World, at_once: int, busy: bool) -> None:
+@pytest.mark.parametrize("max_concurrency", [1, 2, 8])
+def test_no_more_are_on_their_way_than_may(world: World, max_concurrency: int, busy: bool) -> None:
     refused: set[str] = set()
 
     def before(client: socket.socket, target: str, wanted: str) -> bool:
@@ -189,8 +189,8 @@ def test_no_more_are_on_their_way_than_may(world: World, at_once: int, busy: boo
 
     world.before, world.delay_s = before, 0.003
     objects = [os.urandom(100_000 if number % 3 == 0 else 10) for number in range(60)]
-    assert world.far.load_many(world.save(*objects), at_once=at_once) == objects
-    assert min(at_once, 2) <= world.most <= at_once
+    assert world.far.load_many(world.save(*objects), max_concurrency=max_concurrency) == objects
+    assert min(max_concurrency, 2) <= world.most <= max_concurrency
 
 
 def test_a_pointer_that_may_not_be_resolved_costs_no_request(world: World) -> None:
@@ -198,10 +198,10 @@ def test_a_pointer_that_may_not_be_resolved_costs_no_request(world: World) -> No
     forged = dataclasses.replace(forged, created_s=forged.created_s + 1)
     outside = world.near.save(3)
     repository = Repository("s3://bucket/p", **{**world.options, "moved": {world.near.root: "s3://other/p"}})
-    with pytest.raises(ManyError) as caught:
+    with pytest.raises(BatchError) as caught:
         repository.load_many([outside])
     assert isinstance(caught.value.failed[0], PolicyError)
-    with pytest.raises(ManyError) as caught:
+    with pytest.raises(BatchError) as caught:
         world.far.load_many([forged, good, "no pointer"])  # type: ignore[list-item]
     assert caught.value.done == {1: 1}
     assert isinstance(caught.value.failed[0], SignatureError)
@@ -212,7 +212,7 @@ def test_a_pointer_that_may_not_be_resolved_costs_no_request(world: World) -> No
 def test_an_error_in_decoding_is_that_of_its_object(world: World) -> None:
     pointers = world.save({"a": 1}, np.arange(3), {"b": 2})
     damaged = Repository("s3://bucket/p", pickle="never", **world.options)
-    with pytest.raises(ManyError) as caught:
+    with pytest.raises(BatchError) as caught:
         damaged.load_many([*pointers, *world.save(Path("x"))])
     assert 3 in caught.value.failed
     assert 1 in caught.value.done
@@ -234,7 +234,7 @@ def test_busy_and_broken_answers_are_asked_for_again(world: World) -> None:
         return True
 
     world.before = before
-    assert world.far.load_many(world.save(*range(40)), at_once=6) == list(range(40))
+    assert world.far.load_many(world.save(*range(40)), max_concurrency=6) == list(range(40))
     assert set(world.asked().values()) == {2}
 
 
@@ -269,9 +269,9 @@ def test_any_mixture_of_faults_gives_the_right_objects_or_an_error(world: World)
     world.before = before
     for turn in range(4):
         try:
-            done = dict(enumerate(world.far.load_many(pointers, at_once=[3, 50, 10, 1][turn])))
+            done = dict(enumerate(world.far.load_many(pointers, max_concurrency=[3, 50, 10, 1][turn])))
             failed: dict[int, Exception] = {}
-        except ManyError as error:
+        except BatchError as error:
             done, failed = error.done, error.failed
         assert all(done[number] == objects[number] for number in done)
         assert {type(one) for one in failed.values()} <= {IntegrityError, StoreError}
@@ -295,7 +295,7 @@ def test_an_interrupt_begins_nothing_more_and_tells_what_was_loaded(world: World
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt) as caught:
-            world.far.load_many(pointers, at_once=4)
+            world.far.load_many(pointers, max_concurrency=4)
     finally:
         signal.signal(signal.SIGINT, previous)
     done = vars(caught.value)["done"]
@@ -310,15 +310,15 @@ class Exits:
 
 
 @pytest.mark.parametrize("exits", [{1}, {0, 1, 2}, {3}])
-@pytest.mark.parametrize("at_once", [2, 50])
-def test_an_exit_while_decoding_is_not_lost(world: World, at_once: int, exits: set[int]) -> None:
+@pytest.mark.parametrize("max_concurrency", [2, 50])
+def test_an_exit_while_decoding_is_not_lost(world: World, max_concurrency: int, exits: set[int]) -> None:
     pointers = world.save(*(Exits() if number in exits else number for number in range(4)))
     with pytest.raises(SystemExit) as caught:
-        world.far.load_many(pointers, at_once=at_once)
+        world.far.load_many(pointers, max_concurrency=max_concurrency)
     done = vars(caught.value)["done"]
     assert done == {number: number for number in done}
     # It ends everything, but for what is on its way.
-    assert at_once == 2 or set(done) == set(range(4)) - exits
+    assert max_concurrency == 2 or set(done) == set(range(4)) - exits
     assert world.far.load_many(pointers[-1:] if 3 not in exits else pointers[:1])
 
 
@@ -330,8 +330,8 @@ def test_what_cannot_be_checked_is_one_error_of_many(world: World, monkeypatch: 
             raise ModuleNotFoundError("blake3")
 
     monkeypatch.setattr("payloadfs.stores._checked_reads.check", missing)
-    with pytest.raises(ManyError) as caught:
-        world.far.load_many(pointers, at_once=3)
+    with pytest.raises(BatchError) as caught:
+        world.far.load_many(pointers, max_concurrency=3)
     assert {number: type(one) for number, one in caught.value.failed.items()} == {4: ModuleNotFoundError}
     assert len(caught.value.done) == 9
 
@@ -344,8 +344,8 @@ def test_a_listener_that_fails_is_one_error_of_many(world: World, monkeypatch: p
             raise ZeroDivisionError
 
     monkeypatch.setattr("payloadfs.small_loads.log_done", listen)
-    with pytest.raises(ManyError) as caught:
-        world.far.load_many(pointers, at_once=3)
+    with pytest.raises(BatchError) as caught:
+        world.far.load_many(pointers, max_concurrency=3)
     assert (list(caught.value.failed), len(caught.value.done)) == ([4], 9)
 
 
@@ -364,7 +364,7 @@ def test_a_child_that_leaves_in_between_takes_nothing_along(world: World) -> Non
 
     started_s = time.monotonic()
     try:
-        loaded = world.far.load_many(forking(), at_once=5)
+        loaded = world.far.load_many(forking(), max_concurrency=5)
     except SystemExit:
         os._exit(7)
     assert loaded == list(range(30))
@@ -386,7 +386,7 @@ def test_what_is_near_keeps_nobody_else_waiting(world: World) -> None:
             yield pointer
 
     started_s = time.monotonic()
-    world.far.load_many(slowly(), at_once=10)
+    world.far.load_many(slowly(), max_concurrency=10)
     assert max(begun_s.values()) - started_s < 0.5
     assert time.monotonic() - started_s > 0.9
 
@@ -397,10 +397,10 @@ def test_nobody_waits_for_who_counts_copies(world: World, tmp_path: Path) -> Non
     pointers = world.save(*range(40))
     with alone(str(tmp_path / "cache" / "room"), 0, keep=True):
         started_s = time.monotonic()
-        assert world.far.load_many(pointers, at_once=10) == list(range(40))
+        assert world.far.load_many(pointers, max_concurrency=10) == list(range(40))
         # Once is tried, for a moment.
         assert time.monotonic() - started_s < 1.5
-    assert world.far.load_many(pointers, at_once=10) == list(range(40))
+    assert world.far.load_many(pointers, max_concurrency=10) == list(range(40))
     assert len([path for path in (tmp_path / "cache").rglob("b3*") if path.is_file()]) == 41
 
 
@@ -441,7 +441,7 @@ def test_an_error_of_the_pointers_themselves_tells_what_was_loaded(world: World)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError) as caught:
-        world.far.load_many(pointers(), at_once=3)
+        world.far.load_many(pointers(), max_concurrency=3)
     assert vars(caught.value)["done"] == {number: number for number in range(10)}
 
 
@@ -492,7 +492,7 @@ def test_a_decoder_may_load_what_is_on_its_way(world: World) -> None:
     started_s = time.monotonic()
     inner = world.near.save({"inner": 1})
     outer = world.save(*(Nested(Payload.from_pointer(inner)) for _ in range(10)))
-    many = world.far.load_many([*outer, inner, *outer, inner], at_once=5)
+    many = world.far.load_many([*outer, inner, *outer, inner], max_concurrency=5)
     assert [one.inner if isinstance(one, Nested) else one for one in many] == [{"inner": 1}] * 22
     assert time.monotonic() - started_s < 20
     HERE.clear()
@@ -527,7 +527,7 @@ def test_each_load_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> 
 def test_without_credentials_each_load_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("payloadfs.stores._s3._target.fixed", lambda *_: lambda: None)
     far = Repository("s3://bucket/p", **world.options)
-    with pytest.raises(ManyError) as caught:
+    with pytest.raises(BatchError) as caught:
         far.load_many(world.save(1, 2))
     assert {one.kind for one in caught.value.failed.values()} == {"no-credentials"}  # type: ignore[attr-defined]
     assert not world.server.seen
@@ -538,9 +538,9 @@ def test_a_root_that_cannot_be_opened_keeps_nobody_from_others(tmp_path: Path) -
     broken = Repository("s3://bucket", storage_options={"nonsense": 1}, transport="obstore", allowed_roots=[near.root])
     assert broken.load_many([near.save(1)]) == [1]
     moved = Repository(
-        "s3://bucket", storage_options={"nonsense": 1}, transport="obstore", moved={near.root: "s3://bucket"}
+        "s3://bucket", storage_options={"nonsense": 1}, transport="obstore", root_aliases={near.root: "s3://bucket"}
     )
-    with pytest.raises(ManyError) as caught:
+    with pytest.raises(BatchError) as caught:
         moved.load_many([near.save(1)])
     assert isinstance(caught.value.failed[0], ConfigError)
 
@@ -551,7 +551,7 @@ def test_many_threads_may_load_many(world: World) -> None:
 
     def work() -> None:
         for _ in range(3):
-            if world.far.load_many(pointers, at_once=5) != list(range(60)):
+            if world.far.load_many(pointers, max_concurrency=5) != list(range(60)):
                 wrong.append(1)
 
     threads = [threading.Thread(target=work) for _ in range(6)]
@@ -586,7 +586,7 @@ def test_wrong_bytes_do_not_get_into_the_cache(world: World, tmp_path: Path) -> 
     path = world.path(pointer)
     path.chmod(0o600)
     path.write_bytes(b"?" + path.read_bytes()[1:])
-    with pytest.raises(ManyError) as caught:
+    with pytest.raises(BatchError) as caught:
         world.far.load_many([pointer])
     assert isinstance(caught.value.failed[0], IntegrityError)
     assert not [path for path in tmp_path.joinpath("cache").rglob("b3*") if path.is_file()]
@@ -603,6 +603,6 @@ def test_a_cache_that_fails_or_is_full_is_no_error(world: World, tmp_path: Path)
     assert broken.load_many(pointers) == list(range(10))
     world.far.load_many(pointers)
     (tmp_path / "cache").chmod(0o777)
-    with pytest.raises(ManyError) as caught:
+    with pytest.raises(BatchError) as caught:
         world.far.load_many(pointers)
     assert {one.kind for one in caught.value.failed.values()} == {"cache-folder"}  # type: ignore[attr-defined]

@@ -119,7 +119,7 @@ class TestRows(SerializerTests):
 
 def test_what_is_too_short_for_it_is_stored_as_before():
     assert default_serializers.encode([(n,) for n in range(100)])[0].id == "pickle/1"
-    assert default_serializers.encode(rows())[0].id == "rows/1"
+    assert default_serializers.encode(rows())[0].id == "pickle-batches/1"
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_long_texts_that_all_batches_share_are_stored_once(monkeypatch):
     texts = [f"{n} " * 1000 for n in range(200)]
     made = rows(lambda n: {"id": n, "text": texts[n % 200]})
     serializer, encoded = default_serializers.encode(made)
-    assert serializer.id == "rows/1"
+    assert serializer.id == "pickle-batches/1"
     monkeypatch.setattr(_rows, "_MOST_REPEATED_BYTES", 1_000_000)
     serializer, encoded = default_serializers.encode(made)
     assert serializer.id == "pickle/1"
@@ -219,7 +219,7 @@ def test_saved_and_loaded(tmp_path, compression, monkeypatch):
     repository = Repository(tmp_path / "objects", compression=compression, verify="full")
     made = rows()
     pointer = repository.save(made)
-    assert pointer.serializer.endswith("rows/1")
+    assert pointer.serializer.endswith("pickle-batches/1")
     first, second = repository.load(pointer), repository.load(pointer)
     assert_exact(made, first)
     first[0]["id"] = "changed"

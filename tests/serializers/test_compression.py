@@ -149,7 +149,7 @@ def forged(repository, content, *, signed=True, serializer="zstd-bytes/1"):
     changed = dataclasses.replace(
         pointer, size_bytes=len(content), digest=digest, serializer=serializer, key_id="", mac=""
     )
-    return changed.signed(repository.ring) if signed else changed
+    return changed.signed(repository.keys) if signed else changed
 
 
 def packed(content, codec="zstd"):

@@ -17,8 +17,8 @@ import pytest
 
 from payloadfs import log
 from payloadfs._buffers import FileMapping, private_memory
-from payloadfs.errors import ConfigError, IntegrityError, NotFoundError, StoreError
 from payloadfs._seal import Encoded, Outgoing
+from payloadfs.errors import ConfigError, IntegrityError, NotFoundError, StoreError
 from payloadfs.stores import Fetched, _cached, _room
 from payloadfs.stores._base import SupportsFiles
 from payloadfs.stores._cache import Cache

@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from payloadfs._buffers import CHUNK_BYTES, FileMapping
-from payloadfs.errors import NotFoundError, StoreError
 from payloadfs._seal import Encoded, Outgoing
+from payloadfs._urls import canonical_root
+from payloadfs.errors import NotFoundError, StoreError
 from payloadfs.stores import _local, open_store
 from payloadfs.testing import PiecesBody, StoreTests
-from payloadfs._urls import canonical_root
 
 LARGE = 300_000
 
@@ -88,7 +88,7 @@ def test_nobody_else_can_read_or_list(store, folder, umask):
 
 def test_own_files_are_mapped_and_exclusive(store):
     fetched = store.get(put(store), LARGE)
-    assert fetched.exclusive
+    assert fetched.owner_only
     assert isinstance(fetched.buffer.obj, FileMapping)
 
 
@@ -97,7 +97,7 @@ def test_what_others_can_write_is_read_and_not_trusted(store, folder, what):
     put(store)
     {"folder": folder, "scope": folder / "run", "file": folder / "run/a.bin"}[what].chmod(0o777)
     fetched = store.get("run/a.bin", LARGE)
-    assert not fetched.exclusive
+    assert not fetched.owner_only
     (folder / "run/a.bin").write_bytes(b"")
     assert bytes(fetched.buffer) == b"x" * LARGE  # a mapping would have died of SIGBUS
 
@@ -105,14 +105,14 @@ def test_what_others_can_write_is_read_and_not_trusted(store, folder, what):
 def test_a_second_name_of_the_file_is_not_trusted(store, folder, tmp_path):
     put(store)
     os.link(folder / "run/a.bin", tmp_path / "other")
-    assert not store.get("run/a.bin", LARGE).exclusive
+    assert not store.get("run/a.bin", LARGE).owner_only
 
 
 def test_a_folder_below_one_that_others_can_write_is_not_trusted(tmp_path):
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     store = open_store(canonical_root(tmp_path / "open/objects"))
-    assert not store.get(put(store), LARGE).exclusive
+    assert not store.get(put(store), LARGE).owner_only
 
 
 def test_a_far_file_system_is_not_mapped(store, folder, monkeypatch):
@@ -199,11 +199,11 @@ def test_a_folder_above_that_became_a_link_is_refused(tmp_path):
 
 def test_who_can_write_to_the_root_is_looked_up_each_time(store, folder):
     put(store)
-    assert store.get("run/a.bin", LARGE).exclusive
+    assert store.get("run/a.bin", LARGE).owner_only
     folder.chmod(0o777)
-    assert not store.get("run/a.bin", LARGE).exclusive
+    assert not store.get("run/a.bin", LARGE).owner_only
     folder.chmod(0o700)
-    assert store.get("run/a.bin", LARGE).exclusive
+    assert store.get("run/a.bin", LARGE).owner_only
 
 
 def test_a_root_below_an_open_folder_stays_untrusted(tmp_path):
@@ -212,7 +212,7 @@ def test_a_root_below_an_open_folder_stays_untrusted(tmp_path):
     store = open_store(canonical_root(tmp_path / "open/objects"))
     put(store)
     for _ in range(3):
-        assert not store.get("run/a.bin", LARGE).exclusive
+        assert not store.get("run/a.bin", LARGE).owner_only
 
 
 def test_no_descriptor_is_left_behind(tmp_path):
@@ -284,13 +284,13 @@ def test_a_forked_child_uses_the_store(store):
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert store.get("run/child.bin", LARGE).exclusive
+    assert store.get("run/child.bin", LARGE).owner_only
 
 
 def test_a_store_can_be_pickled(store):
     put(store)
     copy = pickle.loads(pickle.dumps(store))
-    assert copy.get("run/a.bin", LARGE).exclusive
+    assert copy.get("run/a.bin", LARGE).owner_only
 
 
 @pytest.mark.parametrize("failing", ["writev", "fsync", "link", "posix_fallocate"])

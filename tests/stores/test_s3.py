@@ -223,7 +223,7 @@ def test_a_lost_answer_to_our_own_create(store: S3Store, answers: _Answers) -> N
     answers.before["complete_multipart_upload"] = [_answer("NoSuchUpload", 404)]
     with pytest.raises(StoreError) as caught:
         store.put("lost.bin", PiecesBody([b"a" * MIB] * 17))
-    assert caught.value.kind == "no-upload"
+    assert caught.value.kind == "upload-gone"
 
 
 def test_an_upload_that_can_not_be_aborted_is_told(store: S3Store, answers: _Answers) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from payloadfs._buffers import LazyFrame
-from payloadfs.errors import IntegrityError, NotFoundError, PayloadError, StoreError
 from payloadfs._seal import Encoded, Outgoing
+from payloadfs.errors import IntegrityError, NotFoundError, PayloadError, StoreError
 from payloadfs.stores import SupportsFiles
 from payloadfs.stores._s3 import S3Store, open_s3_store
 from payloadfs.testing import PiecesBody
@@ -80,7 +80,7 @@ def test_a_body_cut_off_each_time_is_an_error(server: Answering, store: S3Store)
     server.answer = answer
     with pytest.raises(StoreError) as caught:
         store.get("a.bin", 10)
-    assert (caught.value.kind, caught.value.transient) == ("broken-off", True)
+    assert (caught.value.kind, caught.value.transient) == ("connection-lost", True)
     assert server.count() == {"GET": 4}
 
 
@@ -271,7 +271,7 @@ def test_a_server_without_ranges(server: Answering, store: S3Store) -> None:
     assert bytes(store.get("small.bin", 5).buffer) == CONTENT[:5]
     with pytest.raises(StoreError) as caught:
         store.get("large.bin", len(CONTENT))
-    assert caught.value.kind == "no-ranges"
+    assert caught.value.kind == "ranges-unsupported"
 
 
 @pytest.mark.parametrize("difference", [-1, 1])
@@ -296,7 +296,7 @@ def test_a_part_that_begins_elsewhere(server: Answering, store: S3Store) -> None
     server.answer = answer
     with pytest.raises(StoreError) as caught:
         store.get("a.bin", len(CONTENT))
-    assert caught.value.kind == "no-ranges"
+    assert caught.value.kind == "ranges-unsupported"
 
 
 def test_a_range_past_the_end(server: Answering, store: S3Store) -> None:
@@ -345,7 +345,7 @@ def test_a_body_that_uses_its_memory_again(real: S3Store) -> None:
 
     frame = LazyFrame(len(CONTENT), pieces)
     outgoing = Outgoing(Encoded([frame], "bin"), "b3")
-    assert not outgoing.steady
+    assert not outgoing.stable
     real.put("a.bin", outgoing)
     assert real.get("a.bin", len(CONTENT)).buffer == CONTENT
 

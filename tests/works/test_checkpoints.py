@@ -143,7 +143,7 @@ def test_a_driver_that_fell_behind_can_not_save(store, repository, ahead):
     for _ in range(2):
         with pytest.raises(StoreError, match="Another process goes on with run 'run-1'") as caught:
             old.save({"old": "late"})
-        assert caught.value.kind == "other-driver"
+        assert caught.value.kind == "concurrent-driver"
     new.save({"new": "last"})
     assert Journal(repository, RUN).load() == {"new": "last"}
     assert numbers(store) == [4 + ahead + 1, 4 + ahead + 2][-2:]

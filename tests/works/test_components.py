@@ -95,7 +95,7 @@ def test_a_works_names_are_no_attributes(name):
         setattr(Step(), name, 1)
 
 
-@pytest.mark.parametrize("name", ["_name", "_status", "_stop", "_scope", "_restore", "_values", "_children"])
+@pytest.mark.parametrize("name", ["_name", "_status", "_stop", "_prefix", "_restore", "_values", "_children"])
 def test_private_names_of_ours_are_not_overwritten_by_chance(name):
     with pytest.raises(AttributeError, match="meaning of its own"):
         setattr(Step(), name, "mine")

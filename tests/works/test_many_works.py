@@ -11,7 +11,7 @@ from payloadfs import Payload
 from payloadfs.works import App, Flow, Work
 from payloadfs.works._checkpoints import Journal
 
-WORKS, AT_ONCE = 1000, 100
+WORKS, DEFAULT_CONCURRENCY = 1000, 100
 
 
 class Job(Work):
@@ -34,7 +34,7 @@ class Many(Flow):
         for number, job in enumerate(self.jobs):
             if job.has_succeeded:
                 continue
-            if running == AT_ONCE:
+            if running == DEFAULT_CONCURRENCY:
                 break
             job.run(number)
             running += 1

@@ -284,7 +284,7 @@ def test_of_two_drivers_the_one_that_resumed_goes_on(tmp_path, store, threads):
     go.touch()
     other.join(20)
     thread.join(20)
-    assert [error.kind for error in errors] == ["other-driver"]
+    assert [error.kind for error in errors] == ["concurrent-driver"]
     assert first.stage == "failed"
     assert (second.stage, second.flow.two.by) == ("finished", "second")
     assert Journal(payloadfs.Repository(), first.run_name).load()["stage"] == "finished"

@@ -124,7 +124,7 @@ def test_a_hundred_levels_are_held_and_more_are_refused():
 
 def test_nothing_is_saved_of_a_value_that_is_refused(store):
     work = Holder()
-    work._put(_scope="run")
+    work._put(_prefix="run")
     with pytest.raises(payloadfs.EncodeError):
         work.x = [Payload(1), (2,)]
     assert not store.exists()

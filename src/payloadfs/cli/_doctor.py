@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from .. import __version__
+from .._keys import new_key
+from .._seal import Encoded, Outgoing, check
+from .._urls import local_path, scheme_of
 from ..config import Settings
 from ..errors import PayloadError, StoreError
-from .._keys import new_key
 from ..repository import Repository
-from .._seal import Encoded, Outgoing, check
 from ..signing import read_or_create_keys
 from ..stores import Store, chosen_transport
 from ..stores._cache import Cache
 from ..stores._cache_quota import existing
-from .._urls import local_path, scheme_of
 from ._common import add_command, add_url, printable, size
 
 __all__ = ["add_to"]
@@ -130,7 +130,7 @@ def _keys(settings: Settings) -> _Finding:
             "keys",
             "warn",
             f"no key that signs in {origin}",
-            "the first save makes one if there is none at all, and so does 'payloadfs keys new'; 'payloadfs keys add' "
+            "the first save makes one if there is none at all, and so does 'payloadfs keys generate'; 'payloadfs keys add' "
             "takes over those of another machine",
         )
     return _Finding("keys", "ok", f"{signing[0]} signs, {len(ring.keys)} verify, from {origin}")

@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import Any
 
+from .._seal import read_seal
+from .._urls import scheme_of
 from ..errors import (
     ConfigError,
     DecodeError,
@@ -18,9 +20,7 @@ from ..errors import (
 )
 from ..pointer import Pointer
 from ..repository import Repository
-from .._seal import read_seal
 from ..serializers import facts_of
-from .._urls import scheme_of
 from ._common import add_command, add_pointer, age, printable, read_pointer, repository, size, when
 
 __all__ = ["add_to"]

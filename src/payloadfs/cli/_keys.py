@@ -31,7 +31,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     listing = add_command(steps, file, "list", "list the keys, never their secrets", "payloadfs keys list")
     listing.set_defaults(run=_list)
     new = add_command(
-        steps, file, "new", "make a key that signs from now on; the others still verify", "payloadfs keys new"
+        steps, file, "generate", "make a key that signs from now on; the others still verify", "payloadfs keys generate"
     )
     new.set_defaults(run=_new)
     export = add_command(
@@ -66,7 +66,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for row in rows:
         print(f"  {row['id']}  {'signs and verifies' if row['signs'] else 'verifies only'}")
     if not rows:
-        print("  no key yet; the first save, or 'payloadfs keys new', makes one")
+        print("  no key yet; the first save, or 'payloadfs keys generate', makes one")
     return 0
 
 
@@ -117,7 +117,7 @@ def _retire(arguments: argparse.Namespace) -> int:
     left = _signing(without(_change(arguments, without)))
     print(json.dumps({"retired": arguments.key_id}) if arguments.json else f"{arguments.key_id} verifies only")
     if left is None:
-        print("payloadfs: no key signs now; make one with 'payloadfs keys new'.", file=sys.stderr)
+        print("payloadfs: no key signs now; make one with 'payloadfs keys generate'.", file=sys.stderr)
     return 0
 
 

@@ -7,9 +7,9 @@ import time
 from typing import Any, Self
 
 from ..works import Event
-from ._report import Lines, duration, failure, indented, payloads
-from ._redirect import diverted
 from ._common import size
+from ._redirect import diverted
+from ._report import Lines, duration, failure, indented, payloads
 
 __all__ = ["Live", "can_draw"]
 

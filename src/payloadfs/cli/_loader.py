@@ -92,10 +92,10 @@ def assign(app: App, words: Sequence[str]) -> None:
     for word in words:
         place, equals, text = word.partition("=")
         if not equals:
-            raise ConfigError(f"--set {word}: write name=value.", kind="set")
+            raise ConfigError(f"--set {word}: write name=value.", kind="set-option")
         if place not in places:
             meant = near(place, places, 0.6) or f"; declared are: {', '.join(places) or 'none'}."
-            raise ConfigError(f"--set: there is no attribute {place!r}{meant}", kind="set")
+            raise ConfigError(f"--set: there is no attribute {place!r}{meant}", kind="set-option")
         part, name = places[place]
         setattr(part, name, _value(text))
 

@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 from ..errors import EncodeError
-from ._files import check_output, spelled, write_stdout, written
 from ._common import add_command, add_pointer, add_url, printable, read_pointer, read_stdin, repository, size, when
+from ._files import check_output, spelled, write_stdout, written
 
 __all__ = ["add_to"]
 
@@ -31,7 +31,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         help="what loading it in Python gives; default: bytes",
     )
     put.add_argument(
-        "--scope", metavar="SCOPE", help="first part of the key, such as the name of a run; default: the date"
+        "--prefix", metavar="PREFIX", help="first part of the key, such as the name of a run; default: the date"
     )
     add_url(put)
     put.set_defaults(run=_put)
@@ -49,7 +49,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     get.set_defaults(run=_get)
 
     ls = add_command(commands, common, "ls", "list stored objects", "payloadfs ls 2026-11-22")
-    ls.add_argument("scope", metavar="SCOPE", nargs="?", default="", help="only objects of this scope")
+    ls.add_argument("prefix", metavar="PREFIX", nargs="?", default="", help="only objects of this prefix")
     add_url(ls)
     ls.set_defaults(run=_ls)
 
@@ -60,7 +60,7 @@ def _put(arguments: argparse.Namespace) -> int:
     else:
         with open(arguments.file, "rb") as file:
             content = file.read()
-    pointer = repository(arguments.url).save(_parsed(content, arguments.kind), scope=arguments.scope)
+    pointer = repository(arguments.url).save(_parsed(content, arguments.kind), prefix=arguments.prefix)
     print(pointer.to_json())
     return 0
 
@@ -96,7 +96,7 @@ def _get(arguments: argparse.Namespace) -> int:
 
 def _ls(arguments: argparse.Namespace) -> int:
     count = total = 0
-    for info in repository(arguments.url).list(arguments.scope):
+    for info in repository(arguments.url).list(arguments.prefix):
         count, total = count + 1, total + info.size_bytes
         if arguments.json:
             print(json.dumps({"key": info.key, "size": info.size_bytes, "modified": info.modified_s}))

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from typing import Any, Self, TextIO
 
 from ..works import Event
-from ._redirect import diverted
 from ._common import printable, size
+from ._redirect import diverted
 
 __all__ = ["Json", "Lines", "Output", "Report", "Tally", "duration", "failure", "indented", "payloads"]
 

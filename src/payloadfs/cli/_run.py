@@ -12,10 +12,10 @@ from typing import Any, Self
 from .. import config
 from ..errors import ConfigError, PayloadError, StoreError, WorkError
 from ..works import App, Work
+from ._common import add_command
 from ._live import Live, can_draw
 from ._loader import assign, load, told
 from ._report import Json, Lines, Report, indented
-from ._common import add_command
 
 __all__ = ["add_to"]
 
@@ -46,7 +46,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.resume is not None and arguments.set:
-        raise ConfigError("--set is for new runs: a resumed one goes on with the attributes it has.", kind="set")
+        raise ConfigError("--set is for new runs: a resumed one goes on with the attributes it has.", kind="set-option")
     if arguments.executor is not None and arguments.max_workers is not None:
         raise ConfigError("--max-workers is for works on this machine, not for --executor.", kind="max-workers")
     app = _loaded(arguments)

@@ -12,9 +12,9 @@ from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, S
 from ..repository import Repository
 from ..stores import ObjectInfo
 from ..works._checkpoints import Journal, newest, read_document
+from ._common import add_command, age, printable, size, when
 from ._report import duration, failure
 from ._state import PREVIEW_CHARS, components, statuses
-from ._common import add_command, age, printable, size, when
 
 __all__ = ["add_to"]
 

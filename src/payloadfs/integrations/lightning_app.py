@@ -37,7 +37,7 @@ class Payload(dict[str, Any], Generic[T]):
         What to pass on, stored at once, as it is now.
     repository : Repository, optional
         Where to store it. Default: that of the settings in force.
-    scope : str, optional
+    prefix : str, optional
         First part of the object's key, to find or drop a run's objects together.
 
     Returns
@@ -66,9 +66,9 @@ class Payload(dict[str, Any], Generic[T]):
 
     __slots__ = ()
 
-    def __new__(cls, value: T, *, repository: Repository | None = None, scope: str | None = None) -> StatePayload[T]:
+    def __new__(cls, value: T, *, repository: Repository | None = None, prefix: str | None = None) -> StatePayload[T]:
         """Store `value`; see the class."""
-        return StatePayload(_Payload(value, repository=repository, scope=scope).to_dict())
+        return StatePayload(_Payload(value, repository=repository, prefix=prefix).to_dict())
 
     def __init__(self, *args: Any, **options: Any) -> None:
         # `__new__` has filled it. The dict's own would take the value for pairs.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._buffers import view
 from ..errors import EncodeError
-from ._base import Encoded, NotExactError
 from ._arrow.ipc import read_ipc
+from ._base import Encoded, NotExactError
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, DecodeError, PayloadError
 from .._keys import split_serializer
+from ..errors import ConfigError, DecodeError, PayloadError
 from ._base import Encoded, NotExactError, Serializer
 from ._compression import Compressed, compressed
 
@@ -29,7 +29,7 @@ _BUILT_IN = {
         "JsonSerializer",
         [f"builtins.{name}" for name in ("NoneType", "bool", "int", "float", "list", "dict")],
     ),
-    "rows/1": ("_pickle.batched", "RowsSerializer", ["builtins.list", "builtins.dict"]),
+    "pickle-batches/1": ("_pickle.batched", "RowsSerializer", ["builtins.list", "builtins.dict"]),
     "npy/1": ("_numpy", "NumpySerializer", ["numpy.ndarray"]),
     "npy-readonly/1": ("_numpy", "ReadOnlyNumpySerializer", []),
     "arrow-table/1": ("_arrow.tables", "ArrowTableSerializer", ["pyarrow.Table"]),

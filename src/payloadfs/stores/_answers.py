@@ -53,7 +53,7 @@ def failure(status: int, body: str) -> AnswerError:
 
 def no_ranges() -> StoreError:
     """Return the error for an answer that is not the part that was asked for."""
-    return StoreError("The server gave the whole object where a part was asked for.", kind="no-ranges")
+    return StoreError("The server gave the whole object where a part was asked for.", kind="ranges-unsupported")
 
 
 def plain(error: Exception) -> Exception:

@@ -13,7 +13,7 @@ class Body(Protocol):
     """The bytes of an object: iterate for pieces in order; iterate again to try again.
 
     A piece is valid until the next one is asked for; one of less than `payloadfs._buffers.SMALL_BYTES`
-    stays valid. A body that has an attribute ``steady`` with the value True promises more: all its
+    stays valid. A body that has an attribute ``stable`` with the value True promises more: all its
     pieces stay as they are for as long as they are held, so that they can be sent from where they lie.
     """
 
@@ -31,12 +31,12 @@ class Fetched:
     ----------
     buffer : memoryview
         Writable and private: writing to it changes nothing in the store nor for anybody else.
-    exclusive : bool
+    owner_only : bool
         Whether nobody but this user can have changed the bytes since they were written.
     """
 
     buffer: memoryview
-    exclusive: bool = False
+    owner_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,14 @@ from pathlib import Path
 
 from .._buffers import FileMapping
 from .._digest import Digest
-from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, StoreError
 from .._log import warn, warn_once
 from .._seal import check
 from .._urls import canonical_root, local_path
+from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, StoreError
 from ._base import Store, SupportsFiles
+from ._cache_quota import ROOM_WAIT_S, Room, alone
 from ._dirfd import is_ours, reserve
 from ._local import LocalStore
-from ._cache_quota import ROOM_WAIT_S, Room, alone
 
 __all__ = ["Cache"]
 
@@ -204,7 +204,7 @@ class Cache:
         name = f"{folder}/{wanted.name}"
         try:
             fetched = self._files.get(name, wanted.size_bytes)
-            check(fetched.buffer, wanted.digest, data=data or folder == _SHARED or not fetched.exclusive)
+            check(fetched.buffer, wanted.digest, data=data or folder == _SHARED or not fetched.owner_only)
         except NotFoundError:
             return None
         except (IntegrityError, StoreError) as error:

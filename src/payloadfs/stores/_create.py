@@ -36,7 +36,7 @@ class ObjectCalls(Protocol):
     part_bytes: int
     parts_at_once: int
     copies_at_once: int
-    """As `parts_at_once`, for a body that is not steady, whose parts take memory of their own."""
+    """As `parts_at_once`, for a body that is not stable, whose parts take memory of their own."""
 
     def parts(self, body: Body, part_bytes: int) -> Iterator[Any]:
         """Yield `body` in parts of `part_bytes` bytes, as `call` takes them for ``Body``."""
@@ -94,8 +94,8 @@ class Creation:
 
     def _put_large(self) -> None:
         part_bytes = max(self._calls.part_bytes, -(-self._body.size_bytes // _MOST_PARTS))
-        steady = getattr(self._body, "steady", False)
-        at_once = self._calls.parts_at_once if steady else self._calls.copies_at_once
+        stable = getattr(self._body, "stable", False)
+        at_once = self._calls.parts_at_once if stable else self._calls.copies_at_once
         begun = self._calls.begin("put", self._key, "create_multipart_upload", Key=self._name)
         jobs: deque[ObjectJob] = deque()
         tags: list[str] = []
@@ -132,7 +132,7 @@ class Creation:
         try:
             self._calls.call("put", self._key, "abort_multipart_upload", Key=self._name, **upload)
         except StoreError as error:
-            if error.kind == "no-upload":
+            if error.kind == "upload-gone":
                 return
             if reason is None:
                 raise
@@ -143,7 +143,7 @@ class Creation:
         try:
             self._calls.call("put", self._key, method, Key=self._name, IfNoneMatch="*", **arguments)
         except StoreError as error:
-            if error.kind not in ("exists", "no-upload") or not self._is_there():
+            if error.kind not in ("exists", "upload-gone") or not self._is_there():
                 raise
             return False
         return True

@@ -110,7 +110,7 @@ class Border:
         if code == "NoSuchBucket":
             return StoreError(f"There is no bucket for {self._root}: create it, or correct the URL.", kind="no-bucket")
         if code == "NoSuchUpload":
-            return StoreError(f"The upload of {what} is gone ({said}).", kind="no-upload")
+            return StoreError(f"The upload of {what} is gone ({said}).", kind="upload-gone")
         if operation != "put" and (isinstance(error, FileNotFoundError) or status == _MISSING):
             return NotFoundError(f"There is no object {what}.")
         if isinstance(error, PermissionError) or code in _DENIED_CODES or status in _DENIED:
@@ -173,7 +173,7 @@ def _connection_error(error: Exception, failed: str, said: str) -> StoreError | 
     if "FlexibleChecksumError" in names:
         return StoreError(f"{failed}: the bytes were changed on their way ({said}).", transient=True, kind="checksum")
     if names & _BROKEN_OFF and not _response(error):
-        return StoreError(f"{failed}: the connection broke off ({said}).", transient=True, kind="broken-off")
+        return StoreError(f"{failed}: the connection broke off ({said}).", transient=True, kind="connection-lost")
     return None
 
 
@@ -188,4 +188,4 @@ def modified_s(key: str, entry: Mapping[str, Any]) -> float:
         if isinstance(value, (int, float)):
             return float(value)
     # A made-up time would make a clean-up delete what is in use.
-    raise StoreError(f"The file system does not tell when {key!r} was written.", kind="no-time")
+    raise StoreError(f"The file system does not tell when {key!r} was written.", kind="no-mtime")

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from .._buffers import ByteRange, private_memory
-from ..errors import ConfigError, NotFoundError, StoreError
 from .._urls import scheme_of
+from ..errors import ConfigError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo
 from ._errors import Border, modified_s
 from ._transfer import parts, split, wrong_size
@@ -206,7 +206,7 @@ class FsspecStore:
         if actual != body.size_bytes:
             raise StoreError(
                 f"The body for {key!r} has {body.size_bytes} bytes and {actual} arrived; nothing was stored.",
-                kind="body",
+                kind="body-size",
             )
 
     def _unstage(self, key: str, staged: str) -> None:

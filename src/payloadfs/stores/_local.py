@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from .._buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
-from ..errors import IntegrityError, NotFoundError, StoreError
 from .._urls import local_path
+from ..errors import IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo
 from ._dirfd import Folder, enter, is_ours, kind_of_file_system, make_folders, open_folder, reserve, sync
 
@@ -89,7 +89,7 @@ class LocalStore:
         if body.size_bytes >= _RESERVE_FROM_BYTES:
             reserve(file, body.size_bytes)
         written, waiting, pieces = 0, 0, []
-        kept_bytes = CHUNK_BYTES if getattr(body, "steady", False) else SMALL_BYTES
+        kept_bytes = CHUNK_BYTES if getattr(body, "stable", False) else SMALL_BYTES
         for piece in body:
             pieces.append(piece)
             waiting += piece.nbytes
@@ -98,22 +98,24 @@ class LocalStore:
                 waiting, pieces = 0, []
         written += _write(file, pieces)
         if written != body.size_bytes:
-            raise StoreError(f"The body for {key!r} had {written} bytes instead of {body.size_bytes}.", kind="body")
+            raise StoreError(
+                f"The body for {key!r} had {written} bytes instead of {body.size_bytes}.", kind="body-size"
+            )
         if self._fsync:
             os.fsync(file)
 
     def get(self, key: str, size_bytes: int) -> Fetched:
         """Return the bytes of the object `key`; see `Store.get`. Mapped where that is safe."""
-        with _translated("read", key), self._folder(key) as (folder, name, exclusive):
+        with _translated("read", key), self._folder(key) as (folder, name, owner_only):
             # Without O_NONBLOCK a planted FIFO would hang the reader.
             file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
             try:
                 facts = os.fstat(file)
                 _check_file(key, facts, size_bytes)
-                exclusive = exclusive and is_ours(facts) and facts.st_nlink == 1 and self._is_on_own_disk
-                if exclusive and size_bytes >= _MAP_FROM_BYTES:
-                    return Fetched(memoryview(FileMapping(file, size_bytes, access=mmap.ACCESS_COPY)), exclusive=True)
-                return Fetched(_read(file, key, size_bytes), exclusive)
+                owner_only = owner_only and is_ours(facts) and facts.st_nlink == 1 and self._is_on_own_disk
+                if owner_only and size_bytes >= _MAP_FROM_BYTES:
+                    return Fetched(memoryview(FileMapping(file, size_bytes, access=mmap.ACCESS_COPY)), owner_only=True)
+                return Fetched(_read(file, key, size_bytes), owner_only)
             finally:
                 os.close(file)
 
@@ -140,7 +142,7 @@ class LocalStore:
     def _folder(self, key: str, *, create: bool = False) -> Iterator[tuple[int, str, bool]]:
         """Give the descriptor of the folder of `key`, the name in it, and whether all is ours alone."""
         *below, name = key.split("/")
-        root, exclusive = self._root(create=create)
+        root, owner_only = self._root(create=create)
         folder = root.descriptor
         try:
             for step in below:
@@ -148,8 +150,8 @@ class LocalStore:
                 if folder != root.descriptor:
                     os.close(folder)
                 folder = inner
-                exclusive = exclusive and is_ours(os.fstat(folder))
-            yield folder, name, exclusive
+                owner_only = owner_only and is_ours(os.fstat(folder))
+            yield folder, name, owner_only
         finally:
             if folder != root.descriptor:
                 os.close(folder)

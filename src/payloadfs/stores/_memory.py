@@ -35,7 +35,7 @@ class MemoryStore:
         content = b"".join(body)
         if len(content) != body.size_bytes:
             raise StoreError(
-                f"The body for {key!r} had {len(content)} bytes instead of {body.size_bytes}.", kind="body"
+                f"The body for {key!r} had {len(content)} bytes instead of {body.size_bytes}.", kind="body-size"
             )
         with _writing:
             if key in self._objects:

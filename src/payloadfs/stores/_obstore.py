@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .._buffers import ByteRange
-from ..errors import ConfigError, StoreError
 from .._urls import scheme_of
+from ..errors import ConfigError, StoreError
 from ._base import Body
 from ._create import ObjectCalls, ObjectJob
 from ._errors import Border
@@ -15,8 +15,8 @@ from ._forks import obstore_is_lost
 from ._object_store import ObjectStore
 from ._obstore_calls import ObstoreCalls, client_options
 from ._obstore_options import client_config
-from ._retry import Patience
 from ._reads import into_buffer, into_file
+from ._retry import Patience
 from ._transfer import MIB, ropes
 
 __all__ = ["ObstoreStore", "open_obstore_store"]
@@ -57,7 +57,7 @@ class ObstoreStore(ObjectStore):
     Notes
     -----
     ``put`` costs one PUT, create-only, whatever the size: obstore can't complete an upload in parts
-    create-only. A body that is not steady is held in memory. ``get`` costs one GET up to 16 MiB,
+    create-only. A body that is not stable is held in memory. ``get`` costs one GET up to 16 MiB,
     beyond it one per 8 to 32 MiB; bytes are copied once, into their final place. Safe to use from
     many threads. In a process forked from one that had loaded obstore every call is an error.
     """
@@ -114,7 +114,7 @@ class _Calls:
             raise ConfigError(f"The storage options for {self._root} are not right.", kind="options") from None
 
     def parts(self, body: Body, part_bytes: int) -> Iterator[list[memoryview]]:
-        """Yield the parts of `body` as rows of slices. Nothing is copied if the body is steady."""
+        """Yield the parts of `body` as rows of slices. Nothing is copied if the body is stable."""
         return ropes(body, part_bytes)
 
     def begin(self, operation: str, key: str, method: str, **arguments: Any) -> ObjectJob:

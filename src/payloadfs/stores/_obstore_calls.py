@@ -7,8 +7,8 @@ from typing import Any
 
 from .._buffers import ByteRange
 from ..errors import StoreError
-from ._retry import Patience
 from ._reads import Reading, Sink
+from ._retry import Patience
 from ._transfer import MIB, wrong_size
 
 __all__ = ["SMALL_BYTES", "ObstoreCalls", "client_options"]
@@ -79,7 +79,7 @@ class ObstoreCalls:
             try:
                 sink(0, self._patience.tried("get", key, lambda: self._small(key, name, size_bytes)))
             except StoreError as error:
-                if error.kind != "no-ranges":
+                if error.kind != "ranges-unsupported":
                     raise
                 self._gives_ranges = False
             else:

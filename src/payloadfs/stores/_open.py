@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError
 from .._urls import scheme_of
+from ..errors import ConfigError
 from ._base import Store
 from ._forks import obstore_is_lost
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._urls import scheme_of
 from ..errors import ConfigError
 from ..settings import Settings
-from .._urls import scheme_of
 from ._base import Store, SupportsSmallReads
 from ._checked_reads import CheckedReads
 from ._open import open_cache, open_store

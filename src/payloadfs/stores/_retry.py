@@ -70,4 +70,4 @@ class Patience:
     def _may_pass(self, error: PayloadError, started_s: float, began_s: float) -> bool:
         if error.kind == "timeout":
             return self._heard_s > began_s
-        return error.kind in ("broken-off", "busy") and time.monotonic() - started_s < _REFUSALS_S
+        return error.kind in ("connection-lost", "busy") and time.monotonic() - started_s < _REFUSALS_S

@@ -80,7 +80,7 @@ def parts(body: Body, part_bytes: int) -> Iterator[io.BytesIO]:
 def ropes(body: Body, part_bytes: int) -> Iterator[list[memoryview]]:
     """Yield the bytes of `body` in parts as `parts` does, each as a row of slices that may be kept.
 
-    Nothing is copied if the body is steady; otherwise each byte is, once. An empty body is one
+    Nothing is copied if the body is stable; otherwise each byte is, once. An empty body is one
     empty part.
 
     Raises
@@ -88,13 +88,13 @@ def ropes(body: Body, part_bytes: int) -> Iterator[list[memoryview]]:
     StoreError
         The body has more or fewer bytes than it said.
     """
-    steady = getattr(body, "steady", False)
+    stable = getattr(body, "stable", False)
     taken, room, rope = 0, part_bytes, list[memoryview]()
     for piece in map(view, body):
         taken += piece.nbytes
         if taken > body.size_bytes:
             raise _not_as_said(body, f"at least {taken}")
-        rest = piece if steady else memoryview(bytes(piece))
+        rest = piece if stable else memoryview(bytes(piece))
         while rest.nbytes:
             if not room:
                 yield rope
@@ -109,7 +109,7 @@ def ropes(body: Body, part_bytes: int) -> Iterator[list[memoryview]]:
 
 def _not_as_said(body: Body, actual: str) -> StoreError:
     return StoreError(
-        f"The body said that it has {body.size_bytes} bytes and gave {actual}; nothing was stored.", kind="body"
+        f"The body said that it has {body.size_bytes} bytes and gave {actual}; nothing was stored.", kind="body-size"
     )
 
 

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import config
+from .._urls import scheme_of
 from ..errors import ConfigError
 from ..repository import Repository
 from ..settings import TABLE, Settings
-from .._urls import scheme_of
+from ._checkpoints import Journal, new_run
 from ._component import Component
 from ._driver import Driver
 from ._events import Event
 from ._executors import opened_executor
 from ._flow import Flow
-from ._checkpoints import Journal, new_run
 from ._local_executor import LocalExecutor
 
 __all__ = ["App"]

@@ -21,8 +21,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError, UnknownKeyError
 from .._keys import ALPHABET, check_key
+from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError, UnknownKeyError
 from ..repository import Repository
 from ..stores import ObjectInfo
 from ._state import canonical
@@ -44,7 +44,7 @@ def new_run() -> str:
 
 
 def payload_scope(run: str) -> str:
-    """Return the scope under which the payloads of `run` are saved."""
+    """Return the prefix under which the payloads of `run` are saved."""
     return f"runs/{run}/payloads"
 
 
@@ -109,7 +109,7 @@ class Journal:
         Raises
         ------
         StoreError
-            It could not be stored; the last one stands. ``kind="other-driver"``: another process
+            It could not be stored; the last one stands. ``kind="concurrent-driver"``: another process
             goes on with this run.
         """
         body = canonical(document)
@@ -126,7 +126,7 @@ class Journal:
     def _put(self, body: str) -> int:
         """Store the next document, and return its number."""
         for number in (self._number + 1, self._number + 2):
-            key_id, mac = self.repository.ring.sign(_signed(self.run, number, body))
+            key_id, mac = self.repository.keys.sign(_signed(self.run, number, body))
             facts = {"payloadfs-run": VERSION, "run": self.run, "number": number, "kid": key_id, "mac": mac}
             tried, self._tried = self._tried, mac
             try:
@@ -162,7 +162,7 @@ class Journal:
         return True
 
     def _other_driver(self) -> StoreError:
-        return StoreError(f"Another process goes on with run {self.run!r}; this one stops.", kind="other-driver")
+        return StoreError(f"Another process goes on with run {self.run!r}; this one stops.", kind="concurrent-driver")
 
     def _key(self, number: int) -> str:
         return f"runs/{self.run}/state/{number:0{_DIGITS}}.json"
@@ -177,7 +177,7 @@ def read_document(repository: Repository, info: ObjectInfo) -> tuple[int, dict[s
         version, document = envelope["payloadfs-run"], envelope["document"]
         if version != VERSION:
             raise ConfigError(f"Run {run!r} was saved in version {version}: update payloadfs.", kind="run-version")
-        repository.ring.verify(envelope["kid"], envelope["mac"], _signed(run, number, canonical(document)))
+        repository.keys.verify(envelope["kid"], envelope["mac"], _signed(run, number, canonical(document)))
     except (ConfigError, UnknownKeyError):
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

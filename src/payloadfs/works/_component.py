@@ -35,7 +35,7 @@ class Component(metaclass=_Declaring):
 
     _is_declared = False
     _name = "root"
-    _scope: str | None = None
+    _prefix: str | None = None
     _kinds: tuple[type, ...] = ()
     _reserved: frozenset[str] = frozenset()
     _own: frozenset[str] = frozenset()
@@ -72,8 +72,8 @@ class Component(metaclass=_Declaring):
             check(value, name)
             for payload in payloads_in(value):
                 self._attached(name, payload)
-                if self._scope is not None:
-                    Payload.save(payload, scope=self._scope)
+                if self._prefix is not None:
+                    Payload.save(payload, prefix=self._prefix)
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -111,7 +111,9 @@ class Component(metaclass=_Declaring):
 
     def _encoded(self) -> dict[str, Any]:
         """Return the state as JSON; payloads put into lists and dicts meanwhile are saved now."""
-        return {name: encode(value, f"{self.name}.{name}", scope=self._scope) for name, value in self._values().items()}
+        return {
+            name: encode(value, f"{self.name}.{name}", prefix=self._prefix) for name, value in self._values().items()
+        }
 
     def _restore(self, state: Mapping[str, Any], repository: Repository | None) -> None:
         """Take over `state`, as JSON. No I/O.

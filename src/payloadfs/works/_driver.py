@@ -17,12 +17,12 @@ from functools import lru_cache, partial
 from typing import Any
 
 from ..errors import ConfigError, WorkError
-from ._history import Call, Calls
-from ._submit import Dispatch, EndApp
+from ._checkpoints import Journal, payload_scope
 from ._events import Event, EventKind
 from ._flow import Flow, StopFlow
-from ._checkpoints import Journal, payload_scope
+from ._history import Call, Calls
 from ._state import canonical, encode, identity
+from ._submit import Dispatch, EndApp
 from ._work import Work, WorkStatus
 
 __all__ = ["Driver"]
@@ -60,11 +60,11 @@ class Driver:
         settings: Mapping[str, Any],
         emit: Callable[[Event], None],
     ) -> None:
-        self._flow, self._journal, self._scope = flow, journal, payload_scope(journal.run)
+        self._flow, self._journal, self._prefix = flow, journal, payload_scope(journal.run)
         self._parts = {part.name: part for part in flow._tree()}
         self._works = {name: part for name, part in self._parts.items() if isinstance(part, Work)}
         self._calls = Calls()
-        self._dispatch = Dispatch(executor, settings, journal.repository, self._scope, journal.run, emit)
+        self._dispatch = Dispatch(executor, settings, journal.repository, self._prefix, journal.run, emit)
         self._again: list[Call] = []
         self._components: dict[str, Any] | None = None
         self._next: tuple[dict[str, Any], str, int] | None = None
@@ -74,7 +74,7 @@ class Driver:
         if any("run" in vars(part) for part in self._parts.values()):
             raise ConfigError("This flow runs already: an app runs once at a time.", kind="app")
         for part in self._parts.values():
-            part._put(_scope=self._scope)
+            part._put(_prefix=self._prefix)
         for work in self._works.values():
             work._put(run=partial(self._call, work), _stop=partial(self._stop_work, work), _status=WorkStatus())
 
@@ -235,10 +235,10 @@ class Driver:
             raise TypeError(f"{work.name}.run(): {error}") from None
         return [
             [
-                encode(v, f"{work.name}.run(), argument {n},", scope=self._scope)
+                encode(v, f"{work.name}.run(), argument {n},", prefix=self._prefix)
                 for n, v in enumerate(bound.args[1:], 1)
             ],
-            {n: encode(v, f"{work.name}.run(), argument {n},", scope=self._scope) for n, v in bound.kwargs.items()},
+            {n: encode(v, f"{work.name}.run(), argument {n},", prefix=self._prefix) for n, v in bound.kwargs.items()},
         ]
 
     def _make(self, work: Work, id_: str, encoded: list[Any]) -> None:

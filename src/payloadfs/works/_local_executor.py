@@ -17,15 +17,13 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from ..errors import ConfigError, WorkError
-from ._worker_process import GOODBYE
 from ._cloudpickle import dumps
+from ._worker_process import GOODBYE
 
 __all__ = ["LocalExecutor"]
 
 T = TypeVar("T")
-_PROGRAM = (
-    "import sys; sys.path[:], sys.argv[:] = {path!r}, {argv!r}; from payloadfs.works._worker_process import serve; serve{ends}"
-)
+_PROGRAM = "import sys; sys.path[:], sys.argv[:] = {path!r}, {argv!r}; from payloadfs.works._worker_process import serve; serve{ends}"
 _END_S = 5.0
 
 _Job = tuple["Future[Any]", bytes]

@@ -45,15 +45,15 @@ def known_as(cls: type[Payload[Any]]) -> str:
     return name
 
 
-def encode(value: Any, path: str, *, scope: str | None = None) -> Any:
-    """Return `value` as JSON. Payloads in it that are not saved yet are saved, under `scope`.
+def encode(value: Any, path: str, *, prefix: str | None = None) -> Any:
+    """Return `value` as JSON. Payloads in it that are not saved yet are saved, under `prefix`.
 
     Raises
     ------
     EncodeError
         Something in `value` is no JSON value and no payload; names the attribute.
     """
-    return _encode(value, path, partial(_encode_payload, scope=scope), 0)
+    return _encode(value, path, partial(_encode_payload, prefix=prefix), 0)
 
 
 def check(value: Any, path: str) -> None:
@@ -92,8 +92,8 @@ def _encode_dict(value: dict[Any, Any], path: str, keep: _Keep, depth: int) -> A
     return {_DICT: [[key, item] for key, item in items.items()]} if any(k.startswith("$") for k in items) else items
 
 
-def _encode_payload(value: Payload[Any], scope: str | None) -> dict[str, Any]:
-    pointer = Payload.save(value, scope=scope).to_dict()
+def _encode_payload(value: Payload[Any], prefix: str | None) -> dict[str, Any]:
+    pointer = Payload.save(value, prefix=prefix).to_dict()
     if type(value) is Payload:
         return {_PAYLOAD: pointer}
     facts: Callable[[], dict[str, str]] = value.to_facts  # type: ignore[attr-defined]

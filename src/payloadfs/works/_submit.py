@@ -9,10 +9,10 @@ from typing import Any
 
 from ..errors import EncodeError, PayloadError, WorkError
 from ..repository import Repository
-from ._task import Outcome, execute, pack
-from ._history import Call
 from ._events import Event, EventKind
+from ._history import Call
 from ._state import decode, payloads_in, pointers_in
+from ._task import Outcome, execute, pack
 from ._work import Work
 
 __all__ = ["Dispatch", "EndApp"]
@@ -35,7 +35,7 @@ class Dispatch:
         Runs the calls.
     settings : mapping
         Settings for the processes of the calls.
-    repository, scope : Repository, str
+    repository, prefix : Repository, str
         Where payloads are.
     run : str
         Name of the run, for events.
@@ -48,12 +48,12 @@ class Dispatch:
         executor: Executor,
         settings: Mapping[str, Any],
         repository: Repository,
-        scope: str,
+        prefix: str,
         run: str,
         told: Callable[[Event], None],
     ) -> None:
         self._executor, self._settings = executor, settings
-        self._repository, self._scope = repository, scope
+        self._repository, self._prefix = repository, prefix
         self._run, self._told = run, told
         self._futures: dict[Call, Future[Outcome]] = {}
         self._ended: SimpleQueue[tuple[Call, Future[Outcome]]] = SimpleQueue()
@@ -76,7 +76,7 @@ class Dispatch:
         for payload in payloads_in([given, named]):
             work._received(payload)
         try:
-            task = pack(work, tuple(given), named, self._settings, self._scope)
+            task = pack(work, tuple(given), named, self._settings, self._prefix)
         except EncodeError as error:
             call.give_up("failed", f"EncodeError: {error}")
             self._tell(call)

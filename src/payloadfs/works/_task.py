@@ -14,8 +14,8 @@ from .. import config
 from ..errors import EncodeError
 from . import _worker_process
 from ._capture import captured
-from ._state import canonical
 from ._cloudpickle import dumps
+from ._state import canonical
 from ._work import Work
 
 __all__ = ["Outcome", "Task", "execute", "pack"]
@@ -34,7 +34,7 @@ class Task:
 
     work: str
     settings: Mapping[str, Any] = field(repr=False)
-    scope: str
+    prefix: str
     body: bytes = field(repr=False)
 
 
@@ -63,7 +63,7 @@ class Outcome:
 
 
 def pack(
-    work: Work, arguments: tuple[Any, ...], named: dict[str, Any], settings: Mapping[str, Any], scope: str
+    work: Work, arguments: tuple[Any, ...], named: dict[str, Any], settings: Mapping[str, Any], prefix: str
 ) -> Task:
     """Return the task of calling `work`.
 
@@ -86,7 +86,7 @@ def pack(
                     f"{work.name}.{name} can't be sent to another process: {inner}. Make it in run().", path=name
                 ) from error
         raise EncodeError(f"{work.name} can't be sent to another process: {error}.") from error
-    return Task(work.name, settings, scope, body)
+    return Task(work.name, settings, prefix, body)
 
 
 def execute(task: Task) -> Outcome:
@@ -103,7 +103,7 @@ def execute(task: Task) -> Outcome:
 
 def _changes(task: Task) -> dict[str, Any]:
     work, arguments, named = _unpacked(task.body)
-    work._put(_scope=task.scope)
+    work._put(_prefix=task.prefix)
     before = work._encoded()
     run: Callable[..., Any] = work.run
     result = run(*arguments, **named)

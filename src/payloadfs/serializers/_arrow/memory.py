@@ -6,8 +6,8 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from .._base import NotExactError
-from .ipc import LazyBuffers, as_buffer
 from .._numpy import array_frame
+from .ipc import LazyBuffers, as_buffer
 
 if TYPE_CHECKING:
     import numpy as np

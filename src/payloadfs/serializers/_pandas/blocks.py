@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .index import decode_column
 from .._arrow.memory import Memory
+from .index import decode_column
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,13 +11,13 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .._arrow.ipc import LazyBuffers, as_buffer
+from .._arrow.memory import Memory, bitmap, nat_bitmap, one_chunk, packed, primitive, unpacked
 from .._arrow.tables import is_changed_by_ipc
 from .._base import NotExactError
-from .object_columns import decode_cells, encode_cells
-from .._arrow.ipc import LazyBuffers, as_buffer
 from .._numpy import array_frame
+from .object_columns import decode_cells, encode_cells
 from .scalars import decode_zone, encode_zone
-from .._arrow.memory import Memory, bitmap, nat_bitmap, one_chunk, packed, primitive, unpacked
 
 if TYPE_CHECKING:
     import numpy.typing as npt

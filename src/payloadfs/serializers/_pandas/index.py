@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from .columns import decode_array, encode_array
-from .._base import NotExactError
-from .object_columns import is_mutable
 from .._arrow.ipc import GatheredBuffers, LazyBuffers, from_stream, to_stream
-from .._pickle.reducers import lost_attributes
-from .scalars import decode_scalar, encode_scalar
 from .._arrow.memory import Memory, bitmap, unpacked
+from .._base import NotExactError
+from .._pickle.reducers import lost_attributes
+from .columns import decode_array, encode_array
+from .object_columns import is_mutable
+from .scalars import decode_scalar, encode_scalar
 
 if TYPE_CHECKING:
     import pandas as pd

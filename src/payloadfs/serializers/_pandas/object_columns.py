@@ -15,10 +15,10 @@ import struct
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .scalar_types import ATOMS
+from .._arrow.memory import Memory, bitmap, unpacked
 from .._base import NotExactError
 from .._plain import check_exact
-from .._arrow.memory import Memory, bitmap, unpacked
+from .scalar_types import ATOMS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..._buffers import frame_bytes, padding
-from .._base import Encoded, NotExactError
 from .._arrow.ipc import batches_end
+from .._base import Encoded, NotExactError
 from .._pickle.serializer import PickleSerializer, container
 
 __all__ = ["read_rest", "with_rest"]

@@ -16,16 +16,16 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import DecodeError
-from .._base import Encoded, NotExactError
-from .blocks import REST, blocks, frame_of
-from .object_columns import is_mutable, shares
-from .index import decode_index, encode_column, encode_index
 from .._arrow.ipc import GatheredBuffers, LazyBuffers, from_stream, read_ipc, to_stream, write_ipc
+from .._arrow.memory import Memory
+from .._base import Encoded, NotExactError
 from .._pickle.reducers import lost_attributes
+from .._versions import told_apart, versions_here
+from .blocks import REST, blocks, frame_of
+from .index import decode_index, encode_column, encode_index
+from .object_columns import is_mutable, shares
 from .pickled_remainder import read_rest, with_rest
 from .scalars import decode_attrs, encode_attrs
-from .._versions import told_apart, versions_here
-from .._arrow.memory import Memory
 
 if TYPE_CHECKING:
     import pandas as pd

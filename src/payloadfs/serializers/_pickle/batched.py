@@ -23,9 +23,9 @@ from typing import Any
 from ..._buffers import Frame, LazyFrame, spent, view
 from ...errors import EncodeError
 from .._base import Encoded, NotExactError
+from .._versions import versions_here
 from .container import pack, unpack
 from .pickler import PROTOCOL
-from .._versions import versions_here
 
 __all__ = ["RowsSerializer"]
 
@@ -73,7 +73,7 @@ class RowsSerializer:
     Cost of loading: one pass. The stored bytes are given back as the items come to be.
     """
 
-    id = "rows/1"
+    id = "pickle-batches/1"
     executable = True
 
     def encode(self, obj: Any) -> Encoded:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _restore
-from .reconstructible import check_made, checker_for, without_init
 from .._polars import trouble_of
+from .reconstructible import check_made, checker_for, without_init
 
 __all__ = ["lost_attributes", "reducer_for", "type_name"]
 

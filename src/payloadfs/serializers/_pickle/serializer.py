@@ -16,11 +16,11 @@ from ..._buffers import view
 from ...errors import DecodeError, EncodeError
 from .. import _restore
 from .._base import Encoded
-from .diagnose import culprit
+from .._versions import told_apart, versions_here
 from .container import pack, unpack
+from .diagnose import culprit
 from .pickler import Stream, dump, dump_by_value
 from .reducers import type_name
-from .._versions import told_apart, versions_here
 
 __all__ = ["PickleSerializer", "container"]
 

@@ -17,8 +17,8 @@ from .._answers import AnswerError, no_ranges
 from .._base import Body
 from .._errors import Border
 from .._obstore_calls import SMALL_BYTES, ObstoreCalls, client_options
-from .._retry import Patience
 from .._reads import Reading, Sink, into_buffer, into_file
+from .._retry import Patience
 from .._transfer import MIB, ropes, wrong_size
 from ._line import Line
 from ._requests import answered, requested
@@ -109,7 +109,7 @@ class DirectCalls:
         self._obstore = ObstoreCalls(lambda: _client(target), self._patience)
 
     def parts(self, body: Body, part_bytes: int) -> Iterator[list[memoryview]]:
-        """Yield the parts of `body` as rows of slices. Nothing is copied if the body is steady."""
+        """Yield the parts of `body` as rows of slices. Nothing is copied if the body is stable."""
         return ropes(body, part_bytes)
 
     def begin(self, operation: str, key: str, method: str, **arguments: Any) -> _Job:

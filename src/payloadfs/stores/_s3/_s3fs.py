@@ -167,7 +167,7 @@ class Calls:
             try:
                 return await filesystem._call_s3(method, Bucket=self._bucket, **arguments)
             except Exception as error:
-                if pause_s is None or self._border.translate(error, "ask", "").kind not in ("broken-off", "busy"):
+                if pause_s is None or self._border.translate(error, "ask", "").kind not in ("connection-lost", "busy"):
                     raise
             await asyncio.sleep(jitter(pause_s))
         raise AssertionError("The last attempt returns or raises.")
@@ -203,7 +203,9 @@ class Calls:
             raise
         if part.size_bytes < source.size_bytes and "ContentRange" not in answer:
             answer["Body"].close()
-            raise StoreError(f"The server gave all of {source.key!r} where a part was asked for.", kind="no-ranges")
+            raise StoreError(
+                f"The server gave all of {source.key!r} where a part was asked for.", kind="ranges-unsupported"
+            )
         return answer
 
     async def _fill(self, filesystem: Any, source: _Source, part: ByteRange, buffer: memoryview, answer: Any) -> None:
@@ -218,7 +220,7 @@ class Calls:
             try:
                 return await _drain(answer, buffer)
             except Exception as error:
-                if pause_s is None or self._border.translate(error, "get", source.key).kind != "broken-off":
+                if pause_s is None or self._border.translate(error, "get", source.key).kind != "connection-lost":
                     raise
             await asyncio.sleep(jitter(pause_s))
             answer = await self._open(filesystem, source, part)

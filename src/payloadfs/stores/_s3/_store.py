@@ -60,7 +60,7 @@ class S3Store(ObjectStore):
     Notes
     -----
     ``put`` costs one PUT up to 16 MiB, create-only on servers that know ``If-None-Match``; beyond,
-    a multipart upload. Through obstore nothing is copied beyond 1 MiB if the body is steady, else
+    a multipart upload. Through obstore nothing is copied beyond 1 MiB if the body is stable, else
     at most 24 MiB are held at a time; through s3fs everything is copied once, four parts of 16 MiB
     at a time. ``get`` costs one GET up to 16 MiB, beyond it one per 8 to 32 MiB; bytes are copied
     once at most, into their final place. Nothing is asked beforehand and nothing is cached. Safe to use
