@@ -123,9 +123,9 @@ def test_the_loop_goes_on(tmp_path: Any) -> None:
 
 def settled(repository: Repository) -> list[Any]:
     """Return what is stored once the background has ended."""
-    for pool in list(aio._workers.values()):
+    for pool in list(aio._pools.values()):
         pool.shutdown()
-    aio._workers.clear()
+    aio._pools.clear()
     return list(repository.list())
 
 
@@ -229,7 +229,7 @@ def test_threads_are_bounded_and_go(repository: Repository) -> None:
 
         before = threading.active_count()
         await asyncio.gather(*map(one, range(500)))
-        assert most <= before + aio._MOST_THREADS
+        assert most <= before + aio._MAX_THREADS
         await aio.load_many(
             await aio.save_many(range(100), repository=repository, max_concurrency=20), repository=repository
         )

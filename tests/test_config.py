@@ -16,7 +16,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from payloadfs import config, settings
+from payloadfs import config
 from payloadfs._urls import SIGNED_ROOTS
 from payloadfs.config import Settings, configure, current, describe, using
 from payloadfs.errors import ConfigError
@@ -75,7 +75,7 @@ LADDER: dict[str, Any] = {
 
 
 def test_the_ladder_has_every_setting() -> None:
-    assert set(LADDER) == set(settings.TABLE) == set(Settings.__dataclass_fields__) - {"origins"}
+    assert set(LADDER) == set(config.TABLE) == set(Settings.__dataclass_fields__) - {"origins"}
 
 
 @pytest.mark.parametrize("name", LADDER)
@@ -250,7 +250,7 @@ def check_words(error: ConfigError, name: str, source: str) -> None:
     everything = "".join(traceback.format_exception(error)) + repr(vars(error))
     assert repr(name) in str(error)
     assert source in str(error)
-    assert settings.TABLE[name].allowed in str(error)
+    assert config.TABLE[name].allowed in str(error)
     assert error.kind == "setting-value"
     shown = [line for line in everything.splitlines() if "say(" not in line]
     assert CANARY not in "\n".join(shown)

@@ -8,6 +8,7 @@ import multiprocessing
 import operator
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -15,9 +16,12 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import payloadfs
-from payloadfs import EncodeError, Payload, Pointer, PointerError, PolicyError, Repository, StoreError
+from payloadfs import ConfigError, EncodeError, Payload, Pointer, PointerError, PolicyError, Repository, StoreError
+from payloadfs._keys import check_key, escape_prefix
 from payloadfs.testing import assert_exact
 
 
@@ -218,15 +222,47 @@ def test_paths_to_what_cannot_be_stored(repository, odd, path):
     assert stored(repository) == []
 
 
-def test_scope_is_the_first_part_of_the_key(repository):
+def test_the_prefix_is_the_first_part_of_the_key(repository):
     pointer = Payload([1], repository=repository, prefix="run-7/step=2").pointer
     assert pointer.key.startswith("run-7/step=2/")
     assert [info.key for info in repository.list("run-7")] == [pointer.key]
     assert list(repository.list("run")) == []
-    for bad in ("../x", "/x", "a//b", ".hidden", "a b", "ü"):
-        with pytest.raises(PointerError):
-            Payload([1], repository=repository, prefix=bad).save()
+    for bad in ("../x", "/x", "a//b", "a/", ".", "a/./b", "", "\ud800", "ü" * 200, 7):
+        with pytest.raises(ConfigError, match="prefix") as caught:
+            # It is refused before anything is encoded: a lock could not be.
+            Payload(threading.Lock(), repository=repository, prefix=bad).save()
+        assert caught.value.kind == "prefix"
     assert len(stored(repository)) == 1
+
+
+RUN_IDS = ["manual__2026-11-28T01:30:00+00:00", "order:42/eu", "two[0]", "a b", "ü", ".hidden", "a=2", "dt=2026", "=3A"]
+
+
+@pytest.mark.parametrize("prefix", RUN_IDS)
+def test_a_prefix_may_be_any_run_id(repository, prefix):
+    pointer = repository.save([1], prefix=prefix)
+    assert repository.load(pointer) == [1]
+    assert [info.key for info in repository.list(prefix)] == [pointer.key]
+    assert unescaped(pointer.key.rpartition("/")[0]) == prefix
+
+
+def unescaped(key):
+    return (
+        re.sub("=([0-9A-F]{2})", lambda match: f"\\x{match[1]}", key)
+        .encode()
+        .decode("unicode_escape")
+        .encode("latin-1")
+        .decode()
+    )
+
+
+@given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
+def test_no_two_prefixes_become_the_same_key(one, other):
+    for prefix in (one, other):
+        try:
+            assert unescaped(check_key(escape_prefix(prefix))) == prefix
+        except ConfigError:
+            return
 
 
 def test_keys_are_in_order_of_time(repository):

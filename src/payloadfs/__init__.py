@@ -7,37 +7,39 @@
 [1, 2, 3]
 """
 
-from .config import Settings as Settings
-from .config import configure as configure
-from .config import using as using
-from .default import default_repository as default_repository
-from .errors import BatchError as BatchError
-from .errors import ConfigError as ConfigError
-from .errors import DecodeError as DecodeError
-from .errors import EncodeError as EncodeError
-from .errors import IntegrityError as IntegrityError
-from .errors import NotFoundError as NotFoundError
-from .errors import PayloadError as PayloadError
-from .errors import PointerError as PointerError
-from .errors import PolicyError as PolicyError
-from .errors import SerializerError as SerializerError
-from .errors import SignatureError as SignatureError
-from .errors import StoreError as StoreError
-from .errors import UnknownKeyError as UnknownKeyError
-from .errors import WorkError as WorkError
-from .payload import Payload as Payload
-from .payload import json_default as json_default
-from .pointer import Pointer as Pointer
-from .policy import Policy as Policy
-from .repository import Repository as Repository
-from .serializers import SerializerRegistry as SerializerRegistry
-from .serializers import default_serializers as _default_serializers
-from .signing import Key as Key
-from .signing import KeyRing as KeyRing
+from typing import TYPE_CHECKING, Any
+
+from .config import Settings, configure, using
+from .errors import (
+    BatchError,
+    ConfigError,
+    DecodeError,
+    EncodeError,
+    IntegrityError,
+    NotFoundError,
+    PayloadError,
+    PointerError,
+    PolicyError,
+    SerializerError,
+    SignatureError,
+    StoreError,
+    UnknownKeyError,
+    WorkError,
+)
+from .payload import Payload, json_default, load, load_many, save, save_many
+from .pointer import Pointer
+from .policy import Policy
+from .repository import Repository, default_repository
+from .serializers import SerializerRegistry, default_serializers
+from .signing import Key, KeyRing
+
+if TYPE_CHECKING:
+    from . import aio as aio
+    from . import works as works
 
 __version__ = "0.1.0"
 
-register_serializer = _default_serializers.register
+register_serializer = default_serializers.register
 
 __all__ = [
     "BatchError",
@@ -66,6 +68,25 @@ __all__ = [
     "configure",
     "default_repository",
     "json_default",
+    "load",
+    "load_many",
     "register_serializer",
+    "save",
+    "save_many",
     "using",
 ]
+
+# Pickles and tracebacks name the package, so that modules can move.
+for _name in __all__:
+    if hasattr(globals().get(_name), "__module__") and _name != "register_serializer":
+        globals()[_name].__module__ = __name__
+del _name, default_serializers
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: both import more than a small save needs.
+    if name in ("aio", "works"):
+        from importlib import import_module
+
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Names that objects go by: their keys, and what a pointer says of serializer and class."""
+"""Keys of objects: which are allowed, how they are made, and how a prefix becomes part of one."""
 
 from __future__ import annotations
 
@@ -8,34 +8,83 @@ import time
 from typing import Any
 
 from ._buffers import COMPRESSIONS
-from .errors import PointerError
+from .errors import ConfigError, PointerError
 
-__all__ = ["ALPHABET", "check_key", "new_key", "split_serializer", "type_label"]
+__all__ = ["ALPHABET", "check_key", "escape_prefix", "new_key", "split_serializer", "type_label"]
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
 _MAX_KEY_CHARS = 512
+_MAX_PREFIX_CHARS = 400
 _MAX_TYPE_CHARS = 80
+_ESCAPED = re.compile(r"[^A-Za-z0-9._=-]|^\.|=(?=[0-9A-F]{2})")
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-"""Of keys and names of runs: 32 characters that people don't mix up."""
+"""Of keys and names of runs: 32 characters that people do not confuse."""
 
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 
 
 def check_key(key: str) -> str:
-    """Return `key` if it may name an object, else raise `PointerError`.
+    """Return `key`, or raise `PointerError` if it cannot be the key of an object.
 
-    Keys are ASCII letters, digits and ``._=-`` in segments that do not begin with a dot.
+    Keys are ASCII letters, digits and ``._=-`` in segments that do not start with a dot.
     """
     if len(key) > _MAX_KEY_CHARS or not _KEY.fullmatch(key):
         raise PointerError(
-            f"{key[:80]!r} can't be a key: use letters, digits and ._=- in segments that begin with no dot.",
+            f"{key[:80]!r} is not a valid key: use letters, digits and ._=- in segments that do not start with a dot.",
             kind="key-format",
         )
     return key
 
 
+def escape_prefix(prefix: str) -> str:
+    """Return `prefix` as the first segments of a key.
+
+    Letters, digits and ``._=-`` stay. Every other character, a dot at the start of a segment, and an
+    ``=`` that would read as an escape become ``=XX`` for each byte of their UTF-8 form, so no two
+    prefixes become the same key.
+
+    Raises
+    ------
+    ConfigError
+        The prefix is not a string, is too long, or has a segment that is empty, ``.`` or ``..``.
+
+    Examples
+    --------
+    >>> escape_prefix("order:42/eu")
+    'order=3A42/eu'
+    """
+    if not isinstance(prefix, str):
+        raise ConfigError(f"A prefix must be a string, not {type(prefix).__name__}. Nothing was saved.", kind="prefix")
+    if any(segment in ("", ".", "..") for segment in prefix.split("/")):
+        raise ConfigError(
+            f"The prefix {prefix[:80]!r} has a segment that is empty, '.' or '..': use a name such as 'run/7', "
+            "without a slash at its start or end. Nothing was saved.",
+            kind="prefix",
+        )
+    try:
+        escaped = "/".join(_ESCAPED.sub(_escape, segment) for segment in prefix.split("/"))
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"The prefix {prefix[:80]!r} has a character that UTF-8 cannot encode. Nothing was saved.", kind="prefix"
+        ) from error
+    if len(escaped) > _MAX_PREFIX_CHARS:
+        raise ConfigError(
+            f"The prefix {prefix[:80]!r} is too long: it may take {_MAX_PREFIX_CHARS} characters of a key, and takes "
+            f"{len(escaped)}. Nothing was saved.",
+            kind="prefix",
+        )
+    return escaped
+
+
+def _escape(match: re.Match[str]) -> str:
+    return "".join(f"={byte:02X}" for byte in match[0].encode())
+
+
 def new_key(prefix: str | None, extension: str) -> str:
-    """Return a new key: 48 bits of time in milliseconds, then 80 random bits, in base 32."""
+    """Return a new key under an escaped `prefix`, by default the date (UTC).
+
+    Its last segment is 48 bits of time in milliseconds and 80 random bits, in base 32, and the extension.
+    """
     number = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
     digits = "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
     return check_key(f"{prefix or time.strftime('%Y-%m-%d', time.gmtime())}/{digits}.{extension}")

@@ -1,15 +1,14 @@
-"""Awaitable twins of saving and loading, for programs that run an event loop.
+"""Awaitable versions of saving and loading, for programs that run an event loop.
 
-They are the same calls, in threads: nothing is done differently, and context variables come along,
-`payloadfs.using` among them. A thread can't be stopped, so cancelling raises
-`asyncio.CancelledError` at once, begins nothing more, and lets what has begun go to its end in the
-background. What a cancelled `save` or `save_many` stored is deleted again, since nobody has its pointer.
+They make the same calls in threads, with the caller's context variables, `payloadfs.using` among
+them. A thread cannot be stopped: cancelling raises `asyncio.CancelledError` at once, starts nothing
+more, and lets running calls finish in the background. What a cancelled `save` or `save_many` stored is
+then deleted, because the caller never receives its pointer.
 
 >>> import asyncio, payloadfs
->>> from payloadfs import aio
 >>> async def main():
 ...     with payloadfs.using("memory://demo"):
-...         return await aio.load(await aio.save([1, 2]))
+...         return await payloadfs.aio.load(await payloadfs.aio.save([1, 2]))
 >>> asyncio.run(main())
 [1, 2]
 """
@@ -17,28 +16,24 @@ background. What a cancelled `save` or `save_many` stored is deleted again, sinc
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from functools import partial
 from typing import Any, TypeVar
 
-from ._batch import DEFAULT_CONCURRENCY, Batch
-from .default import default_repository
+from ._batch import DEFAULT_CONCURRENCY
+from ._log import warn
 from .errors import PayloadError
 from .payload import Payload
 from .pointer import Pointer
-from .repository import Repository
+from .repository import Repository, default_repository
 
 __all__ = ["load", "load_many", "save", "save_many", "value"]
 
-_log = logging.getLogger("payloadfs")
 T = TypeVar("T")
-_MOST_THREADS = 64
-_workers: dict[int, ThreadPoolExecutor] = {}  # by process: threads don't survive a fork
+_MAX_THREADS = 64
+_pools: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
 
 
 async def save(
@@ -49,41 +44,36 @@ async def save(
     Parameters
     ----------
     obj : object
-        Anything that some serializer can store exactly. Don't change it before this returns.
+        Anything that a serializer can store exactly. Do not change it before this returns.
     repository : Repository, optional
-        Default: that of the settings in force.
-    prefix : str, optional
-        First part of the key.
-    compression : str, optional
-        As `Repository.save` takes it.
+        Default: the repository of the settings in force.
+    prefix, compression : str, optional
+        As for `Repository.save`.
 
-    Raises and costs as `Repository.save` says. At most 64 calls of this module run at once, the
-    others wait for their turn. If it is cancelled, nothing is stored, or it is deleted again.
+    Raises and costs as `Repository.save`. At most 64 calls of this module run at the same time, the
+    others wait. If it is cancelled, nothing is stored, or it is deleted again.
     """
-    home = repository or default_repository()
-    job = _pool().submit(copy_context().run, lambda: home.save(obj, prefix=prefix, compression=compression))
-    try:
-        return await asyncio.wrap_future(job)
-    except asyncio.CancelledError:
-        _pool().submit(lambda: _delete(home, [] if job.cancelled() or job.exception() else [job.result()]))
-        raise
+    chosen = repository or default_repository()
+    return await _in_thread(
+        lambda: chosen.save(obj, prefix=prefix, compression=compression), lambda pointer: _delete(chosen, [pointer])
+    )
 
 
-async def load(pointer: Pointer, *, repository: Repository | None = None, view: bool = False) -> Any:
+async def load(pointer: Pointer | Any, *, repository: Repository | None = None, view: bool = False) -> Any:
     """Return an independent copy of the object that `pointer` names, as `Repository.load` does.
 
-    Raises and costs as that says. If it is cancelled, what was fetched is dropped.
+    Raises and costs as `Repository.load`. If it is cancelled, what was fetched is dropped.
     """
-    home = repository or default_repository()
-    return await asyncio.wrap_future(_pool().submit(copy_context().run, lambda: home.load(pointer, view=view)))
+    chosen = repository or default_repository()
+    return await _in_thread(lambda: chosen.load(pointer, view=view))
 
 
 async def value(payload: Payload[T]) -> T:
-    """Return an independent copy of what `payload` holds, as `Payload.value` does: saves first, once.
+    """Return an independent copy of the object of `payload`, as `Payload.value` does. The first use saves it.
 
-    Raises and costs as that says. If it is cancelled, the payload has its pointer or still its object.
+    Raises and costs as `Payload.value`. If it is cancelled, the payload has its pointer or still its object.
     """
-    return await asyncio.wrap_future(_pool().submit(copy_context().run, lambda: payload.value))
+    return await _in_thread(lambda: payload.value)
 
 
 async def save_many(
@@ -96,17 +86,19 @@ async def save_many(
 ) -> list[Pointer]:
     """Store each of `objects` and return their pointers in order, as `Repository.save_many` does.
 
-    `objects` is gone through in the event loop's thread, one by one, as room becomes free.
+    `objects` is iterated in a thread, one by one, as capacity allows.
 
-    Raises and costs as that says. If it is cancelled, what was stored is deleted again.
+    Raises and costs as `Repository.save_many`. If it is cancelled, what was stored is deleted again.
     """
-    home = repository or default_repository()
-    batch = Batch(lambda obj: home.save(obj, prefix=prefix, compression=compression), "saved", max_concurrency)
-    return await _run(batch, objects, lambda: _delete(home, list(batch.done.values())))
+    chosen = repository or default_repository()
+    batch = chosen._save_batch(prefix=prefix, compression=compression, max_concurrency=max_concurrency)
+    return await _in_thread(
+        lambda: batch.run(objects), lambda _: _delete(chosen, list(batch.done.values())), cancel=batch.cancel
+    )
 
 
 async def load_many(
-    pointers: Iterable[Pointer],
+    pointers: Iterable[Pointer | Any],
     *,
     repository: Repository | None = None,
     view: bool = False,
@@ -114,68 +106,45 @@ async def load_many(
 ) -> list[Any]:
     """Return the objects that `pointers` name, in order, as `Repository.load_many` does.
 
-    `pointers` is gone through first, in the event loop's thread.
+    `pointers` is iterated in a thread.
 
-    Raises and costs as that says. If it is cancelled, what was fetched is dropped.
+    Raises and costs as `Repository.load_many`. If it is cancelled, what was fetched is dropped.
     """
-    home, cancelled = repository or default_repository(), threading.Event()
+    chosen = repository or default_repository()
+    batch = chosen._load_batch(view=view, max_concurrency=max_concurrency)
+    return await _in_thread(lambda: batch.run(pointers), cancel=batch.cancel)
 
-    def still_wanted(pointer: Pointer) -> Pointer:
-        if cancelled.is_set():
-            raise asyncio.CancelledError
-        return pointer
 
-    batch = Batch(lambda pointer: home.load(still_wanted(pointer), view=view), "loaded", max_concurrency)
-    load_all = partial(home._load_all, batch, map(still_wanted, list(pointers)), view=view)
+async def _in_thread(
+    call: Callable[[], T], undo: Callable[[Any], None] | None = None, *, cancel: Callable[[], None] | None = None
+) -> T:
+    """Return what `call` returns. If cancelled, call `cancel`, and `undo` with the result once `call` has finished."""
+    job: Future[T] = _pool().submit(copy_context().run, call)
     try:
-        return await asyncio.wrap_future(_pool().submit(copy_context().run, load_all))
+        return await asyncio.wrap_future(job)
     except asyncio.CancelledError:
-        cancelled.set()
+        if cancel is not None:
+            cancel()
+        if undo is not None:
+            _pool().submit(_undo, job, undo)
         raise
 
 
-async def _run(batch: Batch, items: Iterable[Any], undo: Callable[[], None]) -> list[Any]:
-    """Do as `Batch.run`; if cancelled, call `undo` once everything has ended."""
-    slots = asyncio.Semaphore(batch.max_concurrency)
-    workers = ThreadPoolExecutor(batch.max_concurrency, thread_name_prefix="payloadfs-many")
-    try:
-        try:
-            for number, item in enumerate(items):
-                await slots.acquire()
-                job = asyncio.wrap_future(workers.submit(copy_context().run, batch.attempt, number, item))
-                job.add_done_callback(lambda _: slots.release())
-        except Exception as error:
-            await _all_back(slots, batch.max_concurrency)
-            batch.tell(error)
-            raise
-        await _all_back(slots, batch.max_concurrency)
-    except asyncio.CancelledError:
-        _pool().submit(_after, workers, undo)
-        raise
-    finally:
-        workers.shutdown(wait=False)
-    return batch.results()
+def _undo(job: Future[Any], undo: Callable[[Any], None]) -> None:
+    wait([job])
+    undo(None if job.cancelled() or job.exception() else job.result())
 
 
-def _after(workers: ThreadPoolExecutor, undo: Callable[[], None]) -> None:
-    workers.shutdown(cancel_futures=True)
-    undo()
-
-
-async def _all_back(slots: asyncio.Semaphore, count: int) -> None:
-    for _ in range(count):
-        await slots.acquire()
-
-
-def _delete(home: Repository, pointers: Iterable[Pointer]) -> None:
+def _delete(repository: Repository, pointers: Iterable[Pointer | None]) -> None:
     for pointer in pointers:
         try:
-            home.delete(pointer)
+            if pointer is not None:
+                repository.delete(pointer)
         except PayloadError as error:
-            # Nobody waits any more, so nobody could be told in another way.
-            _log.warning("A cancelled save left %s/%s behind: %s", pointer.root, pointer.key, error)
+            # The caller no longer waits, so the log is the only place to report it.
+            warn(f"A cancelled save left {pointer.root}/{pointer.key} behind, which could not be deleted: {error}")
 
 
 def _pool() -> ThreadPoolExecutor:
-    pool = _workers.get(os.getpid())
-    return pool or _workers.setdefault(os.getpid(), ThreadPoolExecutor(_MOST_THREADS, "payloadfs-aio"))
+    pool = _pools.get(os.getpid())
+    return pool or _pools.setdefault(os.getpid(), ThreadPoolExecutor(_MAX_THREADS, "payloadfs-aio"))

@@ -1,27 +1,324 @@
-"""Settings: where objects are kept and what is trusted.
+"""Settings: where objects are kept and what is trusted. One table lists them all.
 
 Sources, strongest first: arguments of a call, `using`, `configure`, the environment, the TOML file,
 defaults. The file is the one that ``PAYLOADFS_CONFIG`` names, else ``payloadfs/config.toml`` in
 ``$XDG_CONFIG_HOME`` or ``~/.config``; it is read again only when a variable changes. The current
-folder is not searched: whoever can write it would choose the trust policy.
+folder is not searched, because anyone who can write to it could change the trust policy.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
+from ._buffers import COMPRESSIONS
+from ._urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
 from .errors import ConfigError
-from .settings import TABLE, Layer, Setting, Settings, checked, descriptors, layer, near, over, own_path, settled
+from .signing import KeyRing
 
-__all__ = ["Setting", "Settings", "configure", "current", "describe", "using"]
+__all__ = ["TABLE", "KeywordSettings", "Setting", "Settings", "configure", "current", "describe", "suggestion", "using"]
 
-_Read = tuple[list[bytes | None], list[Layer]]  # the variables as seen, and the layers they led to
+_Layer = dict[str, tuple[Any, str]]  # value and origin of each setting that one source names
+_Read = tuple[list[bytes | None], list[_Layer]]  # the variables, and the layers that follow from them
+
+_SALT = os.urandom(32)
+_descriptors: dict[str, str] = {}
+"""What was read from descriptors, which can be read only once."""
+
+_NOT_SECRET = frozenset({"anon", "endpoint", "endpoint_url", "profile", "project", "region", "region_name"})
+
+
+def _only(test: Callable[[Any], bool], convert: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not test(value):
+            # Without `convert` it is a plain value, which is not secret.
+            raise ConfigError("" if convert else f"It is {value!r:.40}.")
+        return convert(value) if convert else value
+
+    return check
+
+
+def _user_path(variable: str, fallback: str, name: str) -> Path | None:
+    """Return the path of the user's file `name`, or None without a home."""
+    # XDG ignores relative values, and "~" stays as it is without a home: both would mean the current folder.
+    base = os.environ.get(variable, "")
+    base = base if os.path.isabs(base) else os.path.expanduser(fallback)
+    return Path(base, "payloadfs", name) if os.path.isabs(base) else None
+
+
+def _copied(options: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {name: _copied(inner) if isinstance(inner, Mapping) else inner for name, inner in options.items()}
+
+
+def _masked(value: Any, name: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return {inner: _masked(value[inner], inner) for inner in value}
+    # Even an endpoint may hold a password (user:password@) or a signature (?sig=).
+    plain = isinstance(value, str | bool) and not {"@", "?"}.intersection(str(value))
+    return value if name in _NOT_SECRET and plain else "***"
+
+
+def _json(text: str) -> Any:
+    import json
+
+    return json.loads(text)
+
+
+def _key_lines(text: str) -> Any:
+    ring = KeyRing.parse(text.replace(",", "\n"), origin="there")
+    return ring if ring.keys else text  # a string is refused
+
+
+def _key_descriptor(number: str) -> Any:
+    # It can be read only once, and its number may then be reused for another file, so the result is kept.
+    if number not in _descriptors:
+        _descriptors[number] = ""
+        with open(int(number), "rb", closefd=int(number) > 2) as file:
+            _descriptors[number] = file.read(1 << 20).decode("utf-8", "replace")
+    return _key_lines(_descriptors[number])
+
+
+class _Row(NamedTuple):
+    """One setting: allowed values, default, and how it is checked, read from a variable and shown."""
+
+    allowed: str
+    default: Callable[[], Any]
+    check: Callable[[Any], Any]
+    read: Callable[[str], Any] = str
+    show: Callable[[Any], Any] = lambda value: value
+    more: Mapping[str, Callable[[str], Any]] = {}
+
+
+_absolute = _only(lambda v: os.path.isabs(os.path.expanduser(v)), lambda v: Path(os.path.expanduser(v)))
+_whole_number = _only(lambda v: v is None or (type(v) is int and v >= 0))
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
+def _choice(*names: str) -> _Row:
+    return _Row(f"one of {', '.join(names)}", lambda: names[0], _only(lambda v: isinstance(v, str) and v in names))
+
+
+TABLE = {
+    "url": _Row(
+        "a folder or a URL such as s3://bucket/runs",
+        lambda: _user_path("XDG_DATA_HOME", "~/.local/share", "objects"),
+        canonical_root,
+    ),
+    "storage_options": _Row(
+        "a mapping with strings as keys (in a variable: a JSON object)",
+        dict,
+        _only(lambda v: isinstance(v, Mapping) and all(isinstance(name, str) for name in v), _copied),
+        _json,
+        _masked,
+    ),
+    "keys_file": _Row(
+        "an absolute path (~ is your home)",
+        lambda: _user_path("XDG_CONFIG_HOME", "~/.config", "keys"),
+        _absolute,
+        show=str,
+    ),
+    "keys": _Row(
+        "a KeyRing (in a variable: lines printed by 'payloadfs keys export', or a descriptor to read them from)",
+        lambda: None,
+        _only(lambda v: v is None or isinstance(v, KeyRing), lambda v: v),
+        _key_lines,
+        lambda ring: ring and [key.id for key in ring.keys],
+        {"PAYLOADFS_KEYS_FD": _key_descriptor},
+    ),
+    "allowed_roots": _Row(
+        "a list of folders, URLs, or 's3://*' (in a variable: separated by commas)",
+        tuple,
+        _only(
+            lambda v: isinstance(v, list | tuple),
+            lambda v: tuple(r if isinstance(r, str) and is_wildcard(r) else canonical_root(r) for r in v),
+        ),
+        lambda text: [part.strip() for part in text.split(",") if part.strip()],
+    ),
+    "pickle": _choice("signed", "always", "never"),
+    "unsigned": _choice("safe", "never"),
+    "max_bytes": _Row("a whole number of bytes, 0 or more, or in code None", lambda: None, _whole_number, _number),
+    "verify": _choice("auto", "full"),
+    "digest": _choice("blake3", "sha256"),
+    "transport": _choice("auto", "obstore", "fsspec"),
+    "compression": _choice("none", *COMPRESSIONS),
+    "fsync": _Row(
+        "True or False (in a variable: 1, 0, true or false)",
+        lambda: True,
+        _only(lambda v: isinstance(v, bool)),
+        lambda text: {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text),
+    ),
+    "cache": _Row(
+        "an absolute path (~ is your home), or off",
+        lambda: _user_path("XDG_CACHE_HOME", "~/.cache", "") or "off",
+        lambda v: None if v == "off" else _absolute(v),
+        show=lambda folder: str(folder or "off"),
+    ),
+    "cache_bytes": _Row("a whole number of bytes, 0 or more", lambda: None, _whole_number, _number),
+}
+
+
+class KeywordSettings(TypedDict, total=False):
+    """The settings that `Repository` takes by name, for type checkers."""
+
+    keys_file: str | os.PathLike[str] | None
+    keys: KeyRing | None
+    allowed_roots: list[str] | tuple[str, ...] | None
+    pickle: Literal["signed", "always", "never"] | None
+    unsigned: Literal["safe", "never"] | None
+    max_bytes: int | None
+    verify: Literal["auto", "full"] | None
+    digest: Literal["blake3", "sha256"] | None
+    transport: Literal["auto", "obstore", "fsspec"] | None
+    compression: Literal["none", "zstd", "lz4"] | None
+    fsync: bool | None
+    cache: str | os.PathLike[str] | None
+    cache_bytes: int | None
+
+
+class AllKeywordSettings(KeywordSettings, total=False):
+    """The settings that `configure` and `using` take by name, for type checkers."""
+
+    storage_options: Mapping[str, Any] | None
+
+
+class Setting(NamedTuple):
+    """One setting as `describe` shows it: secrets masked, with its origin."""
+
+    name: str
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Settings:
+    """Settings in force; `repr` shows no secret. Get them from `current`: the constructor does not check.
+
+    Parameters
+    ----------
+    url, storage_options : str, Mapping of str to Any
+        Canonical root under which objects are stored, and options for its store.
+    keys_file, keys : Path, KeyRing or None
+        The file with the key ring, and the ring that replaces it, if one was given.
+    allowed_roots : tuple of str
+        Canonical roots, or ``"s3://*"``, that pointers may name besides `url`.
+    pickle, unsigned, max_bytes : str, str, int or None
+        As in `payloadfs.policy.Policy`; `max_bytes` in bytes, None for no limit.
+    verify, digest, fsync : {"auto", "full"}, {"blake3", "sha256"}, bool
+        Whether data in a folder of ours is hashed too, with what, and whether objects survive a power cut.
+    transport : {"auto", "obstore", "fsspec"}
+        What carries the bytes of remote stores; see `payloadfs.stores.chosen_transport`.
+    compression : {"none", "zstd", "lz4"}
+        Of new objects.
+    cache, cache_bytes : Path or None, int or None
+        Where remote objects are cached (None: nowhere), and the size limit of the cache in bytes
+        (None: 10 GiB, or half of the free disk space if that is less).
+    origins : Mapping of str to str
+        Where each setting came from; ``"default"`` if no source names it.
+    """
+
+    url: str
+    storage_options: Mapping[str, Any]
+    keys_file: Path
+    keys: KeyRing | None
+    allowed_roots: tuple[str, ...]
+    pickle: Literal["signed", "always", "never"]
+    unsigned: Literal["safe", "never"]
+    max_bytes: int | None
+    verify: Literal["auto", "full"]
+    digest: Literal["blake3", "sha256"]
+    transport: Literal["auto", "obstore", "fsspec"]
+    compression: Literal["none", "zstd", "lz4"]
+    fsync: bool
+    cache: Path | None
+    cache_bytes: int | None
+    origins: Mapping[str, str]
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Roots for the policy: wider, for signed pointers only, if neither `url` nor `allowed_roots` was set."""
+        unset = self.origins["url"] == self.origins["allowed_roots"] == "default"
+        return (self.url, *self.allowed_roots, *(SIGNED_ROOTS if unset else ()))
+
+    def merged(self, url: Any = None, **settings: Any) -> Settings:
+        """Return these settings with some replaced, given and checked as for `configure`."""
+        mine = {name: (getattr(self, name), origin) for name, origin in self.origins.items()}
+        return _settled([mine, _layer({"url": url, **settings}, "code")])
+
+    def fingerprint(self) -> str:
+        """Return a string that equal settings share in this process, and no others. It reveals no secret."""
+        spelled = _spelled([self.roots, *(getattr(self, name) for name in TABLE)])
+        return hmac.digest(_SALT, spelled.encode(), "sha256").hex()
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{n}={row.show(getattr(self, n))!r}' for n, row in TABLE.items())})"
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{','.join(sorted(f'{_spelled(name)}:{_spelled(value[name])}' for name in value))}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_spelled, value))}]"
+    if isinstance(value, KeyRing):
+        return _spelled([key.to_line() for key in value.keys])
+    # Anything else, such as a session, equals only itself. The settings keep it alive.
+    return repr(value) if isinstance(value, str | bytes | float | int | Path | None) else f"<{id(value)}>"
+
+
+def _checked(name: str, value: Any, origin: str, read: Callable[[Any], Any] = lambda value: value) -> tuple[Any, str]:
+    """Return the checked `value` of the setting `name` with its origin, or raise `ConfigError`."""
+    try:
+        return TABLE[name].check(read(value)), origin
+    except (TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
+        reason = f" {error}".rstrip() if isinstance(error, ConfigError) else ""
+    # Outside the except block, so that the cause, which may quote a secret, is not chained.
+    raise ConfigError(f"The setting {name!r} ({origin}) must be {TABLE[name].allowed}.{reason}", kind="setting-value")
+
+
+def suggestion(name: str, known: Iterable[str], cutoff: float) -> str:
+    """Return a question that suggests the closest name in `known`, or an empty string."""
+    import difflib
+
+    return "".join(f"; did you mean {match!r}?" for match in difflib.get_close_matches(name, known, 1, cutoff))
+
+
+def _layer(given: Mapping[str, Any], origin: str, known: Iterable[str] = tuple(TABLE)) -> _Layer:
+    """Return the settings of one source, every name and value checked."""
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"Unknown setting {name!r} ({origin}){suggestion(name, known, 0.6)}", kind="setting-name")
+    # None means "not given", except where it is a value.
+    return {n: _checked(n, value, origin) for n, value in given.items() if value is not None or n == "max_bytes"}
+
+
+def _over(weak: _Layer, strong: _Layer) -> _Layer:
+    """Return `weak` overridden by `strong`. Keys and credentials do not outlive their key file and kind of store."""
+    kept = dict(weak)
+    if "keys_file" in strong:
+        kept.pop("keys", None)
+    url, origin = weak.get("url", ("", "default"))
+    if "url" in strong and origin != "default" and scheme_of(url) != scheme_of(strong["url"][0]):
+        kept.pop("storage_options", None)
+    return kept | strong
+
+
+def _settled(layers: Iterable[_Layer]) -> Settings:
+    """Return the settings that follow from `layers`, weakest first, and the defaults."""
+    full: _Layer = {}
+    for layer in layers:
+        full = _over(full, layer)
+    full = {name: full.get(name) or _checked(name, row.default(), "default") for name, row in TABLE.items()}
+    return Settings(**{n: value for n, (value, _) in full.items()}, origins={n: o for n, (_, o) in full.items()})
+
 
 _READERS = {name: {f"PAYLOADFS_{name.upper()}": row.read, **row.more} for name, row in TABLE.items()}
 _VARIABLES = ("PAYLOADFS_CONFIG", *(variable for readers in _READERS.values() for variable in readers))
@@ -30,49 +327,49 @@ _WATCHED = tuple(
 )
 
 
-def _environment() -> Layer:
+def _environment() -> _Layer:
     for name in sorted(set(os.environ).difference(_VARIABLES)):
-        # Other tools may have variables of their own, but a mistyped one of ours must not mean "default".
-        if name.upper().startswith("PAYLOADFS_") and (meant := near(name.upper(), _VARIABLES, 0.9)):
-            raise ConfigError(f"There is no variable {name}{meant}", kind="setting-name")
+        # Other tools may have similar variables, but a misspelled one of ours must not mean "default".
+        if name.upper().startswith("PAYLOADFS_") and (meant := suggestion(name.upper(), _VARIABLES, 0.9)):
+            raise ConfigError(f"Unknown variable {name}{meant}", kind="setting-name")
     # Reversed: of two variables for one setting the first wins.
     set_here = [(n, v, read) for n, readers in _READERS.items() for v, read in readers.items() if os.environ.get(v)]
-    return {n: checked(n, os.environ[v], f"environment {v}", read) for n, v, read in reversed(set_here)}
+    return {n: _checked(n, os.environ[v], f"environment {v}", read) for n, v, read in reversed(set_here)}
 
 
-def _file() -> Layer:
+def _file() -> _Layer:
     named = os.path.expanduser(os.environ.get("PAYLOADFS_CONFIG", ""))
-    path = Path(named) if named else own_path("XDG_CONFIG_HOME", "~/.config", "config.toml")
+    path = Path(named) if named else _user_path("XDG_CONFIG_HOME", "~/.config", "config.toml")
     try:
         content = path.read_bytes() if path else b""
     except OSError as error:
         if not named and isinstance(error, FileNotFoundError | NotADirectoryError):
             return {}
-        raise ConfigError(f"The file {path} can't be read: {error.strerror}.", kind="config-file") from error
+        raise ConfigError(f"Cannot read the file {path}: {error.strerror}.", kind="config-file") from error
     import tomllib
 
     try:
-        return layer(tomllib.loads(content.decode()), f"file {path}", TABLE.keys() - {"keys"})
+        return _layer(tomllib.loads(content.decode()), f"file {path}", TABLE.keys() - {"keys"})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        # Only the place: the words of the error, and the error as a cause, may quote a secret.
-        place = str(error).rpartition("(")[2].rstrip(")")
-    raise ConfigError(f"The file {path} is not TOML: {place}.", kind="config-file-format")
+        # Only the position: the message of the error, and the error as a cause, may quote a secret.
+        position = str(error).rpartition("(")[2].rstrip(")")
+    raise ConfigError(f"The file {path} is not TOML: {position}.", kind="config-file-format")
 
 
 class _Scope:
-    """What nested `using` say, and the settings that this last came to."""
+    """The layers of nested `using` blocks, and the settings that last followed from them."""
 
-    def __init__(self, *layers: Layer) -> None:
+    def __init__(self, *layers: _Layer) -> None:
         self.layers = layers
         self.memo: tuple[_Read | None, Settings | None] = None, None
 
 
 class _Process:
-    """What `configure` said, and what the sources of the whole process last said."""
+    """The layer of `configure`, and what the sources of the whole process last held."""
 
     def __init__(self) -> None:
         self.lock, self.scope = threading.Lock(), _Scope()
-        self.code: Layer = {}
+        self.code: _Layer = {}
         self.read: _Read | None = None
 
 
@@ -80,31 +377,31 @@ _process = _Process()
 _scope: ContextVar[_Scope | None] = ContextVar("payloadfs_settings", default=None)
 
 
-def configure(url: Any = None, **settings: Any) -> Settings:
-    """Set settings for the whole process, keep those not named, and return all that are in force here.
+def configure(url: str | os.PathLike[str] | None = None, **settings: Unpack[AllKeywordSettings]) -> Settings:
+    """Change settings for the whole process, keep the others, and return all that are in force here.
 
     Parameters
     ----------
-    url : str or os.PathLike, optional
+    url : str or os.PathLike
         Where objects are stored: a folder or any fsspec URL.
     **settings
-        Any other parameter of `Settings`. None means "not named", but for `max_bytes`.
+        Any other parameter of `Settings`. None means "not given", except for `max_bytes`.
 
     Raises
     ------
     ConfigError
-        A name or value is wrong (then nothing was changed), or what another source says is.
+        A name or value is not valid (then nothing was changed), or another source has an error.
     """
-    new = layer({"url": url, **settings}, "code")
+    new = _layer({"url": url, **settings}, "code")
     if new:
         with _process.lock:
-            _process.code, _process.read = over(_process.code, new), None
+            _process.code, _process.read = _over(_process.code, new), None
     return current()
 
 
 @contextmanager
-def using(url: Any = None, **settings: Any) -> Iterator[Settings]:
-    """Set settings, as `configure` does, for one ``with`` block of this thread or task.
+def using(url: str | os.PathLike[str] | None = None, **settings: Unpack[AllKeywordSettings]) -> Iterator[Settings]:
+    """Change settings, as `configure` does, for one ``with`` block of this thread or task.
 
     Examples
     --------
@@ -113,7 +410,7 @@ def using(url: Any = None, **settings: Any) -> Iterator[Settings]:
     ('s3://bucket/runs', 'never')
     """
     outer = _scope.get() or _process.scope
-    token = _scope.set(_Scope(*outer.layers, layer({"url": url, **settings}, "context")))
+    token = _scope.set(_Scope(*outer.layers, _layer({"url": url, **settings}, "context")))
     try:
         yield current()
     finally:
@@ -126,29 +423,29 @@ def current() -> Settings:
     Raises
     ------
     ConfigError
-        A source says something wrong; the message names the setting and the source, never a secret.
+        A source has an error; the message names the setting and the source, never a secret.
     """
     scope = _scope.get() or _process.scope
     read = _process.read
-    if read is None or read[0] != _seen():
+    if read is None or read[0] != _variables():
         with _process.lock:
-            read = _process.read = _seen(), [_file(), _environment(), _process.code]
+            read = _process.read = _variables(), [_file(), _environment(), _process.code]
     origin, settings = scope.memo
     if settings is None or origin is not read:
-        settings = settled([*read[1], *scope.layers])
+        settings = _settled([*read[1], *scope.layers])
         scope.memo = read, settings
     return settings
 
 
-def _seen() -> list[bytes | None]:
-    # Not environ.get: it costs a third more, and this runs at every call.
-    found: list[bytes | None] = [b"%d" % len(os.environ)]
+def _variables() -> list[bytes | None]:
+    # Not environ.get: it costs a third more, and this runs with every call.
+    values: list[bytes | None] = [b"%d" % len(os.environ)]
     for name in _WATCHED:
         try:
-            found.append(os.environb[name])
+            values.append(os.environb[name])
         except KeyError:
-            found.append(None)
-    return found
+            values.append(None)
+    return values
 
 
 def describe() -> list[Setting]:
@@ -160,12 +457,12 @@ def describe() -> list[Setting]:
 def _reset() -> None:
     global _process
     _process = _Process()
-    descriptors.clear()
+    _descriptors.clear()
 
 
-def _forked() -> None:
-    # A fork copies locks as they are: one held by another thread would never be freed.
+def _after_fork() -> None:
+    # A fork copies locks as they are: a lock held by another thread would never be released.
     _process.lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,29 +1,30 @@
-"""The payload: what users hold. A value on its way into the store, or a pointer to one."""
+"""The payload: a value that is not stored yet, or a pointer to a stored one."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, Self, TypeVar
 
-from .default import default_repository
+from ._batch import DEFAULT_CONCURRENCY
+from .errors import EncodeError
 from .pointer import Pointer
-from .repository import Repository
+from .repository import Repository, default_repository
 
-__all__ = ["Payload", "json_default"]
+__all__ = ["Payload", "json_default", "load", "load_many", "save", "save_many"]
 
 T = TypeVar("T")
 _NOTHING: Any = object()
-_after_fork = threading.Lock()
+_lock_of_locks = threading.Lock()
 
 
-def _forked() -> None:
-    global _after_fork
-    _after_fork = threading.Lock()
+def _after_fork() -> None:
+    global _lock_of_locks
+    _lock_of_locks = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Payload(Generic[T]):
@@ -32,20 +33,26 @@ class Payload(Generic[T]):
     Parameters
     ----------
     value : object
-        What to pass on. It is stored once, at the first border it crosses (`save`, `pointer`,
-        `to_json`, `to_dict`, pickling, copying, `value`), as it is at that moment; from then on
-        the payload holds the pointer only.
+        The object to pass on. It is stored once, on the first use of `save`, `pointer`, `to_json`,
+        `to_dict`, `value`, `hash`, pickling or copying, as it is at that moment; from then on the
+        payload holds only the pointer.
     repository : Repository, optional
-        Where to store it. Default: the repository of the settings in force at the first border.
+        Where to store it. Default: the repository of the settings in force at that moment.
     prefix : str, optional
-        First part of the object's key, to find or drop a run's objects together.
+        First part of the object's key; see `Repository.save`.
     compression : {"none", "zstd", "lz4"}, optional
         Default: the repository's.
 
+    Raises
+    ------
+    EncodeError
+        `value` is a payload or a pointer already.
+
     Notes
     -----
-    A payload may be used by many threads, and in a forked child. Two uses of one payload store
-    one object.
+    A payload may be used by many threads, and in a forked child; it stores one object. Payloads are
+    equal if root, key and digest of their pointers are; two that are not saved are equal only if they
+    are the same payload.
 
     Examples
     --------
@@ -66,6 +73,9 @@ class Payload(Generic[T]):
         prefix: str | None = None,
         compression: str | None = None,
     ) -> None:
+        if isinstance(value, Payload | Pointer):
+            use = "use it as it is" if isinstance(value, Payload) else "use Payload.from_pointer(pointer)"
+            raise EncodeError(f"Payload() takes an object, and this is a {type(value).__name__}: {use}.", kind="nested")
         self._held: T = value
         self._pointer: Pointer | None = None
         self._repository = repository
@@ -74,8 +84,8 @@ class Payload(Generic[T]):
         self._lock = (os.getpid(), threading.Lock())
 
     @classmethod
-    def from_pointer(cls, pointer: Pointer, *, repository: Repository | None = None) -> Payload[T]:
-        """Return the payload that `pointer` stands for. No I/O."""
+    def from_pointer(cls, pointer: Pointer, *, repository: Repository | None = None) -> Self:
+        """Return the payload of `pointer`. No I/O; nothing is resolved."""
         # Not by the constructor of a subclass: it may take other arguments.
         payload = cls.__new__(cls)
         Payload.__init__(payload, _NOTHING, repository=repository)
@@ -83,15 +93,15 @@ class Payload(Generic[T]):
         return payload
 
     @classmethod
-    def from_json(cls, text: str | bytes, *, repository: Repository | None = None) -> Payload[Any]:
-        """Return the payload that the JSON `text` stands for. No I/O; nothing is resolved.
+    def from_json(cls, text: str | bytes, *, repository: Repository | None = None) -> Self:
+        """Return the payload of the pointer in the JSON `text`. No I/O; nothing is resolved.
 
         Parameters
         ----------
         text : str or bytes
-            From `to_json`, or the same JSON object in another spelling.
+            From `to_json`, or the same JSON object formatted differently.
         repository : Repository, optional
-            With whose keys and policy it will be resolved. Default: the one in force then.
+            Resolves it, with its keys and policy. Default: the one in force at that moment.
 
         Raises
         ------
@@ -101,8 +111,8 @@ class Payload(Generic[T]):
         return cls.from_pointer(Pointer.from_json(text), repository=repository)
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any], *, repository: Repository | None = None) -> Payload[Any]:
-        """Return the payload that the JSON object `value` stands for. No I/O; nothing is resolved.
+    def from_dict(cls, value: Mapping[str, Any], *, repository: Repository | None = None) -> Self:
+        """Return the payload of the pointer in the JSON object `value`. No I/O; nothing is resolved.
 
         Raises
         ------
@@ -113,46 +123,46 @@ class Payload(Generic[T]):
 
     @property
     def value(self) -> T:
-        """An independent copy of the object, new with each use; its arrays can be written to.
+        """An independent copy of the object, a new one with each use; its arrays are writable.
 
-        Raises and costs as `Repository.load` says; on first use also as `save`.
+        Raises and costs as `Repository.load`; on first use also as `save`.
         """
         value: T = self._from_stored(self._in_force().load(self.pointer))
         return value
 
     def view(self) -> T:
-        """Return the object with read-only arrays, for readers that must not write by mistake.
+        """Return a copy of the object with read-only arrays, for readers that must not write by mistake.
 
-        What knows no such lock stays as it is: lists and dicts, text columns of pandas, torch
-        tensors. Changing these changes nothing but this one copy.
+        What cannot be locked stays writable: lists and dicts, string columns of pandas, torch
+        tensors. Changes to them affect only this copy.
         """
         value: T = self._from_stored(self._in_force().load(self.pointer, view=True))
         return value
 
     @property
     def pointer(self) -> Pointer:
-        """The pointer; saves first, once, if that was not done."""
+        """The pointer. The first use saves the object."""
         return Payload.save(self)
 
     @property
     def is_saved(self) -> bool:
-        """Whether the object is in the store already."""
+        """Whether the object was saved."""
         return self._pointer is not None
 
     def save(self, *, prefix: str | None = None) -> Pointer:
-        """Store the object if that was not done, and return the pointer.
+        """Store the object, unless it was saved already, and return the pointer.
 
         Parameters
         ----------
         prefix : str, optional
-            First part of the object's key, where the payload was not given one.
+            First part of the object's key, if the payload has no prefix.
 
         Raises
         ------
         EncodeError
-            The object can't be stored exactly. Nothing was written; the payload keeps the object.
+            The object cannot be stored exactly. Nothing was written; the payload keeps the object.
         StoreError
-            The store failed. Nothing is visible; the payload keeps the object, so try again.
+            The store failed. Nothing is visible; the payload keeps the object, so saving can be tried again.
         """
         if self._pointer is None:
             with self._saving():
@@ -173,7 +183,7 @@ class Payload(Generic[T]):
         return self.pointer.to_dict()
 
     def _stored_form(self) -> Any:
-        """Return what is stored for the value; a subclass with a form of its own overrides both of these."""
+        """Return what is stored for the value. A subclass that stores another form overrides this and `_from_stored`."""
         return self._held
 
     def _from_stored(self, stored: Any) -> Any:
@@ -183,38 +193,45 @@ class Payload(Generic[T]):
         return self._repository or default_repository()
 
     def _saving(self) -> threading.Lock:
-        with _after_fork:
+        with _lock_of_locks:
             pid, lock = self._lock
             if pid != os.getpid():
-                # A fork copies locks as they are: one held by another thread would never be freed.
+                # A fork copies locks as they are: a lock held by another thread would never be released.
                 lock = threading.Lock()
                 self._lock = (os.getpid(), lock)
         return lock
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Payload):
+            return NotImplemented
+        return self is other or (self._pointer is not None and self._pointer == other._pointer)
+
+    def __hash__(self) -> int:
+        return hash(self.pointer)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_dict, (self.to_dict(),)
 
-    def __copy__(self) -> Payload[T]:
+    def __copy__(self) -> Self:
         return type(self).from_pointer(self.pointer, repository=self._repository)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Payload[T]:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.__copy__()
 
     def __repr__(self) -> str:
         pointer = self._pointer
         if pointer is None:
             return f"Payload({type(self._held).__name__}, not saved)"
-        signed = "signed" if pointer.is_signed else "not signed"
-        return f"Payload({pointer.type_name}, {pointer.size_bytes:,} bytes, {pointer.root}/{pointer.key}, {signed})"
+        return repr(pointer).replace("Pointer", "Payload", 1)
 
 
 def json_default(obj: Any) -> dict[str, str | int]:
-    """Return a payload's pointer, for ``json.dumps(state, default=json_default)``. Saves first, once.
+    """Return the pointer of a payload, for ``json.dumps(state, default=json_default)``. A payload is saved first.
 
     Raises
     ------
     TypeError
-        `obj` is no payload, just as `json` says it.
+        `obj` is neither a payload nor a pointer; the message is that of `json`.
 
     Examples
     --------
@@ -224,6 +241,35 @@ def json_default(obj: Any) -> dict[str, str | int]:
     >>> Pointer.from_dict(json.loads(state)["frame"]).type_name
     'list'
     """
-    if isinstance(obj, Payload):
+    if isinstance(obj, Payload | Pointer):
         return obj.to_dict()
     raise TypeError(f"Object of type {type(obj).__name__} is not JSON serializable; wrap it in Payload(...).")
+
+
+def save(obj: Any, *, prefix: str | None = None, compression: str | None = None) -> Pointer:
+    """Store `obj` in the repository of the settings in force and return its pointer; see `Repository.save`."""
+    return default_repository().save(obj, prefix=prefix, compression=compression)
+
+
+def load(pointer: Pointer | Payload[Any] | Any, *, view: bool = False) -> Any:
+    """Return a copy of the object that `pointer` names, with the settings in force; see `Repository.load`."""
+    return default_repository().load(pointer, view=view)
+
+
+def save_many(
+    objects: Iterable[Any],
+    *,
+    prefix: str | None = None,
+    compression: str | None = None,
+    max_concurrency: int = DEFAULT_CONCURRENCY,
+) -> list[Pointer]:
+    """Store each of `objects` in the repository of the settings in force; see `Repository.save_many`."""
+    repository = default_repository()
+    return repository.save_many(objects, prefix=prefix, compression=compression, max_concurrency=max_concurrency)
+
+
+def load_many(
+    pointers: Iterable[Pointer | Payload[Any] | Any], *, view: bool = False, max_concurrency: int = DEFAULT_CONCURRENCY
+) -> list[Any]:
+    """Return copies of the objects that `pointers` name, with the settings in force; see `Repository.load_many`."""
+    return default_repository().load_many(pointers, view=view, max_concurrency=max_concurrency)

@@ -1,7 +1,7 @@
 """The pointer: a small, signed JSON object that stands for a stored object.
 
 A pointer is one flat JSON object, tagged with ``"payloadfs": 1``, ASCII, at most 2,048 bytes. The
-MAC covers the validated values, not the JSON text, so a database may reorder or reformat it.
+MAC covers the validated values, not the JSON text, so that a database may reorder or reformat it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ._urls import root_problem
 from .errors import PointerError, SignatureError
 from .signing import MAC_CHARS, KeyRing
 
-__all__ = ["MAX_POINTER_BYTES", "REQUIRED_FIELDS", "SIGNATURE_FIELDS", "Pointer"]
+__all__ = ["MAX_POINTER_BYTES", "REQUIRED_FIELDS", "SIGNATURE_FIELDS", "Pointer", "as_pointer"]
 
 MAX_POINTER_BYTES = 2048
 VERSION = 1
@@ -44,9 +44,11 @@ REQUIRED_FIELDS = _REQUIRED.keys()
 SIGNATURE_FIELDS = _SIGNATURE.keys()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Pointer:
-    """Where an object lies, what it is, and proof of who said so.
+    """Location, type, size and digest of a stored object, usually signed.
+
+    Pointers are equal if root, key and digest are.
 
     Parameters
     ----------
@@ -57,13 +59,13 @@ class Pointer:
     serializer : str
         Id and version of the serializer that wrote it, for example ``"pandas/1"``.
     size_bytes : int
-        Exact size of the object.
+        Size of the object in bytes.
     digest : Digest
         Of the object's bytes, or of the tail that holds its seal.
     created_s : int
         Time of the save, in whole seconds since 1970 (UTC).
     type_name : str
-        Class of the value, for people; nothing is ever chosen by it.
+        Class of the value, for people; no code depends on it.
     key_id, mac : str
         The signing key's id and the signature; both empty in an unsigned pointer.
 
@@ -84,8 +86,27 @@ class Pointer:
     key_id: str = ""
     mac: str = ""
 
+    def __eq__(self, other: object) -> bool:
+        return self._identity == other._identity if isinstance(other, Pointer) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __repr__(self) -> str:
+        signed = "signed" if self.is_signed else "not signed"
+        return f"Pointer({self.type_name}, {self.size_bytes:,} bytes, {self.root}/{self.key}, {signed})"
+
+    @property
+    def content_key(self) -> str:
+        """Serializer and digest: equal for objects with the same content, wherever they are stored. For caches."""
+        return f"{self.serializer}:{self.digest}"
+
+    @property
+    def _identity(self) -> tuple[str, str, Digest]:
+        return self.root, self.key, self.digest
+
     def to_dict(self) -> dict[str, str | int]:
-        """Return the pointer as plain JSON values."""
+        """Return the pointer as a dict of plain JSON values."""
         fields: dict[str, str | int] = {
             "payloadfs": VERSION,
             "root": self.root,
@@ -106,7 +127,7 @@ class Pointer:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Pointer:
-        """Return the pointer that `text` spells. Does no I/O and checks no signature.
+        """Return the pointer in the JSON `text`. Does no I/O and checks no signature.
 
         Raises
         ------
@@ -114,16 +135,18 @@ class Pointer:
             The text is not exactly one pointer of a known version.
         """
         if not isinstance(text, (str, bytes)):
-            raise PointerError(f"A pointer is JSON text, not {type(text).__name__}.", kind="pointer-format")
+            raise PointerError(
+                f"A pointer must be JSON in a str or bytes, not {type(text).__name__}.", kind="pointer-format"
+            )
         if len(text) > MAX_POINTER_BYTES:
-            raise PointerError(f"A pointer has at most {MAX_POINTER_BYTES} bytes.", kind="pointer-size")
+            raise PointerError(f"A pointer must not be longer than {MAX_POINTER_BYTES} bytes.", kind="pointer-size")
         try:
             text = text if isinstance(text, str) else text.decode("ascii")
             value = json.loads(text, object_pairs_hook=_no_duplicates, parse_float=_refuse, parse_constant=_refuse)
         except PointerError:
             raise
         except (ValueError, RecursionError) as error:
-            raise PointerError("This is not a pointer: it is not JSON in ASCII.", kind="pointer-format") from error
+            raise PointerError("Not a pointer: it is not JSON in ASCII.", kind="pointer-format") from error
         return cls.from_dict(value)
 
     @classmethod
@@ -133,13 +156,13 @@ class Pointer:
         Raises
         ------
         PointerError
-            A field is missing, unknown, or not as it must be; the message names it.
+            A field is missing, unknown or malformed; the message names it.
         """
         if not isinstance(value, Mapping):
-            raise PointerError(f"A pointer is a JSON object, not {type(value).__name__}.", kind="pointer-format")
+            raise PointerError(f"A pointer must be a JSON object, not {type(value).__name__}.", kind="pointer-format")
         fields = dict(value)
         if "payloadfs" not in fields:
-            raise PointerError("This is not a pointer: it has no field 'payloadfs'.", kind="pointer-format")
+            raise PointerError("Not a pointer: it has no field 'payloadfs'.", kind="pointer-format")
         _check_version(fields["payloadfs"])
         kinds = _REQUIRED | _SIGNATURE if fields.keys() & _SIGNATURE.keys() else _REQUIRED
         _check_fields(fields, kinds)
@@ -157,11 +180,11 @@ class Pointer:
 
     @property
     def is_signed(self) -> bool:
-        """Whether the pointer carries a signature; `verify` tells whether it is right."""
+        """Whether the pointer has a signature; `verify` checks it."""
         return bool(self.mac)
 
     def signed(self, ring: KeyRing) -> Pointer:
-        """Return this pointer with a signature by the signing key of `ring`."""
+        """Return this pointer, signed with the signing key of `ring`."""
         return Pointer(
             self.root,
             self.key,
@@ -174,7 +197,7 @@ class Pointer:
         )
 
     def verify(self, ring: KeyRing) -> None:
-        """Return if the signature is right and by a key of `ring`. No I/O.
+        """Check the signature with the keys of `ring`. No I/O.
 
         Raises
         ------
@@ -190,7 +213,7 @@ class Pointer:
             raise
 
     def _fields(self) -> list[bytes]:
-        # In a fixed order, from the validated values: JSON's spelling plays no part.
+        # In a fixed order, from the validated values, so that the JSON text does not matter.
         values = (
             VERSION,
             self.root,
@@ -206,17 +229,17 @@ class Pointer:
 
 def _check_version(version: Any) -> None:
     if type(version) is not int or not 1 <= version <= _MAX_INT:
-        raise PointerError("This is not a pointer: its field 'payloadfs' is not a version.", kind="pointer-format")
+        raise PointerError("Not a pointer: its field 'payloadfs' is not a version.", kind="pointer-format")
     if version != VERSION:
         raise PointerError(
-            f"The pointer has version {version}, this payloadfs reads version {VERSION}: update payloadfs.",
+            f"The pointer has version {version}, but this payloadfs reads version {VERSION}: update payloadfs.",
             kind="pointer-version",
         )
 
 
 def _check_fields(fields: dict[str, Any], kinds: dict[str, type]) -> None:
     for name in fields.keys() - kinds.keys():
-        # A name that is no text may not even have one: str() of a huge int raises.
+        # Only a string can be shown: str() of a huge int raises.
         shown = repr(name[:40]) if type(name) is str else f"of class {type(name).__name__}"
         raise PointerError(f"The pointer has an unknown field {shown}.", kind="pointer-format")
     for name, kind in kinds.items():
@@ -227,7 +250,7 @@ def _check_fields(fields: dict[str, Any], kinds: dict[str, type]) -> None:
     check_key(fields["key"])
     problem = root_problem(fields["root"])
     if problem is not None:
-        raise PointerError(f"The pointer's root is not a storage root: {problem}.", kind="pointer-root")
+        raise PointerError(f"The pointer's root is not valid: {problem}.", kind="pointer-root")
     for name in ("size", "created"):
         if not 0 <= fields[name] <= _MAX_INT:
             raise PointerError(f"The pointer's field {name!r} is out of range.", kind="pointer-format")
@@ -240,9 +263,32 @@ def _check_fields(fields: dict[str, Any], kinds: dict[str, type]) -> None:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise PointerError("The pointer names a field twice.", kind="pointer-format")
+        raise PointerError("The pointer has a duplicate field.", kind="pointer-format")
     return fields
 
 
 def _refuse(text: str) -> NoReturn:
-    raise PointerError(f"A pointer holds no such number: {text[:40]!r}.", kind="pointer-format")
+    raise PointerError(f"Numbers in a pointer must be integers, not {text[:40]!r}.", kind="pointer-format")
+
+
+def as_pointer(obj: Any) -> Pointer:
+    """Return the pointer that `obj` is, holds, or spells as JSON. A payload that was not saved is saved first.
+
+    Raises
+    ------
+    PointerError
+        `obj` is something else.
+    """
+    if isinstance(obj, Pointer):
+        return obj
+    if isinstance(obj, str | bytes):
+        return Pointer.from_json(obj)
+    if isinstance(obj, Mapping):
+        return Pointer.from_dict(obj)
+    pointer = getattr(obj, "pointer", None)
+    if isinstance(pointer, Pointer):
+        return pointer
+    raise PointerError(
+        f"Expected a Pointer, a Payload, or its JSON as a str, bytes or dict, not {type(obj).__name__}.",
+        kind="pointer-type",
+    )

@@ -1,36 +1,42 @@
 """The repository: a store, serializers, keys and a policy. It alone knows the order of steps.
 
-Saving:  serializer > frames > digest beside the write > store > signed pointer.
-Loading: signature > policy > store, or a near copy of what is in it > size > digest > serializer. No
-step is ever skipped, and nothing falls back to another.
+Saving:  serializer > frames > digest, while the store writes > signed pointer.
+Loading: signature > policy > store or cache > size > digest > serializer. No step is ever skipped,
+and no step falls back to another.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Unpack
 
 from . import config
-from ._authorization import Admission
-from ._batch import Batch, ManyAtOnce
-from ._keys import check_key, new_key, type_label
+from ._authorization import Authorizer
+from ._batch import DEFAULT_CONCURRENCY, Batch
+from ._keys import escape_prefix, new_key, type_label
 from ._log import log_done
 from ._seal import Outgoing, check
+from ._urls import scheme_of
+from .config import KeywordSettings, Settings
 from .errors import NotFoundError, about
-from .pointer import Pointer
+from .pointer import Pointer, as_pointer
 from .policy import Policy
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing
-from .small_loads import SmallLoads
-from .stores import ObjectInfo, OpenStores, Store
+from .stores import ObjectInfo, Store, open_cache, open_store
 
-__all__ = ["Repository"]
+if TYPE_CHECKING:
+    from .stores._cache import Cache
+
+__all__ = ["Repository", "default_repository"]
+
+_MAX_REPOSITORIES = 32
+_AHEAD = 256
 
 
-class Repository(ManyAtOnce):
+class Repository:
     """Objects under one root.
 
     Parameters
@@ -38,15 +44,15 @@ class Repository(ManyAtOnce):
     url : str or os.PathLike, optional
         A folder or any fsspec URL. Default: the configured one.
     storage_options : mapping, optional
-        Credentials and endpoint, as the fsspec filesystem of the URL takes them.
+        Credentials and endpoint, as the fsspec file system of the URL takes them.
     keys : KeyRing, optional
-        Default: those of the configured key file, which is made with the first save.
+        Default: those in the configured key file, which the first save creates.
     policy : Policy, optional
         What may be resolved. Default: this root and the configured ones, under the configured rules.
     serializers : SerializerRegistry, optional
         Default: the built-in ones and those of `payloadfs.register_serializer`.
     root_aliases : mapping of str to str, optional
-        Old roots and where their objects lie now.
+        Old roots, and the roots at which their objects are now.
     **settings
         ``verify``, ``digest``, ``transport``, ``compression``, ``fsync``, ``cache``, ``cache_bytes``,
         ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes`` and ``keys_file``, as in
@@ -55,7 +61,7 @@ class Repository(ManyAtOnce):
     Raises
     ------
     ConfigError
-        A setting is wrong. Nothing was opened.
+        A setting is not valid. Nothing was opened.
 
     Examples
     --------
@@ -69,13 +75,12 @@ class Repository(ManyAtOnce):
         url: str | os.PathLike[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
         *,
-        keys: KeyRing | None = None,
         policy: Policy | None = None,
         serializers: SerializerRegistry | None = None,
         root_aliases: Mapping[str, str] | None = None,
-        **settings: Any,
+        **settings: Unpack[KeywordSettings],
     ) -> None:
-        given = {"url": url, "storage_options": storage_options, "keys": keys, **settings}
+        given = {"url": url, "storage_options": storage_options, **settings}
         self.settings = config.current().merged(**{name: value for name, value in given.items() if value is not None})
         self.serializers = serializers or default_serializers
         self.policy = policy or Policy(
@@ -84,8 +89,8 @@ class Repository(ManyAtOnce):
             unsigned=self.settings.unsigned,
             max_bytes=self.settings.max_bytes,
         )
-        self._door = Admission(self.settings, self.policy, root_aliases or {})
-        self._stores = OpenStores(self.settings)
+        self._authorizer = Authorizer(self.settings.keys, self.settings.keys_file, self.policy, root_aliases or {})
+        self._stores: dict[tuple[int, str], Store] = {}
 
     @property
     def root(self) -> str:
@@ -95,12 +100,12 @@ class Repository(ManyAtOnce):
     @property
     def store(self) -> Store:
         """The store at `root`."""
-        return self._stores.at(self.root)
+        return self._store_at(self.root)
 
     @property
     def keys(self) -> KeyRing:
-        """The keys that sign and verify here; the first use makes one if there is none."""
-        return self._door.signing
+        """The keys that sign and verify here; the first use creates one if there is none."""
+        return self._authorizer.signing_keys
 
     def save(self, obj: Any, *, prefix: str | None = None, compression: str | None = None) -> Pointer:
         """Store `obj` and return the signed pointer to it.
@@ -108,11 +113,12 @@ class Repository(ManyAtOnce):
         Parameters
         ----------
         obj : object
-            Anything that some serializer can store exactly.
+            Anything that a serializer can store exactly.
         prefix : str, optional
-            First part of the key, to find or drop a run's objects together. Default: the date (UTC).
+            First part of the key, such as the id of a run, to find or delete its objects together.
+            It may hold slashes; special characters are escaped. Default: the date (UTC).
         compression : {"none", "zstd", "lz4"}, optional
-            Default: the setting. What it makes no smaller, and what is small, is stored as it is.
+            Default: the setting. Small objects, and objects that do not get smaller, are stored as they are.
 
         Returns
         -------
@@ -120,21 +126,24 @@ class Repository(ManyAtOnce):
 
         Raises
         ------
+        ConfigError
+            The prefix is not valid, or there is no key to sign with. Nothing was written.
         EncodeError
-            `obj` can't be stored exactly. Nothing was written.
+            `obj` cannot be stored exactly. Nothing was written.
         StoreError
             The store failed. Nothing is visible.
 
         Notes
         -----
-        Cost: one object, one request for small ones; frames are written from the object's own
-        memory and hashed beside the write.
+        Cost: one object, one request if it is small; frames are written from the object's own
+        memory and hashed at the same time.
         """
         started_s = time.perf_counter()
+        escaped = escape_prefix(prefix) if prefix is not None else None
         ring = self.keys
         settings = self.settings if compression is None else self.settings.merged(compression=compression)
         serializer, encoded = self.serializers.encode(obj, compression=settings.compression)
-        key = new_key(prefix, encoded.extension)
+        key = new_key(escaped, encoded.extension)
         outgoing = Outgoing(encoded, "b3" if self.settings.digest == "blake3" else "s256")
         self.store.put(key, outgoing)
         pointer = Pointer(
@@ -149,139 +158,267 @@ class Repository(ManyAtOnce):
         log_done("saved", pointer, started_s)
         return pointer
 
-    def load(self, pointer: Pointer, *, view: bool = False) -> Any:
+    def load(self, pointer: Pointer | Any, *, view: bool = False) -> Any:
         """Return an independent copy of the object that `pointer` names.
 
         Parameters
         ----------
-        pointer : Pointer
-            Made by `save`, in any process.
+        pointer : Pointer, Payload, str, bytes or mapping
+            From `save`, in any process; also as JSON text or as a dict.
         view : bool
             Read-only arrays instead of writable ones.
 
         Returns
         -------
         object
-            Equal to what was saved; nothing else shares its memory.
+            Equal to what was saved; it shares no memory with anything else.
 
         Raises
         ------
+        PointerError
+            `pointer` is not a pointer. Nothing was fetched.
         SignatureError, PolicyError
             The pointer may not be resolved here. Nothing was fetched.
         NotFoundError, StoreError
-            The store has no such object, or failed.
+            The object does not exist, or the store failed.
         IntegrityError
             The bytes are not those that were saved. Nothing was decoded.
         DecodeError
-            Good bytes, but this process can't decode them.
+            The bytes are right, but this process cannot decode them.
 
         Notes
         -----
-        Cost: one request for small objects, none if this machine's cache has a copy; on this user's
-        own disk, the cache's too, a private mapping, no copy.
+        Cost: one request for small objects, none if the object is in this machine's cache; in the
+        cache or in a folder that only this user can write to, a private mapping, no copy.
         """
         started_s = time.perf_counter()
+        pointer = as_pointer(pointer)
         with about(pointer):
-            place, serializer = self._admit(pointer)
-            value = self._decoded(pointer, serializer, self._checked_bytes(place, full=False), view=view)
+            resolved, serializer = self._authorize(pointer)
+            buffer = self._checked_bytes(resolved, full=False)
+            trusted = pointer.is_signed or self.policy.pickle == "always"
+            content = buffer.toreadonly() if view else buffer
+            value = decode(serializer, content, trusted=trusted, max_bytes=self.policy.max_bytes)
         log_done("loaded", pointer, started_s)
         return value
 
-    def read(self, pointer: Pointer, *, full: bool = True) -> memoryview:
+    def save_many(
+        self,
+        objects: Iterable[Any],
+        *,
+        prefix: str | None = None,
+        compression: str | None = None,
+        max_concurrency: int = DEFAULT_CONCURRENCY,
+    ) -> list[Pointer]:
+        """Store each of `objects` and return their signed pointers in the same order.
+
+        Parameters
+        ----------
+        objects : iterable
+            Taken one by one, in the calling thread, as capacity allows: a generator may create
+            them when they are needed.
+        prefix, compression : str, optional
+            As for `save`.
+        max_concurrency : int
+            How many are saved at the same time, each in a thread.
+
+        Returns
+        -------
+        list of Pointer
+
+        Raises
+        ------
+        BatchError
+            Some could not be saved. All were tried; ``done`` holds the pointers of those that
+            were saved and ``failed`` the errors of the others, both by position.
+        ConfigError
+            `prefix` or `max_concurrency` is not valid. Nothing was saved.
+
+        Notes
+        -----
+        Cost: that of `save` for each object; only those that are being saved are held in memory.
+
+        An interrupt (Ctrl-C), or an error that `objects` itself raises, stops the batch: what is being
+        saved is completed, and the error has an attribute ``done`` with the pointers so far, by
+        position. Many small objects that are needed together are better saved as one list.
+        """
+        return self._save_batch(prefix=prefix, compression=compression, max_concurrency=max_concurrency).run(objects)
+
+    def load_many(
+        self, pointers: Iterable[Pointer | Any], *, view: bool = False, max_concurrency: int = DEFAULT_CONCURRENCY
+    ) -> list[Any]:
+        """Return independent copies of the objects that `pointers` name, in the same order.
+
+        Parameters
+        ----------
+        pointers : iterable
+            Each as for `load`. Taken one by one, in the calling thread, at most 256 ahead.
+        view : bool
+            Read-only arrays instead of writable ones.
+        max_concurrency : int
+            How many are loaded at the same time, each in a thread.
+
+        Returns
+        -------
+        list
+
+        Raises
+        ------
+        BatchError
+            Some could not be loaded. All were tried; ``done`` holds the objects that were loaded
+            and ``failed`` the errors of the others, both by position.
+        ConfigError
+            `max_concurrency` is not a positive whole number. Nothing was fetched.
+
+        Notes
+        -----
+        Cost: that of `load` for each object. An interrupt stops the batch as in `save_many`.
+
+        Examples
+        --------
+        >>> import payloadfs
+        >>> repository = payloadfs.Repository("memory://demo")
+        >>> repository.load_many(repository.save_many(["a", "b", "c"]))
+        ['a', 'b', 'c']
+        """
+        return self._load_batch(view=view, max_concurrency=max_concurrency).run(pointers)
+
+    def read(self, pointer: Pointer | Any, *, full: bool = True) -> memoryview:
         """Return the checked bytes of the object without decoding them.
 
         Parameters
         ----------
-        pointer : Pointer
+        pointer : Pointer, Payload, str, bytes or mapping
             Its signature and the policy's roots and sizes are checked first.
         full : bool
             Whether data that only this user can have changed is checked too, and the bytes come
-            from the store itself even if the cache has a copy.
+            from the store itself even if they are in the cache.
 
-        Raises as `load`, but for `DecodeError`.
+        Raises as `load`, except for `DecodeError`.
         """
+        pointer = as_pointer(pointer)
         with about(pointer):
-            return self._checked_bytes(self._door.placed(pointer), full=full)
+            return self._checked_bytes(self._authorizer.resolve(pointer), full=full)
 
-    def exists(self, pointer: Pointer) -> bool:
-        """Return whether the object of `pointer` is in the store. One request; fetches no content."""
+    def exists(self, pointer: Pointer | Any) -> bool:
+        """Return whether the object of `pointer` is in the store. One request; no content is fetched."""
         try:
             self.info(pointer)
         except NotFoundError:
             return False
         return True
 
-    def info(self, pointer: Pointer) -> ObjectInfo:
-        """Return what the store tells of the object: size and time. One request."""
+    def info(self, pointer: Pointer | Any) -> ObjectInfo:
+        """Return what the store reports about the object: size and time. One request."""
+        pointer = as_pointer(pointer)
         with about(pointer):
-            place = self._door.placed(pointer)
-            return self._stores.at(place.root).info(place.key)
+            resolved = self._authorizer.resolve(pointer)
+            return self._store_at(resolved.root).info(resolved.key)
 
-    def delete(self, pointer: Pointer) -> None:
-        """Remove the object of `pointer`, and a copy in the cache, if they are there. It has to be signed."""
+    def delete(self, pointer: Pointer | Any) -> None:
+        """Remove the object of `pointer` from the store and from the cache, if it is there. The pointer must be signed."""
+        pointer = as_pointer(pointer)
         with about(pointer):
-            self._door.verify(pointer)
-            place = self._door.placed(pointer)
-            self._stores.at(place.root).delete(place.key)
-            if (cache := self._stores.cache(place.root)) is not None:
-                cache.forget(place.size_bytes, place.digest)
+            self._authorizer.verify(pointer)
+            resolved = self._authorizer.resolve(pointer)
+            self._store_at(resolved.root).delete(resolved.key)
+            if (cache := self._cache_for(resolved.root)) is not None:
+                cache.evict(resolved.size_bytes, resolved.digest)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield what is stored under `root`, ordered by key, only of `prefix` if one is given."""
-        return self.store.list(f"{check_key(prefix)}/" if prefix else "")
+        """Yield the objects stored under `root`, ordered by key; with a `prefix`, as `save` takes it, only those."""
+        return self.store.list(f"{escape_prefix(prefix)}/" if prefix else "")
 
-    def check(self, pointer: Pointer) -> None:
-        """Return if `load` would go on to fetch the object of `pointer`. No request.
-
-        Raises
-        ------
-        SignatureError, PolicyError, DecodeError
-            It would not.
-        """
-        with about(pointer):
-            self._admit(pointer)
-
-    def verify(self, pointer: Pointer) -> None:
-        """Return if the signature of `pointer` is right. No request.
+    def check(self, pointer: Pointer | Any) -> None:
+        """Raise the error with which `load` would refuse `pointer` before any request.
 
         Raises
         ------
-        SignatureError
-            It is wrong, missing, or by an unknown key.
+        PointerError, SignatureError, PolicyError, DecodeError
+            `load` would refuse it. No request was sent.
         """
+        pointer = as_pointer(pointer)
         with about(pointer):
-            self._door.verify(pointer)
+            self._authorize(pointer)
 
-    def _admit(self, pointer: Pointer) -> tuple[Pointer, Serializer]:
-        # The policy is asked before the serializer is looked up, which may load a plug-in's package.
-        place = self._door.placed(pointer)
+    def verify(self, pointer: Pointer | Any) -> None:
+        """Raise `SignatureError` if the signature of `pointer` is wrong, missing, or by an unknown key. No request."""
+        pointer = as_pointer(pointer)
+        with about(pointer):
+            self._authorizer.verify(pointer)
+
+    def _save_batch(self, *, prefix: str | None, compression: str | None, max_concurrency: int) -> Batch:
+        if prefix is not None:
+            escape_prefix(prefix)
+        return Batch(lambda obj: self.save(obj, prefix=prefix, compression=compression), "saved", max_concurrency)
+
+    def _load_batch(self, *, view: bool, max_concurrency: int) -> Batch:
+        return Batch(lambda pointer: self.load(pointer, view=view), "loaded", max_concurrency, ahead=_AHEAD)
+
+    def _authorize(self, pointer: Pointer) -> tuple[Pointer, Serializer]:
+        # The policy comes before the look-up of the serializer, which may import a plug-in.
+        resolved = self._authorizer.resolve(pointer)
         serializer = self.serializers.by_id(pointer.serializer)
-        self.policy.check(place, executable=serializer.executable)
-        return place, serializer
+        self.policy.check(resolved, executable=serializer.executable)
+        return resolved, serializer
 
-    def _decoded(self, pointer: Pointer, serializer: Serializer, buffer: memoryview, *, view: bool) -> Any:
-        trusted = pointer.is_signed or self.policy.pickle == "always"
-        content = buffer.toreadonly() if view else buffer
-        return decode(serializer, content, trusted=trusted, max_bytes=self.policy.max_bytes)
-
-    def _small_loads(self, batch: Batch, *, view: bool) -> SmallLoads | None:
-        # A subclass that loads in a way of its own does so for each.
-        is_plain = type(self).load is Repository.load
-        if not is_plain or (reads := self._stores.small_reads(self.root)) is None:
-            return None
-        return SmallLoads(batch, reads, self.root, self._admit, partial(self._decoded, view=view))
-
-    def _checked_bytes(self, place: Pointer, *, full: bool) -> memoryview:
-        store, data = self._stores.at(place.root), full or self.settings.verify == "full"
-        cache = self._stores.cache(place.root)
-        # What is asked for in full is to be there, not only near.
+    def _checked_bytes(self, resolved: Pointer, *, full: bool) -> memoryview:
+        store, data = self._store_at(resolved.root), full or self.settings.verify == "full"
+        cache = self._cache_for(resolved.root)
+        # A full check is about the stored object, not about a cached copy.
         if cache is not None and not full:
-            copy = cache.checked(store, place.key, place.size_bytes, place.digest, data=data)
+            copy = cache.read(store, resolved.key, resolved.size_bytes, resolved.digest, data=data)
             if copy is not None:
                 return copy
-        fetched = store.get(place.key, place.size_bytes)
-        check(fetched.buffer, place.digest, data=data or not fetched.owner_only)
+        fetched = store.get(resolved.key, resolved.size_bytes)
+        check(fetched.buffer, resolved.digest, data=data or not fetched.owner_only)
         return fetched.buffer
+
+    def _store_at(self, root: str) -> Store:
+        """Return this process's store at `root`, or raise `ConfigError`. No request."""
+        # By process: connections do not survive a fork, and a forked child may need another transport.
+        store = self._stores.get((os.getpid(), root))
+        if store is None:
+            settings = self.settings
+            # The storage options are for roots of the same scheme as the configured one.
+            options = settings.storage_options if scheme_of(root) == scheme_of(settings.url) else {}
+            store = open_store(root, options, fsync=settings.fsync, transport=settings.transport)
+            self._stores[os.getpid(), root] = store
+        return store
+
+    def _cache_for(self, root: str) -> Cache | None:
+        return open_cache(root, folder=self.settings.cache, max_bytes=self.settings.cache_bytes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_stores": {}}
 
     def __repr__(self) -> str:
         return f"Repository({self.root!r})"
+
+
+_repositories: dict[str, Repository] = {}
+_last: tuple[Settings, Repository] | None = None
+
+
+def default_repository() -> Repository:
+    """Return the repository of the settings in force.
+
+    Examples
+    --------
+    >>> import payloadfs
+    >>> with payloadfs.using("memory://demo"):
+    ...     default_repository().root
+    'memory://demo'
+    """
+    global _last
+    settings = config.current()
+    if _last is not None and _last[0] is settings:
+        return _last[1]
+    fingerprint = settings.fingerprint()
+    repository = _repositories.get(fingerprint)
+    if repository is None:
+        if len(_repositories) >= _MAX_REPOSITORIES:
+            _repositories.clear()
+        repository = _repositories.setdefault(fingerprint, Repository())
+    _last = settings, repository
+    return repository

@@ -41,7 +41,7 @@ def fill(folder):
 
     body = Outgoing(Encoded([memoryview(b"x" * 20_000)], "bin"), "b3")
     list(body)
-    assert Cache(folder).checked(Store(), "k", 20_000, body.digest, data=False) is not None
+    assert Cache(folder).read(Store(), "k", 20_000, body.digest, data=False) is not None
 
 
 def test_all_is_well(capsys, cache_folder):
@@ -132,7 +132,7 @@ def test_what_can_be_wrong_with_the_cache(capsys, cache_folder, monkeypatch, tmp
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
         assert "straight from the store" in doctor(capsys, "--url", "memory://x")["cache"][0]["found"]
-    monkeypatch.setattr(Cache, "is_near", False)
+    monkeypatch.setattr(Cache, "is_local", False)
     assert "read in full" in doctor(capsys)["cache"][0]["found"]
 
 

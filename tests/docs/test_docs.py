@@ -107,7 +107,7 @@ def test_public_names() -> None:
 
 def test_settings_and_variables() -> None:
     from payloadfs import config
-    from payloadfs.settings import TABLE
+    from payloadfs.config import TABLE
 
     page = (DOCS / "reference" / "settings.md").read_text()
     assert [name for name in (*TABLE, *config._VARIABLES) if f"`{name}`" not in page] == []

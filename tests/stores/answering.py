@@ -18,6 +18,7 @@ class Answering:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint_url = f"{'https' if tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
         self.seen: list[tuple[str, str, str]] = []
+        self.headers: list[dict[str, str]] = []
         self.answer: Callable[[socket.socket, str, str, str], None] = lambda *_: None
         self._sockets = [self._listener]
         self._threads = [threading.Thread(target=self._accept)]
@@ -62,6 +63,7 @@ class Answering:
                         name, _, value = line.decode().partition(":")
                         headers[name.lower()] = value.strip()
                     stream.read(int(headers.get("content-length", 0)))
+                    self.headers.append(headers)
                     self.seen.append((verb, target, headers.get("range", "")))
                     self.answer(client, verb, target, headers.get("range", ""))
         except OSError:

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from payloadfs import log
+from payloadfs import _log as log
 from payloadfs._buffers import FileMapping, private_memory
 from payloadfs._seal import Encoded, Outgoing
 from payloadfs.errors import ConfigError, IntegrityError, NotFoundError, StoreError
-from payloadfs.stores import Fetched, _cached, _room
+from payloadfs.stores import Fetched
+from payloadfs.stores import _cache as _cache_module
+from payloadfs.stores import _cache_quota as _room
 from payloadfs.stores._base import SupportsFiles
 from payloadfs.stores._cache import Cache
 
@@ -66,7 +68,7 @@ class Item:
         store.objects[self.key] = self.content
 
     def load(self, cache, *, data=False):
-        return cache.checked(self.store, self.key, self.size_bytes, self.digest, data=data)
+        return cache.read(self.store, self.key, self.size_bytes, self.digest, data=data)
 
 
 @pytest.fixture(params=[Far, FarIntoFiles])
@@ -86,7 +88,7 @@ def cache(path):
 
 @pytest.fixture(autouse=True)
 def told():
-    log._told.clear()
+    log._already_warned.clear()
 
 
 def copies(path):
@@ -147,12 +149,12 @@ def test_large_copies_are_mapped_and_data_is_not_hashed_again(cache, monkeypatch
     hashed = []
     monkeypatch.setattr("payloadfs._seal.digest_of", lambda parts, algorithm: hashed.extend(map(len, parts)))
     with pytest.raises(IntegrityError):  # nobody hashed anything rightly
-        _cached.check(memoryview(item.content), item.digest, data=True)
+        _cache_module.check(memoryview(item.content), item.digest, data=True)
     monkeypatch.undo()
     seen = []
-    check = _cached.check
+    check = _cache_module.check
     monkeypatch.setattr(
-        _cached, "check", lambda buffer, digest, *, data: (seen.append(data), check(buffer, digest, data=data))
+        _cache_module, "check", lambda buffer, digest, *, data: (seen.append(data), check(buffer, digest, data=data))
     )
     buffer = item.load(cache)
     assert seen == [False]
@@ -231,7 +233,7 @@ def test_copies_from_before_the_machine_started_are_checked_in_full(store, path,
         item.load(Cache(path))
     (lost,) = (copy for copy in copies(path) if bad.digest.value.hex() in copy.name)
     flip(lost, 700_000)
-    monkeypatch.setattr(_cached, "_start_of_machine", lambda: "0" * 16)
+    monkeypatch.setattr(_cache_module, "_boot_id", lambda: "0" * 16)
     cache = Cache(path)
     assert good.load(cache) == good.content
     assert store.gets == 2
@@ -241,10 +243,10 @@ def test_copies_from_before_the_machine_started_are_checked_in_full(store, path,
     assert len(copies(path)) == 2
 
 
-@pytest.mark.parametrize("is_near", [True, False])
-def test_where_no_start_is_known_or_others_share_the_disk_data_is_always_checked(store, path, monkeypatch, is_near):
-    monkeypatch.setattr(_cached, "_start_of_machine", lambda: "shared")
-    monkeypatch.setattr(Cache, "is_near", is_near)
+@pytest.mark.parametrize("is_local", [True, False])
+def test_where_no_start_is_known_or_others_share_the_disk_data_is_always_checked(store, path, monkeypatch, is_local):
+    monkeypatch.setattr(_cache_module, "_boot_id", lambda: "shared")
+    monkeypatch.setattr(Cache, "is_local", is_local)
     item = Item(store, os.urandom(LARGE), data_from=1000)
     item.load(Cache(path))
     assert copies(path)[0].parent.name == "shared"
@@ -287,7 +289,7 @@ def test_a_folder_open_to_others_is_refused(store, cache, path, mode, inner):
 def test_a_folder_of_somebody_else_is_refused(store, cache, path):
     path.mkdir(mode=0o700)
     os.chown(path, 12345, 12345)
-    with pytest.raises(ConfigError, match="belongs to"):
+    with pytest.raises(ConfigError, match="owned or writable"):
         Item(store, b"x").load(cache)
 
 
@@ -351,7 +353,7 @@ def test_a_disk_that_fails_costs_the_copy_not_the_load(path, monkeypatch, caplog
     def full(*args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    place = {"reserve": _cached, "open": _room.os}.get(broken, _cached.os)
+    place = {"reserve": _cache_module, "open": _room.os}.get(broken, _cache_module.os)
     with monkeypatch.context() as patch:
         patch.setattr(place, broken, full)
         for item in items[1:]:
@@ -413,7 +415,7 @@ def test_the_bound_holds_at_every_moment(store, path):
         while not done.is_set():
             # Nothing comes or goes while the room is locked; what is whole by now may just get its name.
             sizes = {}
-            with _room.alone(str(path / "room"), 10, keep=True) as file:
+            with _room.file_lock(str(path / "total"), 10, keep=True) as file:
                 assert file is not None
                 for entry in path.glob("*/*"):
                     with suppress(FileNotFoundError):
@@ -449,7 +451,7 @@ def test_what_is_larger_than_the_bound_is_not_kept(store, path):
 
 
 def test_the_default_bound_is_half_of_what_is_free(store, path, monkeypatch):
-    room = Cache(path).room
+    room = Cache(path).quota
     free = [30 * 1024**3]
     monkeypatch.setattr(
         _room.os, "statvfs", lambda _: type("Disk", (), {"f_bavail": free[0] // 4096, "f_frsize": 4096})
@@ -478,7 +480,7 @@ def test_room_noted_for_what_was_never_written_is_found_again(store, path):
     items = [Item(store, os.urandom(90_000)) for _ in range(5)]
     for item in items:
         item.load(cache)
-    assert cache.room.take("b3-nobody", 450_000)  # and then the process was killed
+    assert cache.quota.reserve("b3-nobody", 450_000)  # and then the process was killed
     Item(store, os.urandom(90_000)).load(cache)
     assert len(copies(path)) == 6
 
@@ -487,11 +489,11 @@ def test_a_damaged_note_is_written_anew(store, path):
     cache = Cache(path, 1_000_000)
     for content in (b"", b"abc", b"\xff" * 8):
         Item(store, os.urandom(90_000)).load(cache)
-        (path / "room").write_bytes(content)
+        (path / "total").write_bytes(content)
     Item(store, os.urandom(90_000)).load(cache)
     assert len(copies(path)) == 4
-    assert int.from_bytes((path / "room").read_bytes(), "little") == sum(
-        copy.size_bytes for copy in cache.room.copies()
+    assert int.from_bytes((path / "total").read_bytes(), "little") == sum(
+        copy.size_bytes for copy in cache.quota.copies()
     )
 
 
@@ -502,19 +504,19 @@ def test_clear_removes_copies_and_nothing_else(store, cache, path):
     for other in others:
         other.parent.mkdir(exist_ok=True)
         other.write_text("mine")
-    assert cache.room.clear() == (3, 3 * 90_112)
+    assert cache.quota.clear() == (3, 3 * 90_112)
     assert all(other.read_text() == "mine" for other in others)
     assert not list(path.glob("[0-9a-f]*/b3-*"))
     assert mapped == [item.content for item in items]
-    assert cache.room.clear() == (0, 0)
+    assert cache.quota.clear() == (0, 0)
 
 
 def test_forget(store, cache, path):
     item, other = (Item(store, os.urandom(100)) for _ in range(2))
     item.load(cache)
     other.load(cache)
-    cache.forget(item.size_bytes, item.digest)
-    cache.forget(item.size_bytes, item.digest)
+    cache.evict(item.size_bytes, item.digest)
+    cache.evict(item.size_bytes, item.digest)
     assert len(copies(path)) == 1
     item.load(cache)
     assert store.gets == 3
@@ -555,7 +557,7 @@ def test_who_waited_for_a_failure_does_not_make_others_wait(store, cache, path):
 
 
 def test_nobody_waits_for_ever(store, cache, path, monkeypatch):
-    monkeypatch.setattr(_cached, "_WAIT_S", 0.2)
+    monkeypatch.setattr(_cache_module, "_WAIT_S", 0.2)
     item, free = Item(store, b"x" * 1000), threading.Event()
     store.before = lambda: free.wait(30)
     with ThreadPoolExecutor(1) as pool:
@@ -582,7 +584,7 @@ def test_a_missing_object_is_no_copy(store, cache, path):
 FILLER = """
 import os, sys, time
 sys.path[:0] = {paths!r}
-from test_cached import Far, FarIntoFiles, Item
+from test_cache import Far, FarIntoFiles, Item
 from payloadfs.stores._cache import Cache
 from pathlib import Path
 import threading
@@ -635,7 +637,7 @@ def test_a_killed_process_lets_go(store, cache, path, forks):
     assert names(path) == [f"b3-{item.digest.value.hex()}-{LARGE}"]
 
 
-def test_what_a_killed_process_left_is_removed_and_what_is_coming_counts(store, path):
+def test_what_a_killed_process_left_is_removed_and_what_is_incomplete_counts(store, path):
     cache, free = Cache(path, 400_000), threading.Event()
     first = Item(store, os.urandom(90_000))
     first.load(cache)
@@ -649,12 +651,12 @@ def test_what_a_killed_process_left_is_removed_and_what_is_coming_counts(store, 
         while not any(str(item.size_bytes) in name for name in names(path)):
             time.sleep(0.01)
         time.sleep(0.1)
-        coming = [copy.size_bytes for copy in cache.room.copies() if copy.is_coming]
+        coming = [copy.size_bytes for copy in cache.quota.copies() if copy.is_incomplete]
         assert coming == [200_704]
         assert not left.exists()
         # 92 kB here, 201 kB coming: no room for 201 kB more, whoever goes.
-        (path / "room").unlink()
-        assert not cache.room.take("b3-another", 350_000)
+        (path / "total").unlink()
+        assert not cache.quota.reserve("b3-another", 350_000)
         free.set()
         assert slow.result() == item.content
 

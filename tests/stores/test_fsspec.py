@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from payloadfs.errors import ConfigError, StoreError
 from payloadfs.stores._base import Store
-from payloadfs.stores._errors import Border
+from payloadfs.stores._errors import ErrorTranslator
 from payloadfs.stores._fsspec import FsspecStore, open_fsspec_store
 from payloadfs.testing import PiecesBody, StoreTests
 
@@ -108,7 +108,7 @@ def test_missing_package() -> None:
 )
 def test_messages_hold_no_secrets(words: str, kept: str) -> None:
     options = {"secret": "password1234", "client_kwargs": {"region_name": "eu-west-1", "t": [b"nested-token-1"]}}
-    error = Border("s3://b", options).translate(OSError(words), "get", "k")
+    error = ErrorTranslator("s3://b", options).translate(OSError(words), "get", "k")
     assert kept in str(error)
     assert not {"password1234", "me:pw", "abcdef", "nested-token-1"} & set(str(error).replace("=", " ").split())
 
@@ -118,6 +118,6 @@ def test_messages_hold_no_secrets(words: str, kept: str) -> None:
     [(ConnectionResetError(), True), (TimeoutError(), True), (OSError(28, "No space left"), False)],
 )
 def test_transient(error: Exception, transient: bool) -> None:
-    ours = Border("x://y", {}).translate(error, "put", "k")
+    ours = ErrorTranslator("x://y", {}).translate(error, "put", "k")
     assert isinstance(ours, StoreError)
     assert ours.transient is transient

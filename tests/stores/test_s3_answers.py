@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from payloadfs.errors import StoreError
-from payloadfs.stores._s3 import S3Store, open_s3_store
+from payloadfs.stores import Store, open_store
 from payloadfs.testing import PiecesBody
 from payloadfs.testing.servers import S3Server
 
@@ -69,11 +69,13 @@ def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[_OddServer]:
 
 
 @pytest.fixture
-def store(odd: _OddServer) -> S3Store:
-    return open_s3_store("s3://bucket", S3Server(f"http://127.0.0.1:{odd.server_port}").storage_options())
+def store(odd: _OddServer) -> Store:
+    return open_store(
+        "s3://bucket", S3Server(f"http://127.0.0.1:{odd.server_port}").storage_options(), transport="fsspec"
+    )
 
 
-def test_an_error_behind_a_200_is_a_failure(odd: _OddServer, store: S3Store) -> None:
+def test_an_error_behind_a_200_is_a_failure(odd: _OddServer, store: Store) -> None:
     def answer(request: _Odd, _: bytes) -> None:
         if request.command == "POST":
             request.give(200, _UPLOAD if request.path.endswith("?uploads") else _ERROR)
@@ -87,7 +89,7 @@ def test_an_error_behind_a_200_is_a_failure(odd: _OddServer, store: S3Store) -> 
     assert odd.seen["DELETE", "uploadId"] == 1
 
 
-def test_a_body_cut_off_is_read_again(odd: _OddServer, store: S3Store) -> None:
+def test_a_body_cut_off_is_read_again(odd: _OddServer, store: Store) -> None:
     cuts = [3, 0]
 
     def answer(request: _Odd, _: bytes) -> None:
@@ -106,7 +108,7 @@ def test_a_body_cut_off_is_read_again(odd: _OddServer, store: S3Store) -> None:
     assert odd.seen.total() == 6
 
 
-def test_a_server_without_ranges(odd: _OddServer, store: S3Store) -> None:
+def test_a_server_without_ranges(odd: _OddServer, store: Store) -> None:
     odd.answer = lambda request, _: request.give(200, b"whole")
     assert bytes(store.get("small.bin", 5).buffer) == b"whole"
 
@@ -121,7 +123,7 @@ def test_a_server_without_ranges(odd: _OddServer, store: S3Store) -> None:
     assert odd.seen.total() == 2
 
 
-def test_a_listing_folder_by_folder_comes_out_by_key(odd: _OddServer, store: S3Store) -> None:
+def test_a_listing_folder_by_folder_comes_out_by_key(odd: _OddServer, store: Store) -> None:
     keys = ["a", "a/1", "a/b", "a/b/1", "a/b-1", "a-b/1", "a.b", "b/1", "c"]
 
     def answer(request: _Odd, _: bytes) -> None:

@@ -7,8 +7,6 @@ import os
 import select
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from payloadfs import Repository
 from payloadfs.errors import StoreError
-from payloadfs.stores._base import Store
-from payloadfs.stores._s3 import open_s3_store
+from payloadfs.stores import Store, open_store
 from payloadfs.testing import PiecesBody, StoreTests
 from payloadfs.testing.servers import S3Server
 
@@ -114,17 +110,31 @@ def options(front: Front, payloadfs_seaweedfs: S3Server, authority: trustme.CA, 
     return {**found, "client_kwargs": {"region_name": "us-east-1", "verify": str(tmp_path / "ca.pem")}}
 
 
-class TestThroughObstoreAndSockets(StoreTests):
+class TlsTests(StoreTests):
+    transport = "obstore"
+
     @pytest.fixture
     def store(self, options: dict[str, Any], payloadfs_seaweedfs: S3Server) -> Store:
-        return open_s3_store(f"s3://{payloadfs_seaweedfs.bucket()}/p", options, "obstore")
+        self.options = options
+        return open_store(f"s3://{payloadfs_seaweedfs.bucket()}/p", options, transport=self.transport)
+
+    def make_another(self, store: Store) -> Store:
+        return open_store(store.root, self.options, transport=self.transport)
+
+
+class TestThroughObstore(TlsTests):
+    pass
+
+
+class TestThroughS3fs(TlsTests):
+    transport = "fsspec"
 
 
 @pytest.mark.parametrize("transport", ["obstore", "fsspec"])
 def test_large_objects_in_parts_and_ranges(
     options: dict[str, Any], payloadfs_seaweedfs: S3Server, transport: str, tmp_path: Path
 ) -> None:
-    store = open_s3_store(f"s3://{payloadfs_seaweedfs.bucket()}", options, transport)
+    store = open_store(f"s3://{payloadfs_seaweedfs.bucket()}", options, transport=transport)
     content = os.urandom(40 * MIB + 3)
     store.put("a.bin", PiecesBody([content]))
     assert store.get("a.bin", len(content)).buffer == content
@@ -134,35 +144,13 @@ def test_large_objects_in_parts_and_ranges(
     assert (tmp_path / "a.bin").read_bytes() == content
 
 
-PROGRAM = """
-import json, sys
-from payloadfs import Pointer, Repository
-root, options, keys, *texts = json.load(sys.stdin)
-repository = Repository(root, options, keys_file=keys, cache="off")
-assert repository.load_many(map(Pointer.from_json, texts), at_once=50) == [{"number": n} for n in range(300)]
-assert repository.load_many(map(Pointer.from_json, texts), at_once=3) == [{"number": n} for n in range(300)]
-assert not {"obstore", "s3fs"} & sys.modules.keys()
-"""
-
-
-def test_a_fresh_process_loads_many(options: dict[str, Any], payloadfs_seaweedfs: S3Server, tmp_path: Path) -> None:
-    import json
-
-    root, keys = f"s3://{payloadfs_seaweedfs.bucket()}/p", str(tmp_path / "keys.json")
-    repository = Repository(root, options, keys_file=keys)
-    pointers = repository.save_many(({"number": number} for number in range(300)), at_once=20)
-    asked = json.dumps([root, options, keys, *(pointer.to_json() for pointer in pointers)])
-    run = subprocess.run([sys.executable, "-c", PROGRAM], input=asked, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-
-
 @pytest.mark.parametrize("transport", ["obstore", "fsspec"])
 @pytest.mark.parametrize("size_bytes", [10, 20 * MIB])
 def test_a_server_that_nobody_vouches_for(
     options: dict[str, Any], payloadfs_seaweedfs: S3Server, tmp_path: Path, size_bytes: int, transport: str
 ) -> None:
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    store = open_s3_store(f"s3://{payloadfs_seaweedfs.bucket()}", options, transport)
+    store = open_store(f"s3://{payloadfs_seaweedfs.bucket()}", options, transport=transport)
     for attempt in (
         lambda: store.put("a.bin", PiecesBody([bytes(size_bytes)])),
         lambda: store.get("a.bin", size_bytes),

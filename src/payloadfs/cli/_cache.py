@@ -31,8 +31,8 @@ def _info(arguments: argparse.Namespace) -> int:
     if cache is None:
         print(json.dumps({"folder": None}) if arguments.json else "The cache is off.")
         return 0
-    copies = [copy.size_bytes for copy in cache.room.copies() if not copy.is_coming]
-    limit = cache.room.limit_bytes(sum(copies))
+    copies = [copy.size_bytes for copy in cache.quota.copies() if not copy.is_incomplete]
+    limit = cache.quota.limit_bytes(sum(copies))
     if arguments.json:
         print(json.dumps({"folder": cache.path, "copies": len(copies), "size": sum(copies), "limit": limit}))
     else:
@@ -43,7 +43,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 def _clear(arguments: argparse.Namespace) -> int:
     cache = _cache()
-    count, size_bytes = (0, 0) if cache is None else cache.room.clear()
+    count, size_bytes = (0, 0) if cache is None else cache.quota.clear()
     if arguments.json:
         print(json.dumps({"copies": count, "size": size_bytes}))
     else:
@@ -56,7 +56,7 @@ def _cache() -> Cache | None:
     if settings.cache is None:
         return None
     cache = Cache(settings.cache, settings.cache_bytes)
-    cache.refuse_if_open_to_others()
+    cache.refuse_shared_folder()
     return cache
 
 

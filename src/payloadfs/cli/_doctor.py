@@ -182,9 +182,9 @@ def _cache(settings: Settings) -> _Finding:
     elsewhere = "let PAYLOADFS_CACHE name another folder, or say off"
     try:
         cache = Cache(settings.cache, settings.cache_bytes)
-        cache.refuse_if_open_to_others()
-        used = sum(copy.size_bytes for copy in cache.room.copies())
-        limit = cache.room.limit_bytes(used)
+        cache.refuse_shared_folder()
+        used = sum(copy.size_bytes for copy in cache.quota.copies())
+        limit = cache.quota.limit_bytes(used)
     except PayloadError as error:
         return _failed("cache", error)
     except OSError as error:
@@ -192,7 +192,7 @@ def _cache(settings: Settings) -> _Finding:
     above, found = existing(cache.path), f"{cache.path} holds {size(used)} of {size(limit)}"
     if not os.path.isdir(above) or not os.access(above, os.W_OK | os.X_OK):
         return _Finding("cache", "warn", f"{above} can't be written: objects come straight from the store", elsewhere)
-    if not cache.is_near:
+    if not cache.is_local:
         return _Finding(
             "cache", "warn", f"{found}, on a disk that others may share: copies are read in full", elsewhere
         )

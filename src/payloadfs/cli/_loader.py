@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
+from ..config import suggestion
 from ..errors import ConfigError, PayloadError
-from ..settings import near
 from ..works import App
 from ..works._component import Component
 
@@ -69,7 +69,7 @@ def _found(module: ModuleType, file: str, name: str) -> App:
     if name:
         app = vars(module).get(name)
         if not isinstance(app, App):
-            meant = near(name, names.values(), 0.6) or f"; its apps: {', '.join(names.values()) or 'none'}."
+            meant = suggestion(name, names.values(), 0.6) or f"; its apps: {', '.join(names.values()) or 'none'}."
             raise ConfigError(f"{file} has no App {name!r}{meant}", kind="app")
         return app
     if not names:
@@ -94,7 +94,7 @@ def assign(app: App, words: Sequence[str]) -> None:
         if not equals:
             raise ConfigError(f"--set {word}: write name=value.", kind="set-option")
         if place not in places:
-            meant = near(place, places, 0.6) or f"; declared are: {', '.join(places) or 'none'}."
+            meant = suggestion(place, places, 0.6) or f"; declared are: {', '.join(places) or 'none'}."
             raise ConfigError(f"--set: there is no attribute {place!r}{meant}", kind="set-option")
         part, name = places[place]
         setattr(part, name, _value(text))

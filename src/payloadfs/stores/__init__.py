@@ -5,18 +5,14 @@ from ._base import Fetched as Fetched
 from ._base import ObjectInfo as ObjectInfo
 from ._base import Store as Store
 from ._base import SupportsFiles as SupportsFiles
-from ._checked_reads import CheckedReads as CheckedReads
 from ._open import chosen_transport as chosen_transport
 from ._open import open_cache as open_cache
 from ._open import open_store as open_store
-from ._opened import OpenStores as OpenStores
 
 __all__ = [
     "Body",
-    "CheckedReads",
     "Fetched",
     "ObjectInfo",
-    "OpenStores",
     "Store",
     "SupportsFiles",
     "chosen_transport",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-__all__ = ["Body", "Fetched", "ObjectInfo", "SmallReads", "Store", "SupportsFiles", "SupportsSmallReads"]
+from ..errors import StoreError
+
+__all__ = ["Body", "Fetched", "ObjectInfo", "Store", "SupportsFiles", "body_size_error", "collect"]
 
 
 class Body(Protocol):
@@ -112,58 +115,26 @@ class SupportsFiles(Protocol):
         ...
 
 
-class SmallReads(Protocol):
-    """Small objects on their way, all of them looked after by one thread.
+def body_size_error(key: str, expected_bytes: int, actual_bytes: int) -> StoreError:
+    """Return the error for a body that does not have the size that it states. Nothing was stored."""
+    return StoreError(
+        f"The body for {key!r} should have {expected_bytes} bytes but has {actual_bytes}; nothing was stored.",
+        kind="body-size",
+    )
 
-    Only `wake` may be called by another thread.
+
+def collect(key: str, body: Body) -> bytes:
+    """Return all bytes of `body`, for the object `key`. One copy.
+
+    Raises
+    ------
+    StoreError
+        The body does not have the size that it states.
     """
-
-    @property
-    def count(self) -> int:
-        """How many are on their way."""
-        ...
-
-    def begin(self, ticket: Any, key: str, size_bytes: int) -> bool:
-        """Ask for the object `key`, which should have `size_bytes`. It may have begun to arrive when this returns.
-
-        Parameters
-        ----------
-        ticket : object
-            `arrived` gives it back with the object.
-
-        Returns
-        -------
-        bool
-            Whether it was asked for. If not, it has to come by `Store.get`.
-
-        Raises
-        ------
-        StoreError
-            Nobody is there to sign the request. It was not asked for.
-        """
-        ...
-
-    def arrived(self, *, wait: bool) -> Iterator[tuple[Any, Fetched | None]]:
-        """Yield what has come, by ticket; for that `wait` a while, if there is nothing yet.
-
-        None stands for whatever is not simply the object: it has to come by `Store.get`, which asks
-        again where that may help, and says what is wrong.
-        """
-        ...
-
-    def wake(self) -> None:
-        """Let `arrived` return, now or the next time."""
-        ...
-
-    def close(self) -> None:
-        """Drop what is still on its way."""
-        ...
-
-
-@runtime_checkable
-class SupportsSmallReads(Protocol):
-    """A store that can ask for many small objects at once without a thread for each."""
-
-    def small_reads(self) -> SmallReads | None:
-        """Return who does that, or None if it can't be done in this process. No request."""
-        ...
+    collected = io.BytesIO()
+    for piece in body:
+        collected.write(piece)
+    content = collected.getvalue()
+    if len(content) != body.size_bytes:
+        raise body_size_error(key, body.size_bytes, len(content))
+    return content

@@ -1,24 +1,28 @@
-"""The border to fsspec, s3fs, botocore, aiohttp, obstore and the system's sockets: their errors become ours here, and nowhere else."""
+"""The error border of remote stores: errors of fsspec, s3fs, botocore, aiohttp and obstore become ours here and nowhere else."""
 
 from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import NotFoundError, PayloadError, StoreError
 
-__all__ = ["Border", "modified_s", "s3_code"]
+__all__ = ["STATUS", "ErrorTranslator", "HTTPStatusError", "from_obstore", "modified_s", "no_credentials", "s3_code"]
 
 _PUBLIC_OPTIONS = frozenset({"endpoint_url", "host", "port", "project", "region", "region_name", "signature_version"})
-_TIMES = ("mtime", "last_modified", "LastModified", "updated", "modified", "created")
-_SHORTEST_SECRET = 6
-_MOST_WORDS = 500
+_TIME_FIELDS = ("mtime", "last_modified", "LastModified", "updated", "modified", "created")
+_MIN_SECRET_CHARS = 6
+_MAX_MESSAGE_CHARS = 500
+_MAX_BODY_CHARS = 10_000
 
 _USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")
 _SIGNED_QUERY = re.compile(r"(?i)((?:x-amz-[a-z-]+|sig|signature|token|awsaccesskeyid)=)[^&\s'\"]+")
+STATUS = re.compile(r"status code: (\d{3})|non-2xx status code: (\d{3})")
+_QUERY = re.compile(r"\?[^\s)>]*")
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
 
 _TRANSIENT_ERRNO = frozenset(
     {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT}
@@ -44,10 +48,11 @@ _BUSY_CODES = frozenset(
         "SlowDown",
     }
 )
+_CHECKSUM_CODES = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"})
 _UNREACHABLE = frozenset(
     {"ClientConnectorError", "ConnectionRefusedError", "ConnectTimeoutError", "EndpointConnectionError", "gaierror"}
 )
-_BROKEN_OFF = frozenset(
+_CONNECTION_LOST = frozenset(
     {
         "ClientError",
         "ConnectionError",
@@ -61,10 +66,72 @@ _DENIED, _MISSING, _TOO_MANY, _SERVER_FAILED = (401, 403), 404, 429, 500
 _EXISTS = (409, 412)
 
 
-def s3_code(error: BaseException) -> str:
-    """Return the code of an S3 answer behind `error`, such as ``"NoSuchKey"``, or an empty text.
+class HTTPStatusError(Exception):
+    """A response that is not a success.
 
-    s3fs raises built-in errors that have lost it; their cause is botocore's error, which has it.
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    body : str
+        XML of S3 with a code and a message, or anything else.
+    """
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(status, body)
+        code, message = (_element(name, body[:_MAX_BODY_CHARS]) for name in ("Code", "Message"))
+        self._shown = " ".join(filter(None, (str(status), code, message)))
+        self.response = {
+            "Error": {"Code": code, "Message": message},
+            "ResponseMetadata": {"HTTPStatusCode": status},
+        }
+
+    def __str__(self) -> str:
+        return self._shown
+
+
+def _element(name: str, xml: str) -> str:
+    from html import unescape
+
+    match = re.search(rf"<{name}(?:\s[^>]*)?>([^<]*)</{name}>", xml)
+    return unescape(match[1]) if match else ""
+
+
+def from_obstore(error: Exception) -> Exception:
+    """Return an `HTTPStatusError` or a built-in error for an error of obstore; return other errors unchanged.
+
+    obstore describes most failures in its message only and chains no cause. URLs in the message
+    lose their query, which may hold a signature.
+    """
+    if not type(error).__module__.startswith("obstore") and type(error) is not FileNotFoundError:
+        return error
+    message, _, details = str(error).partition("\n\nDebug source:")
+    message = _QUERY.sub("", message)
+    if match := STATUS.search(message):
+        return HTTPStatusError(int(match[1] or match[2]), message[match.end() :])
+    if "<Error>" in message:
+        # S3 sends the status of a long request before the work is done, so an error may follow a 200.
+        return HTTPStatusError(500, message)
+    if "without LOCATION" in message:
+        region = "<Code>PermanentRedirect</Code><Message>the bucket is in another region</Message>"
+        return HTTPStatusError(301, region)
+    if certificate := _CERTIFICATE.search(details):
+        from ssl import SSLCertVerificationError
+
+        return SSLCertVerificationError(certificate[1])
+    if "kind: Connect" in details:
+        return ConnectionRefusedError(message)
+    if "kind: Timeout" in details or "TimedOut" in details:
+        return TimeoutError(message)
+    if "HTTP error" in message:
+        return ConnectionAbortedError(message)
+    return error if isinstance(error, FileNotFoundError) else OSError(message)
+
+
+def s3_code(error: BaseException) -> str:
+    """Return the code of an S3 response behind `error`, such as ``"NoSuchKey"``, or an empty string.
+
+    s3fs raises built-in errors without it; their cause is botocore's error, which has it.
     """
     return str(_response(error).get("Error", {}).get("Code", ""))
 
@@ -84,102 +151,120 @@ def _status(error: BaseException) -> int:
     return int(status) if str(status).isdigit() else 0
 
 
-class Border:
-    """Translates foreign errors for one store.
+class ErrorTranslator:
+    """The translation of foreign errors for one store.
 
     Parameters
     ----------
     root : str
         Named in messages.
     secrets : mapping
-        Storage options and the like. Their texts never appear in a message, at any depth.
+        Storage options and the like. Their strings never appear in a message, at any depth.
     """
 
     def __init__(self, root: str, secrets: Mapping[str, Any]) -> None:
         self._root = root
+        self._secrets: list[str] = []
+        self.hide(_strings(secrets))
+
+    def hide(self, secrets: Iterable[str | None]) -> None:
+        """Remove `secrets`, such as credentials found later, from all further messages."""
+        known = {*self._secrets, *(secret for secret in secrets if secret)}
         # Longest first: a secret may contain another one.
-        self._secrets = sorted(set(_texts(secrets)), key=len, reverse=True)
+        self._secrets = sorted(known, key=len, reverse=True)
 
     def translate(self, error: Exception, operation: str, key: str) -> PayloadError:
-        """Return what payloadfs raises in place of `error`, which stays its cause."""
+        """Return the error that payloadfs raises in place of `error`, which stays its cause."""
         if isinstance(error, PayloadError):
             return error
         what = f"{key!r} in {self._root}"
-        said = self._scrub(f"{type(error).__name__}: {error}")
+        reason = self._scrub(f"{type(error).__name__}: {error}")
         code, status = s3_code(error), _status(error)
         if code == "NoSuchBucket":
-            return StoreError(f"There is no bucket for {self._root}: create it, or correct the URL.", kind="no-bucket")
+            return StoreError(
+                f"The bucket of {self._root} does not exist: create it, or correct the URL.", kind="no-bucket"
+            )
         if code == "NoSuchUpload":
-            return StoreError(f"The upload of {what} is gone ({said}).", kind="upload-gone")
+            return StoreError(f"The upload of {what} no longer exists ({reason}).", kind="upload-gone")
         if operation != "put" and (isinstance(error, FileNotFoundError) or status == _MISSING):
-            return NotFoundError(f"There is no object {what}.")
+            return NotFoundError(f"Object {what} not found.")
         if isinstance(error, PermissionError) or code in _DENIED_CODES or status in _DENIED:
-            return StoreError(f"The store denied to {operation} {what} ({said}).", kind="denied")
-        if code not in _BUSY_CODES and (isinstance(error, FileExistsError) or status in _EXISTS):
-            return StoreError(f"There is an object {what} already; it was left as it is.", kind="exists")
-        failed = f"Could not {operation} {what}"
+            return StoreError(f"Permission denied: cannot {operation} {what} ({reason}).", kind="denied")
+        failed = f"Cannot {operation} {what}"
+        if code in _CHECKSUM_CODES:
+            return StoreError(
+                f"{failed}: the bytes were damaged on the way ({reason}).", transient=True, kind="checksum"
+            )
+        is_taken = isinstance(error, FileExistsError) or status in _EXISTS
+        if operation == "put" and code not in _BUSY_CODES and is_taken:
+            return StoreError(f"Object {what} already exists; it was not changed.", kind="exists")
         if code == "ConditionalRequestConflict":
-            return StoreError(f"{failed}: somebody else writes it just now ({said}).", transient=True, kind="conflict")
+            return StoreError(f"{failed}: another writer is creating it ({reason}).", transient=True, kind="conflict")
         if code in _BUSY_CODES or status == _TOO_MANY or status >= _SERVER_FAILED:
-            return StoreError(f"{failed}: the server is busy or failed ({said}).", transient=True, kind="busy")
-        return _connection_error(error, failed, said) or StoreError(
-            f"{failed} ({said}).", transient=_is_transient(error)
+            return StoreError(f"{failed}: the server is busy or failed ({reason}).", transient=True, kind="busy")
+        return _connection_error(error, failed, reason) or StoreError(
+            f"{failed} ({reason}).", transient=_is_transient(error)
         )
 
-    def _scrub(self, words: str) -> str:
+    def _scrub(self, message: str) -> str:
         for secret in self._secrets:
-            words = words.replace(secret, "***")
-        words = _SIGNED_QUERY.sub(r"\1***", _USER_INFO.sub("***@", words))
-        return words[:_MOST_WORDS].rstrip(". ")
+            message = message.replace(secret, "***")
+        message = _SIGNED_QUERY.sub(r"\1***", _USER_INFO.sub("***@", message))
+        return message[:_MAX_MESSAGE_CHARS].rstrip(". ")
 
 
-def _texts(options: Any) -> Iterator[str]:
+def _strings(options: Any) -> Iterator[str]:
     if isinstance(options, Mapping):
         for name, value in options.items():
             if name not in _PUBLIC_OPTIONS:
-                yield from _texts(value)
+                yield from _strings(value)
     elif isinstance(options, (list, tuple, set, frozenset)):
         for value in options:
-            yield from _texts(value)
+            yield from _strings(value)
     elif isinstance(options, (str, bytes)):
-        text = options if isinstance(options, str) else options.decode("utf-8", "replace")
-        if len(text) >= _SHORTEST_SECRET:
-            yield text
+        string = options if isinstance(options, str) else options.decode("utf-8", "replace")
+        if len(string) >= _MIN_SECRET_CHARS:
+            yield string
 
 
 def _is_transient(error: Exception) -> bool:
     return isinstance(error, (ConnectionError, TimeoutError)) or getattr(error, "errno", None) in _TRANSIENT_ERRNO
 
 
-def _connection_error(error: Exception, failed: str, said: str) -> StoreError | None:
-    """Return our error for one of a connection, whoever held it. By name: not every library is installed."""
+def _connection_error(error: Exception, failed: str, reason: str) -> StoreError | None:
+    """Return our error for one of a connection. By class name, because not every library is installed."""
     names = {cls.__name__ for cls in type(error).__mro__}
     if names & {"NoCredentialsError", "PartialCredentialsError", "NoAuthTokenError"}:
+        return no_credentials(failed)
+    if "SSLCertVerificationError" in names or "CERTIFICATE_VERIFY_FAILED" in reason:
         return StoreError(
-            f"{failed}: no S3 credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-            "or pass key and secret in storage_options.",
-            kind="no-credentials",
-        )
-    if "SSLCertVerificationError" in names or "CERTIFICATE_VERIFY_FAILED" in said:
-        return StoreError(
-            f"{failed}: the server's certificate is not trusted ({said}); name a file with those that are "
-            "in AWS_CA_BUNDLE or as verify in client_kwargs.",
+            f"{failed}: the server's certificate is not trusted ({reason}); set AWS_CA_BUNDLE or "
+            "client_kwargs['verify'] to a file of trusted certificates.",
             kind="certificate",
         )
     if names & _UNREACHABLE:
-        return StoreError(f"{failed}: the server can't be reached ({said}).", transient=True, kind="unreachable")
+        return StoreError(f"{failed}: the server cannot be reached ({reason}).", transient=True, kind="unreachable")
     if names & {"ReadTimeoutError", "TimeoutError"}:
-        return StoreError(f"{failed}: the server gave no answer in time ({said}).", transient=True, kind="timeout")
+        return StoreError(f"{failed}: the server did not answer in time ({reason}).", transient=True, kind="timeout")
     if "FlexibleChecksumError" in names:
-        return StoreError(f"{failed}: the bytes were changed on their way ({said}).", transient=True, kind="checksum")
-    if names & _BROKEN_OFF and not _response(error):
-        return StoreError(f"{failed}: the connection broke off ({said}).", transient=True, kind="connection-lost")
+        return StoreError(f"{failed}: the bytes were damaged on the way ({reason}).", transient=True, kind="checksum")
+    if names & _CONNECTION_LOST and not _response(error):
+        return StoreError(f"{failed}: the connection was lost ({reason}).", transient=True, kind="connection-lost")
     return None
 
 
+def no_credentials(failed: str) -> StoreError:
+    """Return the error for an S3 request without credentials. Nothing was sent."""
+    return StoreError(
+        f"{failed}: no S3 credentials found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+        "or pass key and secret in storage_options.",
+        kind="no-credentials",
+    )
+
+
 def modified_s(key: str, entry: Mapping[str, Any]) -> float:
-    """Return the time of writing that a file system's `entry` for `key` tells, in seconds (UTC)."""
-    for name in _TIMES:
+    """Return the modification time in a file system's `entry` for `key`, in seconds (UTC)."""
+    for name in _TIME_FIELDS:
         value = entry.get(name)
         if isinstance(value, str):
             value = datetime.fromisoformat(value)
@@ -187,5 +272,5 @@ def modified_s(key: str, entry: Mapping[str, Any]) -> float:
             return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
         if isinstance(value, (int, float)):
             return float(value)
-    # A made-up time would make a clean-up delete what is in use.
-    raise StoreError(f"The file system does not tell when {key!r} was written.", kind="no-mtime")
+    # With an invented time a clean-up would delete objects in use.
+    raise StoreError(f"The file system does not report when {key!r} was written.", kind="no-mtime")

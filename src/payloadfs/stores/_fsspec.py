@@ -1,4 +1,4 @@
-"""Objects on any file system of fsspec: GCS, Azure, SFTP, HDFS and the rest."""
+"""Objects on any file system of fsspec: SFTP, HDFS, WebDAV and the rest, and object stores that obstore cannot serve."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from .._buffers import ByteRange, private_memory
 from .._urls import scheme_of
-from ..errors import ConfigError, NotFoundError, StoreError
-from ._base import Body, Fetched, ObjectInfo
-from ._errors import Border, modified_s
-from ._transfer import parts, split, wrong_size
+from ..errors import ConfigError, NotFoundError, PayloadError, StoreError
+from ._base import Body, Fetched, ObjectInfo, body_size_error, collect
+from ._errors import ErrorTranslator, modified_s, s3_code
+from ._ranges import MIB, RangedDownload, Sink, into_buffer, into_file, ranges_unsupported, wrong_size
+from ._retry import Retry
 
 __all__ = ["FsspecStore", "open_fsspec_store"]
 
 _STAGING = ".staging"
-_READ_THREADS = 4
-_READ_BYTES = 4 * 1024 * 1024
+_READ_BYTES = 4 * MIB
 
-_ATOMIC_PROTOCOLS = frozenset({"memory", "gs", "gcs", "az", "abfs", "abfss", "adl"})
+_ATOMIC_PROTOCOLS = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"})
 """Their pipe_file makes an object appear whole or not at all."""
 
-# One process does not race itself for a key, even where a file system can't create exclusively.
+_S3_PARTS = {"chunksize": 16 * MIB, "max_concurrency": 4}
+
+# One process does not race itself for a key, even where a file system cannot create exclusively.
 _locks: list[threading.Lock] = []
 
 
-def _fresh_locks() -> None:
+def _new_locks() -> None:
     _locks[:] = [threading.Lock() for _ in range(64)]
 
 
-_fresh_locks()
-os.register_at_fork(after_in_child=_fresh_locks)
+_new_locks()
+os.register_at_fork(after_in_child=_new_locks)
 
 
 def open_fsspec_store(root: str, storage_options: Mapping[str, Any] | None = None) -> FsspecStore:
@@ -45,7 +46,7 @@ def open_fsspec_store(root: str, storage_options: Mapping[str, Any] | None = Non
     Raises
     ------
     ConfigError
-        fsspec knows no such scheme, its package is not installed, or an option does not fit.
+        fsspec does not know the scheme, its package is not installed, or an option is not valid.
     StoreError
         The file system could not be reached.
     """
@@ -57,12 +58,12 @@ def open_fsspec_store(root: str, storage_options: Mapping[str, Any] | None = Non
     except ImportError as error:
         raise ConfigError(f"The package for {scheme}:// is not installed: {error}", kind="missing-package") from error
     except (TypeError, ValueError) as error:
-        # The text may hold an option's value.
+        # The message may hold an option's value.
         raise ConfigError(
-            f"fsspec knows no scheme {scheme!r}, or a storage option for it is not right.", kind="options"
+            f"fsspec does not know the scheme {scheme!r}, or a storage option for it is not valid.", kind="options"
         ) from error
     except Exception as error:
-        raise Border(root, storage_options or {}).translate(error, "open", "") from error
+        raise ErrorTranslator(root, storage_options or {}).translate(error, "open", "") from error
     return FsspecStore(root, filesystem, path)
 
 
@@ -80,35 +81,34 @@ class FsspecStore:
 
     Notes
     -----
-    On memory, GCS and Azure an object is made by one atomic call and held in memory while it is
-    sent. Everywhere else it is written under ``.staging`` in pieces, its size is compared, and it is moved
-    into place: a crash leaves nothing but a staged file, if the file system's move is atomic.
-    An object is never overwritten by the same process; between processes that is as sure as the file system's own
+    In memory and in object stores an object is created by one atomic call and held in memory while
+    it is sent; on S3 in parts of 16 MiB, four at a time, if it has 32 MiB or more. Everywhere else it is
+    written under ``.staging`` in pieces, its size is compared, and it is moved into place: a crash
+    leaves nothing but a staged file, if the file system's move is atomic. An object is never
+    overwritten by the same process; between processes that is as sure as the file system's
     create-only mode, and without one there is a moment between check and move (payloadfs's own
-    keys are random). How long bytes last after a power cut is the file system's affair.
+    keys are random). How long bytes last after a power cut depends on the file system.
     """
 
+    transport = "fsspec"
+
     def __init__(self, root: str, filesystem: Any, path: str) -> None:
-        self._root = root
+        self.root = root
         self._path = path.rstrip("/")
         self._given = filesystem
-        self._border = Border(root, filesystem.storage_options)
+        self._retry = Retry(ErrorTranslator(root, filesystem.storage_options))
         protocols = {filesystem.protocol} if isinstance(filesystem.protocol, str) else set(filesystem.protocol)
+        self._is_s3 = "s3" in protocols
         self._atomic = bool(protocols & _ATOMIC_PROTOCOLS)
         self._create_only = self._atomic and "mode" in inspect.signature(filesystem.pipe_file).parameters
         # By process: an asynchronous file system does not survive a fork.
         self._filesystems: dict[int, Any] = {os.getpid(): filesystem}
 
-    def __repr__(self) -> str:
-        return f"FsspecStore({self._root!r})"
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return FsspecStore, (self._root, self._given, self._path)
+        return FsspecStore, (self.root, self._given, self._path)
 
-    @property
-    def root(self) -> str:
-        """Canonical URL of the store."""
-        return self._root
+    def __repr__(self) -> str:
+        return f"FsspecStore({self.root!r})"
 
     def put(self, key: str, body: Body) -> None:
         """Create the object `key`; see `Store.put`. It appears whole or not at all."""
@@ -116,14 +116,14 @@ class FsspecStore:
             self._put_atomically(key, body)
             return
         staged = f"{self._path}/{_STAGING}/{secrets.token_hex(16)}"
-        self._ask("put", key, "makedirs", f"{self._path}/{_STAGING}", exist_ok=True)
-        self._ask("put", key, "makedirs", self._place(key).rpartition("/")[0], exist_ok=True)
+        self._call("put", key, "makedirs", f"{self._path}/{_STAGING}", exist_ok=True)
+        self._call("put", key, "makedirs", self._name(key).rpartition("/")[0], exist_ok=True)
         moved = False
         try:
             self._write(key, staged, body)
             with self._lock(key):
                 self._refuse_existing(key)
-                self._ask("put", key, "mv", staged, self._place(key))
+                self._once("put", key, self._filesystem().mv, staged, self._name(key))
             moved = True
         finally:
             if not moved:
@@ -131,44 +131,41 @@ class FsspecStore:
 
     def get(self, key: str, size_bytes: int) -> Fetched:
         """Return the bytes of the object `key`; see `Store.get`. Each byte is copied at most twice."""
-        if size_bytes == 0:
-            actual = self.info(key).size_bytes
-            if actual:
-                raise wrong_size(key, 0, str(actual))
-            return Fetched(private_memory(0))
         buffer = private_memory(size_bytes)
-        if self._atomic or self._filesystem().async_impl:
-            self._read_ranges(key, buffer)
-        else:
-            self._read_file(key, buffer)
+        self._download(key, size_bytes, into_buffer(buffer))
         return Fetched(buffer)
+
+    def get_into(self, key: str, size_bytes: int, file: int) -> None:
+        """Write the bytes of the object `key` into the descriptor `file`; see `SupportsFiles`."""
+        self._download(key, size_bytes, into_file(file))
 
     def info(self, key: str) -> ObjectInfo:
         """Return size and time of the object `key`; see `Store.info`."""
-        return self._described(key, self._entry("look up", key, self._place(key)))
+        return self._info(key, self._entry("look up", key, self._name(key)))
 
     def delete(self, key: str) -> None:
-        """Remove the object `key`, if there is one."""
+        """Remove the object `key`, if it exists."""
         try:
-            self._ask("delete", key, "rm_file", self._place(key))
+            self._call("delete", key, "rm_file", self._name(key))
         except NotFoundError:
             return
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the objects whose key begins with `prefix`, ordered by key. One listing per folder, when reached."""
+        """Yield the objects whose key begins with `prefix`, ordered by key. One listing for each folder, when reached."""
         folder = prefix.rpartition("/")[0]
         yield from self._list(f"{self._path}/{folder}".rstrip("/") or "/", prefix)
 
     def _list(self, folder: str, prefix: str) -> Iterator[ObjectInfo]:
         try:
-            entries = self._ask("list", prefix, "ls", folder, detail=True)
+            entries = self._call("list", prefix, "ls", folder, detail=True)
         except NotFoundError:
             return
-        named = {self._key(entry): entry for entry in entries}
+        # Some object stores list the folder itself, as an empty object.
+        named = {self._key(entry): entry for entry in entries if str(entry["name"]).strip("/") != folder.strip("/")}
         for key, entry in sorted(named.items()):
             if entry["type"] != "directory":
                 if key.startswith(prefix):
-                    yield self._described(key, entry)
+                    yield self._info(key, entry)
             elif key != f"{_STAGING}/" and (key.startswith(prefix) or prefix.startswith(key)):
                 yield from self._list(f"{self._path}/{key}".rstrip("/"), prefix)
 
@@ -177,42 +174,49 @@ class FsspecStore:
         name = str(entry["name"]).rstrip("/").removeprefix(self._path).lstrip("/")
         return f"{name}/" if entry["type"] == "directory" else name
 
-    def _described(self, key: str, entry: Mapping[str, Any]) -> ObjectInfo:
+    def _info(self, key: str, entry: Mapping[str, Any]) -> ObjectInfo:
         return ObjectInfo(key, int(entry["size"]), modified_s(key, entry))
 
     def _put_atomically(self, key: str, body: Body) -> None:
-        (whole,) = parts(body, body.size_bytes)
+        content = collect(key, body)
+        options = {**({"mode": "create"} if self._create_only else {}), **(_S3_PARTS if self._is_s3 else {})}
         with self._lock(key):
-            if self._create_only:
-                self._ask("put", key, "pipe_file", self._place(key), whole.getvalue(), mode="create")
-                return
-            self._refuse_existing(key)
-            self._ask("put", key, "pipe_file", self._place(key), whole.getvalue())
+            if not self._create_only:
+                self._refuse_existing(key)
+            try:
+                self._call("put", key, "pipe_file", self._name(key), content, **options)
+            except StoreError as error:
+                # The response to our own earlier attempt may have been lost.
+                if error.kind not in ("exists", "upload-gone") or not self._already_uploaded(key, content):
+                    raise
+
+    def _already_uploaded(self, key: str, content: bytes) -> bool:
+        try:
+            return self.get(key, len(content)).buffer == content
+        except PayloadError:
+            return False
 
     def _write(self, key: str, staged: str, body: Body) -> None:
-        file = self._ask("put", key, "open", staged, "wb")
+        file = self._call("put", key, "open", staged, "wb")
         # Closing publishes what was written, also after an error: hence the staging name.
         try:
             for piece in body:
-                self._call("put", key, file.write, piece)
+                self._once("put", key, file.write, piece)
         except BaseException as reason:
             try:
-                self._call("put", key, file.close)
+                self._once("put", key, file.close)
             except StoreError as error:
                 reason.add_note(f"The staged file could not be closed either: {error}")
             raise
-        self._call("put", key, file.close)
+        self._once("put", key, file.close)
         actual = int(self._entry("put", key, staged)["size"])
         if actual != body.size_bytes:
-            raise StoreError(
-                f"The body for {key!r} has {body.size_bytes} bytes and {actual} arrived; nothing was stored.",
-                kind="body-size",
-            )
+            raise body_size_error(key, body.size_bytes, actual)
 
     def _unstage(self, key: str, staged: str) -> None:
         reason = sys.exception()
         try:
-            self._ask("delete", key, "rm_file", staged)
+            self._call("delete", key, "rm_file", staged)
         except NotFoundError:
             return
         except StoreError as error:
@@ -222,74 +226,87 @@ class FsspecStore:
 
     def _refuse_existing(self, key: str) -> None:
         try:
-            self._entry("look up", key, self._place(key))
+            self._entry("look up", key, self._name(key))
         except NotFoundError:
             return
-        raise StoreError(f"There is an object {key!r} in {self._root} already; it stays as it is.", kind="exists")
+        raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
 
-    def _read_ranges(self, key: str, buffer: memoryview) -> None:
-        first, *others = split(buffer.nbytes)
-        self._read_range(key, first, buffer)
-        if others:
-            with ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="payloadfs-read") as pool:
-                jobs = [pool.submit(self._read_range, key, part, buffer) for part in others]
-                try:
-                    for job in jobs:
-                        job.result()
-                finally:
-                    pool.shutdown(wait=True, cancel_futures=True)
+    def _download(self, key: str, size_bytes: int, sink: Sink) -> None:
+        if self._atomic or self._filesystem().async_impl:
+            RangedDownload(self._retry, _Source(self, key, size_bytes), sink).run()
+        else:
+            self._read_file(key, size_bytes, sink)
 
-    def _read_range(self, key: str, part: ByteRange, buffer: memoryview) -> None:
-        more = part.stop == buffer.nbytes
-        piece = self._ask("get", key, "cat_file", self._place(key), start=part.start, end=part.stop + more)
-        if len(piece) > part.size_bytes:
-            raise wrong_size(key, buffer.nbytes, "more")
-        if len(piece) < part.size_bytes:
-            raise wrong_size(key, buffer.nbytes, f"at most {part.start + len(piece)}")
-        buffer[part.start : part.stop] = piece
-
-    def _read_file(self, key: str, buffer: memoryview) -> None:
-        file = self._ask("get", key, "open", self._place(key), "rb")
+    def _read_file(self, key: str, size_bytes: int, sink: Sink) -> None:
+        file = self._call("get", key, "open", self._name(key), "rb")
         filled = 0
         try:
-            while filled <= buffer.nbytes:
-                piece = self._call("get", key, file.read, min(_READ_BYTES, buffer.nbytes + 1 - filled))
+            # One more byte than expected reveals an object that is too large.
+            while filled <= size_bytes:
+                piece = self._once("get", key, file.read, min(_READ_BYTES, size_bytes + 1 - filled))
                 if not piece:
                     break
-                fitting = piece[: buffer.nbytes - filled]
-                buffer[filled : filled + len(fitting)] = fitting
+                sink(filled, memoryview(piece)[: size_bytes - filled])
                 filled += len(piece)
         finally:
-            self._call("get", key, file.close)
-        if filled != buffer.nbytes:
-            raise wrong_size(key, buffer.nbytes, "more" if filled > buffer.nbytes else str(filled))
+            self._once("get", key, file.close)
+        if filled != size_bytes:
+            raise wrong_size(key, size_bytes, "more" if filled > size_bytes else str(filled))
 
-    def _place(self, key: str) -> str:
+    def _name(self, key: str) -> str:
         return f"{self._path}/{key}"
 
     def _lock(self, key: str) -> threading.Lock:
-        return _locks[hash((self._root, key)) % len(_locks)]
+        return _locks[hash((self.root, key)) % len(_locks)]
 
     def _filesystem(self) -> Any:
         found = self._filesystems.get(os.getpid())
         if found is None:
             made = type(self._given)(*self._given.storage_args, **self._given.storage_options, skip_instance_cache=True)
+            if self._is_s3:
+                made.retries = self._given.retries
             found = self._filesystems.setdefault(os.getpid(), made)
         return found
 
-    def _entry(self, operation: str, key: str, place: str) -> Mapping[str, Any]:
-        entry: Mapping[str, Any] = self._ask(operation, key, "info", place)
+    def _entry(self, operation: str, key: str, name: str) -> Mapping[str, Any]:
+        entry: Mapping[str, Any] = self._call(operation, key, "info", name)
         return entry
 
-    def _ask(self, operation: str, key: str, method: str, place: str, *arguments: Any, **options: Any) -> Any:
+    def _call(self, operation: str, key: str, method: str, name: str, *arguments: Any, **options: Any) -> Any:
         filesystem = self._filesystem()
-        # What another client wrote a moment ago counts: no listing is ever taken from a cache.
-        filesystem.invalidate_cache()
-        return self._call(operation, key, getattr(filesystem, method), place, *arguments, **options)
 
-    def _call(self, operation: str, key: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        def attempt() -> Any:
+            # What another client wrote a moment ago counts: no listing is ever taken from a cache.
+            filesystem.invalidate_cache()
+            return getattr(filesystem, method)(name, *arguments, **options)
+
+        return self._retry.call(operation, key, attempt)
+
+    def _once(self, operation: str, key: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function that must not be repeated."""
+        return self._retry.call(operation, key, lambda: function(*arguments), kinds=())
+
+
+class _Source:
+    """An object read through fsspec; see `payloadfs.stores._ranges.Source`."""
+
+    def __init__(self, store: FsspecStore, key: str, size_bytes: int) -> None:
+        self._store, self.key, self.size_bytes = store, key, size_bytes
+
+    def open_range(self, part: ByteRange) -> Iterator[memoryview]:
+        # One more byte than expected reveals an object that is too large.
+        stop = part.stop + (part.stop == self.size_bytes)
+        filesystem = self._store._filesystem()
         try:
-            return function(*arguments, **options)
+            piece = filesystem.cat_file(self._store._name(self.key), start=part.start, end=stop)
         except Exception as error:
-            ours = self._border.translate(error, operation, key)
-            raise ours from error
+            if s3_code(error) not in ("InvalidRange", "416"):
+                raise
+            piece = b""
+        if part.size_bytes < self.size_bytes == len(piece):
+            raise ranges_unsupported(self.key)
+        if len(piece) > part.size_bytes:
+            raise wrong_size(self.key, self.size_bytes, "more")
+        if len(piece) < part.size_bytes:
+            raise wrong_size(self.key, self.size_bytes, f"at most {part.start + len(piece)}")
+        return iter((memoryview(piece),))

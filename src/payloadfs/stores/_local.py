@@ -19,7 +19,7 @@ from typing import Any
 from .._buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
 from .._urls import local_path
 from ..errors import IntegrityError, NotFoundError, StoreError
-from ._base import Body, Fetched, ObjectInfo
+from ._base import Body, Fetched, ObjectInfo, body_size_error
 from ._dirfd import Folder, enter, is_ours, kind_of_file_system, make_folders, open_folder, reserve, sync
 
 __all__ = ["LocalStore"]
@@ -98,9 +98,7 @@ class LocalStore:
                 waiting, pieces = 0, []
         written += _write(file, pieces)
         if written != body.size_bytes:
-            raise StoreError(
-                f"The body for {key!r} had {written} bytes instead of {body.size_bytes}.", kind="body-size"
-            )
+            raise body_size_error(key, body.size_bytes, written)
         if self._fsync:
             os.fsync(file)
 

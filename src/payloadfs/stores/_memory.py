@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from .._buffers import private_memory
 from ..errors import IntegrityError, NotFoundError, StoreError
-from ._base import Body, Fetched, ObjectInfo
+from ._base import Body, Fetched, ObjectInfo, collect
 
 __all__ = ["MemoryStore"]
 
@@ -32,11 +32,7 @@ class MemoryStore:
 
     def put(self, key: str, body: Body) -> None:
         """Create the object `key` from `body`; see `Store.put`. One copy."""
-        content = b"".join(body)
-        if len(content) != body.size_bytes:
-            raise StoreError(
-                f"The body for {key!r} had {len(content)} bytes instead of {body.size_bytes}.", kind="body-size"
-            )
+        content = collect(key, body)
         with _writing:
             if key in self._objects:
                 raise StoreError(f"There is an object under the key {key!r} already; it stays as it is.", kind="exists")

@@ -1,50 +1,71 @@
-"""Objects in GCS and Azure through obstore."""
+"""Objects in S3, GCS and Azure through obstore."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from heapq import heappop, heappush
 from typing import Any
 
-from .._buffers import ByteRange
+from .._buffers import ByteRange, private_memory, view
 from .._urls import scheme_of
-from ..errors import ConfigError, StoreError
-from ._base import Body
-from ._create import ObjectCalls, ObjectJob
-from ._errors import Border
-from ._forks import obstore_is_lost
-from ._object_store import ObjectStore
-from ._obstore_calls import ObstoreCalls, client_options
-from ._obstore_options import client_config
-from ._reads import into_buffer, into_file
-from ._retry import Patience
-from ._transfer import MIB, ropes
+from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError
+from ._base import Body, Fetched, ObjectInfo, body_size_error, collect
+from ._errors import STATUS, ErrorTranslator
+from ._obstore_options import obstore_target
+from ._ranges import MIB, RangedDownload, Sink, into_buffer, into_file, ranges_unsupported, wrong_size
+from ._retry import Retry
 
-__all__ = ["ObstoreStore", "open_obstore_store"]
+__all__ = ["ObstoreStore", "obstore_unusable_after_fork", "open_obstore_store"]
 
-_CONNECT_S, _READ_S = 5.0, 10.0
-_SMALL_BYTES = 4 * MIB
-_SLOWEST = MIB
-"""Bytes a second: obstore counts the time in which a body is sent as silence of the server."""
+_ONE_PUT_BYTES = 16 * MIB
+"""Up to this size an object is created by one conditional request."""
 
-_NO_LIMIT = 1 << 62
-_SECRET_PARTS = frozenset({"account_key", "client_secret", "sas_key"})
-_LISTED_AT_ONCE = 1_000
+_PART_BYTES, _PARTS_AT_ONCE = 8 * MIB, 6
+_MAX_PARTS = 10_000
+_ONE_CALL_BYTES = MIB
+"""Up to this size an object is read by one call: each further call waits for the interpreter's lock."""
+
+_CHUNK_BYTES = MIB
+_PAGE_OBJECTS = 1_000
+_SLOWEST_UPLOAD = 2 * MIB
+"""Bytes a second: while a body is sent, obstore counts the time as silence of the server."""
+
+_RANGE_NOT_SATISFIABLE = 416
+_forked_with_obstore: list[bool] = []
+
+
+def _after_fork() -> None:
+    # Whoever imported it: all users of obstore in a process share its threads.
+    if "obstore" in sys.modules:
+        _forked_with_obstore.append(True)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def obstore_unusable_after_fork() -> bool:
+    """Return whether this process was forked from one that had loaded obstore: its threads are gone, every call would hang."""
+    return bool(_forked_with_obstore)
 
 
 def open_obstore_store(root: str, storage_options: Mapping[str, Any] | None = None) -> ObstoreStore:
-    """Return the store at the canonical ``gs`` or ``az`` URL `root`. No request is sent.
+    """Return the store at the canonical ``s3``, ``gs`` or ``az`` URL `root`. No request is sent.
 
     Raises
     ------
     ConfigError
-        An option can't be, or obstore is not installed.
+        An option is not valid, or obstore is not installed.
     """
     store = ObstoreStore(root, storage_options)
-    store._direct.check()
+    if scheme_of(root) != "s3":
+        # Its options are checked by obstore; those of S3 were checked when its target was found.
+        _ = store._client
     return store
 
 
-class ObstoreStore(ObjectStore):
+class ObstoreStore:
     """Objects under one bucket or container and path.
 
     Parameters
@@ -52,131 +73,289 @@ class ObstoreStore(ObjectStore):
     root : str
         Canonical URL.
     storage_options : mapping, optional
-        As gcsfs and adlfs take them. Pickling the store pickles them, secrets too.
+        As s3fs, gcsfs and adlfs take them.
 
     Notes
     -----
-    ``put`` costs one PUT, create-only, whatever the size: obstore can't complete an upload in parts
-    create-only. A body that is not stable is held in memory. ``get`` costs one GET up to 16 MiB,
-    beyond it one per 8 to 32 MiB; bytes are copied once, into their final place. Safe to use from
-    many threads. In a process forked from one that had loaded obstore every call is an error.
+    `put` costs one conditional PUT up to 16 MiB and never overwrites; beyond, one HEAD and an upload
+    in parts of 8 MiB, six at a time, which holds up to 56 MiB. S3 servers verify a SHA-256 of each
+    request's body. `get` costs one GET up to 16 MiB, beyond it one for each 8 to 32 MiB; each byte is
+    copied once, into its final place. Safe to use from many threads. In a process forked from one
+    that had loaded obstore, every call raises `StoreError`.
     """
 
+    transport = "obstore"
+
     def __init__(self, root: str, storage_options: Mapping[str, Any] | None = None) -> None:
-        super().__init__(root)
+        self.root = root
+        path = root.partition("://")[2].partition("/")[2]
+        self._prefix = f"{path}/" if path else ""
         self._options = dict(storage_options or {})
-        self._direct = _Calls(root, self._bucket, self._options)
+        self._target = obstore_target(root, self._options)
+        self._translator = ErrorTranslator(root, {"options": self._options, "secrets": self._target.secrets})
+        self._retry = Retry(self._translator)
+        self._clients: dict[tuple[float, int], Any] = {}
+        self._sends_ranges = True
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ObstoreStore, (self._root, self._options)
+        return ObstoreStore, (self.root, self._options)
+
+    def __repr__(self) -> str:
+        return f"ObstoreStore({self.root!r})"
+
+    def put(self, key: str, body: Body) -> None:
+        """Create the object `key`; see `Store.put`. It appears whole or not at all.
+
+        An object that already exists with exactly these bytes is a success: the response to our own
+        earlier attempt may have been lost.
+        """
+        name = self._prefix + key
+        try:
+            if body.size_bytes <= _ONE_PUT_BYTES:
+                self._put_small(key, name, body)
+            else:
+                self._put_large(key, name, body)
+        except StoreError as error:
+            if error.kind not in ("exists", "upload-gone") or not self._already_uploaded(key, body):
+                raise
+
+    def get(self, key: str, size_bytes: int) -> Fetched:
+        """Return the bytes of the object `key`; see `Store.get`. A missing object costs one GET."""
+        buffer = private_memory(size_bytes)
+        self._download(key, size_bytes, into_buffer(buffer))
+        return Fetched(buffer)
+
+    def get_into(self, key: str, size_bytes: int, file: int) -> None:
+        """Write the bytes of the object `key` into the descriptor `file`; see `SupportsFiles`. Requests as for `get`."""
+        self._download(key, size_bytes, into_file(file))
+
+    def info(self, key: str) -> ObjectInfo:
+        """Return size and time of the object `key`; see `Store.info`. One HEAD."""
+        meta = self._call("look up", key, "head", self._prefix + key)
+        return ObjectInfo(key, meta["size"], meta["last_modified"].timestamp())
+
+    def delete(self, key: str) -> None:
+        """Remove the object `key`, if it exists. One DELETE."""
+        try:
+            self._call("delete", key, "delete", self._prefix + key)
+        except NotFoundError:
+            return
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects whose key begins with `prefix`, ordered by key. One request per 1,000.
+
+        Holds the objects of one folder in memory: S3 lists by key, but some servers list folder by
+        folder, where ``run/1`` comes before ``run-2/1``.
+        """
+        # Everything that is still to come is in the folder of this entry, or after it.
+        depth = len(self._prefix) + prefix.rfind("/") + 1
+        waiting: list[tuple[str, ObjectInfo]] = []
+        for meta in self._listed(prefix):
+            name = meta["path"]
+            key = name.removeprefix(self._prefix)
+            earliest = name[len(self._prefix) : depth] + name[depth:].partition("/")[0]
+            while waiting and waiting[0][0] < earliest:
+                yield heappop(waiting)[1]
+            heappush(waiting, (key, ObjectInfo(key, meta["size"], meta["last_modified"].timestamp())))
+        while waiting:
+            yield heappop(waiting)[1]
+
+    def _listed(self, prefix: str) -> Iterator[Mapping[str, Any]]:
+        import obstore
+
+        # obstore lists folders, not prefixes within a name.
+        folder = (self._prefix + prefix).rpartition("/")[0]
+        # obstore itself repeats requests: after an error its iterator ends, as if the listing were complete.
+        client = self._client_for(self._target.read_s, retries=3)
+        pages = iter(obstore.list(client, folder or None, chunk_size=_PAGE_OBJECTS))
+        while page := self._retry.call("list", prefix, lambda: next(pages, None), kinds=()):
+            yield from (meta for meta in page if meta["path"].startswith(self._prefix + prefix))
+
+    def _put_small(self, key: str, name: str, body: Body) -> None:
+        content = collect(key, body)
+        client = self._client
+        if len(content) > 4 * MIB:
+            client = self._client_for(self._target.read_s + len(content) / _SLOWEST_UPLOAD)
+        self._call("put", key, "put", name, content, client=client, mode="create", use_multipart=False)
+
+    def _put_large(self, key: str, name: str, body: Body) -> None:
+        if self._exists(key):
+            raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
+        part_bytes = max(_PART_BYTES, -(-body.size_bytes // _MAX_PARTS))
+        read_s = self._target.read_s + part_bytes * _PARTS_AT_ONCE / _SLOWEST_UPLOAD
+        pieces = _Pieces(key, body)
+        try:
+            self._call(
+                "put",
+                key,
+                "put",
+                name,
+                pieces.__iter__,
+                # obstore itself sends a part again; only damage is repaired by sending the whole object again.
+                kinds=("checksum",),
+                client=self._client_for(read_s, retries=3),
+                use_multipart=True,
+                chunk_size=part_bytes,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+        except StoreError:
+            if pieces.error is not None:
+                raise pieces.error from None
+            raise
+
+    def _exists(self, key: str) -> bool:
+        try:
+            self.info(key)
+        except NotFoundError:
+            return False
+        return True
+
+    def _already_uploaded(self, key: str, body: Body) -> bool:
+        """Return whether the object `key` has exactly the bytes of `body`. Reads it piece by piece."""
+        start, source = 0, _Source(self._client, key, self._prefix + key, body.size_bytes)
+        try:
+            for piece in map(view, body):
+                if not piece.nbytes:
+                    continue
+                part = ByteRange(start, start + piece.nbytes)
+                if self._retry.call("compare", key, lambda part=part: b"".join(source.open_range(part))) != piece:
+                    return False
+                start = part.stop
+            return start > 0 or self.info(key).size_bytes == 0
+        except (NotFoundError, IntegrityError):
+            return False
+
+    def _download(self, key: str, size_bytes: int, sink: Sink) -> None:
+        client, name = self._client, self._prefix + key
+        if 0 < size_bytes <= _ONE_CALL_BYTES and self._sends_ranges:
+            try:
+                sink(0, self._retry.call("get", key, lambda: _read_small(client, key, name, size_bytes)))
+            except StoreError as error:
+                if error.kind != "ranges-unsupported":
+                    raise
+                self._sends_ranges = False
+            else:
+                return
+        RangedDownload(self._retry, _Source(client, key, name, size_bytes), sink).run()
+
+    def _call(
+        self,
+        operation: str,
+        key: str,
+        method: str,
+        *arguments: Any,
+        client: Any = None,
+        kinds: Any = None,
+        **options: Any,
+    ) -> Any:
+        import obstore
+
+        client = client or self._client
+        function: Callable[..., Any] = getattr(obstore, method)
+
+        def attempt() -> Any:
+            return function(client, *(one() if callable(one) else one for one in arguments), **options)
+
+        return self._retry.call(operation, key, attempt, **({"kinds": kinds} if kinds else {}))
 
     @property
-    def _calls(self) -> ObjectCalls:
-        if obstore_is_lost():
+    def _client(self) -> Any:
+        return self._client_for(self._target.read_s)
+
+    def _client_for(self, read_s: float, retries: int = 0) -> Any:
+        """Return obstore's client with a limit on silence. Each has its own connections, so there are few limits."""
+        if obstore_unusable_after_fork():
             raise StoreError(
-                "obstore does not survive a fork: start processes by spawn, or set transport to fsspec.", kind="forked"
+                "obstore does not survive a fork: start processes by spawn, or set transport to 'fsspec'.",
+                kind="forked",
             )
-        return self._direct
+        # Two limits for all objects, powers of two above.
+        limit = (read_s if read_s == self._target.read_s else float(1 << int(read_s).bit_length()), retries)
+        if limit not in self._clients:
+            self._clients[limit] = self._new_client(*limit)
+        self._check_credentials()
+        return self._clients[limit]
 
-    def _listed(self, prefix: str) -> Iterator[dict[str, Any]]:
-        folder = (self._prefix + prefix).rpartition("/")[0]
-        for entry in self._direct.listed(prefix, folder):
-            if entry["Key"].startswith(self._prefix + prefix):
-                yield entry
+    def _check_credentials(self) -> None:
+        # Here, because an error inside obstore's own call would come back as a message only.
+        if self._target.credentials is not None:
+            self._translator.hide(self._target.credentials().secrets)
 
-
-class _Calls:
-    """Requests about one bucket or container; see `payloadfs.stores._create.ObjectCalls`."""
-
-    one_put_bytes = part_bytes = _NO_LIMIT
-    parts_at_once = copies_at_once = 1
-
-    def __init__(self, root: str, bucket: str, options: Mapping[str, Any]) -> None:
-        self._root, self._bucket = root, bucket
-        self._config = client_config(root, options)
-        parts = {name: self._config[name] for name in _SECRET_PARTS & self._config.keys()}
-        self._patience = Patience(Border(root, {"options": options, "parts": parts}))
-        self._obstore = self._with_limit(_READ_S)
-
-    def check(self) -> None:
-        """Return if the options are such as obstore takes."""
+    def _new_client(self, read_s: float, retries: int) -> Any:
         try:
-            from obstore.exceptions import BaseError
+            return self._target.new_client(read_s, retries)
         except ImportError as error:
-            extra = scheme_of(self._root)
+            extra = scheme_of(self.root)
             raise ConfigError(
-                f"This needs obstore: pip install 'payloadfs[{extra}]'.", kind="missing-package"
+                f"{extra}:// needs obstore: pip install 'payloadfs[{extra}]'.", kind="missing-package"
             ) from error
+        except Exception:  # noqa: BLE001  obstore's errors have no common class of their own here
+            # Not chained: the message may hold an option's value.
+            raise ConfigError(f"The storage options for {self.root} are not valid.", kind="options") from None
+
+
+class _Pieces:
+    """The pieces of a body on their way to obstore, each valid until the upload ends, and the error of the body."""
+
+    def __init__(self, key: str, body: Body) -> None:
+        self._key, self._body = key, body
+        self.error: Exception | None = None
+
+    def __iter__(self) -> Iterator[memoryview]:
+        body, sent_bytes = self._body, 0
+        stable = getattr(body, "stable", False)
         try:
-            _ = self._obstore.client
-        except (BaseError, OSError, TypeError, ValueError):
-            # Not chained: the text may hold an option's value.
-            raise ConfigError(f"The storage options for {self._root} are not right.", kind="options") from None
+            for piece in map(view, body):
+                sent_bytes += piece.nbytes
+                if sent_bytes > body.size_bytes:
+                    break
+                yield piece if stable else memoryview(bytes(piece))
+            if sent_bytes != body.size_bytes:
+                raise body_size_error(self._key, body.size_bytes, sent_bytes)
+        except Exception as error:
+            self.error = error
+            raise
 
-    def parts(self, body: Body, part_bytes: int) -> Iterator[list[memoryview]]:
-        """Yield the parts of `body` as rows of slices. Nothing is copied if the body is stable."""
-        return ropes(body, part_bytes)
 
-    def begin(self, operation: str, key: str, method: str, **arguments: Any) -> ObjectJob:
-        """Never asked for: objects are made by one request."""
-        raise NotImplementedError(method)
+def _read_small(client: Any, key: str, name: str, size_bytes: int) -> memoryview:
+    import obstore
 
-    def call(self, operation: str, key: str, method: str, **arguments: Any) -> dict[str, Any]:
-        """Send one request and return its answer, named as botocore does."""
+    try:
+        # One more byte than expected reveals an object that is too large.
+        content = memoryview(obstore.get_range(client, name, start=0, end=size_bytes + 1))
+    except Exception as error:
+        _raise_size_error(error, key, size_bytes, "0")
+        raise
+    if content.nbytes != size_bytes:
+        raise wrong_size(key, size_bytes, "more" if content.nbytes > size_bytes else str(content.nbytes))
+    return content
+
+
+def _raise_size_error(error: Exception, key: str, size_bytes: int, actual: str) -> None:
+    """Raise an error of ours if `error` is about the range that was requested."""
+    message = str(error)
+    if (match := STATUS.search(message)) and int(match[1] or match[2]) == _RANGE_NOT_SATISFIABLE:
+        raise wrong_size(key, size_bytes, actual) from None
+    if "NotPartial" in message or "UnexpectedRange" in message:
+        raise ranges_unsupported(key) from None
+
+
+class _Source:
+    """An object read through obstore; see `payloadfs.stores._ranges.Source`."""
+
+    def __init__(self, client: Any, key: str, name: str, size_bytes: int) -> None:
+        self._client, self._name = client, name
+        self.key, self.size_bytes = key, size_bytes
+
+    def open_range(self, part: ByteRange) -> Iterator[memoryview]:
         import obstore
 
-        name = arguments["Key"]
-        if method == "put_object":
-            self._put(key, name, arguments["Body"])
-        elif method == "delete_object":
-            self._patience.tried(operation, key, lambda: obstore.delete(self._obstore.client, name))
-        else:
-            meta = self._patience.tried(operation, key, lambda: obstore.head(self._obstore.client, name))
-            return {"ContentLength": meta["size"], "LastModified": meta["last_modified"]}
-        return {}
-
-    def listed(self, prefix: str, folder: str) -> Iterator[dict[str, Any]]:
-        """Yield what lies in `folder` and below, as botocore does; `prefix` is for messages."""
-        import obstore
-
-        pages = iter(obstore.list(self._obstore.client, folder or None, chunk_size=_LISTED_AT_ONCE))
-        while page := self._patience.tried("list", prefix, lambda: next(pages, None)):
-            for meta in page:
-                yield {"Key": meta["path"], "Size": meta["size"], "LastModified": meta["last_modified"]}
-
-    def read(self, key: str, name: str, buffer: memoryview) -> None:
-        """Fill `buffer` with the object `name`; see `ObstoreCalls.read`. Each byte is copied once."""
-        self._obstore.read(key, name, buffer.nbytes, into_buffer(buffer))
-
-    def read_into(self, key: str, name: str, size_bytes: int, file: int) -> None:
-        """Write the object `name` into the descriptor `file`; see `ObstoreCalls.read`."""
-        self._obstore.read(key, name, size_bytes, into_file(file))
-
-    def read_range(self, key: str, name: str, part: ByteRange, size_bytes: int, buffer: memoryview) -> None:
-        """Fill `buffer` with one part of the object `name`. One GET."""
-        self._obstore.read_range(key, name, part, size_bytes, into_buffer(buffer, part.start))
-
-    def _put(self, key: str, name: str, pieces: list[memoryview]) -> None:
-        size_bytes = sum(piece.nbytes for piece in pieces)
-        if size_bytes <= _SMALL_BYTES:
-            self._obstore.create(key, name, b"".join(pieces))
-        else:
-            self._with_limit(_READ_S + size_bytes / _SLOWEST).create(key, name, pieces)
-
-    def _with_limit(self, read_s: float) -> ObstoreCalls:
-        make = _gs_client if scheme_of(self._root) == "gs" else _az_client
-        return ObstoreCalls(lambda: make(self._bucket, self._config, read_s), self._patience)
-
-
-def _gs_client(bucket: str, config: Any, read_s: float) -> Any:
-    from obstore.store import GCSStore
-
-    options: Any = client_options(config.get("base_url", ""), _CONNECT_S, read_s)
-    return GCSStore(bucket, config=config, client_options=options, retry_config={"max_retries": 0})
-
-
-def _az_client(container: str, config: Any, read_s: float) -> Any:
-    from obstore.store import AzureStore
-
-    options: Any = client_options(config.get("endpoint", ""), _CONNECT_S, read_s)
-    return AzureStore(container, config=config, client_options=options, retry_config={"max_retries": 0})
+        options: Any = {"range": (part.start, part.stop)} if part.size_bytes < self.size_bytes else None
+        try:
+            result = obstore.get(self._client, self._name, options=options)
+        except Exception as error:
+            _raise_size_error(error, self.key, self.size_bytes, f"at most {part.start}")
+            raise
+        if result.meta["size"] != self.size_bytes:
+            raise wrong_size(self.key, self.size_bytes, str(result.meta["size"]))
+        return map(memoryview, result.stream(min_chunk_size=_CHUNK_BYTES))

@@ -1,16 +1,26 @@
-"""Storage options of gcsfs and adlfs as what obstore calls them."""
+"""What storage options and variables mean for obstore, and which of them lead to fsspec instead."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from .._urls import scheme_of
 
-__all__ = ["UnmappedError", "client_config"]
+if TYPE_CHECKING:
+    from ._aws import Credentials
 
-# What these say is settled elsewhere, or has no meaning for payloadfs.
+__all__ = ["CONNECT_S", "READ_S", "Target", "UnmappedError", "client_options", "obstore_target"]
+
+CONNECT_S, READ_S = 5.0, 10.0
+"""How long a server may take to accept a connection, and may stay silent."""
+
+_IDLE_S = 15
+_LONGEST_S = 86_400
+
+# These have no meaning for payloadfs, or are settled elsewhere.
 _NO_EFFECT = frozenset(
     {"access", "asynchronous", "block_size", "cache_timeout", "default_cache_type", "default_fill_cache"}
     | {"listings_expiry_time", "max_concurrency", "max_paths", "project", "skip_instance_cache", "use_listings_cache"}
@@ -23,32 +33,132 @@ _AZ_NAMES = {
     "client_id": "client_id",
     "client_secret": "client_secret",
 }
-_AZ_WORDS = {"AccountName": "account_name", "AccountKey": "account_key", "BlobEndpoint": "endpoint"}
-_AZ_WORDS |= {"SharedAccessSignature": "sas_key"}
+_AZ_FIELDS = {"AccountName": "account_name", "AccountKey": "account_key", "BlobEndpoint": "endpoint"}
+_AZ_FIELDS |= {"SharedAccessSignature": "sas_key"}
 _AZ_STANDARD = {"DefaultEndpointsProtocol": "https", "EndpointSuffix": "core.windows.net"}
-_AZ_OTHERS = frozenset({"QueueEndpoint", "TableEndpoint", "FileEndpoint"})
+_AZ_UNUSED = frozenset({"QueueEndpoint", "TableEndpoint", "FileEndpoint"})
+_PROTOCOLS = {"s3": ("s3", "s3a"), "gs": ("gs", "gcs"), "az": ("az", "abfs", "abfss", "adl")}
 
 
 class UnmappedError(Exception):
-    """An option that only fsspec's file system understands. Its text names the option, never its value."""
+    """An option or variable that only fsspec's file system understands. The message names it, never its value."""
 
 
-def client_config(root: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return obstore's configuration for the bucket or container of a canonical ``gs`` or ``az`` root. No I/O.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bucket or container as obstore sees it.
+
+    Parameters
+    ----------
+    new_client : callable
+        Returns obstore's client for a time limit on silence in seconds and a number of retries. No request.
+    secrets : mapping
+        What must not appear in messages.
+    credentials : callable or None
+        Returns the current credentials of S3, or raises `StoreError` if there are none.
+    read_s : float
+        How long the server may stay silent.
+    """
+
+    new_client: Callable[[float, int], Any] = field(repr=False)
+    secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    credentials: Callable[[], Credentials] | None = field(default=None, repr=False)
+    read_s: float = READ_S
+
+
+def obstore_target(root: str, options: Mapping[str, Any]) -> Target:
+    """Return what the canonical `root` and fsspec's `options` mean for obstore. No request.
 
     Raises
     ------
     UnmappedError
-        An option says what only fsspec's file system understands.
+        An option or a variable needs fsspec.
+    ConfigError
+        Credentials that no server can accept.
     """
+    scheme = scheme_of(root)
+    _refuse_fsspec_settings(scheme)
+    if scheme == "s3":
+        from ._aws import s3_target
+
+        return s3_target(root, options)
+    bucket = root.partition("://")[2].partition("/")[0]
     given = {name: value for name, value in options.items() if name not in _NO_EFFECT and value is not None}
-    return (_gs if scheme_of(root) == "gs" else _az)(given)
+    config = (_gs_config if scheme == "gs" else _az_config)(given)
+    endpoint = config.get("base_url") or config.get("endpoint") or "https://"
+    refuse_proxies(endpoint)
+
+    def new_client(read_s: float, retries: int) -> Any:
+        from obstore import store
+
+        kind = store.GCSStore if scheme == "gs" else store.AzureStore
+        client: Any = client_options(endpoint, CONNECT_S, read_s)
+        return kind(bucket, config=config, client_options=client, retry_config=retry_config(retries))  # type: ignore[arg-type]
+
+    return Target(new_client, config)
 
 
-def _gs(given: dict[str, Any]) -> dict[str, Any]:
+def client_options(endpoint: str, connect_s: float, read_s: float, ca_file: str | None = None) -> dict[str, Any]:
+    """Return the options of obstore's HTTP client. The only limits are on silence, never on a whole request.
+
+    Given in full, they replace all that obstore reads from variables by itself.
+    """
+    from datetime import timedelta
+
+    options: dict[str, Any] = {
+        "allow_http": endpoint.startswith("http:"),
+        "connect_timeout": timedelta(seconds=connect_s),
+        "read_timeout": timedelta(seconds=read_s),
+        "timeout": timedelta(seconds=_LONGEST_S),
+        "pool_idle_timeout": timedelta(seconds=_IDLE_S),
+    }
+    if ca_file is not None:
+        with open(ca_file, "rb") as file:
+            options["root_certificate"] = file.read()
+    return options
+
+
+def retry_config(retries: int) -> Any:
+    """Return obstore's retry configuration: for refusals and lost connections, not for a silent server."""
+    from datetime import timedelta
+
+    from ._retry import PAUSES_S, RETRY_FOR_S
+
+    pauses = {"init_backoff": timedelta(seconds=PAUSES_S[0]), "max_backoff": timedelta(seconds=PAUSES_S[-1]), "base": 3}
+    return {"max_retries": retries, "backoff": pauses, "retry_timeout": timedelta(seconds=RETRY_FOR_S)}
+
+
+def refuse_proxies(endpoint: str) -> None:
+    """Raise `UnmappedError` if a proxy variable concerns `endpoint`, unless NO_PROXY excludes its host by name.
+
+    obstore reads these variables by itself and knows fewer forms of NO_PROXY than Python, such as
+    ``*`` and ``host:port``. Only where both agree that there is no proxy, obstore can be used.
+    """
+    variables = {name.lower(): value for name, value in os.environ.items() if value}
+    scheme, _, rest = endpoint.partition("://")
+    if not variables.keys() & {f"{scheme}_proxy", "all_proxy"}:
+        return
+    host = rest.partition("/")[0].rpartition("@")[2].partition(":")[0]
+    excluded = [name.strip().lstrip(".") for name in variables.get("no_proxy", "").split(",")]
+    if not host or not any(name and (host == name or host.endswith(f".{name}")) for name in excluded):
+        raise UnmappedError("a proxy variable is set, and NO_PROXY does not name the host of the server")
+
+
+def _refuse_fsspec_settings(scheme: str) -> None:
+    prefixes = tuple(f"FSSPEC_{protocol.upper()}" for protocol in _PROTOCOLS[scheme])
+    folder = os.environ.get("FSSPEC_CONFIG_DIR") or os.path.expanduser("~/.config/fsspec")
+    if not any(name.startswith(prefixes) for name in os.environ) and not os.path.isdir(folder):
+        return
+    from fsspec.config import conf
+
+    if any(conf.get(protocol) for protocol in _PROTOCOLS[scheme]):
+        raise UnmappedError(f"fsspec's own configuration has settings for {scheme}")
+
+
+def _gs_config(given: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = {}
     token, endpoint = given.pop("token", None), given.pop("endpoint_url", None)
-    _nothing_left(given)
+    _refuse_rest(given)
     if token == "anon":  # noqa: S105  # gcsfs's word for no token
         config["skip_signature"] = True
     elif isinstance(token, str) and os.path.isabs(token):
@@ -57,37 +167,39 @@ def _gs(given: dict[str, Any]) -> dict[str, Any]:
         raise UnmappedError("storage option token is neither a file, 'anon' nor 'google_default'")
     if endpoint is not None:
         config["base_url"] = endpoint
+    elif "STORAGE_EMULATOR_HOST" in os.environ:
+        raise UnmappedError("the variable STORAGE_EMULATOR_HOST is set")
     return config
 
 
-def _az(given: dict[str, Any]) -> dict[str, Any]:
-    text = given.pop("connection_string", None)
-    if text is None and "account_name" not in given:
-        text = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
-    config = _az_connection(text) if text else {}
+def _az_config(given: dict[str, Any]) -> dict[str, Any]:
+    connection = given.pop("connection_string", None)
+    if connection is None and "account_name" not in given:
+        connection = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
+    config = _az_connection(connection) if connection else {}
     if given.pop("anon", False) is True:
         config["skip_signature"] = True
     for name in _AZ_NAMES.keys() & given.keys():
         config[_AZ_NAMES[name]] = given.pop(name)
-    _nothing_left(given)
+    _refuse_rest(given)
     if "account_name" not in config and "AZURE_STORAGE_ACCOUNT_NAME" not in os.environ:
-        raise UnmappedError("no account_name is given")
+        raise UnmappedError("account_name is missing")
     return config
 
 
-def _az_connection(text: str) -> dict[str, Any]:
-    words: dict[str, str] = {}
-    for part in text.split(";"):
+def _az_connection(connection: str) -> dict[str, Any]:
+    fields: dict[str, str] = {}
+    for part in connection.split(";"):
         name, _, value = part.partition("=")
-        words.update({name: value} if name else {})
-    config = {_AZ_WORDS[name]: words.pop(name) for name in _AZ_WORDS.keys() & words.keys()}
-    for name in list(words):
-        standard = "endpoint" in config or words[name] == _AZ_STANDARD.get(name)
-        if name not in _AZ_OTHERS and not (name in _AZ_STANDARD and standard):
+        fields.update({name: value} if name else {})
+    config = {_AZ_FIELDS[name]: fields.pop(name) for name in _AZ_FIELDS.keys() & fields.keys()}
+    for name in list(fields):
+        standard = "endpoint" in config or fields[name] == _AZ_STANDARD.get(name)
+        if name not in _AZ_UNUSED and not (name in _AZ_STANDARD and standard):
             raise UnmappedError(f"the connection string has {name}")
     return config
 
 
-def _nothing_left(given: Mapping[str, Any]) -> None:
+def _refuse_rest(given: Mapping[str, Any]) -> None:
     if given:
         raise UnmappedError(f"storage option {min(given)} has no counterpart")

@@ -1,48 +1,51 @@
-"""From a root URL to the store behind it, and to what its bytes go through."""
+"""From a root URL to the store behind it, and to its cache."""
 
 from __future__ import annotations
 
 import functools
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._log import debug
 from .._urls import scheme_of
 from ..errors import ConfigError
 from ._base import Store
-from ._forks import obstore_is_lost
 
 if TYPE_CHECKING:
     from ._cache import Cache
 
 __all__ = ["chosen_transport", "open_cache", "open_store"]
 
+_FORKED = "this process was forked from one that had loaded obstore"
+
 
 def open_store(
     root: str, storage_options: Mapping[str, Any] | None = None, *, fsync: bool = True, transport: str = "auto"
 ) -> Store:
-    """Return the store at a canonical root. No request is sent; libraries for far stores load only here.
+    """Return the store at a canonical root. No request is sent; libraries for remote stores are imported only here.
 
     Parameters
     ----------
     root : str
         From `payloadfs._urls.canonical_root`.
     storage_options : mapping, optional
-        As the fsspec filesystem of the root's scheme takes them (credentials, endpoint).
+        As the fsspec file system of the root's scheme takes them (credentials, endpoint).
     fsync : bool
         For local folders: whether a saved object survives a power cut.
     transport : {"auto", "obstore", "fsspec"}
-        For far stores; see `chosen_transport`.
+        For remote stores; see `chosen_transport`.
 
     Raises
     ------
     ConfigError
-        The library for the scheme is missing, or an option does not fit.
+        The library for the scheme is missing, or an option is not valid.
     """
     scheme, options = scheme_of(root), storage_options or {}
     if scheme in ("file", "memory") and options:
-        raise ConfigError(f"A {scheme}:// store takes no storage options, got {sorted(options)}.")
+        raise ConfigError(f"A {scheme}:// store takes no storage options, not {sorted(options)}.", kind="options")
     if scheme == "file":
         from ._local import LocalStore
 
@@ -52,15 +55,15 @@ def open_store(
 
         return MemoryStore(root)
     name, reason = chosen_transport(root, options, transport)
-    _log_choice(root, name, reason)
-    if scheme == "s3":
-        from ._s3 import open_s3_store
-
-        return open_s3_store(root, options, name)
+    debug("%s uses %s: %s", root, name, reason)
     if name == "obstore":
         from ._obstore import open_obstore_store
 
         return open_obstore_store(root, options)
+    if scheme == "s3":
+        from ._s3fs import open_s3fs_store
+
+        return open_s3fs_store(root, options)
     from ._fsspec import open_fsspec_store
 
     return open_fsspec_store(root, options)
@@ -76,18 +79,18 @@ def chosen_transport(root: str, storage_options: Mapping[str, Any], setting: str
     storage_options : mapping
         As fsspec's file system takes them.
     setting : {"auto", "obstore", "fsspec"}
-        ``"auto"``: obstore for s3, gs and az if it is installed and knows every option, else
-        fsspec. Other schemes don't ask the setting.
+        ``"auto"``: obstore for s3, gs and az if it is installed and supports every option, else
+        fsspec. Other schemes ignore the setting.
 
     Returns
     -------
     tuple of str
-        ``"local"``, ``"memory"``, ``"obstore"`` or ``"fsspec"``, and half a sentence without secrets.
+        ``"local"``, ``"memory"``, ``"obstore"`` or ``"fsspec"``, and the reason, without secrets.
 
     Raises
     ------
     ConfigError
-        The setting says obstore, and it can't be.
+        The setting is ``"obstore"``, which cannot be used.
     """
     scheme = scheme_of(root)
     if scheme in ("file", "memory"):
@@ -96,61 +99,49 @@ def chosen_transport(root: str, storage_options: Mapping[str, Any], setting: str
         return "fsspec", f"obstore is not used for {scheme}://"
     if setting == "fsspec":
         return "fsspec", "the setting 'transport' says so"
-    reason = _against_obstore(root, storage_options)
+    reason = _why_not_obstore(root, storage_options)
     if reason is None:
-        return "obstore", "it is installed, and knows every option that is set"
-    if setting == "obstore":
-        raise ConfigError(f"The setting 'transport' says obstore, which can't be used: {reason}.", kind="transport")
+        return "obstore", "it is installed and supports every option that is set"
+    # A forked child inherits the setting of its parent, which could use obstore.
+    if setting == "obstore" and reason != _FORKED:
+        raise ConfigError(
+            f"The setting 'transport' is 'obstore', which cannot be used here: {reason}.", kind="transport"
+        )
     return "fsspec", reason
 
 
-def _against_obstore(root: str, options: Mapping[str, Any]) -> str | None:
-    from importlib.util import find_spec
-
-    from ._obstore_options import UnmappedError
-
+def _why_not_obstore(root: str, options: Mapping[str, Any]) -> str | None:
     if "obstore" not in sys.modules and find_spec("obstore") is None:
         return f"obstore is not installed (pip install 'payloadfs[{scheme_of(root)}]')"
-    if obstore_is_lost():
-        return "this process was forked from one that had loaded obstore"
+    from ._obstore import obstore_unusable_after_fork
+    from ._obstore_options import UnmappedError, obstore_target
+
+    if obstore_unusable_after_fork():
+        return _FORKED
     try:
-        if scheme_of(root) == "s3":
-            from ._s3._target import s3_target
-
-            s3_target(root, options)
-        else:
-            from ._obstore_options import client_config
-
-            client_config(root, options)
+        obstore_target(root, options)
     except UnmappedError as unmapped:
         return str(unmapped)
     return None
 
 
-def _log_choice(root: str, name: str, reason: str) -> None:
-    # Where logging was never imported nobody can listen.
-    logging: Any = sys.modules.get("logging")
-    if logging is not None:
-        logging.getLogger("payloadfs").debug("%s goes through %s: %s", root, name, reason)
-
-
 @functools.lru_cache(maxsize=32)
 def open_cache(root: str, folder: Path | None, max_bytes: int | None) -> Cache | None:
-    """Return the cache for objects under a canonical root; None if it is off, or for what is near already. No I/O.
+    """Return the cache for objects under a canonical root; None if it is off, or for local and memory roots. No I/O.
 
     Parameters
     ----------
     root : str
         From `payloadfs._urls.canonical_root`.
     folder : Path or None
-        Where copies lie; None for no cache.
+        Where cached copies are; None for no cache.
     max_bytes : int or None
-        What they may take; None for the default.
+        Their total size limit; None for the default.
 
     Raises
     ------
     ConfigError
-        The folder can't be one.
+        The folder cannot be used.
     """
     if folder is None or max_bytes == 0 or scheme_of(root) in ("file", "memory"):
         return None

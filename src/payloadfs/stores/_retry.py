@@ -1,73 +1,98 @@
-"""When a request is sent again: what a living server refused, broke off or forgot; never what a dead one did."""
+"""When a request is sent again: after a refusal or a lost connection, never to a server that is silent."""
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from ..errors import PayloadError
-from ._answers import plain
-from ._errors import Border
-from ._transfer import PAUSES_S, jitter
+from ._errors import ErrorTranslator, from_obstore
 
-__all__ = ["Patience"]
+__all__ = ["RETRIED", "Retry"]
 
 _T = TypeVar("_T")
-_REFUSALS_S = 5.0
-"""So long after its beginning a request that is refused or broken off is sent again."""
+
+PAUSES_S = (0.2, 0.6, 1.8)
+"""Between attempts, before jitter."""
+
+RETRY_FOR_S = 5.0
+"""A request that is refused or cut off is sent again only within this time after its first attempt."""
+
+RETRIED = frozenset({"busy", "checksum", "conflict", "connection-lost", "timeout"})
+"""Kinds of errors after which another attempt may help."""
 
 
-class Patience:
-    """Sends requests again, for one store.
+class Retry:
+    """Repeated requests of one store.
 
-    A server that breaks off or is busy is asked up to four times. One that says nothing within the
-    time limit is asked again only if it said something to somebody else meanwhile: then this
-    request is stuck. So a dead server is one error, after one time limit.
+    A server that cuts a connection or is busy gets up to four attempts. A server that does not
+    answer within the time limit gets one more only if it answered another request meanwhile: then
+    this request is stuck. So a dead server costs one error after one time limit.
 
     Parameters
     ----------
-    border : Border
+    translator : ErrorTranslator
         Translates errors.
     """
 
-    def __init__(self, border: Border) -> None:
-        self._border = border
-        self._heard_s = 0.0
+    def __init__(self, translator: ErrorTranslator) -> None:
+        self._translator = translator
+        self._last_response_s = 0.0
 
-    def heard(self) -> None:
-        """Note that the server is alive."""
-        self._heard_s = time.monotonic()
+    def note_response(self) -> None:
+        """Remember that the server is alive."""
+        self._last_response_s = time.monotonic()
 
-    def tried(
-        self, operation: str, key: str, attempt: Callable[[], _T], is_stopped: Callable[[], bool] = lambda: False
+    def call(
+        self,
+        operation: str,
+        key: str,
+        attempt: Callable[[], _T],
+        *,
+        kinds: Collection[str] = RETRIED,
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> _T:
-        """Return what `attempt` returns, made again where that may help.
+        """Return what `attempt` returns, and repeat it where that may help.
+
+        Parameters
+        ----------
+        operation, key : str
+            For messages.
+        attempt : callable
+            Sends the request.
+        kinds : collection of str
+            Kinds of errors after which it is sent again.
+        is_stopped : callable
+            Whether the caller no longer needs the result.
 
         Raises
         ------
         PayloadError
-            The last attempt's error, as ours.
+            The translated error of the last attempt.
         """
         started_s = time.monotonic()
         for pause_s in (*PAUSES_S, None):
-            began_s = time.monotonic()
+            attempted_s = time.monotonic()
             try:
                 result = attempt()
             except Exception as error:
-                cause = plain(error)
-                ours = self._border.translate(cause, operation, key)
-                if pause_s is None or is_stopped() or not self._may_pass(ours, started_s, began_s):
+                cause = from_obstore(error)
+                ours = self._translator.translate(cause, operation, key)
+                is_final = pause_s is None or is_stopped() or ours.kind not in kinds
+                if is_final or not self._may_help(ours, started_s, attempted_s):
                     if ours is error:
                         raise
                     raise ours from cause
             else:
-                self.heard()
+                self.note_response()
                 return result
-            time.sleep(jitter(pause_s))
+            # Random, so that many clients do not come back at the same moment.
+            time.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311
         raise AssertionError("The last attempt returns or raises.")
 
-    def _may_pass(self, error: PayloadError, started_s: float, began_s: float) -> bool:
+    def _may_help(self, error: PayloadError, started_s: float, attempted_s: float) -> bool:
         if error.kind == "timeout":
-            return self._heard_s > began_s
-        return error.kind in ("connection-lost", "busy") and time.monotonic() - started_s < _REFUSALS_S
+            return self._last_response_s > attempted_s
+        return error.kind == "checksum" or time.monotonic() - started_s < RETRY_FOR_S

@@ -9,9 +9,9 @@ from typing import Any
 
 from .. import config
 from .._urls import scheme_of
+from ..config import TABLE, Settings
 from ..errors import ConfigError
 from ..repository import Repository
-from ..settings import TABLE, Settings
 from ._checkpoints import Journal, new_run
 from ._component import Component
 from ._driver import Driver

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..config import suggestion
 from ..errors import ConfigError
 from ..payload import Payload
 from ..repository import Repository
-from ..settings import near
 from ._state import check, decode, encode, payloads_in
 
 __all__ = ["Component", "reserve"]
@@ -87,7 +87,7 @@ class Component(metaclass=_Declaring):
         if self._is_declared and name not in vars(self):
             known = [declared for declared in vars(self) if not declared.startswith("_")]
             raise AttributeError(
-                f"{self.name} has no attribute {name!r}{near(name, known, 0.6)}; "
+                f"{self.name} has no attribute {name!r}{suggestion(name, known, 0.6)}; "
                 "declare it in __init__, for example with None, or begin its name with an underscore."
             )
 
