@@ -19,8 +19,8 @@ import tempfile
 import time
 
 import payloadfs
-from payloadfs.works._checkpoints import Journal, read_document, run_of
-from payloadfs.works._state import _by_content, pointers_in
+from payloadfs.works._checkpoints import Checkpoints, read_checkpoint, parse_key
+from payloadfs.works._state import by_content, pointers_in
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill_program.py")
 MARK = "KILLED_ROUND"
@@ -53,12 +53,12 @@ class Round:
             raise AssertionError(f"It hangs: {process.communicate()[1].decode()}") from None
 
     def run_name(self):
-        names = {found[0] for info in self.repository.list() if (found := run_of(info.key))}
+        names = {found[0] for info in self.repository.list() if (found := parse_key(info.key))}
         assert len(names) <= 1, names
         return next(iter(names), None)
 
     def document(self):
-        return Journal(self.repository, self.run_name()).load()
+        return Checkpoints(self.repository, self.run_name()).load()
 
     def processes(self):
         """Return the processes of the round that live, by what their environment says."""
@@ -94,8 +94,8 @@ class Round:
     def check_objects(self):
         """Return the newest document; every document and every object that it names must be whole."""
         for info in self.repository.list():
-            if run_of(info.key):
-                document = read_document(self.repository, info)[1]
+            if parse_key(info.key):
+                document = read_checkpoint(self.repository, info)[1]
         for _, pointer in pointers_in({name: document[name] for name in ("components", "calls")}):
             self.repository.read(pointer, full=True)
         return document
@@ -118,7 +118,7 @@ def final(document):
     assert document["stage"] == "finished", document["message"]
     for state in document["components"].values():
         state.pop("log", None)
-    return _by_content(document["components"])
+    return by_content(document["components"])
 
 
 def undisturbed():

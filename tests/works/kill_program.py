@@ -10,7 +10,7 @@ import time
 
 from payloadfs import Payload
 from payloadfs.works import App, Flow, Work
-from payloadfs.works._state import encode, identity
+from payloadfs.works._state import encode, fingerprint
 
 
 class Logged(Work):
@@ -23,7 +23,7 @@ class Logged(Work):
 
     def begin(self, *arguments):
         self.calls += 1
-        line = json.dumps([self.name, identity(encode([list(arguments), {}], "x"))])
+        line = json.dumps([self.name, fingerprint(encode([list(arguments), {}], "x"))])
         file = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(file, line.encode() + b"\n")
         os.close(file)

@@ -8,7 +8,7 @@ import pytest
 import payloadfs
 from payloadfs import IntegrityError, NotFoundError, StoreError
 from payloadfs._keys import check_key
-from payloadfs.works._checkpoints import Journal, newest, read_document, run_of
+from payloadfs.works._checkpoints import Checkpoints, newest_checkpoints, read_checkpoint, parse_key
 
 RUN = "run-1"
 
@@ -20,7 +20,7 @@ def repository():
 
 @pytest.fixture
 def journal(repository):
-    one = Journal(repository, RUN)
+    one = Checkpoints(repository, RUN)
     for number in range(1, 6):
         one.save({"number": number})
     return one
@@ -36,7 +36,7 @@ def numbers(store):
 
 def test_the_two_newest_are_kept_and_the_newest_counts(journal, store, repository):
     assert numbers(store) == [4, 5]
-    assert Journal(repository, RUN).load() == {"number": 5}
+    assert Checkpoints(repository, RUN).load() == {"number": 5}
 
 
 def test_an_equal_document_is_not_saved_again(journal, store):
@@ -46,13 +46,13 @@ def test_an_equal_document_is_not_saved_again(journal, store):
 
 def test_there_is_no_such_run(repository):
     with pytest.raises(NotFoundError, match=r"no run 'other'.*payloadfs runs"):
-        Journal(repository, "other").load()
+        Checkpoints(repository, "other").load()
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/../b", "/a", "a b", "a\0"])
 def test_a_runs_name_is_a_key(repository, name):
     with pytest.raises(payloadfs.PayloadError):
-        Journal(repository, name)
+        Checkpoints(repository, name)
     with pytest.raises(payloadfs.PayloadError):
         check_key(name)
 
@@ -81,7 +81,7 @@ def test_a_changed_document_is_refused_and_none_before_it_taken(journal, store, 
     path = path_of(store, 5)
     path.write_text(CHANGES[change](path.read_text()))
     with pytest.raises(IntegrityError, match="document of run 'run-1' is not as it was saved"):
-        Journal(repository, RUN).load()
+        Checkpoints(repository, RUN).load()
 
 
 def test_every_byte_counts(journal, store, repository):
@@ -91,7 +91,7 @@ def test_every_byte_counts(journal, store, repository):
         for byte in (content[place] ^ 1, content[place] ^ 0x20):
             path.write_bytes(content[:place] + bytes([byte]) + content[place + 1 :])
             try:
-                document = Journal(repository, RUN).load()
+                document = Checkpoints(repository, RUN).load()
             except payloadfs.PayloadError:
                 continue
             assert document == {"number": 5}, place
@@ -100,43 +100,43 @@ def test_every_byte_counts(journal, store, repository):
 def test_a_renumbered_document_is_refused(journal, store, repository):
     os.rename(path_of(store, 4), path_of(store, 9))
     with pytest.raises(IntegrityError):
-        Journal(repository, RUN).load()
+        Checkpoints(repository, RUN).load()
 
 
 def test_a_document_of_another_run_is_refused(journal, store, repository):
-    other = Journal(repository, "run-2")
+    other = Checkpoints(repository, "run-2")
     other.save({"number": 1})
     os.rename(store / "runs" / "run-2" / "state" / "000000001.json", path_of(store, 9))
     with pytest.raises(IntegrityError):
-        Journal(repository, RUN).load()
+        Checkpoints(repository, RUN).load()
 
 
 def test_a_document_of_a_later_version_says_so(journal, store, repository):
     path = path_of(store, 5)
     path.write_text(path.read_text().replace('"payloadfs-run": 1', '"payloadfs-run": 2'))
     with pytest.raises(payloadfs.ConfigError, match="saved in version 2: update payloadfs"):
-        Journal(repository, RUN).load()
+        Checkpoints(repository, RUN).load()
 
 
 def test_the_key_is_somewhere_else(journal, store):
     ring = payloadfs.KeyRing([payloadfs.Key.generate()])
     with pytest.raises(payloadfs.UnknownKeyError, match="payloadfs keys"):
-        Journal(payloadfs.Repository(keys=ring), RUN).load()
+        Checkpoints(payloadfs.Repository(keys=ring), RUN).load()
 
 
 def test_other_files_beside_it_are_no_documents(journal, store, repository):
     for name in (".hidden.json", "x.json", "0000000009.json", "000000009.json.tmp"):
         (store / "runs" / RUN / "state" / name).write_text("{}")
-    assert Journal(repository, RUN).load() == {"number": 5}
+    assert Checkpoints(repository, RUN).load() == {"number": 5}
 
 
 @pytest.mark.parametrize("ahead", range(1, 9))
 def test_a_driver_that_fell_behind_can_not_save(store, repository, ahead):
     """However far the other one is: also if it has deleted the number that this one would take."""
-    old = Journal(repository, RUN)
+    old = Checkpoints(repository, RUN)
     for number in range(5):
         old.save({"old": number})
-    new = Journal(repository, RUN)
+    new = Checkpoints(repository, RUN)
     new.load()
     for number in range(ahead):
         new.save({"new": number})
@@ -145,7 +145,7 @@ def test_a_driver_that_fell_behind_can_not_save(store, repository, ahead):
             old.save({"old": "late"})
         assert caught.value.kind == "concurrent-driver"
     new.save({"new": "last"})
-    assert Journal(repository, RUN).load() == {"new": "last"}
+    assert Checkpoints(repository, RUN).load() == {"new": "last"}
     assert numbers(store) == [4 + ahead + 1, 4 + ahead + 2][-2:]
 
 
@@ -155,7 +155,7 @@ def test_what_a_killed_driver_left_is_tidied_up(store, repository, journal, monk
         for number in range(6, 9):
             journal.save({"number": number})
     assert numbers(store) == [4, 5, 6, 7, 8]
-    Journal(repository, RUN).load()
+    Checkpoints(repository, RUN).load()
     assert numbers(store) == [7, 8]
 
 
@@ -172,13 +172,13 @@ def test_a_document_that_was_stored_though_an_error_was_told(store, repository, 
         with pytest.raises(StoreError, match="answer was lost"):
             journal.save({"number": 6})
     journal.save({"number": 7})
-    assert Journal(repository, RUN).load() == {"number": 7}
+    assert Checkpoints(repository, RUN).load() == {"number": 7}
     with monkeypatch.context() as patch:
         patch.setattr(type(repository.store), "put", late)
         with pytest.raises(StoreError, match="answer was lost"):
             journal.save({"number": 8})
     journal.save({"number": 8})
-    assert Journal(repository, RUN).load() == {"number": 8}
+    assert Checkpoints(repository, RUN).load() == {"number": 8}
 
 
 def test_a_document_that_vanishes_while_it_is_looked_for(journal, repository, monkeypatch):
@@ -193,14 +193,14 @@ def test_a_document_that_vanishes_while_it_is_looked_for(journal, repository, mo
         return get(self, key, size_bytes)
 
     monkeypatch.setattr(type(repository.store), "get", hasty)
-    assert Journal(repository, RUN).load() == {"number": 20}
+    assert Checkpoints(repository, RUN).load() == {"number": 20}
 
 
 def test_newest_of_many_runs(repository):
     for run in ("a", "b-1", "b"):
-        one = Journal(repository, run)
+        one = Checkpoints(repository, run)
         for number in range(4):
             one.save({"of": run, "n": number})
-    found = {run: read_document(repository, info)[1] for run, info, _ in newest(repository.store.list("runs/"))}
+    found = {run: read_checkpoint(repository, info)[1] for run, info, _ in newest_checkpoints(repository.store.list("runs/"))}
     assert found == {run: {"of": run, "n": 3} for run in ("a", "b", "b-1")}
-    assert run_of("runs/a/state/1.json") is None
+    assert parse_key("runs/a/state/1.json") is None

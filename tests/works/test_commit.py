@@ -60,7 +60,7 @@ def test_an_attribute_that_is_no_json_at_the_end(threads, monkeypatch):
 def test_an_interrupt_between_the_two_steps(threads, monkeypatch, at):
     """`at`: before the how-manieth time that a pass is kept."""
     app, times = App(Main()), []
-    real = _driver.Calls.commit
+    real = _driver.CallHistory.commit
 
     def commit(calls):
         times.append(1)
@@ -69,10 +69,10 @@ def test_an_interrupt_between_the_two_steps(threads, monkeypatch, at):
             raise KeyboardInterrupt
         real(calls)
 
-    monkeypatch.setattr(_driver.Calls, "commit", commit)
+    monkeypatch.setattr(_driver.CallHistory, "commit", commit)
     try:
         app.run(**threads)
     except KeyboardInterrupt:
-        monkeypatch.setattr(_driver.Calls, "commit", real)
+        monkeypatch.setattr(_driver.CallHistory, "commit", real)
         app = resumed(app, threads)
     assert (app.flow.once.result, app.flow.seen, app.flow.once.status.count) == (42, [42], 1)

@@ -53,7 +53,7 @@ class Point:
 
 
 def processes_of(pool):
-    return [line._process for line in pool._lines]
+    return [line._process for line in pool._workers]
 
 
 def test_submit_and_map(pool):
@@ -217,7 +217,7 @@ def test_nothing_is_left_behind_after_two_hundred_calls():
 
 def test_an_executor_that_nobody_holds_ends():
     pool = LocalExecutor(1)
-    process, thread = processes_of(pool)[0], pool._lines[0]._thread
+    process, thread = processes_of(pool)[0], pool._workers[0]._thread
     del pool
     gc.collect()
     thread.join(10)
@@ -264,7 +264,7 @@ def test_what_a_call_starts_ends_with_it_and_holds_nobody_up(pool, tmp_path, way
     while not path.exists():
         assert not call.done(), call.exception()
         time.sleep(0.01)
-    (worker,) = [line._process for line in pool._lines if line._running is call]
+    (worker,) = [line._process for line in pool._workers if line._running is call]
     began_s = time.monotonic()
     os.kill(worker.pid, signal.SIGKILL)
     with pytest.raises(WorkError, match="SIGKILL"):
@@ -294,7 +294,7 @@ def test_processes_end_with_their_parent(what):
         "import subprocess, time\nfrom payloadfs.works import LocalExecutor\n"
         f"pool = LocalExecutor(1); call = pool.submit({what})\n"
         "while not call.running(): time.sleep(0.01)\n"
-        "time.sleep(0.5); print(pool._lines[0]._process.pid, flush=True); time.sleep(60)"
+        "time.sleep(0.5); print(pool._workers[0]._process.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     worker = int(parent.stdout.readline())

@@ -9,7 +9,7 @@ import time
 import payloadfs
 from payloadfs import Payload
 from payloadfs.works import App, Flow, Work
-from payloadfs.works._checkpoints import Journal
+from payloadfs.works._checkpoints import Checkpoints
 
 WORKS, DEFAULT_CONCURRENCY = 1000, 100
 
@@ -69,6 +69,6 @@ def test_a_thousand_works_finish_in_little_memory(store):
     )
     assert largest < 1_000_000
     assert rss[-1] - rss[1] < 30_000_000
-    document = Journal(repository, app.run_name).load()
+    document = Checkpoints(repository, app.run_name).load()
     assert len(json.dumps(document)) < 1_000_000
     assert [job.data.value[0] for job in app.flow.jobs[::100]] == list(range(0, WORKS, 100))

@@ -13,7 +13,7 @@ import pytest
 import payloadfs
 from payloadfs import ConfigError, NotFoundError, Payload, StoreError, WorkError
 from payloadfs.works import App, Flow, Work
-from payloadfs.works._checkpoints import Journal
+from payloadfs.works._checkpoints import Checkpoints
 
 
 class Step(Work):
@@ -230,7 +230,7 @@ def test_an_interrupted_run_goes_on(tmp_path, begun, store):
     out, _ = process.communicate(timeout=10)
     assert (process.returncode, out) == (130, "interrupted stopped at the keyboard\n")
     (run_name,) = os.listdir(store / "runs")
-    assert Journal(payloadfs.Repository(), run_name).load()["stage"] == "interrupted"
+    assert Checkpoints(payloadfs.Repository(), run_name).load()["stage"] == "interrupted"
     assert start(tmp_path, run_name, 0).communicate(timeout=20)[0] == "finished\n"
     assert begun()[0] == "a"
     assert sorted(begun()[3:]) in (["b", "c"], ["b", "b", "c", "c"])
@@ -287,7 +287,7 @@ def test_of_two_drivers_the_one_that_resumed_goes_on(tmp_path, store, threads):
     assert [error.kind for error in errors] == ["concurrent-driver"]
     assert first.stage == "failed"
     assert (second.stage, second.flow.two.by) == ("finished", "second")
-    assert Journal(payloadfs.Repository(), first.run_name).load()["stage"] == "finished"
+    assert Checkpoints(payloadfs.Repository(), first.run_name).load()["stage"] == "finished"
 
 
 def _drive(app, store, threads, run_name):
@@ -300,18 +300,18 @@ def test_two_drivers_that_resume_at_once_do_not_write_the_same(tmp_path, threads
     app = App(Main(tmp_path))
     with pytest.raises(WorkError):
         app.run(executor=threads)
-    put, tried = Journal._put, []
+    put, tried = Checkpoints._put_next, []
 
     def first_of_all(self, body):
         tried.append(body)
         raise StoreError("not now")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "_put", first_of_all)
+        patch.setattr(Checkpoints, "_put_next", first_of_all)
         for _ in range(2):
             with pytest.raises(StoreError, match="not now"):
                 App(Main(tmp_path)).run(executor=threads, resume=app.run_name)
-    assert put is Journal._put
+    assert put is Checkpoints._put_next
     assert len(set(tried)) == len(tried) == 4
 
 
@@ -339,7 +339,7 @@ def test_a_store_that_fails_in_the_middle(run, tmp_path, begun, store, threads, 
     assert "No space left on device" in app.message
     assert app.stage == "failed"
     before = begun() if (tmp_path / "log").exists() else []
-    known = Journal(payloadfs.Repository(), app.run_name).load()
+    known = Checkpoints(payloadfs.Repository(), app.run_name).load()
     ended = {c["arguments"][0][0] for c in known["calls"] if c["stage"] == "succeeded"}
     again = run(Main(tmp_path), resume=app.run_name)
     assert again.stage == "finished"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import payloadfs
 from payloadfs import Payload
 from payloadfs.works import Work
-from payloadfs.works._state import canonical, check, decode, encode, identity, payloads_in
+from payloadfs.works._state import canonical, check_state_value, decode, encode, fingerprint, payloads_in
 
 
 class Holder(Work):
@@ -119,7 +119,7 @@ def test_a_hundred_levels_are_held_and_more_are_refused():
 
     assert decode(json.loads(canonical(encode(nested(100), "x")))) == nested(100)
     with pytest.raises(payloadfs.EncodeError, match="over 100 deep"):
-        check(nested(102), "x")
+        check_state_value(nested(102), "x")
 
 
 def test_nothing_is_saved_of_a_value_that_is_refused(store):
@@ -191,29 +191,29 @@ def without_order(value):
 @given(values, values)
 def test_identities_are_equal_if_the_content_is(one, other):
     same = repr(without_order(one)) == repr(without_order(other))
-    assert (identity(encode(one, "x")) == identity(encode(other, "x"))) is same
+    assert (fingerprint(encode(one, "x")) == fingerprint(encode(other, "x"))) is same
 
 
 @given(st.dictionaries(keys, leaves, min_size=2, max_size=4))
 def test_the_order_of_keys_is_no_matter_for_an_identity(value):
     turned = dict(reversed(value.items()))
-    assert identity(encode(value, "x")) == identity(encode(turned, "x"))
+    assert fingerprint(encode(value, "x")) == fingerprint(encode(turned, "x"))
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [(1, True), (1, 1.0), (0, False), (0.0, -0.0), ("1", 1), ([], {}), (None, "null")]
 )
 def test_what_is_merely_equal_has_another_identity(one, other):
-    assert identity(encode([one], "x")) != identity(encode([other], "x"))
+    assert fingerprint(encode([one], "x")) != fingerprint(encode([other], "x"))
 
 
 def test_payloads_are_identified_by_content():
     frame = pd.DataFrame({"a": [1.5, 2.5], "b": ["x", "y"]})
     one, same, other = Payload(frame), Payload(frame.copy()), Payload(frame + frame)
     assert one.pointer.key != same.pointer.key
-    assert identity(encode([one], "x")) == identity(encode([same], "x"))
-    assert identity(encode([one], "x")) != identity(encode([other], "x"))
-    assert identity(encode(one, "x")) != identity(encode([one], "x"))
+    assert fingerprint(encode([one], "x")) == fingerprint(encode([same], "x"))
+    assert fingerprint(encode([one], "x")) != fingerprint(encode([other], "x"))
+    assert fingerprint(encode(one, "x")) != fingerprint(encode([one], "x"))
 
 
 def test_the_order_of_keys_comes_back_to_the_flow(run):
