@@ -1,4 +1,4 @@
-"""Files, pipes, terminals and signals: what the system can do to a command."""
+"""Files, pipes, terminals and signals: conditions of the system that a command must handle."""
 
 import io
 import json
@@ -39,9 +39,9 @@ def pointer(pointer_file):
     ],
     ids=repr,
 )
-def test_what_a_file_can_not_hold_is_refused_never_changed(refused, pointer_file, tmp_path, value, form):
+def test_values_that_a_file_cannot_represent_are_refused(refused, pointer_file, tmp_path, value, form):
     path = pointer_file(value)
-    refused("get", path, "-o", tmp_path / "out", code=6, say=f"can't be written as {form} (")
+    refused("get", path, "-o", tmp_path / "out", code=6, say=f"cannot be written as {form} (")
     refused("get", path, code=6, say="--raw")
     assert not (tmp_path / "out").exists()
 
@@ -67,7 +67,7 @@ def test_output_follows_links_and_keeps_the_mode(pointer, tmp_path):
     assert stat.S_IMODE(target.stat().st_mode) == 0o660
 
 
-def test_what_is_no_regular_file_is_written_to_not_replaced(pointer, tmp_path):
+def test_a_special_file_is_written_to_not_replaced(pointer, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader = subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE)
@@ -76,7 +76,7 @@ def test_what_is_no_regular_file_is_written_to_not_replaced(pointer, tmp_path):
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
-def test_outputs_that_can_not_be(refused, pointer, pointer_file, tmp_path):
+def test_impossible_outputs(refused, pointer, pointer_file, tmp_path):
     refused("get", pointer, "-o", tmp_path, code=2, say=f"{tmp_path} is a folder")
     refused("get", pointer, "-o", tmp_path / "no" / "x", code=3, say=f"{tmp_path / 'no' / 'x'}: No such file")
     (tmp_path / "out").write_bytes(b"old")
@@ -85,7 +85,7 @@ def test_outputs_that_can_not_be(refused, pointer, pointer_file, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["out", "pointer.json", "set.json"]
 
 
-def test_an_output_that_fails_half_way_leaves_nothing(refused, pointer, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_nothing(refused, pointer, tmp_path, monkeypatch):
     (tmp_path / "out").write_bytes(b"old")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device", "x")))
     refused("get", pointer, "-o", tmp_path / "out", code=1, say=f"{tmp_path / 'out'}: No space left on device.")
@@ -121,7 +121,7 @@ def test_closed_streams(file, command, code, says):
 
 
 def on_terminal(*words):
-    """Run the program with a terminal as its standard output."""
+    """Run the program with a terminal as standard output."""
     outer, inner = pty.openpty()
     done = subprocess.run([*PROGRAM, *map(str, words)], stdout=inner, stderr=subprocess.PIPE, check=False)
     os.close(inner)
@@ -133,10 +133,10 @@ def on_terminal(*words):
     return done.returncode, shown, done.stderr
 
 
-def test_bytes_are_not_for_terminals(pointer, pointer_file):
+def test_bytes_are_not_written_to_a_terminal(pointer, pointer_file):
     code, shown, said = on_terminal("get", pointer)
     assert (code, shown) == (2, b"")
-    assert b"name a file with -o" in said
+    assert b"specify a file with -o" in said
     assert on_terminal("get", pointer_file(bytearray(b"ab"), "array.json"))[:2] == (2, b"")
     text = pointer_file("text", "text.json")
     assert on_terminal("get", text) == (0, b"text", b"")
@@ -145,7 +145,7 @@ def test_bytes_are_not_for_terminals(pointer, pointer_file):
 
 def test_ctrl_c(tmp_path):
     with subprocess.Popen([*PROGRAM, "put", "-", "-v"], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
-        # Once its end of the pipe is all that is left to wait for.
+        # Wait until the process is blocked in reading the pipe.
         until = time.monotonic() + 20
         while b"pipe" not in _waits_in(waiting.pid) and time.monotonic() < until:
             time.sleep(0.05)
@@ -163,7 +163,7 @@ def _waits_in(pid):
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_closed_before_all_is_written(pointer_file, monkeypatch, unbuffered):
+def test_a_pipe_that_is_closed_early(pointer_file, monkeypatch, unbuffered):
     path = pointer_file(b"x" * 3_000_000)
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with subprocess.Popen([*PROGRAM, "get", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as getting:
@@ -174,7 +174,7 @@ def test_closed_before_all_is_written(pointer_file, monkeypatch, unbuffered):
 
 
 @pytest.mark.parametrize("words", [["--help"], ["ls"], ["inspect", "CHANGED"]], ids=" ".join)
-def test_nobody_reads_at_all(pointer, monkeypatch, words):
+def test_a_pipe_without_a_reader(pointer, monkeypatch, words):
     monkeypatch.setenv("PYTHONUNBUFFERED", "")
     words = [json.dumps(json.loads(pointer.read_text()) | {"created": 5}) if w == "CHANGED" else w for w in words]
     reader, writer = os.pipe()
@@ -190,7 +190,7 @@ def test_large_objects_through_a_pipe(run, pointer_file):
     assert run("get", path).stdout == run("get", path, PYTHONUNBUFFERED="1").stdout == content
 
 
-def test_a_write_that_takes_only_a_part(pointer, monkeypatch):
+def test_partial_writes(pointer, monkeypatch):
     class Slow(io.BytesIO):
         def write(self, data):
             return super().write(data[:3])
@@ -201,7 +201,7 @@ def test_a_write_that_takes_only_a_part(pointer, monkeypatch):
     assert slow.getvalue() == b"content"
 
 
-def test_names_that_the_terminal_can_not_show(tmp_path, run):
+def test_names_that_the_terminal_cannot_display(tmp_path, run):
     keys = tmp_path / "schlüssel"
     done = run("keys", "list", "--keys-file", keys, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert rb"schl\xfcssel" in done.stdout
@@ -223,14 +223,14 @@ def test_missing_library(refused, file, monkeypatch, missing):
 
 
 @pytest.mark.parametrize("words", [["--json", "get", "{}"], ["get", "--json", "{}"], ["-v", "get", "--json", "{}"]])
-def test_options_stand_before_or_behind_the_command(capsys, words):
+def test_common_options_before_or_after_the_command(capsys, words):
     assert main(words) == 4
     assert json.loads(capsys.readouterr().err)["error"] == "pointer-format"
     assert main(["get", "{}"]) == 4
     assert capsys.readouterr().err.startswith("payloadfs: ")
 
 
-def test_get_from_several_places(run, file, tmp_path, refused):
+def test_get_from_several_urls(run, file, tmp_path, refused):
     pointer = run("put", file, "--url", tmp_path / "a").stdout.decode()
     refused("get", pointer, code=4, say="is not allowed here")
     refused("get", pointer, "--url", tmp_path / "b", code=4, say="is not allowed here")
@@ -239,7 +239,7 @@ def test_get_from_several_places(run, file, tmp_path, refused):
     assert out.read_bytes() == file.read_bytes()
 
 
-def test_both_doors(run):
+def test_python_m_payloadfs_cli(run):
     inner = subprocess.run([sys.executable, "-m", "payloadfs.cli", "--version"], capture_output=True, check=True)
     assert inner.stdout == run("--version").stdout
 
@@ -248,6 +248,6 @@ def test_the_program_lists_its_exit_codes(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     out = capsys.readouterr().out
-    assert "example:" in out
+    assert "examples:" in out
     for code in (0, 1, 2, 3, 4, 5, 6, 130):
         assert f"\n  {code:<5}" in out

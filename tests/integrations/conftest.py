@@ -1,4 +1,4 @@
-"""The real framework, in a virtual environment of its own: it caps numpy and fsspec far below what the tests use."""
+"""The real framework, in its own virtual environment: it needs much older numpy and fsspec than the tests use."""
 
 import fcntl
 import os
@@ -19,7 +19,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 
 @pytest.fixture(scope="session")
 def lightning_python(request):
-    """Path of a Python that has lightning_app and this payloadfs. Made once, kept in pytest's cache."""
+    """Path of a Python that has lightning_app and this payloadfs. Created once, and kept in pytest's cache."""
     if sys.version_info >= (3, 13):
         pytest.skip("lightning_app 2.3.2 needs numpy 1, which has no wheels for this Python")
     folder = pathlib.Path(request.config.cache.mkdir("lightning"))

@@ -1,4 +1,4 @@
-"""Kill -9 of the driver, of a worker, of all: see `kill.py`, which is also the command for many rounds."""
+"""SIGKILL for the driver, a worker, or all processes: see `kill.py`, which can also be run for many rounds."""
 
 import os
 import subprocess

@@ -110,14 +110,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             _flush_stdout()
     except PayloadError as error:
-        return _report(in_json, error.kind, error.message, _exit_code(error))
+        return _print_error(in_json, error.kind, error.message, _exit_code(error))
     except BrokenPipeError:
         # The reader of our output closed it, as `head` does.
         return 1
     except OSError as error:
         kind = "not-found" if isinstance(error, FileNotFoundError) else "system"
         path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "Reading or writing failed"
-        return _report(in_json, kind, f"{path}: {error.strerror or error}.", 3 if kind == "not-found" else 1)
+        return _print_error(in_json, kind, f"{path}: {error.strerror or error}.", 3 if kind == "not-found" else 1)
     except KeyboardInterrupt:
         return 130
     return code
@@ -179,7 +179,7 @@ def _exit_code(error: PayloadError) -> int:
     return next((code for cls, code in _EXIT_CODES if isinstance(error, cls)), 1)
 
 
-def _report(in_json: bool, kind: str, message: str, code: int) -> int:
+def _print_error(in_json: bool, kind: str, message: str, code: int) -> int:
     line = json.dumps({"error": kind, "message": message}) if in_json else f"payloadfs: {printable(message)}"
     # Standard error may be closed too; print() would take None for standard output.
     if sys.stderr is not None:

@@ -206,7 +206,7 @@ def read_checkpoint(repository: Repository, info: ObjectInfo) -> tuple[int, dict
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
-            f"The checkpoint of run {run!r} was changed after it was saved: {error}.", kind="run"
+            f"The checkpoint of run {run!r} was changed after it was saved: {str(error).rstrip('.')}.", kind="run"
         ) from error
     return number, document
 

@@ -77,9 +77,8 @@ class Driver:
         for component in self._components.values():
             component._set_internal(_prefix=self._prefix)
         for work in self._works.values():
-            work._set_internal(
-                run=partial(self._call, work), _stop=partial(self._stop_work, work), _status=WorkStatus()
-            )
+            run, stop = partial(self._call, work), partial(self._stop_work, work)
+            work._set_internal(run=run, _stop=stop, _status=WorkStatus())
 
     def resume(self) -> None:
         """Load the newest checkpoint of the run: attributes, statuses, and calls to run again.
