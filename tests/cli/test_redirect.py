@@ -94,19 +94,19 @@ def test_a_failed_write_leaves_nothing(refused, pointer, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no /dev/full")
-@pytest.mark.parametrize("words", [["ls"], ["get", "{}"], ["keys", "list"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["ls"], ["get", "{}"], ["keys", "list"]], ids=" ".join)
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_full_disk(pointer, monkeypatch, words, unbuffered):
+def test_a_full_disk(pointer, monkeypatch, arguments, unbuffered):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
-    words = [pointer.read_text() if word == "{}" else word for word in words]
+    arguments = [pointer.read_text() if argument == "{}" else argument for argument in arguments]
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([*PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run([*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 1
     assert done.stderr == b"payloadfs: Reading or writing failed: No space left on device.\n"
 
 
 @pytest.mark.parametrize(
-    ("command", "code", "says"),
+    ("command", "code", "stderr"),
     [
         ("put {file} >&-", 1, "payloadfs: standard output: closed.\n"),
         ("put - <&-", 1, "payloadfs: standard input: closed.\n"),
@@ -114,16 +114,16 @@ def test_a_full_disk(pointer, monkeypatch, words, unbuffered):
         ("get nothing 2>&-", 3, ""),
     ],
 )
-def test_closed_streams(file, command, code, says):
+def test_closed_streams(file, command, code, stderr):
     line = f"{sys.executable} -m payloadfs {command.format(file=file)}"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (code, "", says)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", stderr)
 
 
-def on_terminal(*words):
+def on_terminal(*arguments):
     """Run the program with a terminal as standard output."""
     outer, inner = pty.openpty()
-    done = subprocess.run([*PROGRAM, *map(str, words)], stdout=inner, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run([*PROGRAM, *map(str, arguments)], stdout=inner, stderr=subprocess.PIPE, check=False)
     os.close(inner)
     try:
         shown = os.read(outer, 10_000)
@@ -134,9 +134,9 @@ def on_terminal(*words):
 
 
 def test_bytes_are_not_written_to_a_terminal(pointer, pointer_file):
-    code, shown, said = on_terminal("get", pointer)
+    code, shown, stderr = on_terminal("get", pointer)
     assert (code, shown) == (2, b"")
-    assert b"specify a file with -o" in said
+    assert b"specify a file with -o" in stderr
     assert on_terminal("get", pointer_file(bytearray(b"ab"), "array.json"))[:2] == (2, b"")
     text = pointer_file("text", "text.json")
     assert on_terminal("get", text) == (0, b"text", b"")
@@ -173,13 +173,15 @@ def test_a_pipe_that_is_closed_early(pointer_file, monkeypatch, unbuffered):
         assert getting.wait(20) == 1
 
 
-@pytest.mark.parametrize("words", [["--help"], ["ls"], ["inspect", "CHANGED"]], ids=" ".join)
-def test_a_pipe_without_a_reader(pointer, monkeypatch, words):
+@pytest.mark.parametrize("arguments", [["--help"], ["ls"], ["inspect", "CHANGED"]], ids=" ".join)
+def test_a_pipe_without_a_reader(pointer, monkeypatch, arguments):
     monkeypatch.setenv("PYTHONUNBUFFERED", "")
-    words = [json.dumps(json.loads(pointer.read_text()) | {"created": 5}) if w == "CHANGED" else w for w in words]
+    arguments = [
+        json.dumps(json.loads(pointer.read_text()) | {"created": 5}) if w == "CHANGED" else w for w in arguments
+    ]
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([*PROGRAM, *words], stdout=writer, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run([*PROGRAM, *arguments], stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
 
@@ -222,9 +224,9 @@ def test_missing_library(refused, file, monkeypatch, missing):
     refused("put", file, "--url", "s3://bucket/x", code=2, say="s3fs")
 
 
-@pytest.mark.parametrize("words", [["--json", "get", "{}"], ["get", "--json", "{}"], ["-v", "get", "--json", "{}"]])
-def test_common_options_before_or_after_the_command(capsys, words):
-    assert main(words) == 4
+@pytest.mark.parametrize("arguments", [["--json", "get", "{}"], ["get", "--json", "{}"], ["-v", "get", "--json", "{}"]])
+def test_common_options_before_or_after_the_command(capsys, arguments):
+    assert main(arguments) == 4
     assert json.loads(capsys.readouterr().err)["error"] == "pointer-format"
     assert main(["get", "{}"]) == 4
     assert capsys.readouterr().err.startswith("payloadfs: ")

@@ -58,10 +58,10 @@ def start(tmp_path, monkeypatch):
     mark = uuid.uuid4().hex
     monkeypatch.setenv("RUN_MARK", mark)
 
-    def begin(*words, command=PROGRAM, **more):
+    def begin(*arguments, command=PROGRAM, **more):
         pipe = subprocess.PIPE
         options = {"stdout": pipe, "stderr": pipe, "text": True, "start_new_session": True} | more
-        return subprocess.Popen([*command, *map(str, words)], cwd=tmp_path, stdin=subprocess.DEVNULL, **options)
+        return subprocess.Popen([*command, *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL, **options)
 
     yield begin
     deadline_s = time.monotonic() + 30
@@ -74,20 +74,20 @@ def start(tmp_path, monkeypatch):
 
 
 def marked(mark):
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if mark.encode() in (entry / "environ").read_bytes() and int(entry.name) != os.getpid():
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids
 
 
 @pytest.fixture
 def run(start):
     """Return a function that runs the command to its end and returns its output."""
 
-    def finish(*words, code=0, **more):
-        process = start(*words, **more)
+    def finish(*arguments, code=0, **more):
+        process = start(*arguments, **more)
         out, err = process.communicate(timeout=90)
         assert process.returncode == code, out + err
         return out, err
@@ -242,15 +242,15 @@ def test_attributes_are_set(run, program):
 
         app = App(Main())
     """)
-    words = ["--set", 'rows={"a": [1.5]}', "--set", "src.rows=10", "--set", "others.1.label=a=b"]
-    assert run(name, *words)[0] == "{'a': [1.5]}\n10 ''\n1 'a=b'\n"
-    for word, message in [
+    arguments = ["--set", 'rows={"a": [1.5]}', "--set", "src.rows=10", "--set", "others.1.label=a=b"]
+    assert run(name, *arguments)[0] == "{'a': [1.5]}\n10 ''\n1 'a=b'\n"
+    for argument, message in [
         ("src.row=1", "did you mean 'src.rows'?"),
         ("nothing=1", "Declared: rows, src.rows, src.label"),
         ("src=1", "no attribute 'src'"),
         ("rows", "write NAME=VALUE"),
     ]:
-        assert message in run(name, "--set", word, code=2)[1]
+        assert message in run(name, "--set", argument, code=2)[1]
     assert "--set cannot be used with --resume" in run(name, "--set", "rows=1", "--resume", "x", code=2)[1]
 
 
@@ -450,7 +450,7 @@ APP = "from payloadfs.works import App, Flow\nclass Main(Flow):\n    def run(sel
 
 
 @pytest.mark.parametrize(
-    ("text", "word", "code", "message"),
+    ("text", "argument", "code", "message"),
     [
         (APP, "app.py", 2, "has no App"),
         (APP + "a, b = App(Main()), App(Main())", "app.py", 2, "several apps (a, b): select one, as in app.py:a"),
@@ -462,9 +462,9 @@ APP = "from payloadfs.works import App, Flow\nclass Main(Flow):\n    def run(sel
         ("def f(:\n", "app.py", 2, "SyntaxError"),
     ],
 )
-def test_programs_that_cannot_be_run(run, program, text, word, code, message):
+def test_programs_that_cannot_be_run(run, program, text, argument, code, message):
     program(text)
-    _, err = run(word, code=code)
+    _, err = run(argument, code=code)
     assert message in err
     assert "_loader.py" not in err
     assert "importlib" not in err
@@ -542,10 +542,10 @@ def test_a_closed_pipe_ends_the_run(start, program):
     assert "to resume: " in err
 
 
-def on_a_terminal(start, *words, **more):
+def on_a_terminal(start, *arguments, **more):
     """Run the command with a terminal for all its streams, and return what was written to it."""
     ours, theirs = pty.openpty()
-    process = start(*words, stdout=theirs, stderr=theirs, **more)
+    process = start(*arguments, stdout=theirs, stderr=theirs, **more)
     os.close(theirs)
     content, deadline_s = b"", time.monotonic() + 60
     with contextlib.suppress(OSError):  # the other end is closed
@@ -590,7 +590,7 @@ def test_plain_lines_on_a_terminal(start, program, monkeypatch, how):
     monkeypatch.setenv("TERM", "dumb" if how == "dumb" else "xterm")
     code = "import sys; sys.modules['rich'] = None; from payloadfs.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "run"] if how == "no rich" else PROGRAM
-    words = ["--plain"] if how == "--plain" else []
-    text = on_a_terminal(start, program(LOUD), *words, command=command)
+    arguments = ["--plain"] if how == "--plain" else []
+    text = on_a_terminal(start, program(LOUD), *arguments, command=command)
     assert "\x1b" not in text
     assert re.search(r"\d\.\ds  root\.works\.0  succeeded in ", text)

@@ -96,7 +96,7 @@ def test_list(capsys, finished, tmp_path):
     assert rows[1]["message"] == "RuntimeError: broken"
     assert rows[0]["created_s"] <= rows[0]["saved_s"] + 2
     out = output(capsys).out
-    assert re.search(rf"kB  {names[0]}  finished +\d+ seconds ago +2 works, 1 failed\n", out)
+    assert re.search(rf"kB  {names[0]}  finished +\d+ seconds? ago +2 works, 1 failed\n", out)
     assert out.splitlines()[-1].endswith("in 2 runs")
     assert output(capsys, "--store", str(tmp_path / "elsewhere")).out == "       0 B  in 0 runs\n"
     assert output(capsys, "--store", str(objects.parent), "--json").out.count("\n") == 2

@@ -53,7 +53,7 @@ def test_the_documented_program_runs_after_a_changed_import(lightning_python, tm
     frame = "   col1  col2\n0     1     3\n1     2     4\n"
     assert f"src {frame}" in output
     assert f"dst {frame}" in output
-    # The bytes went to the store; the framework's own copies were not made.
+    # The bytes went to the store; the framework created no copies.
     assert not list((tmp_path / "run").rglob("df"))
 
 
@@ -62,33 +62,33 @@ def ran(lightning_python, tmp_path_factory):
     folder = tmp_path_factory.mktemp("everything")
     command = [lightning_python, PROGRAMS / "everything.py", str(free_port())]
     output = output_of(command, folder / "run", folder)
-    found = {}
+    entries = {}
     for line in (folder / "run" / "log.jsonl").read_text().splitlines():
-        fact = json.loads(line)
-        found.setdefault(fact["event"], []).append(fact)
-    return found | {"output": output}
+        entry = json.loads(line)
+        entries.setdefault(entry["event"], []).append(entry)
+    return entries | {"output": output}
 
 
 def consumed(ran, work):
-    assert all(fact["is_payload"] for fact in ran["consumed"])
-    return [fact["content"] for fact in ran["consumed"] if fact["work"] == f"root.{work}"]
+    assert all(entry["is_payload"] for entry in ran["consumed"])
+    return [entry["content"] for entry in ran["consumed"] if entry["work"] == f"root.{work}"]
 
 
 def test_only_new_content_runs_a_cached_work_again(ran):
     assert len(ran["source"]) == len(CONTENTS)
-    assert len({fact["frame"]["key"] for fact in ran["source"]}) == len(CONTENTS)
-    # Changed after it was attached, too: the consumer sees what was attached.
+    assert len({entry["frame"]["key"] for entry in ran["source"]}) == len(CONTENTS)
+    # The source changes the frame after assigning it; the consumer must see it as it was assigned.
     assert consumed(ran, "dst") == [1, 2, 3]
 
 
 def test_a_payload_kept_by_the_flow_does_not_change(ran):
     (flow,) = ran["flow"]
-    assert flow["kept"] == [fact["frame"] for fact in ran["source"]]
+    assert flow["kept"] == [entry["frame"] for entry in ran["source"]]
 
 
 def test_the_flow_never_loads(ran):
     (flow,) = ran["flow"]
-    loaders = {fact["pid"] for fact in ran["load"]}
+    loaders = {entry["pid"] for entry in ran["load"]}
     assert len(loaders) == 6
     assert flow["pid"] not in loaders
 
@@ -101,7 +101,7 @@ def test_a_stopped_source_is_not_needed(ran):
 
 
 def test_a_payload_is_passed_on_under_another_name(ran):
-    assert [(fact["content"], fact["inbox"]) for fact in ran["received"]] == [(2, 1)]
+    assert [(entry["content"], entry["inbox"]) for entry in ran["received"]] == [(2, 1)]
     assert consumed(ran, "last") == [2]
 
 
@@ -110,7 +110,7 @@ def test_equal_names_in_parallel_works_do_not_mix(ran):
 
 
 def test_payloads_in_lists_and_dicts(ran):
-    assert [fact["contents"] for fact in ran["nested"]] == [[7, 8]]
+    assert [entry["contents"] for entry in ran["nested"]] == [[7, 8]]
 
 
 def test_everyday_frames_of_the_older_pandas_are_exact(ran):

@@ -132,8 +132,8 @@ def test_nothing_but_value_and_view_does_io(tmp_path, monkeypatch):
     with payloadfs.using(tmp_path / "objects"):
         payload = Payload([1])
         touched = []
-        for place, name in ((builtins, "open"), (os, "open"), (os, "stat"), (socket, "socket")):
-            monkeypatch.setattr(place, name, counted(getattr(place, name), touched))
+        for module, name in ((builtins, "open"), (os, "open"), (os, "stat"), (socket, "socket")):
+            monkeypatch.setattr(module, name, counted(getattr(module, name), touched))
         for copied in COPIES.values():
             assert copied(payload) == payload
         assert payload
@@ -163,7 +163,7 @@ def test_any_object_is_stored_and_truthy(value):
     assert (payload.value, payload.view(), bool(payload)) == (value, value, True)
 
 
-def test_a_payload_is_an_object_like_any_other():
+def test_a_payload_can_be_stored_in_a_payload():
     inner = Payload([1])
     assert Payload(inner).value == inner
     assert Payload(inner).value.value == [1]
@@ -227,18 +227,18 @@ def test_other_names_come_from_the_framework(monkeypatch):
     assert lapp.LightningWork is framework.LightningWork
     assert lapp.storage.Drive is framework.storage.Drive
     assert lapp.storage.Payload is Payload
-    for nothing in (lambda: lapp.LightningWerk, lambda: lapp.storage.Drove, lambda: lapp.__wrapped__):
+    for access in (lambda: lapp.LightningWerk, lambda: lapp.storage.Drove, lambda: lapp.__wrapped__):
         with pytest.raises(AttributeError):
-            nothing()
+            access()
 
 
 def test_without_the_framework_other_names_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning_app", None)
     assert lapp.Payload([1]).value == [1]
     assert not hasattr(lapp, "LightningWork")
-    for name in (lambda: lapp.LightningWork, lambda: lapp.storage.Drive):
+    for access in (lambda: lapp.LightningWork, lambda: lapp.storage.Drive):
         with pytest.raises(AttributeError, match=r"pip install 'payloadfs\[lightning\]'"):
-            name()
+            access()
 
 
 def test_importing_it_loads_nothing_heavy():

@@ -40,9 +40,9 @@ class Round:
 
     def start(self):
         run = self.run_name()
-        words = [sys.executable, PROGRAM, self.store, self.log, *([run] if run else [])]
+        command = [sys.executable, PROGRAM, self.store, self.log, *([run] if run else [])]
         env = os.environ | {MARK: self.mark, "PAYLOADFS_FSYNC": "0"}
-        return subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def finish(self, process):
         """Wait until the process ends by itself, and return its standard error."""
@@ -62,15 +62,15 @@ class Round:
 
     def processes(self):
         """Return the live processes of the round, recognized by their environment."""
-        found, wanted = [], f"{MARK}={self.mark}".encode()
+        pids, variable = [], f"{MARK}={self.mark}".encode()
         for entry in os.scandir("/proc"):
             try:
                 with open(f"/proc/{entry.name}/environ", "rb") as file:
-                    if wanted in file.read().split(b"\0"):
-                        found.append(int(entry.name))
+                    if variable in file.read().split(b"\0"):
+                        pids.append(int(entry.name))
             except (OSError, ValueError):
                 continue
-        return found
+        return pids
 
     def kill(self, process, target):
         workers = [pid for pid in self.processes() if pid != process.pid]

@@ -44,13 +44,13 @@ def flow_of(function, **parts):
 
 
 def test_later_changes_to_arguments_do_not_affect_a_call(run):
-    given = [1, {"k": [2]}]
+    items = [1, {"k": [2]}]
 
     def drive(flow):
         if flow.echo.has_started:
             return
-        flow.echo.run(given, tags=given)
-        given[1]["k"].append("late")
+        flow.echo.run(items, tags=items)
+        items[1]["k"].append("late")
         flow.echo.note["tags"].append("late")
 
     echo = run(flow_of(drive, echo=Echo(parallel=True, cache_calls=True))).flow.echo

@@ -201,8 +201,8 @@ def test_newest_of_many_runs(repository):
         one = Checkpoints(repository, run)
         for number in range(4):
             one.save({"of": run, "n": number})
-    found = {
+    documents = {
         run: read_checkpoint(repository, info)[1] for run, info, _ in newest_checkpoints(repository.store.list("runs/"))
     }
-    assert found == {run: {"of": run, "n": 3} for run in ("a", "b", "b-1")}
+    assert documents == {run: {"of": run, "n": 3} for run in ("a", "b", "b-1")}
     assert parse_key("runs/a/state/1.json") is None

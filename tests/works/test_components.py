@@ -171,7 +171,7 @@ def test_a_work_appended_to_a_list_later_is_refused(run):
 @pytest.mark.parametrize(
     "value",
     [[[Step()]], {"a": [Step()]}, (Step(),), [Payload(1), [Step()]]],
-    ids=["list", "dict", "tuple", "beside a payload"],
+    ids=["list", "dict", "tuple", "next to a payload"],
 )
 def test_works_deeper_down_are_refused(value):
     class Deep(Flow):

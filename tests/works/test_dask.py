@@ -52,12 +52,12 @@ asyncio.run(main())
 }
 
 
-def start(kind, folder, *words):
-    # As in every test: nothing of the user's own settings. This fixture is older than the one that sees to it.
+def start(kind, folder, *arguments):
+    # Without the user's settings, as in every test. This fixture runs before the one that removes them.
     env = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "PAYLOADFS_"))}
     env |= {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", START[kind], *words],
+        [sys.executable, "-c", START[kind], *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -80,12 +80,12 @@ class Cluster:
         self.workers = [start("worker", folder, self.address, str(n))[0] for n in range(2)]
         self.url = self.address.replace("tcp://", "dask://")
 
-    def renew(self):
+    def replace_ended_workers(self):
         """Replace each worker that has ended."""
-        for place, worker in enumerate(self.workers):
+        for pos, worker in enumerate(self.workers):
             if worker.poll() is not None:
                 worker.stdout.close()
-                self.workers[place] = start("worker", self.folder, self.address, str(place))[0]
+                self.workers[pos] = start("worker", self.folder, self.address, str(pos))[0]
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +104,9 @@ def module_cluster(home, tmp_path_factory):
 
 @pytest.fixture
 def cluster(home, clean_environment, module_cluster, monkeypatch):
-    # Workers find the key in their own home, which is that of all tests here.
+    # Workers find the key in their home folder, which the tests of this module share.
     monkeypatch.setenv("HOME", str(home))
-    module_cluster.renew()
+    module_cluster.replace_ended_workers()
     return module_cluster
 
 
@@ -277,11 +277,11 @@ def test_a_work_that_kills_every_worker_fails(cluster):
 
     stop = threading.Event()
 
-    def nurse():
+    def replace_workers():
         while not stop.wait(0.1):
-            cluster.renew()
+            cluster.replace_ended_workers()
 
-    thread = threading.Thread(target=nurse)
+    thread = threading.Thread(target=replace_workers)
     thread.start()
     app = App(Flow_())
     try:

@@ -103,7 +103,9 @@ def test_a_local_executor_of_the_user(run):
 
 
 @pytest.mark.parametrize(
-    "executor", [3, "threads", "http://x", object(), futures.Executor], ids=["number", "word", "url", "object", "class"]
+    "executor",
+    [3, "threads", "http://x", object(), futures.Executor],
+    ids=["number", "string", "url", "object", "class"],
 )
 def test_values_that_are_not_executors(executor):
     with pytest.raises(ConfigError, match="is not an executor") as caught:

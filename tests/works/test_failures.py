@@ -94,7 +94,7 @@ HOW = {
     "surrogate": lambda: raising(ValueError("\ud800"))(),
     "syntax": lambda: compile("a b", "their.py", "exec"),
 }
-SAYS = {
+MESSAGES = {
     "value": "ValueError: first line",
     "empty": "ValueError",
     "key": "KeyError: 'k'",
@@ -121,11 +121,11 @@ SAYS = {
 @pytest.mark.parametrize("how", HOW)
 def test_an_exception_of_a_work_is_raised_at_the_call(run, request, how, where):
     flow = run(Main(how), request.getfixturevalue(where)).flow
-    assert flow.caught.startswith(f"root.bad.run() failed: {SAYS[how]}")
+    assert flow.caught.startswith(f"root.bad.run() failed: {MESSAGES[how]}")
     assert flow.bad.result is None
     status = flow.bad.status
     assert (status.stage, status.count) == ("failed", 1)
-    assert status.message.startswith(SAYS[how])
+    assert status.message.startswith(MESSAGES[how])
     assert len(status.message) < 20_000
     assert status.started_s <= status.ended_s
 

@@ -10,13 +10,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def rounds(number, timeout_s):
-    words = [sys.executable, os.path.join(HERE, "kill.py"), "--rounds", str(number)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout_s)
+    command = [sys.executable, os.path.join(HERE, "kill.py"), "--rounds", str(number)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
 
 
-# Two parts, so that they run beside each other.
+# Two parts, so that they can run in parallel.
 @pytest.mark.parametrize("part", [1, 2])
 def test_killed_runs_reach_the_same_end(part):
     rounds(10, 110)

@@ -1,4 +1,4 @@
-"""Resumed runs: after a failure, an interrupt or a full disk, with another program, and beside another driver."""
+"""Resumed runs: after a failure, an interrupt or a full disk, with another program, and with a concurrent driver."""
 
 import contextlib
 import os
@@ -206,10 +206,10 @@ print(app.stage)
 
 
 def start(tmp_path, which, wait_s):
-    words = [sys.executable, "-c", PROGRAM, str(tmp_path / "store"), str(tmp_path / "log"), which, str(wait_s)]
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "store"), str(tmp_path / "log"), which, str(wait_s)]
     # pytest-xdist's workers may ignore interrupts, and that is inherited.
     return subprocess.Popen(
-        words,
+        command,
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),

@@ -126,4 +126,4 @@ def age(time_s: float) -> str:
     for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit} ago"
-    return f"{max(0.0, seconds):.0f} seconds ago"
+    return f"{plural(max(0, round(seconds)), 'second', 'seconds')} ago"

@@ -67,18 +67,18 @@ def _summary(repository: Repository, info: ObjectInfo) -> dict[str, Any]:
     """Return a summary of a run's checkpoint, or why it cannot be trusted."""
     saved = {"saved_s": info.modified_s}
     try:
-        _, document = read_checkpoint(repository, info)
+        _, checkpoint = read_checkpoint(repository, info)
     except tuple(cls for cls, _ in _UNREADABLE) as error:
         stage = next(name for cls, name in _UNREADABLE if isinstance(error, cls))
         return {"stage": stage, "message": error.message, **saved}
     except NotFoundError:
         # It was deleted after the listing, so the run is active.
         return {"stage": "running", "message": "", **saved}
-    stages = [status["stage"] for status in current_statuses(document).values()]
+    stages = [status["stage"] for status in current_statuses(checkpoint).values()]
     return {
-        "stage": document["stage"],
-        "message": document["message"],
-        "created_s": document["created_s"],
+        "stage": checkpoint["stage"],
+        "message": checkpoint["message"],
+        "created_s": checkpoint["created_s"],
         **saved,
         "works": len(stages),
         "failed": stages.count("failed"),
@@ -96,27 +96,27 @@ def _row(run: dict[str, Any]) -> str:
 def _show(arguments: argparse.Namespace) -> int:
     with config.using(arguments.store):
         repository = Repository()
-        document = Checkpoints(repository, arguments.name).load()
+        checkpoint = Checkpoints(repository, arguments.name).load()
         infos = list(repository.list(f"runs/{arguments.name}"))
         run = {
             "run": arguments.name,
-            **{name: document[name] for name in ("stage", "message", "created_s")},
+            **{name: checkpoint[name] for name in ("stage", "message", "created_s")},
             "saved_s": max(info.modified_s for info in infos),
             "objects": len(infos),
             "size_bytes": sum(info.size_bytes for info in infos),
-            "components": dict(_components(repository, document)),
+            "components": dict(_components(repository, checkpoint)),
         }
     print(json.dumps(run) if arguments.json else "\n".join(_lines(run)))
     return 0
 
 
-def _components(repository: Repository, document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _components(repository: Repository, checkpoint: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each flow and work with its state and status, and metadata and preview of each payload.
 
     Cost: one GET for each payload of up to 64 kB whose serializer cannot run code; others are not loaded.
     """
-    statuses = current_statuses(document)
-    for name, state in current_state(document).items():
+    statuses = current_statuses(checkpoint)
+    for name, state in current_state(checkpoint).items():
         component: dict[str, Any] = {"status": statuses[name]} if name in statuses else {}
         payloads = {path: _describe_payload(repository, pointer) for path, pointer in pointers_in(state)}
         yield name, {**component, "state": state, "payloads": payloads}

@@ -88,11 +88,11 @@ class Checkpoints:
         IntegrityError
             The newest checkpoint was changed. An older one is never used instead.
         """
-        infos, self._number, document = self._load_newest()
+        infos, self._number, checkpoint = self._load_newest()
         for info in infos[:-_KEPT]:
             self.repository.store.delete(info.key)
-        self._last_body = canonical(document)
-        return document
+        self._last_body = canonical(checkpoint)
+        return checkpoint
 
     def _load_newest(self) -> tuple[list[ObjectInfo], int, dict[str, Any]]:
         """Return all checkpoints in order, and number and content of the newest."""
@@ -111,8 +111,8 @@ class Checkpoints:
                     raise
         raise AssertionError
 
-    def save(self, document: dict[str, Any]) -> None:
-        """Store `document` if it differs from the last one. Cost: one PUT, one HEAD and one DELETE.
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        """Store `checkpoint` if it differs from the last one. Cost: one PUT, one HEAD and one DELETE.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class Checkpoints:
             It could not be stored; the last checkpoint is intact. ``kind="concurrent-driver"``:
             another process has resumed this run.
         """
-        body = canonical(document)
+        body = canonical(checkpoint)
         if body == self._last_body:
             return
         number = self._put_next(body)

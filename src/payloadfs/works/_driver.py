@@ -88,19 +88,19 @@ class Driver:
         ConfigError
             The checkpoint has other works and flows. Nothing was run.
         """
-        document = self._checkpoints.load()
-        if document["components"].keys() != self._components.keys():
+        checkpoint = self._checkpoints.load()
+        if checkpoint["components"].keys() != self._components.keys():
             raise ConfigError(
                 f"Run {self._checkpoints.run!r} was saved by a different program. Its works and flows are "
-                f"{', '.join(document['components'])}.",
+                f"{', '.join(checkpoint['components'])}.",
                 kind="other-program",
             )
-        for name, state in document["components"].items():
+        for name, state in checkpoint["components"].items():
             self._components[name]._restore_state(state, self._checkpoints.repository)
-        self._begin_pass_from_current_state(document["pass"])
-        self._created_s, self.stage, self.message = (document[name] for name in ("created_s", "stage", "message"))
+        self._begin_pass_from_current_state(checkpoint["pass"])
+        self._created_s, self.stage, self.message = (checkpoint[name] for name in ("created_s", "stage", "message"))
         raising = {name for name, work in self._works.items() if work.raise_exception}
-        self._unfinished = self._calls.restore(document, raising)
+        self._unfinished = self._calls.restore(checkpoint, raising)
         for work in self._works.values():
             self._update_status(work)
 

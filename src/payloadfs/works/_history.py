@@ -165,22 +165,22 @@ class CallHistory:
         """Return the fields of the checkpoint that describe the calls."""
         return {**self._committed, "calls": [_to_dict(call) for call in (*self._closed, *self.all_open())]}
 
-    def restore(self, document: dict[str, Any], raising: Collection[str]) -> list[Call]:
+    def restore(self, checkpoint: dict[str, Any], raising: Collection[str]) -> list[Call]:
         """Load the calls of a checkpoint, and return those that must be run again.
 
         Calls of the interrupted pass are left for the flow to repeat, and so are failed calls that
         end the app. If the run had failed, all failed calls of the works in `raising` are
         forgotten: the user who resumes it is assumed to have fixed the cause.
         """
-        self.status = {work: WorkStatus(**status) for work, status in document["status"].items()}
-        self._done = {work: dict(ids) for work, ids in document["done"].items()}
-        for work in self._done.keys() & raising if document["stage"] == "failed" else ():
+        self.status = {work: WorkStatus(**status) for work, status in checkpoint["status"].items()}
+        self._done = {work: dict(ids) for work, ids in checkpoint["done"].items()}
+        for work in self._done.keys() & raising if checkpoint["stage"] == "failed" else ():
             self._done[work] = {id_: message for id_, message in self._done[work].items() if not message}
         self.commit()
-        for call in (Call(**saved) for saved in document["calls"]):
+        for call in (Call(**saved) for saved in checkpoint["calls"]):
             if call.ends_app:
                 call.stage, call.message, call.started_s, call.ended_s = "running", "", None, None
-            if call.pass_number < document["pass"]:
+            if call.pass_number < checkpoint["pass"]:
                 self.add(call)
             elif call.has_ended:
                 self._replay[call.key] = call
@@ -190,20 +190,20 @@ class CallHistory:
         return self.status.get(work, WorkStatus()).count
 
 
-def current_statuses(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def current_statuses(checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the status of each work in a checkpoint, including calls since its pass began."""
-    statuses = {work: dict(status) for work, status in document["status"].items()}
-    for call in document["calls"]:
+    statuses = {work: dict(status) for work, status in checkpoint["status"].items()}
+    for call in checkpoint["calls"]:
         count = statuses.get(call["work"], {"count": 0})["count"] + (call["stage"] != "running")
         latest = {name: call[name] for name in ("stage", "message", "started_s", "ended_s")}
         statuses[call["work"]] = {**latest, "count": count}
     return statuses
 
 
-def current_state(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def current_state(checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the state of each component in a checkpoint as JSON, including results since its pass began."""
-    state: dict[str, dict[str, Any]] = dict(document["components"])
-    for call in document["calls"]:
+    state: dict[str, dict[str, Any]] = dict(checkpoint["components"])
+    for call in checkpoint["calls"]:
         state[call["work"]] = {**state[call["work"]], **(call["state"] or {})}
     return state
 
