@@ -72,7 +72,7 @@ def test_a_special_file_is_written_to_not_replaced(pointer, tmp_path):
     os.mkfifo(fifo)
     reader = subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE)
     assert main(["get", str(pointer), "-o", str(fifo)]) == 0
-    assert reader.communicate(timeout=10)[0] == b"content"
+    assert reader.communicate(timeout=60)[0] == b"content"
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
@@ -146,11 +146,11 @@ def test_bytes_are_not_written_to_a_terminal(pointer, pointer_file):
 def test_ctrl_c(tmp_path):
     with subprocess.Popen([*PROGRAM, "put", "-", "-v"], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
         # Wait until the process is blocked in reading the pipe.
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while b"pipe" not in _waits_in(waiting.pid) and time.monotonic() < until:
             time.sleep(0.05)
         waiting.send_signal(signal.SIGINT)
-        assert waiting.wait(20) == 130
+        assert waiting.wait(60) == 130
         assert waiting.stderr.read() == b""
 
 
@@ -170,7 +170,7 @@ def test_a_pipe_that_is_closed_early(pointer_file, monkeypatch, unbuffered):
         getting.stdout.read(10)
         getting.stdout.close()
         assert getting.stderr.read() == b""
-        assert getting.wait(20) == 1
+        assert getting.wait(60) == 1
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["ls"], ["inspect", "CHANGED"]], ids=" ".join)

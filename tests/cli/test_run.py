@@ -64,7 +64,7 @@ def start(tmp_path, monkeypatch):
         return subprocess.Popen([*command, *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL, **options)
 
     yield begin
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while left := marked(mark):
         if time.monotonic() > deadline_s:
             for pid in left:
@@ -107,7 +107,7 @@ def program(tmp_path):
 
 
 def wait_for(path, text):
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while not path.exists() or text not in path.read_text():
         assert time.monotonic() < deadline_s, f"{path} never contained {text!r}"
         time.sleep(0.02)
@@ -168,7 +168,7 @@ def cluster(program, tmp_path):
         process.stdin.close()
         process.stdout.close()
         try:
-            process.wait(20)
+            process.wait(60)
         finally:
             process.kill()
 
@@ -285,7 +285,7 @@ def test_an_interrupted_run_is_resumed(start, run, program, tmp_path):
     process = start(program(STEPS))
     wait_for(tmp_path / "log", "second")
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert " interrupted after " in err
@@ -302,7 +302,7 @@ def test_interrupted_while_worker_processes_start(start, program):
         process = start(name, "--json", "--max-workers", 4)
         process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert err == ""
 
@@ -311,7 +311,7 @@ def test_terminated(start, program, tmp_path):
     process = start(program(STEPS))
     wait_for(tmp_path / "log", "second")
     process.terminate()
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 143
     assert resume_arguments(err)
 
@@ -339,7 +339,7 @@ def test_a_second_interrupt_ends_the_process(start, program, tmp_path):
     for text in ("waits", "lingers"):
         wait_for(tmp_path / "log", text)
         process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 130
 
 
@@ -347,7 +347,7 @@ def test_a_killed_run_is_resumed(start, run, program, tmp_path):
     process = start(program(STEPS), "--json")
     wait_for(tmp_path / "log", "second")
     process.kill()
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     name = json.loads(out.splitlines()[0])["run"]
     (tmp_path / "gate").touch()
     assert "flow: ['second', ['first', None]]" in run("app.py", "--resume", name)[0]
@@ -537,7 +537,7 @@ def test_a_closed_pipe_ends_the_run(start, program):
     process.stdout.close()
     with process.stderr:
         err = process.stderr.read()
-    assert process.wait(30) == 1
+    assert process.wait(60) == 1
     assert "Traceback" not in err
     assert "to resume: " in err
 
@@ -552,7 +552,7 @@ def on_a_terminal(start, *arguments, **more):
         while time.monotonic() < deadline_s and select.select([ours], [], [], 30)[0]:
             content += os.read(ours, 65_536)
     os.close(ours)
-    assert process.wait(10) == 0, content
+    assert process.wait(60) == 0, content
     return content.decode()
 
 

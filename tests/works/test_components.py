@@ -61,6 +61,19 @@ def test_works_in_lists_dicts_and_flows_have_names_and_run(run):
         assert [step.count for step in (chain.first, *chain.steps, *chain.named.values())] == [1, 2, 2, 2, 2]
 
 
+def test_attributes_are_assigned_by_their_path():
+    app = App(Outer())
+    assert app.work_names[:2] == ["root.inner.first", "root.inner.steps.0"]
+    app.assign("inner.passes", 3)
+    app.assign("chains.x.named.b.count", 5)
+    assert app.flow.inner.passes == 3
+    assert app.flow.chains["x"].named["b"].count == 5
+    for path, message in (("inner.pases", "did you mean 'inner.passes'"), ("inner", "Declared: inner.passes")):
+        with pytest.raises(ConfigError, match=message) as caught:
+            app.assign(path, 1)
+        assert caught.value.kind == "set-option"
+
+
 def test_private_attributes_are_not_sent_back(run):
     assert run(Chain()).flow.first._secret == "mine"
 

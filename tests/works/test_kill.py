@@ -19,7 +19,7 @@ def rounds(number, timeout_s):
 # Two parts, so that they can run in parallel.
 @pytest.mark.parametrize("part", [1, 2])
 def test_killed_runs_reach_the_same_end(part):
-    rounds(10, 110)
+    rounds(3, 110)
 
 
 @pytest.mark.long

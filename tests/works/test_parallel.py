@@ -84,7 +84,7 @@ def test_a_pass_sees_one_state_of_a_parallel_work(run, monkeypatch):
             called = self.gate.status.stage, self.gate.opened
             if self.n == 1:
                 go.set()
-                assert done.wait(10)
+                assert done.wait(60)
                 time.sleep(0.05)
             seen.append((before, called, (self.gate.status.stage, self.gate.opened)))
             self.n = min(self.n + 1, 2)
@@ -102,7 +102,7 @@ class Gate(Work):
     def run(self):
         # This class is pickled by value, which is not possible for events.
         gate = sys.modules["a_gate"]
-        assert gate.go.wait(10)
+        assert gate.go.wait(60)
         self.opened = True
         gate.done.set()
 

@@ -227,11 +227,11 @@ def test_an_interrupted_run_is_resumed(tmp_path, begun, store):
     process = start(tmp_path, "first", 60)
     wait_for(lambda: (tmp_path / "log").exists() and len(begun()) == 3)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=10)
+    out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "interrupted stopped at the keyboard\n")
     (run_name,) = os.listdir(store / "runs")
     assert Checkpoints(payloadfs.Repository(), run_name).load()["stage"] == "interrupted"
-    assert start(tmp_path, run_name, 0).communicate(timeout=20)[0] == "finished\n"
+    assert start(tmp_path, run_name, 0).communicate(timeout=60)[0] == "finished\n"
     assert begun()[0] == "a"
     assert sorted(begun()[3:]) in (["b", "c"], ["b", "b", "c", "c"])
 
@@ -246,7 +246,7 @@ def test_of_two_drivers_the_one_that_resumed_continues(tmp_path, store, threads)
             self.by = None
 
         def run(self, path, by):
-            ends_s = time.monotonic() + 20
+            ends_s = time.monotonic() + 60
             while not os.path.exists(path) and time.monotonic() < ends_s:
                 time.sleep(0.01)
             self.by = by
@@ -282,8 +282,8 @@ def test_of_two_drivers_the_one_that_resumed_continues(tmp_path, store, threads)
     wait_for(lambda: second.flow.one.is_running)
     time.sleep(0.2)
     go.touch()
-    other.join(20)
-    thread.join(20)
+    other.join(60)
+    thread.join(60)
     assert [error.kind for error in errors] == ["concurrent-driver"]
     assert first.stage == "failed"
     assert (second.stage, second.flow.two.by) == ("finished", "second")
