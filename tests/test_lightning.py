@@ -122,7 +122,7 @@ def test_a_payload_in_init_is_refused_with_a_hint() -> None:
         Early()
 
 
-def test_before_it_is_assigned_a_payload_has_no_names() -> None:
+def test_an_unassigned_payload_has_no_names() -> None:
     payload = lapp.storage.Payload(None)
     assert (payload.name, payload.origin_name, payload.consumer_name) == (None, None, None)
     assert not payload.exists_remote()

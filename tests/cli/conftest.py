@@ -33,13 +33,13 @@ def run():
 def refused(capsys):
     """Return a function that runs the program here, and expects an error in one sentence."""
 
-    def check(*arguments, code, say):
+    def check(*arguments, code, message):
         capsys.readouterr()
         assert main([str(argument) for argument in arguments]) == code
         out, err = capsys.readouterr()
         assert err.startswith("payloadfs: ")
         assert err.count("\n") == 1
-        assert say in err
+        assert message in err
         return out
 
     return check

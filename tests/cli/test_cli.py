@@ -81,34 +81,34 @@ def test_tables_become_csv(pointer_file, tmp_path, obj, csv):
 
 def test_a_value_that_cannot_be_a_file_needs_raw(pointer_file, refused, tmp_path):
     path = pointer_file({1, 2})
-    refused("get", path, code=6, say="--raw")
+    refused("get", path, code=6, message="--raw")
     assert main(["get", str(path), "--raw", "-o", str(tmp_path / "raw")]) == 0
     assert (tmp_path / "raw").read_bytes().startswith(b"payloadfs frames")
 
 
 def test_wrong_input(refused, file, tmp_path, monkeypatch):
-    refused("put", tmp_path / "none", code=3, say="none: No such file or directory.")
-    refused("put", tmp_path, code=1, say="Is a directory")
-    refused("put", file, "--url", "s3://key:CANARY@bucket", code=2, say="can't be a storage root")
-    refused("put", file, "--url", "nonsense://x", code=2, say="nonsense")
-    refused("put", file, "--prefix", "../x", code=4, say="can't be a key")
-    refused("put", file, "--as", "json", code=6, say="not JSON")
-    refused("get", tmp_path / "none.json", code=3, say="No such file")
-    refused("get", file, code=4, say="not a pointer")
-    refused("get", "{}", code=4, say="not a pointer")
-    refused("inspect", '{"payloadfs": 2}', code=4, say="update payloadfs")
-    refused("ls", "a b", code=4, say="can't be a key")
+    refused("put", tmp_path / "none", code=3, message="none: No such file or directory.")
+    refused("put", tmp_path, code=1, message="Is a directory")
+    refused("put", file, "--url", "s3://key:CANARY@bucket", code=2, message="can't be a storage root")
+    refused("put", file, "--url", "nonsense://x", code=2, message="nonsense")
+    refused("put", file, "--prefix", "../x", code=4, message="can't be a key")
+    refused("put", file, "--as", "json", code=6, message="not JSON")
+    refused("get", tmp_path / "none.json", code=3, message="No such file")
+    refused("get", file, code=4, message="not a pointer")
+    refused("get", "{}", code=4, message="not a pointer")
+    refused("inspect", '{"payloadfs": 2}', code=4, message="update payloadfs")
+    refused("ls", "a b", code=4, message="can't be a key")
     monkeypatch.setenv("PAYLOADFS_PICKLE", "sometimes")
-    refused("ls", code=2, say="environment PAYLOADFS_PICKLE")
+    refused("ls", code=2, message="environment PAYLOADFS_PICKLE")
     monkeypatch.delenv("PAYLOADFS_PICKLE")
     monkeypatch.setenv("PAYLOADFS_URI", "x")
-    refused("ls", code=2, say="PAYLOADFS_URL")
+    refused("ls", code=2, message="PAYLOADFS_URL")
 
 
 def test_no_permission(refused, file, tmp_path):
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the folder should be")
-    refused("put", file, "--url", blocked / "objects", code=1, say="Can't write")
+    refused("put", file, "--url", blocked / "objects", code=1, message="Can't write")
 
 
 def test_missing_changed_and_unknown(refused, pointer_file, tmp_path):
@@ -116,11 +116,11 @@ def test_missing_changed_and_unknown(refused, pointer_file, tmp_path):
     pointer = json.loads(path.read_text())
     stored = Path(pointer["root"].removeprefix("file://")) / pointer["key"]
     stored.write_bytes(b"y" * 1000)
-    refused("get", path, code=5, say="not those that were saved")
+    refused("get", path, code=5, message="not those that were saved")
     stored.unlink()
-    refused("get", path, code=3, say=pointer["key"])
-    refused("get", json.dumps(pointer | {"size": 5}), code=4, say="changed after it was signed")
-    refused("get", path, "--url", tmp_path / "elsewhere", code=4, say="PAYLOADFS_ALLOWED_ROOTS")
+    refused("get", path, code=3, message=pointer["key"])
+    refused("get", json.dumps(pointer | {"size": 5}), code=4, message="changed after it was signed")
+    refused("get", path, "--url", tmp_path / "elsewhere", code=4, message="PAYLOADFS_ALLOWED_ROOTS")
 
 
 def test_errors_as_json(capsys, tmp_path):
@@ -207,12 +207,12 @@ def test_the_life_cycle_of_a_key(run, capsys, pointer_file, tmp_path, clean_envi
 
 def test_wrong_keys(refused, tmp_path):
     payloadfs.default_repository().save([1])
-    refused("keys", "retire", "00000000", code=2, say="Keys here: ")
-    refused("keys", "export", "x", code=2, say="Key 'x' not found")
+    refused("keys", "retire", "00000000", code=2, message="Keys here: ")
+    refused("keys", "export", "x", code=2, message="Key 'x' not found")
     (tmp_path / "k").write_text("not a key CANARY")
-    refused("keys", "add", tmp_path / "k", code=2, say="is not a key")
+    refused("keys", "add", tmp_path / "k", code=2, message="is not a key")
     (tmp_path / "k").chmod(0o644)
-    refused("keys", "list", "--keys-file", tmp_path / "k", code=2, say="chmod 600")
+    refused("keys", "list", "--keys-file", tmp_path / "k", code=2, message="chmod 600")
 
 
 def test_config_show_masks_secrets(capsys, monkeypatch):

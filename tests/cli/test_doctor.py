@@ -155,7 +155,7 @@ def test_info_and_clear_without_a_cache(capsys, monkeypatch, cache_folder, refus
     fill(cache_folder)
     cache_folder.chmod(0o770)
     for step in ("info", "clear"):
-        refused("cache", step, code=2, say="chmod go-w")
+        refused("cache", step, code=2, message="chmod go-w")
     monkeypatch.setenv("PAYLOADFS_CACHE", "off")
     assert main(["cache", "info"]) == 0
     assert capsys.readouterr().out == "The cache is off.\n"

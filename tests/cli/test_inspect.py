@@ -44,7 +44,7 @@ def test_an_invalid_signature_fetches_nothing(inspect, refused, pointer_file, mo
     assert report["allowed"] is False
     assert "changed after it was signed" in report["why_not"]
     assert "object" not in report
-    out = refused("inspect", json.dumps(fields), code=4, say="changed after it was signed")
+    out = refused("inspect", json.dumps(fields), code=4, message="changed after it was signed")
     assert "signature  invalid" in out
     assert "object  not checked" in out
     assert "1970-01-01 00:00:05 UTC" in out
@@ -54,7 +54,7 @@ def test_an_unknown_key(inspect, refused, pointer_file, tmp_path, monkeypatch):
     path = pointer_file([1, 2])
     monkeypatch.setenv("PAYLOADFS_KEYS_FILE", str(tmp_path / "other-keys"))
     assert inspect([path], code=4)["signature"] == "unknown-key"
-    out = refused("inspect", path, code=4, say=f"payloadfs keys export {fields_of(path)['kid']}")
+    out = refused("inspect", path, code=4, message=f"payloadfs keys export {fields_of(path)['kid']}")
     assert "made with a key that is not trusted here" in out
     assert not (tmp_path / "other-keys").exists()
 
@@ -77,7 +77,7 @@ def test_a_pickle_that_must_not_be_loaded_can_be_inspected(inspect, refused, poi
     assert report["object"] == "present"
     assert report["versions"]["python"]
     monkeypatch.setenv("PAYLOADFS_PICKLE", "never")
-    out = refused("inspect", path, code=4, say="pickle='never'")
+    out = refused("inspect", path, code=4, message="pickle='never'")
     assert "allowed here  no: Serializer 'pickle' can run code" in out
     assert "executable  yes" in out
 
@@ -101,9 +101,9 @@ def test_an_unknown_serializer(inspect, pointer_file):
 def test_the_policy_can_forbid_reading(refused, pointer_file, tmp_path, monkeypatch):
     path = pointer_file([1, 2])
     monkeypatch.setenv("PAYLOADFS_MAX_BYTES", "1")
-    assert "not checked" in refused("inspect", path, code=4, say="max_bytes is 1")
+    assert "not checked" in refused("inspect", path, code=4, message="max_bytes is 1")
     monkeypatch.delenv("PAYLOADFS_MAX_BYTES")
-    refused("inspect", path, "--url", tmp_path / "elsewhere", code=4, say="PAYLOADFS_ALLOWED_ROOTS")
+    refused("inspect", path, "--url", tmp_path / "elsewhere", code=4, message="PAYLOADFS_ALLOWED_ROOTS")
     assert main(["inspect", str(path), "--url", str(tmp_path / "elsewhere"), "--url", fields_of(path)["root"]]) == 0
 
 

@@ -71,7 +71,7 @@ def test_retiring_the_last_key_warns(path, capsys, refused, file, monkeypatch):
     assert out == f"{key.id} now verifies only\n"
     assert err == "payloadfs: no signing key is left; run 'payloadfs keys generate'.\n"
     monkeypatch.setenv("PAYLOADFS_KEYS_FILE", str(path))
-    refused("put", file, code=2, say="payloadfs keys generate")
+    refused("put", file, code=2, message="payloadfs keys generate")
     assert main(["keys", "list"]) == 0
     assert f"{key.id}  verifies only" in capsys.readouterr().out
 
@@ -79,19 +79,19 @@ def test_retiring_the_last_key_warns(path, capsys, refused, file, monkeypatch):
 def test_no_keys_yet(capsys, path, refused):
     assert main(["keys", "list", "--keys-file", str(path)]) == 0
     assert "no keys yet" in capsys.readouterr().out
-    refused("keys", "export", "00000000", "--keys-file", path, code=2, say="Keys here: none")
-    refused("keys", "retire", "00000000", "--keys-file", path, code=2, say="Keys here: none")
+    refused("keys", "export", "00000000", "--keys-file", path, code=2, message="Keys here: none")
+    refused("keys", "retire", "00000000", "--keys-file", path, code=2, message="Keys here: none")
     assert not path.exists()
 
 
 def test_input_that_is_not_a_key(refused, tmp_path, path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\0")
-    refused("keys", "add", tmp_path / "binary", "--keys-file", path, code=2, say="is not a key")
+    refused("keys", "add", tmp_path / "binary", "--keys-file", path, code=2, message="is not a key")
     (tmp_path / "empty").write_bytes(b"# nothing\n")
-    refused("keys", "add", tmp_path / "empty", "--keys-file", path, code=2, say="No key in")
-    refused("keys", "add", tmp_path / "none", code=3, say="No such file")
+    refused("keys", "add", tmp_path / "empty", "--keys-file", path, code=2, message="No key in")
+    refused("keys", "add", tmp_path / "none", code=3, message="No such file")
     blocked = tmp_path / "empty" / "keys"
-    refused("keys", "generate", "--keys-file", blocked, code=2, say="Cannot change the key file")
+    refused("keys", "generate", "--keys-file", blocked, code=2, message="Cannot change the key file")
     assert not path.exists()
 
 
@@ -106,7 +106,7 @@ def test_keys_from_the_environment(capsys, refused, monkeypatch, path):
     assert main(["keys", "export", key.id]) == 0
     assert capsys.readouterr().out == key.to_line() + "\n"
     for arguments in (["generate"], ["retire", key.id]):
-        refused("keys", *arguments, code=2, say="--keys-file")
+        refused("keys", *arguments, code=2, message="--keys-file")
     assert main(["keys", "generate", "--keys-file", str(path)]) == 0
 
 

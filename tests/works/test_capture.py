@@ -1,4 +1,4 @@
-"""What works print: from which streams it is captured, in which order, and how much of it."""
+"""Capture of what works print: the streams, the order, and the limit."""
 
 import subprocess
 import sys

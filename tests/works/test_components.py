@@ -186,7 +186,7 @@ def test_a_work_appended_to_a_list_later_is_refused(run):
     [[[Step()]], {"a": [Step()]}, (Step(),), [Payload(1), [Step()]]],
     ids=["list", "dict", "tuple", "next to a payload"],
 )
-def test_works_deeper_down_are_refused(value):
+def test_works_nested_deeper_are_refused(value):
     class Deep(Flow):
         def __init__(self):
             super().__init__()

@@ -9,7 +9,7 @@ from typing import Any, Self
 from ..works import Event
 from ._common import size
 from ._redirect import redirect_fd
-from ._report import Lines, duration, failure, indented, payloads
+from ._report import Report, duration, failure, indented, payloads
 
 __all__ = ["Live", "can_draw"]
 
@@ -27,7 +27,7 @@ def can_draw() -> bool:
     return "utf" in sys.stderr.encoding.lower() and importlib.util.find_spec("rich") is not None
 
 
-class Live(Lines):
+class Live(Report):
     """A live display of the running works and their times; their output appears above it, line by line."""
 
     def __enter__(self) -> Self:
