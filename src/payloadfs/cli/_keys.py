@@ -84,10 +84,7 @@ def _generate(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     key = _find(_read_keys(arguments)[0].keys, arguments.key_id)
-    print(
-        "payloadfs: keep this key secret: anyone who has it can run code where it is trusted.",
-        file=sys.stderr,
-    )
+    print("payloadfs: keep this key secret: anyone with it can run code where it is trusted.", file=sys.stderr)
     print(json.dumps({"id": key.id, "key": key.to_line()}) if arguments.json else key.to_line())
     return 0
 

@@ -32,7 +32,7 @@ def load(program: str) -> App:
     ConfigError
         The program raises an exception, has no app of that name, or has several apps and no name was given.
     FileNotFoundError
-        There is no such file.
+        The file was not found.
     """
     path, _, name = program.rpartition(":") if ":" in program and not os.path.exists(program) else (program, "", "")
     path = os.path.abspath(path)

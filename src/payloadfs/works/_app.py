@@ -137,7 +137,7 @@ class App:
         ConfigError
             Settings, executor or flow do not fit together. Nothing was run.
         NotFoundError
-            There is no run named `resume`.
+            Run `resume` was not found.
         StoreError
             The store failed, or another process has resumed the run. The last checkpoint is intact.
 

@@ -84,7 +84,7 @@ class Checkpoints:
         Raises
         ------
         NotFoundError
-            There is no such run.
+            The run was not found.
         IntegrityError
             The newest checkpoint was changed. An older one is never used instead.
         """
