@@ -1,4 +1,4 @@
-"""The ancestor's names: what its users' programs rely on, over works that run in real processes."""
+"""The names of Lightning App: what programs for it rely on, with works in real processes."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ class Main(lapp.LightningFlow):
 
 @pytest.fixture(autouse=True)
 def by_value() -> Iterator[None]:
-    """No other process can import this file."""
+    """Pickle the classes of this file by value: no other process can import it."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
-def test_a_program_of_the_ancestors(tmp_path: Path) -> None:
+def test_a_program_for_lightning_app(tmp_path: Path) -> None:
     app = lapp.LightningApp(Main())
     app.run(store=str(tmp_path), max_workers=1)
     again = lapp.LightningApp(Main())
@@ -77,7 +77,7 @@ def test_a_program_of_the_ancestors(tmp_path: Path) -> None:
         check_what_arrived(ran.flow.dst)
         check_what_the_flow_sees(ran.flow.src.numbers)
         check_what_was_passed_on(ran.flow.dst.kept)
-        check_a_form_of_its_own(ran.flow.dst.loud)
+        check_a_custom_format(ran.flow.dst.loud)
 
 
 def check_what_arrived(dst: Destination) -> None:
@@ -86,18 +86,18 @@ def check_what_arrived(dst: Destination) -> None:
 
 
 def check_what_the_flow_sees(numbers: lapp.storage.Payload) -> None:
-    """The ancestor's flow always sees None."""
+    """In Lightning App, the flow always sees None."""
     assert numbers.value == numbers.get() == [1, 2]
     assert numbers.exists_remote()
 
 
 def check_what_was_passed_on(kept: lapp.storage.Payload) -> None:
-    """Under another name it hangs the ancestor."""
+    """In Lightning App, assigning it under another name hangs."""
     assert (kept.name, kept.origin_name, kept.consumer_name) == ("numbers", "root.src", "root.dst")
     assert kept.value == [1, 2]
 
 
-def check_a_form_of_its_own(loud: lapp.storage.Payload) -> None:
+def check_a_custom_format(loud: lapp.storage.Payload) -> None:
     assert type(loud) is Loud
     assert loud.value == "HELLO"
     assert loud.pointer.serializer == "bytes/1"
@@ -112,17 +112,17 @@ def test_copies_keep_names(copied: Any) -> None:
         assert (twin.name, twin.origin_name, twin.value) == ("numbers", "root", [3])
 
 
-def test_a_payload_in_init_is_refused_with_the_way() -> None:
+def test_a_payload_in_init_is_refused_with_a_hint() -> None:
     class Early(lapp.LightningWork):
         def __init__(self) -> None:
             super().__init__()
             self.df = lapp.storage.Payload([1])
 
-    with pytest.raises(AttributeError, match=r"'df' gets its Payload in run\(\).*df = None"):
+    with pytest.raises(AttributeError, match=r"Assign the Payload to 'df' in run\(\).*df = None"):
         Early()
 
 
-def test_before_it_is_assigned_a_payload_has_no_names() -> None:
+def test_an_unassigned_payload_has_no_names() -> None:
     payload = lapp.storage.Payload(None)
     assert (payload.name, payload.origin_name, payload.consumer_name) == (None, None, None)
     assert not payload.exists_remote()
@@ -136,8 +136,8 @@ def test_payload_of_none_has_the_value_none() -> None:
         assert work.numbers.value is None
 
 
-def test_a_form_of_ones_own_needs_a_signature(tmp_path: Path) -> None:
-    """Its load is code that acts on stored bytes: an unsigned pointer must not reach it."""
+def test_a_custom_format_needs_a_signature(tmp_path: Path) -> None:
+    """Its load is code that runs on stored bytes: it must not be called for an unsigned pointer."""
     repository = Repository(tmp_path)
     pointer = repository.save(b"HELLO")
     unsigned = payloadfs.Pointer.from_dict({k: v for k, v in pointer.to_dict().items() if k not in ("kid", "mac")})
@@ -150,16 +150,16 @@ def test_a_form_of_ones_own_needs_a_signature(tmp_path: Path) -> None:
         _ = Loud.from_pointer(pointer, repository=never).value
 
 
-def test_half_a_form_is_refused() -> None:
-    class Half(lapp.storage.Payload):
+def test_overriding_only_load_is_refused() -> None:
+    class OnlyLoad(lapp.storage.Payload):
         def load(self, path: str) -> str:
             return path
 
     with payloadfs.using("memory://lightning-half"), pytest.raises(ConfigError, match="only one of save and load"):
-        _ = Half("x").pointer
+        _ = OnlyLoad("x").pointer
 
 
-def test_bytes_written_by_the_ancestors_default_form_are_read_by_it(tmp_path: Path) -> None:
+def test_the_default_format_is_a_pickle_file(tmp_path: Path) -> None:
     path = str(tmp_path / "v")
     lapp.storage.Payload(1).save({"a": 1}, path)
     assert lapp.storage.Payload(1).load(path) == {"a": 1}

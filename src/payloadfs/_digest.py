@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Literal, Protocol
 
+from ._threads import available_cores
 from .errors import PointerError
 
 __all__ = [
@@ -99,7 +100,7 @@ def hasher(algorithm: Algorithm, *, all_cores: bool = False) -> Hasher:
     # Not at the top: `import payloadfs` stays free of compiled modules.
     from blake3 import blake3
 
-    many = os.cpu_count() or 1 if _lost_threads else blake3.AUTO
+    many = available_cores() if _lost_threads else blake3.AUTO
     return blake3(max_threads=many if all_cores else 1)
 
 
@@ -149,8 +150,7 @@ def digests_of(
         return found
     from concurrent.futures import ThreadPoolExecutor
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ThreadPoolExecutor(cores, thread_name_prefix="payloadfs-digest") as pool:
+    with ThreadPoolExecutor(available_cores(), thread_name_prefix="payloadfs-digest") as pool:
         list(pool.map(work, batches))
     return found
 

@@ -1,10 +1,10 @@
-"""The names of the framework that Payload comes from, over `payloadfs.works`.
+"""The names of Lightning App, the framework that Payload comes from, on top of `payloadfs.works`.
 
-A program for ``lightning_app`` that passes objects between works runs with its import line changed::
+A program for ``lightning_app`` that passes objects between works runs after one change to its imports::
 
     import payloadfs.lightning as lapp
 
-Start it with ``payloadfs run app.py``. What differs is written down in ``docs/how-to/leave-lightning.md``.
+Start it with ``payloadfs run app.py``. ``docs/how-to/leave-lightning.md`` lists the differences.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from .errors import ConfigError
-from .payload import Payload as _Stored
+from .payload import Payload as _BasePayload
 from .pointer import Pointer
 from .repository import Repository
 from .works import App, Flow, Work
-from .works._state import known_as
+from .works._state import register_payload_class
 
 __all__ = ["LightningApp", "LightningFlow", "LightningWork", "storage"]
 
 T = TypeVar("T")
 
 
-class Payload(_Stored[T]):
-    """An object on its way from one work to another.
+class Payload(_BasePayload[T]):
+    """An object that is passed from one work to another.
 
-    It is stored when it is assigned to an attribute of a work, as it is at that moment, and
-    ``value`` gives a copy of it wherever it arrives, in flows too.
+    It is saved when it is assigned to an attribute of a work, in its state at that moment.
+    ``value`` returns a copy of it, in other works and in flows.
 
-    A subclass may override `save` and `load` to store the object in a form of its own. Its `load`
-    is code that acts on stored bytes, so it needs what pickles need: a signed pointer, unless the
-    policy says otherwise.
+    A subclass may override `save` and `load` to store the object in another format. Its `load` is
+    code that runs on stored bytes, so the policy treats it like a pickle: it needs a signed pointer
+    unless the policy says otherwise.
 
     Parameters
     ----------
     value : object
-        What to pass on.
+        The object to pass.
 
     Examples
     --------
@@ -59,25 +59,25 @@ class Payload(_Stored[T]):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        known_as(cls)
+        register_payload_class(cls)
 
     @property
     def name(self) -> str | None:
-        """The attribute to which it was first assigned; None before that."""
+        """The attribute that it was first assigned to; None if it has not been assigned."""
         return self._name
 
     @property
     def origin_name(self) -> str | None:
-        """The work that made it; None before it was assigned."""
+        """The work that created it; None if it has not been assigned."""
         return self._origin
 
     @property
     def consumer_name(self) -> str | None:
-        """The work that it was last given to; None before it was assigned."""
+        """The work that it was last passed to; None if it has not been assigned."""
         return self._consumer
 
     def get(self) -> T:
-        """Return the value: one name more for ``value``."""
+        """Return ``value``."""
         return self.value
 
     def exists_remote(self) -> bool:
@@ -85,17 +85,17 @@ class Payload(_Stored[T]):
         return self.is_saved and self._in_force().exists(self.pointer)
 
     def save(self, obj: Any, path: str) -> None:  # type: ignore[override]
-        """Write `obj` to the file `path`; a subclass that has a form of its own overrides it, and `load`."""
+        """Write `obj` to the file `path`. A subclass overrides this and `load` to use its own format."""
         with open(path, "wb") as file:
             pickle.dump(obj, file)
 
     def load(self, path: str) -> Any:
-        """Return the object in the file `path`, which `save` wrote."""
+        """Return the object in the file `path`, which `save` wrote. A subclass that overrides `save` overrides this too."""
         with open(path, "rb") as file:
             return pickle.load(file)
 
     def _stored_form(self) -> Any:
-        if not self._has_own_form():
+        if not self._has_custom_format():
             return self._held
         with tempfile.TemporaryDirectory(prefix="payloadfs-") as folder:
             path = os.path.join(folder, "value")
@@ -104,7 +104,7 @@ class Payload(_Stored[T]):
                 return file.read()
 
     def _from_stored(self, stored: Any) -> Any:
-        if not self._has_own_form():
+        if not self._has_custom_format():
             return stored
         self._in_force().policy.check(self.pointer, executable=True)
         with tempfile.TemporaryDirectory(prefix="payloadfs-") as folder:
@@ -113,41 +113,44 @@ class Payload(_Stored[T]):
                 file.write(stored)
             return self.load(path)
 
-    def _has_own_form(self) -> bool:
-        own = [getattr(type(self), name) is not getattr(Payload, name) for name in ("save", "load")]
-        if own == [True, False] or own == [False, True]:
-            raise ConfigError(f"{type(self).__name__} overrides only one of save and load.", kind="payload-class")
-        return all(own)
+    def _has_custom_format(self) -> bool:
+        overridden = [getattr(type(self), name) is not getattr(Payload, name) for name in ("save", "load")]
+        if any(overridden) and not all(overridden):
+            raise ConfigError(
+                f"{type(self).__name__} overrides only one of save and load: override both.", kind="payload-class"
+            )
+        return all(overridden)
 
-    def to_facts(self) -> dict[str, str]:
-        """Return who made it and who has it, for the state."""
-        facts = {"name": self._name, "origin": self._origin, "consumer": self._consumer}
-        return {name: value for name, value in facts.items() if value is not None}
+    def to_metadata(self) -> dict[str, str]:
+        """Return `name`, `origin_name` and `consumer_name` as JSON, for the state."""
+        metadata = {"name": self._name, "origin": self._origin, "consumer": self._consumer}
+        return {name: value for name, value in metadata.items() if value is not None}
 
     @classmethod
-    def from_facts(cls, pointer: Pointer, facts: Mapping[str, str], repository: Repository | None) -> Payload[T]:
-        """Return the payload that `pointer` stands for, with what `to_facts` said of it. No I/O."""
-        made = cls.from_pointer(pointer, repository=repository)
-        assert isinstance(made, Payload)
-        made._name, made._origin, made._consumer = facts.get("name"), facts.get("origin"), facts.get("consumer")
-        return made
+    def from_metadata(cls, pointer: Pointer, metadata: Mapping[str, str], repository: Repository | None) -> Payload[T]:
+        """Return a payload for `pointer`, with the names that `to_metadata` returned. No I/O."""
+        payload = cls.from_pointer(pointer, repository=repository)
+        assert isinstance(payload, Payload)
+        payload._name, payload._origin = metadata.get("name"), metadata.get("origin")
+        payload._consumer = metadata.get("consumer")
+        return payload
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revived, (type(self), self.to_dict(), self.to_facts())
+        return _rebuild, (type(self), self.to_dict(), self.to_metadata())
 
     def __copy__(self) -> Payload[T]:
-        return type(self).from_facts(self.pointer, self.to_facts(), self._repository)
+        return type(self).from_metadata(self.pointer, self.to_metadata(), self._repository)
 
 
-def _revived(cls: type[Payload[Any]], pointer: dict[str, Any], facts: dict[str, str]) -> Payload[Any]:
-    return cls.from_facts(Pointer.from_dict(pointer), facts, None)
+def _rebuild(cls: type[Payload[Any]], pointer: dict[str, Any], metadata: dict[str, str]) -> Payload[Any]:
+    return cls.from_metadata(Pointer.from_dict(pointer), metadata, None)
 
 
-known_as(Payload)
+register_payload_class(Payload)
 
 
 class LightningWork(Work):
-    """A `payloadfs.works.Work` that treats payloads as its namesake does.
+    """A `payloadfs.works.Work` that treats payloads as ``lightning_app.LightningWork`` does.
 
     Parameters
     ----------
@@ -158,34 +161,34 @@ class LightningWork(Work):
     def __init__(self, parallel: bool = False, cache_calls: bool = True, raise_exception: bool = True) -> None:
         super().__init__(parallel=parallel, cache_calls=cache_calls, raise_exception=raise_exception)
 
-    def _attached(self, name: str, payload: _Stored[Any]) -> None:
+    def _on_assign(self, name: str, payload: _BasePayload[Any]) -> None:
         if not self._is_declared:
             raise AttributeError(
-                f"{name!r} gets its Payload in run(): declare it in __init__ with {name} = None, and assign "
-                "Payload(...) where the object is made."
+                f"Assign the Payload to {name!r} in run(): declare it in __init__ with {name} = None, and assign "
+                "Payload(...) where the object is created."
             )
         if isinstance(payload, Payload):
             if payload._origin is None:
                 payload._name, payload._origin = name, self.name
             payload._consumer = self.name
 
-    def _received(self, payload: _Stored[Any]) -> None:
+    def _on_receive(self, payload: _BasePayload[Any]) -> None:
         if isinstance(payload, Payload):
             payload._consumer = self.name
 
 
 class LightningFlow(Flow):
-    """A `payloadfs.works.Flow` under its namesake's name."""
+    """A `payloadfs.works.Flow`, under the name that Lightning App uses."""
 
 
 class LightningApp(App):
-    """A `payloadfs.works.App` under its namesake's name; ``payloadfs run`` finds and runs it."""
+    """A `payloadfs.works.App`, under the name that Lightning App uses; ``payloadfs run`` finds and runs it."""
 
 
 _Payload = Payload
 
 
 class storage:
-    """Where a program looks for ``Payload``."""
+    """A namespace for ``storage.Payload``, where programs for Lightning App find it."""
 
     Payload: TypeAlias = _Payload

@@ -1,4 +1,4 @@
-"""The program in this process and in one of its own, and things to feed it."""
+"""Fixtures: the command line in this process and in a separate one, and input for it."""
 
 import os
 import subprocess
@@ -12,11 +12,11 @@ from payloadfs.cli import main
 
 @pytest.fixture
 def run():
-    """Run the program in a process of its own; it must never show a traceback."""
+    """Return a function that runs the program in a separate process; it must never show a traceback."""
 
-    def start(*words, stdin=b"", code=0, **environment):
+    def start(*arguments, stdin=b"", code=0, **environment):
         done = subprocess.run(
-            [sys.executable, "-m", "payloadfs", *map(str, words)],
+            [sys.executable, "-m", "payloadfs", *map(str, arguments)],
             input=stdin,
             capture_output=True,
             check=False,
@@ -31,15 +31,15 @@ def run():
 
 @pytest.fixture
 def refused(capsys):
-    """Run the program here; expect a failure told in one sentence."""
+    """Return a function that runs the program here, and expects an error in one sentence."""
 
-    def check(*words, code, say):
+    def check(*arguments, code, message):
         capsys.readouterr()
-        assert main([str(word) for word in words]) == code
+        assert main([str(argument) for argument in arguments]) == code
         out, err = capsys.readouterr()
         assert err.startswith("payloadfs: ")
         assert err.count("\n") == 1
-        assert say in err
+        assert message in err
         return out
 
     return check
@@ -54,7 +54,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def pointer_file(tmp_path):
-    """Save an object and write its pointer to a file."""
+    """Return a function that saves an object and writes its pointer to a file."""
 
     def write(obj, name="pointer.json"):
         path = tmp_path / name

@@ -1,4 +1,4 @@
-"""``doctor`` and ``cache``: what they say when all is well, and when it is not."""
+"""``doctor`` and ``cache``, with and without problems."""
 
 import json
 import os
@@ -20,9 +20,9 @@ def cache_folder(clean_environment):
     return clean_environment / ".cache" / "payloadfs"
 
 
-def doctor(capsys, *words, code=0):
+def doctor(capsys, *arguments, code=0):
     capsys.readouterr()
-    assert main(["doctor", "--json", *words]) == code
+    assert main(["doctor", "--json", *arguments]) == code
     findings = {}
     for finding in json.loads(capsys.readouterr().out):
         assert finding.keys() == {"check", "state", "found", "fix"}
@@ -31,7 +31,7 @@ def doctor(capsys, *words, code=0):
 
 
 def states(findings):
-    return {check: found[-1]["state"] for check, found in findings.items()}
+    return {check: results[-1]["state"] for check, results in findings.items()}
 
 
 def fill(folder):
@@ -44,7 +44,7 @@ def fill(folder):
     assert Cache(folder).read(Store(), "k", 20_000, body.digest, data=False) is not None
 
 
-def test_all_is_well(capsys, cache_folder):
+def test_no_problem(capsys, cache_folder):
     payloadfs.default_repository().save([1])
     findings = doctor(capsys, "--write")
     assert list(findings) == [*CHECKS[:-1], "write", "cache"]
@@ -54,7 +54,7 @@ def test_all_is_well(capsys, cache_folder):
     assert not cache_folder.exists()
 
 
-def test_nothing_is_made_without_write(capsys, clean_environment):
+def test_nothing_is_created_without_write(capsys, clean_environment):
     before = sorted(clean_environment.rglob("*"))
     findings = doctor(capsys)
     assert states(findings) == dict.fromkeys(CHECKS, "ok") | {"keys": "warn"}
@@ -62,7 +62,7 @@ def test_nothing_is_made_without_write(capsys, clean_environment):
     assert sorted(clean_environment.rglob("*")) == before
 
 
-def test_for_people(run):
+def test_output_for_people(run):
     out = run("doctor").stdout.decode()
     assert out.startswith("ok    packages")
     assert "\nwarn  keys " in out
@@ -77,22 +77,22 @@ def test_a_wrong_setting(capsys, monkeypatch):
     assert "PAYLOADFS_PICKLE" in findings["settings"][0]["found"]
 
 
-def test_a_key_file_that_others_can_read(capsys):
+def test_a_key_file_readable_by_others(capsys):
     payloadfs.default_repository().save([1])
     os.chmod(payloadfs.default_repository().settings.keys_file, 0o644)
     findings = doctor(capsys, code=1)
     assert states(findings) == dict.fromkeys(CHECKS, "ok") | {"keys": "fail"}
 
 
-def test_a_folder_that_can_not_be(capsys, tmp_path):
+def test_a_folder_that_cannot_be_created(capsys, tmp_path):
     (tmp_path / "file").write_text("mine")
     findings = doctor(capsys, "--url", str(tmp_path / "file" / "objects"), code=1)
     assert findings["store"][0]["state"] == "fail"
     assert "PAYLOADFS_URL" in findings["store"][0]["fix"]
 
 
-def test_a_scheme_that_nobody_knows(capsys):
-    assert states(doctor(capsys, "--url", "nosuch://place", code=1))["cache"] == "ok"
+def test_an_unknown_scheme(capsys):
+    assert states(doctor(capsys, "--url", "nosuch://bucket", code=1))["cache"] == "ok"
 
 
 @pytest.mark.s3
@@ -106,20 +106,20 @@ def test_s3(capsys, payloadfs_seaweedfs, monkeypatch):
     assert doctor(capsys, "--url", "s3://no-such-bucket", code=1)["store"][0]["state"] == "fail"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
     findings = doctor(capsys, "--url", url)
-    assert findings["store"][0]["state"] == "warn"  # who may not list may still get
+    assert findings["store"][0]["state"] == "warn"  # credentials that cannot list may still be able to get
     findings = doctor(capsys, "--write", "--url", url, code=1)
-    assert "permission" in findings["write"][0]["fix"]
+    assert "allow these credentials" in findings["write"][0]["fix"]
     assert "wrong-secret" not in json.dumps(findings)
 
 
-def test_what_can_be_wrong_with_the_cache(capsys, cache_folder, monkeypatch, tmp_path):
+def test_problems_of_the_cache(capsys, cache_folder, monkeypatch, tmp_path):
     fill(cache_folder)
     assert "20.5 kB of" in doctor(capsys)["cache"][0]["found"]
     cache_folder.chmod(0o777)
     assert "chmod" in doctor(capsys, code=1)["cache"][0]["found"]
     cache_folder.chmod(0o700)
     (tmp_path / "file").touch()
-    for value, state, words in (
+    for value, state, message in (
         ("off", "ok", "off (environment PAYLOADFS_CACHE)"),
         (str(tmp_path / "generate" / "cache"), "ok", "0 B of"),
         (str(tmp_path / "file" / "cache"), "warn", "Not a directory"),
@@ -127,13 +127,13 @@ def test_what_can_be_wrong_with_the_cache(capsys, cache_folder, monkeypatch, tmp
         monkeypatch.setenv("PAYLOADFS_CACHE", value)
         (finding,) = doctor(capsys)["cache"]
         assert finding["state"] == state
-        assert words in finding["found"]
+        assert message in finding["found"]
     monkeypatch.delenv("PAYLOADFS_CACHE")
     with monkeypatch.context() as patch:
-        patch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
-        assert "straight from the store" in doctor(capsys, "--url", "memory://x")["cache"][0]["found"]
+        patch.setattr(os, "access", lambda path, mode: False)  # root could write anywhere
+        assert "objects are not cached" in doctor(capsys, "--url", "memory://x")["cache"][0]["found"]
     monkeypatch.setattr(Cache, "is_local", False)
-    assert "read in full" in doctor(capsys)["cache"][0]["found"]
+    assert "reads the whole object" in doctor(capsys)["cache"][0]["found"]
 
 
 def test_info_and_clear(capsys, cache_folder):
@@ -143,9 +143,9 @@ def test_info_and_clear(capsys, cache_folder):
     assert not cache_folder.exists()
     fill(cache_folder)
     assert main(["cache", "info"]) == 0
-    assert "  1 copy, 20.5 kB of " in capsys.readouterr().out
+    assert "  1 object, 20.5 kB of " in capsys.readouterr().out
     assert main(["cache", "clear"]) == 0
-    assert capsys.readouterr().out == "removed 1 copy, 20.5 kB\n"
+    assert capsys.readouterr().out == "Removed 1 object, 20.5 kB.\n"
     assert main(["cache", "clear", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"copies": 0, "size": 0}
     assert not list(cache_folder.glob("*/b3*"))
@@ -155,7 +155,7 @@ def test_info_and_clear_without_a_cache(capsys, monkeypatch, cache_folder, refus
     fill(cache_folder)
     cache_folder.chmod(0o770)
     for step in ("info", "clear"):
-        refused("cache", step, code=2, say="chmod go-w")
+        refused("cache", step, code=2, message="chmod go-w")
     monkeypatch.setenv("PAYLOADFS_CACHE", "off")
     assert main(["cache", "info"]) == 0
     assert capsys.readouterr().out == "The cache is off.\n"

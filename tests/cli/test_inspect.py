@@ -1,4 +1,4 @@
-"""What `inspect` tells, above all of what is wrong; it fetches nothing that it may not."""
+"""What `inspect` reports, above all about problems; it must not fetch anything that is not allowed."""
 
 import dataclasses
 import json
@@ -12,16 +12,15 @@ import payloadfs
 from payloadfs import KeyRing, Pointer, StoreError
 from payloadfs.cli import _inspect, main
 from payloadfs.repository import Repository
-from payloadfs.stores import OpenStores
 
 
 @pytest.fixture
 def inspect(capsys):
-    def tell(words, code=0):
-        assert main(["inspect", "--json", *map(str, words)]) == code
+    def report(arguments, code=0):
+        assert main(["inspect", "--json", *map(str, arguments)]) == code
         return json.loads(capsys.readouterr().out)
 
-    return tell
+    return report
 
 
 def fields_of(path):
@@ -36,17 +35,17 @@ def stored(fields):
     return Path(fields["root"].removeprefix("file://")) / fields["key"]
 
 
-def test_a_wrong_signature_fetches_nothing(inspect, refused, pointer_file, monkeypatch):
+def test_an_invalid_signature_fetches_nothing(inspect, refused, pointer_file, monkeypatch):
     fields = fields_of(pointer_file([1, 2])) | {"created": 5}
-    monkeypatch.setattr(OpenStores, "at", lambda self, root: pytest.fail("the store was opened"))
-    facts = inspect([json.dumps(fields)], code=4)
-    assert facts["signature"] == "wrong"
-    assert facts["allowed"] is False
-    assert "changed after it was signed" in facts["why_not"]
-    assert "object" not in facts
-    out = refused("inspect", json.dumps(fields), code=4, say="changed after it was signed")
-    assert "signature  wrong" in out
-    assert "object  not looked for" in out
+    monkeypatch.setattr(Repository, "_store_at", lambda self, root: pytest.fail("the store was opened"))
+    report = inspect([json.dumps(fields)], code=4)
+    assert report["signature"] == "invalid"
+    assert report["allowed"] is False
+    assert "changed after it was signed" in report["why_not"]
+    assert "object" not in report
+    out = refused("inspect", json.dumps(fields), code=4, message="changed after it was signed")
+    assert "signature  invalid" in out
+    assert "object  not checked" in out
     assert "1970-01-01 00:00:05 UTC" in out
 
 
@@ -54,76 +53,76 @@ def test_an_unknown_key(inspect, refused, pointer_file, tmp_path, monkeypatch):
     path = pointer_file([1, 2])
     monkeypatch.setenv("PAYLOADFS_KEYS_FILE", str(tmp_path / "other-keys"))
     assert inspect([path], code=4)["signature"] == "unknown-key"
-    out = refused("inspect", path, code=4, say=f"payloadfs keys export {fields_of(path)['kid']}")
-    assert "by a key that is not here" in out
+    out = refused("inspect", path, code=4, message=f"payloadfs keys export {fields_of(path)['kid']}")
+    assert "made with a key that is not trusted here" in out
     assert not (tmp_path / "other-keys").exists()
 
 
 def test_no_signature(inspect, pointer_file, monkeypatch):
     fields = unsigned(fields_of(pointer_file([1, 2])))
-    facts = inspect([json.dumps(fields)])
-    assert (facts["signature"], facts["allowed"], facts["object"]) == ("missing", True, "there")
+    report = inspect([json.dumps(fields)])
+    assert (report["signature"], report["allowed"], report["object"]) == ("missing", True, "present")
     monkeypatch.setenv("PAYLOADFS_UNSIGNED", "never")
-    facts = inspect([json.dumps(fields)], code=4)
-    assert "unsigned='never'" in facts["why_not"]
-    assert "object" not in facts
+    report = inspect([json.dumps(fields)], code=4)
+    assert "unsigned='never'" in report["why_not"]
+    assert "object" not in report
 
 
-def test_a_pickle_that_may_not_load_is_still_looked_at(inspect, refused, pointer_file, monkeypatch):
+def test_a_pickle_that_must_not_be_loaded_can_be_inspected(inspect, refused, pointer_file, monkeypatch):
     path = pointer_file({1, 2})
-    facts = inspect([json.dumps(unsigned(fields_of(path)))], code=4)
-    assert facts["executable"] is True
-    assert facts["allowed"] is False
-    assert facts["object"] == "there"
-    assert facts["versions"]["python"]
+    report = inspect([json.dumps(unsigned(fields_of(path)))], code=4)
+    assert report["executable"] is True
+    assert report["allowed"] is False
+    assert report["object"] == "present"
+    assert report["versions"]["python"]
     monkeypatch.setenv("PAYLOADFS_PICKLE", "never")
-    out = refused("inspect", path, code=4, say="pickle='never'")
+    out = refused("inspect", path, code=4, message="pickle='never'")
     assert "allowed here  no: Serializer 'pickle' can run code" in out
     assert "executable  yes" in out
 
 
-def test_an_unsigned_lie_about_the_serializer(inspect, pointer_file):
+def test_a_wrong_serializer_in_an_unsigned_pointer(inspect, pointer_file):
     fields = unsigned(fields_of(pointer_file([1, 2])))
     for serializer in ("pickle/1", "pandas/1", "arrow-table/1"):
-        facts = inspect([json.dumps(fields | {"serializer": serializer})], code=6)
-        assert facts["object"] == "there"
+        report = inspect([json.dumps(fields | {"serializer": serializer})], code=6)
+        assert report["object"] == "present"
 
 
 def test_an_unknown_serializer(inspect, pointer_file):
     fields = unsigned(fields_of(pointer_file([1, 2]))) | {"serializer": "acme-image/7"}
-    facts = inspect([json.dumps(fields)], code=6)
-    assert facts["allowed"] is False
-    assert "acme-image/7" in facts["why_not"]
-    assert facts["object"] == "there"
-    assert "executable" not in facts
+    report = inspect([json.dumps(fields)], code=6)
+    assert report["allowed"] is False
+    assert "acme-image/7" in report["why_not"]
+    assert report["object"] == "present"
+    assert "executable" not in report
 
 
-def test_policy_forbids_to_look(refused, pointer_file, tmp_path, monkeypatch):
+def test_the_policy_can_forbid_reading(refused, pointer_file, tmp_path, monkeypatch):
     path = pointer_file([1, 2])
     monkeypatch.setenv("PAYLOADFS_MAX_BYTES", "1")
-    assert "not looked for" in refused("inspect", path, code=4, say="max_bytes is 1")
+    assert "not checked" in refused("inspect", path, code=4, message="max_bytes is 1")
     monkeypatch.delenv("PAYLOADFS_MAX_BYTES")
-    refused("inspect", path, "--url", tmp_path / "elsewhere", code=4, say="PAYLOADFS_ALLOWED_ROOTS")
+    refused("inspect", path, "--url", tmp_path / "elsewhere", code=4, message="PAYLOADFS_ALLOWED_ROOTS")
     assert main(["inspect", str(path), "--url", str(tmp_path / "elsewhere"), "--url", fields_of(path)["root"]]) == 0
 
 
-def test_missing_changed_and_of_another_size(inspect, pointer_file):
+def test_missing_and_changed_objects(inspect, pointer_file):
     path = pointer_file(b"x" * 1000)
-    place = stored(fields_of(path))
-    place.chmod(0o600)
-    place.write_bytes(b"y" * 1000)
+    path_of_object = stored(fields_of(path))
+    path_of_object.chmod(0o600)
+    path_of_object.write_bytes(b"y" * 1000)
     assert inspect([path], code=5)["object"] == "changed"
-    place.write_bytes(b"x" * 1001)
+    path_of_object.write_bytes(b"x" * 1001)
     assert inspect([path], code=5)["object"] == "changed"
-    place.unlink()
-    facts = inspect([path], code=3)
-    assert facts["object"] == "missing"
-    assert facts["allowed"] is True
+    path_of_object.unlink()
+    report = inspect([path], code=3)
+    assert report["object"] == "missing"
+    assert report["allowed"] is True
 
 
 def test_a_store_that_fails(inspect, pointer_file, monkeypatch):
     def fail(self, pointer):
-        raise StoreError("The store is out of order.")
+        raise StoreError("The store failed.")
 
     path = pointer_file(b"x")
     monkeypatch.setattr(Repository, "info", fail)
@@ -131,41 +130,41 @@ def test_a_store_that_fails(inspect, pointer_file, monkeypatch):
 
 
 def test_verify_finds_changed_data(inspect, pointer_file):
-    """On our own disk the data of a sealed object is not hashed unless asked for."""
+    """In a folder of our own, the data of a sealed object is only hashed with --verify."""
     path = pointer_file([np.zeros(200_000), {1, 2}])
     assert inspect([path])["checked"] == "structure"
     assert inspect([path, "--verify"])["checked"] == "every byte"
-    place = stored(fields_of(path))
-    place.chmod(0o600)
-    content = bytearray(place.read_bytes())
+    path_of_object = stored(fields_of(path))
+    path_of_object.chmod(0o600)
+    content = bytearray(path_of_object.read_bytes())
     content[len(content) // 2] ^= 1
-    place.write_bytes(content)
+    path_of_object.write_bytes(content)
     assert inspect([path, "--verify"], code=5)["object"] == "changed"
 
 
-def test_large_objects_are_not_read_unless_asked_for(inspect, capsys, pointer_file, monkeypatch):
+def test_large_objects_are_read_only_with_verify(inspect, capsys, pointer_file, monkeypatch):
     path = pointer_file(b"x" * 1000)
     monkeypatch.setattr(_inspect, "_READ_UP_TO_BYTES", 100)
-    facts = inspect([path])
-    assert (facts["object"], facts["checked"]) == ("there", "size")
+    report = inspect([path])
+    assert (report["object"], report["checked"]) == ("present", "size")
     assert main(["inspect", str(path)]) == 0
-    assert "of the right size; too large to read it all" in capsys.readouterr().out
+    assert "with the right size; --verify reads and checks all bytes" in capsys.readouterr().out
     assert inspect([path, "--verify"])["checked"] == "every byte"
 
 
 def test_a_frame_with_a_seal(inspect, capsys, pointer_file):
     path = pointer_file(pd.DataFrame({"a": np.arange(100_000), "s": ["x"] * 100_000}))
-    facts = inspect([path])
-    assert facts["columns"] == {"a": "int64", "s": "large_string"}
-    assert facts["versions"]["pandas"] == pd.__version__
-    assert facts["spans"]["data"] >= 1
+    report = inspect([path])
+    assert report["columns"] == {"a": "int64", "s": "large_string"}
+    assert report["versions"]["pandas"] == pd.__version__
+    assert report["spans"]["data"] >= 1
     assert main(["inspect", str(path)]) == 0
     out = capsys.readouterr().out
     assert "structure (" in out
-    assert "--verify checks its data too" in out
+    assert "--verify checks the data too" in out
 
 
-def test_names_of_columns_do_not_command_the_terminal(capsys, pointer_file):
+def test_column_names_cannot_control_the_terminal(capsys, pointer_file):
     path = pointer_file(pd.DataFrame({"\x1b[2Ja\nb": [1]}))
     assert main(["inspect", str(path)]) == 0
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""``payloadfs run``, each time as a process of its own, as a person, a script and a cluster meet it."""
+"""``payloadfs run``, in a separate process, as used by people, by scripts and on a cluster."""
 
 import contextlib
 import json
@@ -54,40 +54,40 @@ STEPS = """
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Start the command in a folder of its own; at the end no process of it may be left."""
+    """Return a function that starts the command in a separate folder; no process may be left at the end of the test."""
     mark = uuid.uuid4().hex
     monkeypatch.setenv("RUN_MARK", mark)
 
-    def begin(*words, command=PROGRAM, **more):
+    def begin(*arguments, command=PROGRAM, **more):
         pipe = subprocess.PIPE
         options = {"stdout": pipe, "stderr": pipe, "text": True, "start_new_session": True} | more
-        return subprocess.Popen([*command, *map(str, words)], cwd=tmp_path, stdin=subprocess.DEVNULL, **options)
+        return subprocess.Popen([*command, *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL, **options)
 
     yield begin
-    deadline_s = time.monotonic() + 5
+    deadline_s = time.monotonic() + 60
     while left := marked(mark):
         if time.monotonic() > deadline_s:
-            for number in left:
-                os.kill(number, signal.SIGKILL)
-            pytest.fail(f"{len(left)} processes were left")
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+            pytest.fail(f"{len(left)} processes are left")
         time.sleep(0.05)
 
 
 def marked(mark):
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if mark.encode() in (entry / "environ").read_bytes() and int(entry.name) != os.getpid():
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids
 
 
 @pytest.fixture
 def run(start):
-    """Run the command to its end, and return what it wrote."""
+    """Return a function that runs the command to its end and returns its output."""
 
-    def finish(*words, code=0, **more):
-        process = start(*words, **more)
+    def finish(*arguments, code=0, **more):
+        process = start(*arguments, **more)
         out, err = process.communicate(timeout=90)
         assert process.returncode == code, out + err
         return out, err
@@ -97,7 +97,7 @@ def run(start):
 
 @pytest.fixture
 def program(tmp_path):
-    """Write a program, and return its name."""
+    """Return a function that writes a program to a file and returns its name."""
 
     def write(text, name="app.py"):
         (tmp_path / name).write_text(textwrap.dedent(text))
@@ -107,15 +107,15 @@ def program(tmp_path):
 
 
 def wait_for(path, text):
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while not path.exists() or text not in path.read_text():
-        assert time.monotonic() < deadline_s, f"{path} never said {text!r}"
+        assert time.monotonic() < deadline_s, f"{path} never contained {text!r}"
         time.sleep(0.02)
 
 
-def resumed(err):
-    """Return the words of the command that goes on, as the command itself printed it."""
-    (command,) = re.findall(r"to go on: payloadfs run (.*)", err)
+def resume_arguments(err):
+    """Return the arguments of the command that resumes the run, as printed on standard error."""
+    (command,) = re.findall(r"to resume: payloadfs run (.*)", err)
     return shlex.split(command)
 
 
@@ -129,7 +129,7 @@ def test_objects_are_shared_in_the_folder_of_the_user(run, clean_environment):
     check_shared(out, err)
     assert re.search(r"root\.src +succeeded in \d.*, stored df: pandas.DataFrame, 2.2 kB\n", err)
     assert re.search(r"root\.dst +succeeded in", err)
-    assert re.search(r"finished in .* s; 2 works, 2 calls, 1 payload of 2.2 kB stored\n$", err)
+    assert re.search(r"finished in .* s; 2 works, 2 calls, 1 payload stored \(2.2 kB\)\n$", err)
     assert list((clean_environment / ".local/share/payloadfs/objects/runs").iterdir())
 
 
@@ -159,7 +159,7 @@ CLUSTER = """
 
 @pytest.fixture
 def cluster(program, tmp_path):
-    """Run a Dask cluster of two worker processes, and give its address."""
+    """Run a Dask cluster of two worker processes, and yield its address."""
     command = [sys.executable, program(CLUSTER, "cluster.py")]
     process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -168,7 +168,7 @@ def cluster(program, tmp_path):
         process.stdin.close()
         process.stdout.close()
         try:
-            process.wait(20)
+            process.wait(60)
         finally:
             process.kill()
 
@@ -242,16 +242,16 @@ def test_attributes_are_set(run, program):
 
         app = App(Main())
     """)
-    words = ["--set", 'rows={"a": [1.5]}', "--set", "src.rows=10", "--set", "others.1.label=a=b"]
-    assert run(name, *words)[0] == "{'a': [1.5]}\n10 ''\n1 'a=b'\n"
-    for word, said in [
+    arguments = ["--set", 'rows={"a": [1.5]}', "--set", "src.rows=10", "--set", "others.1.label=a=b"]
+    assert run(name, *arguments)[0] == "{'a': [1.5]}\n10 ''\n1 'a=b'\n"
+    for argument, message in [
         ("src.row=1", "did you mean 'src.rows'?"),
-        ("nothing=1", "declared are: rows, src.rows, src.label"),
-        ("src=1", "there is no attribute 'src'"),
-        ("rows", "write name=value"),
+        ("nothing=1", "Declared: rows, src.rows, src.label"),
+        ("src=1", "no attribute 'src'"),
+        ("rows", "write NAME=VALUE"),
     ]:
-        assert said in run(name, "--set", word, code=2)[1]
-    assert "--set is for new runs" in run(name, "--set", "rows=1", "--resume", "x", code=2)[1]
+        assert message in run(name, "--set", argument, code=2)[1]
+    assert "--set cannot be used with --resume" in run(name, "--set", "rows=1", "--resume", "x", code=2)[1]
 
 
 def test_events_as_json(run, program):
@@ -262,8 +262,8 @@ def test_events_as_json(run, program):
     assert err == ""
     events = [json.loads(line) for line in out.splitlines()]
     assert {event["run"] for event in events if "run" in event} == {events[0]["run"]}
-    told = [(event["kind"], event.get("work", "")) for event in events if event["kind"] != "output"]
-    assert told == [
+    kinds = [(event["kind"], event.get("work", "")) for event in events if event["kind"] != "output"]
+    assert kinds == [
         ("run-started", ""),
         ("call-started", "root.first"),
         ("call-succeeded", "root.first"),
@@ -281,28 +281,28 @@ def test_events_as_json(run, program):
     )
 
 
-def test_interrupted_and_gone_on_with(start, run, program, tmp_path):
+def test_an_interrupted_run_is_resumed(start, run, program, tmp_path):
     process = start(program(STEPS))
     wait_for(tmp_path / "log", "second")
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert " interrupted after " in err
     (tmp_path / "gate").touch()
-    out, err = run(*resumed(err))
+    out, err = run(*resume_arguments(err))
     assert out.endswith("flow: ['second', ['first', None]]\n")
-    assert " goes on in " in err
+    assert " resumed in " in err
     assert (tmp_path / "log").read_text() == "first\nsecond\nsecond\n"
 
 
-def test_interrupted_while_its_processes_start(start, program):
+def test_interrupted_while_worker_processes_start(start, program):
     name = program(STEPS)
     for _ in range(4):
         process = start(name, "--json", "--max-workers", 4)
         process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert err == ""
 
@@ -311,12 +311,12 @@ def test_terminated(start, program, tmp_path):
     process = start(program(STEPS))
     wait_for(tmp_path / "log", "second")
     process.terminate()
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert resumed(err)
+    assert resume_arguments(err)
 
 
-def test_the_second_interrupt_ends_at_once(start, program, tmp_path):
+def test_a_second_interrupt_ends_the_process(start, program, tmp_path):
     name = program("""
         import time
         from payloadfs.works import App, Flow
@@ -336,23 +336,23 @@ def test_the_second_interrupt_ends_at_once(start, program, tmp_path):
         app = App(Main())
     """)
     process = start(name)
-    for said in ("waits", "lingers"):
-        wait_for(tmp_path / "log", said)
+    for text in ("waits", "lingers"):
+        wait_for(tmp_path / "log", text)
         process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 130
 
 
-def test_killed_and_gone_on_with(start, run, program, tmp_path):
+def test_a_killed_run_is_resumed(start, run, program, tmp_path):
     process = start(program(STEPS), "--json")
     wait_for(tmp_path / "log", "second")
     process.kill()
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     name = json.loads(out.splitlines()[0])["run"]
     (tmp_path / "gate").touch()
     assert "flow: ['second', ['first', None]]" in run("app.py", "--resume", name)[0]
     assert (tmp_path / "log").read_text() == "first\nsecond\nsecond\n"
-    # And once more: there is nothing to do, and nothing is done.
+    # Resumed again, the finished run does nothing.
     out, err = run("app.py", "--resume", name)
     assert out == ""
     assert " finished in " in err
@@ -394,10 +394,10 @@ def test_a_failed_work_shows_its_traceback_once(run, program, tmp_path):
     assert "/payloadfs/" not in err.split("Traceback")[1].split("ValueError")[0]
     assert err.endswith("payloadfs: root.bad.run() failed: ValueError: no such luck\n")
     (tmp_path / "gate").touch()
-    run(*resumed(err))
+    run(*resume_arguments(err))
 
 
-def test_a_failure_that_is_no_matter(run, program):
+def test_a_tolerated_failure(run, program):
     name = program(FAILING.replace("RAISES", "False"))
     _, err = run(name)
     assert err.count("Traceback") == 1
@@ -416,14 +416,14 @@ def test_a_failed_work_in_json(run, program):
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "error", "said"),
+    ("line", "code", "error", "message"),
     [
         ("1 / 0", 7, "flow", "ZeroDivisionError"),
         ("self.x = {1}", 6, "state", "wrap it in Payload"),
         ("self.y = 1", 7, "flow", "declare it in __init__"),
     ],
 )
-def test_a_failed_flow_shows_where(run, program, tmp_path, line, code, error, said):
+def test_a_failed_flow_shows_where(run, program, tmp_path, line, code, error, message):
     name = program(f"""
         from payloadfs.works import App, Flow
 
@@ -440,42 +440,42 @@ def test_a_failed_flow_shows_where(run, program, tmp_path, line, code, error, sa
     _, err = run(name, code=code)
     assert f'File "{tmp_path / name}", line 10, in run\n        {line}\n' in err
     assert "_driver.py" not in err
-    assert said in err.splitlines()[-1]
-    told = json.loads(run(name, "--json", code=code)[1])
-    assert told["error"] == error
-    assert "line 10, in run" in told["message"]
+    assert message in err.splitlines()[-1]
+    reported = json.loads(run(name, "--json", code=code)[1])
+    assert reported["error"] == error
+    assert "line 10, in run" in reported["message"]
 
 
 APP = "from payloadfs.works import App, Flow\nclass Main(Flow):\n    def run(self): print('ran')\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "word", "code", "said"),
+    ("text", "argument", "code", "message"),
     [
         (APP, "app.py", 2, "has no App"),
-        (APP + "a, b = App(Main()), App(Main())", "app.py", 2, "several apps (a, b): name one, as in app.py:a"),
+        (APP + "a, b = App(Main()), App(Main())", "app.py", 2, "several apps (a, b): select one, as in app.py:a"),
         (APP + "first = App(Main())", "app.py:frist", 2, "did you mean 'first'?"),
-        (APP + "first = App(Main())", "app.py:Main", 2, "its apps: first"),
+        (APP + "first = App(Main())", "app.py:Main", 2, "Its apps: first"),
         (APP, "other.py", 3, "No such file"),
-        (APP, ".", 2, "is no Python file"),
+        (APP, ".", 2, "is not a Python file"),
         (APP + "import nothing_of_that_name", "app.py", 2, 'app.py", line 4, in <module>'),
         ("def f(:\n", "app.py", 2, "SyntaxError"),
     ],
 )
-def test_what_can_not_be_run(run, program, text, word, code, said):
+def test_programs_that_cannot_be_run(run, program, text, argument, code, message):
     program(text)
-    _, err = run(word, code=code)
-    assert said in err
-    assert "_program.py" not in err
+    _, err = run(argument, code=code)
+    assert message in err
+    assert "_loader.py" not in err
     assert "importlib" not in err
 
 
-def test_one_of_two_apps_is_named(run, program):
+def test_one_of_two_apps_is_selected(run, program):
     name = program(APP + "a, b = App(Main()), App(Main())\n")
     assert run(f"{name}:b")[0] == "ran\n"
 
 
-def test_programs_of_the_ancestor_and_modules_beside_them(run, program):
+def test_a_lightning_program_with_a_module_beside_it(run, program):
     program("def answer():\n    return 42\n", "beside.py")
     name = program("""
         import beside
@@ -531,28 +531,28 @@ def test_lines_of_parallel_works_stay_whole(run, program):
     assert set(run(program(LOUD), "--max-workers", 2)[0].splitlines()) == LOUD_LINES
 
 
-def test_a_reader_that_leaves_ends_the_run(start, program):
+def test_a_closed_pipe_ends_the_run(start, program):
     process = start(program(LOUD.replace("300", "300_000")), stdout=subprocess.PIPE)
     process.stdout.readline()
     process.stdout.close()
     with process.stderr:
         err = process.stderr.read()
-    assert process.wait(30) == 1
+    assert process.wait(60) == 1
     assert "Traceback" not in err
-    assert "to go on: " in err
+    assert "to resume: " in err
 
 
-def on_a_terminal(start, *words, **more):
-    """Run the command with a terminal for all of its streams, and return what was written there."""
+def on_a_terminal(start, *arguments, **more):
+    """Run the command with a terminal for all its streams, and return what was written to it."""
     ours, theirs = pty.openpty()
-    process = start(*words, stdout=theirs, stderr=theirs, **more)
+    process = start(*arguments, stdout=theirs, stderr=theirs, **more)
     os.close(theirs)
     content, deadline_s = b"", time.monotonic() + 60
     with contextlib.suppress(OSError):  # the other end is closed
         while time.monotonic() < deadline_s and select.select([ours], [], [], 30)[0]:
             content += os.read(ours, 65_536)
     os.close(ours)
-    assert process.wait(10) == 0, content
+    assert process.wait(60) == 0, content
     return content.decode()
 
 
@@ -574,14 +574,14 @@ def test_the_live_view(start, program, monkeypatch, tmp_path):
     assert re.search(r"✓ root\.second +0\.\d s  out: list, \d\d B", seen)
     assert re.search(r"✓ \S+ finished in .*2 works, 2 calls, 2 payloads", seen)
     assert seen.count("flow: ['second', ['first', None]]") == seen.count("flow:") >= 1
-    assert re.search(r"(?:\x1b\[2K|\n)flow: ", text), "the flow printed into what was drawn"
+    assert re.search(r"(?:\x1b\[2K|\n)flow: ", text), "the output of the flow is mixed with the display"
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor stayed hidden"
 
 
 def test_the_live_view_loses_no_line(start, program, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     seen = plain(on_a_terminal(start, program(LOUD), "--max-workers", 2))
-    # Each one ends its line; before it stood what was drawn, and wiped away.
+    # Each ends its line; the display before it was erased.
     assert set(re.findall(r"(?:a{8}|b{8})\d+(?=\r?\n)", seen)) == LOUD_LINES
 
 
@@ -590,7 +590,7 @@ def test_plain_lines_on_a_terminal(start, program, monkeypatch, how):
     monkeypatch.setenv("TERM", "dumb" if how == "dumb" else "xterm")
     code = "import sys; sys.modules['rich'] = None; from payloadfs.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "run"] if how == "no rich" else PROGRAM
-    words = ["--plain"] if how == "--plain" else []
-    text = on_a_terminal(start, program(LOUD), *words, command=command)
+    arguments = ["--plain"] if how == "--plain" else []
+    text = on_a_terminal(start, program(LOUD), *arguments, command=command)
     assert "\x1b" not in text
     assert re.search(r"\d\.\ds  root\.works\.0  succeeded in ", text)

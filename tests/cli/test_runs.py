@@ -1,4 +1,4 @@
-"""``payloadfs runs``: what it lists, what it shows, and what it must never load."""
+"""``payloadfs runs``: what it lists and shows, and what it must never load."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from payloadfs.works import App, Flow, Work
 
 
 class Trap:
-    """Unpickling it writes a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -62,9 +62,9 @@ class Main(Flow):
 
 @pytest.fixture
 def finished(tmp_path):
-    """Run an app in threads of this process, and return the run's name."""
+    """Return a function that runs an app in threads of this process and returns the name of the run."""
 
-    def go(trap=""):
+    def run(trap=""):
         app = App(Main())
         app.flow.trap = trap or str(tmp_path / "trap")
         with ThreadPoolExecutor(1) as threads:
@@ -74,65 +74,65 @@ def finished(tmp_path):
                 assert trap == "broken"
         return app.run_name
 
-    return go
+    return run
 
 
-def said(capsys, *words, code=0):
+def output(capsys, *arguments, code=0):
     capsys.readouterr()
-    assert main(["runs", *words]) == code
+    assert main(["runs", *arguments]) == code
     return capsys.readouterr()
 
 
 def test_list(capsys, finished, tmp_path):
-    assert said(capsys).out == "       0 B  in 0 runs\n"
+    assert output(capsys).out == "       0 B  in 0 runs\n"
     names = [finished(), finished("broken")]
     objects = Path(payloadfs.default_repository().root.removeprefix("file://")) / "runs"
     sizes = [sum(path.stat().st_size for path in (objects / name).rglob("*") if path.is_file()) for name in names]
-    rows = [json.loads(line) for line in said(capsys, "--json").out.splitlines()]
+    rows = [json.loads(line) for line in output(capsys, "--json").out.splitlines()]
     rows.sort(key=lambda row: names.index(row["run"]))
     assert [row["stage"] for row in rows] == ["finished", "failed"]
     assert [row["size_bytes"] for row in rows] == sizes
     assert [(row["works"], row["failed"]) for row in rows] == [(2, 1), (2, 1)]
     assert rows[1]["message"] == "RuntimeError: broken"
     assert rows[0]["created_s"] <= rows[0]["saved_s"] + 2
-    out = said(capsys).out
-    assert re.search(rf"kB  {names[0]}  finished +\d+ seconds ago +2 works, 1 failed\n", out)
+    out = output(capsys).out
+    assert re.search(rf"kB  {names[0]}  finished +\d+ seconds? ago +2 works, 1 failed\n", out)
     assert out.splitlines()[-1].endswith("in 2 runs")
-    assert said(capsys, "--store", str(tmp_path / "elsewhere")).out == "       0 B  in 0 runs\n"
-    assert said(capsys, "--store", str(objects.parent), "--json").out.count("\n") == 2
+    assert output(capsys, "--store", str(tmp_path / "elsewhere")).out == "       0 B  in 0 runs\n"
+    assert output(capsys, "--store", str(objects.parent), "--json").out.count("\n") == 2
 
 
-def test_a_run_that_can_not_be_trusted_is_listed(capsys, finished, monkeypatch):
+def test_a_run_that_cannot_be_trusted_is_listed(capsys, finished, monkeypatch):
     name, other = finished(), finished()
     objects = Path(payloadfs.default_repository().root.removeprefix("file://")) / "runs"
     newest = max((objects / name / "state").iterdir())
     newest.write_bytes(newest.read_bytes().replace(b'"stage":"finished"', b'"stage":"failing_"'))
-    rows = {row["run"]: row for row in map(json.loads, said(capsys, "--json").out.splitlines())}
+    rows = {row["run"]: row for row in map(json.loads, output(capsys, "--json").out.splitlines())}
     assert rows[name]["stage"] == "changed"
     assert rows[other]["stage"] == "finished"
     assert "works" not in rows[name]
-    said(capsys, "show", name, code=5)
+    output(capsys, "show", name, code=5)
     newest.write_bytes(b"no JSON")
-    assert f"{name}  changed" in said(capsys).out
-    said(capsys, "show", name, code=5)
+    assert f"{name}  changed" in output(capsys).out
+    output(capsys, "show", name, code=5)
     monkeypatch.setenv("PAYLOADFS_KEYS", payloadfs.Key(bytes(32)).to_line())
-    assert f"{other}  unknown-key" in said(capsys).out
-    assert "payloadfs keys" in said(capsys, "show", other, code=4).err
+    assert f"{other}  unknown-key" in output(capsys).out
+    assert "payloadfs keys" in output(capsys, "show", other, code=4).err
 
 
 def test_show(capsys, finished, tmp_path):
     name = finished()
-    out = said(capsys, "show", name).out
+    out = output(capsys, "show", name).out
     assert re.search(r"^  frame +pandas\.DataFrame, 2\.2 kB, pandas/1\n +col1  col2\n +0 +1 +3\n", out, re.MULTILINE)
-    assert re.search(r"^  trap  .*pickle/1; not loaded, since that can run code$", out, re.MULTILINE)
+    assert re.search(r"^  trap  .*pickle/1; not loaded: loading it can run code$", out, re.MULTILINE)
     assert re.search(r"^  big    bytes, 100\.0 kB, bytes/1$", out, re.MULTILINE)
     assert '{"list": ["(payload)", 5]}' in out
     assert re.search(r"^  more\.list\[0\]  list, 5 B, json/1\n +\[1, 2\]$", out, re.MULTILINE)
     assert re.search(r"^root\.fail  failed in .*\n +Traceback[^\x00]*ValueError: no such luck$", out, re.MULTILINE)
     assert "\x1b" not in out
     assert not (tmp_path / "trap").exists(), "a pickle was loaded"
-    facts = json.loads(said(capsys, "show", name, "--json").out)
-    payloads = facts["components"]["root.make"]["payloads"]
+    run = json.loads(output(capsys, "show", name, "--json").out)
+    payloads = run["components"]["root.make"]["payloads"]
     assert {path: payload["executable"] for path, payload in payloads.items()} == {
         "frame": False,
         "text": False,
@@ -142,16 +142,15 @@ def test_show(capsys, finished, tmp_path):
     }
     assert "preview" not in payloads["trap"]
     assert "preview" not in payloads["big"]
-    assert facts["components"]["root.fail"]["status"]["stage"] == "failed"
+    assert run["components"]["root.fail"]["status"]["stage"] == "failed"
     assert not (tmp_path / "trap").exists(), "a pickle was loaded"
 
 
-def test_show_what_is_missing(capsys, finished):
-    assert "There is no run" in said(capsys, "show", "nothing", code=3).err
+def test_show_with_missing_objects(capsys, finished):
+    assert "Run 'nothing' not found" in output(capsys, "show", "nothing", code=3).err
     name = finished()
     objects = Path(payloadfs.default_repository().root.removeprefix("file://")) / "runs"
     for path in (objects / name / "payloads").rglob("*"):
         path.unlink()
-    out = said(capsys, "show", name).out
-    print(out)
+    out = output(capsys, "show", name).out
     assert re.search(r"^  frame  pandas.DataFrame, 2.2 kB, pandas/1; \S", out, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The laws that a payload in Lightning's state must keep, without the framework."""
+"""What the framework requires of a payload in its state, tested without the framework."""
 
 import builtins
 import copy
@@ -75,7 +75,7 @@ def test_every_copy_is_equal_and_of_the_same_class(pointer):
 
 
 @given(POINTERS)
-def test_it_is_the_pointer_as_plain_json(pointer):
+def test_a_payload_is_its_pointer_as_plain_json(pointer):
     payload = Payload.from_pointer(pointer)
     assert {type(value) for value in payload.values()} <= {str, int}
     assert payload == pointer.to_dict() == json.loads(json.dumps(payload))
@@ -83,13 +83,13 @@ def test_it_is_the_pointer_as_plain_json(pointer):
 
 
 @given(ANYTHING)
-def test_its_class_refuses_what_is_no_pointer(value):
+def test_the_class_refuses_values_that_are_not_pointers(value):
     with pytest.raises(PointerError):
         StatePayload(value)
 
 
 @given(POINTERS, st.data())
-def test_its_class_refuses_a_field_too_few_or_too_many(pointer, data):
+def test_the_class_refuses_missing_and_additional_fields(pointer, data):
     fields = pointer.to_dict()
     with pytest.raises(PointerError):
         StatePayload(fields | {data.draw(st.text().filter(lambda name: name not in {*fields, "kid", "mac"})): 1})
@@ -99,12 +99,12 @@ def test_its_class_refuses_a_field_too_few_or_too_many(pointer, data):
 
 
 @pytest.mark.parametrize("value", [None, {}, "", "s3://bucket", [("key", 1)], 0])
-def test_its_class_refuses_what_the_framework_tries_it_on(value, tripwire):
+def test_the_class_refuses_values_that_the_framework_tries(value, tripwire):
     with pytest.raises(PointerError, match=r"call Payload\(\.\.\.\)"):
         StatePayload(value)
 
 
-def test_a_walk_that_puts_none_for_each_text_is_survived_and_the_result_refused_in_use():
+def test_a_copy_with_none_for_each_string_can_be_created_but_not_used():
     payload = Payload([1])
     walked = type(payload)(
         OrderedDict((name, None if type(value) is str else value) for name, value in payload.items())
@@ -114,14 +114,14 @@ def test_a_walk_that_puts_none_for_each_text_is_survived_and_the_result_refused_
             use()
 
 
-def test_a_change_that_the_framework_writes_field_by_field_arrives():
+def test_the_framework_can_change_field_by_field():
     old, new = Payload([1]), Payload([2, 3])
     old.update({name: value for name, value in new.items() if old[name] != value})
     assert old == new
     assert old.value == [2, 3]
 
 
-def test_a_mixture_of_two_is_refused():
+def test_a_mixture_of_two_pointers_is_refused():
     payload = Payload([1])
     payload["key"] = Payload([2])["key"]
     with pytest.raises(payloadfs.SignatureError):
@@ -132,8 +132,8 @@ def test_nothing_but_value_and_view_does_io(tmp_path, monkeypatch):
     with payloadfs.using(tmp_path / "objects"):
         payload = Payload([1])
         touched = []
-        for place, name in ((builtins, "open"), (os, "open"), (os, "stat"), (socket, "socket")):
-            monkeypatch.setattr(place, name, counted(getattr(place, name), touched))
+        for module, name in ((builtins, "open"), (os, "open"), (os, "stat"), (socket, "socket")):
+            monkeypatch.setattr(module, name, counted(getattr(module, name), touched))
         for copied in COPIES.values():
             assert copied(payload) == payload
         assert payload
@@ -163,13 +163,13 @@ def test_any_object_is_stored_and_truthy(value):
     assert (payload.value, payload.view(), bool(payload)) == (value, value, True)
 
 
-def test_a_payload_is_an_object_like_any_other():
+def test_a_payload_can_be_stored_in_a_payload():
     inner = Payload([1])
     assert Payload(inner).value == inner
     assert Payload(inner).value.value == [1]
 
 
-def test_what_was_attached_is_what_was_there_then():
+def test_the_object_is_stored_in_its_state_at_creation():
     value = [1]
     payload = Payload(value)
     value.append(2)
@@ -178,39 +178,39 @@ def test_what_was_attached_is_what_was_there_then():
     assert payload.value == [1]
 
 
-def test_calls_are_told_apart_by_content():
+def test_calls_are_compared_by_content():
     first, second, other = Payload([1]), Payload([1]), Payload([2])
     assert first != second
     assert first.to_dict() == second.to_dict() != other.to_dict()
     assert first.to_dict() != Payload(b"[1]").to_dict()
 
 
-def test_what_cant_be_stored_is_said_when_it_is_attached():
+def test_an_object_that_cannot_be_stored_raises_at_creation():
     with pytest.raises(EncodeError):
         Payload(threading.Lock())
 
 
-def test_repository_and_scope():
+def test_repository_and_prefix():
     repository = payloadfs.Repository("memory://elsewhere")
     payload = Payload([1], repository=repository, prefix="run-7")
     assert (payload["root"], payload["key"].split("/")[0]) == ("memory://elsewhere", "run-7")
     assert repository.load(payload.pointer) == [1]
 
 
-def test_it_serves_as_an_annotation_and_holds_nothing_else():
+def test_the_class_in_annotations():
     assert Payload[list]([1]).value == [1]
     with pytest.raises(AttributeError):
         Payload([1]).anything = 1
 
 
-def test_a_subclass_is_refused_since_the_framework_would_not_keep_it():
+def test_a_subclass_is_refused():
     with pytest.raises(TypeError, match="register_serializer"):
 
         class Mine(Payload):
             pass
 
 
-def test_it_is_read_by_a_process_that_never_heard_of_it(tmp_path):
+def test_a_process_without_this_module_can_read_the_pointer(tmp_path):
     payload = Payload([1, 2], repository=payloadfs.Repository(tmp_path / "objects"))
     reader = "import pickle, sys; print(pickle.load(sys.stdin.buffer).value)"
     command = [sys.executable, "-c", reader]
@@ -220,25 +220,25 @@ def test_it_is_read_by_a_process_that_never_heard_of_it(tmp_path):
     assert done.stdout == b"[1, 2]\n", done.stderr.decode()
 
 
-def test_other_names_are_the_frameworks_own(monkeypatch):
+def test_other_names_come_from_the_framework(monkeypatch):
     framework = types.ModuleType("lightning_app")
     framework.LightningWork, framework.storage = object(), types.SimpleNamespace(Payload=object(), Drive=object())
     monkeypatch.setitem(sys.modules, "lightning_app", framework)
     assert lapp.LightningWork is framework.LightningWork
     assert lapp.storage.Drive is framework.storage.Drive
     assert lapp.storage.Payload is Payload
-    for nothing in (lambda: lapp.LightningWerk, lambda: lapp.storage.Drove, lambda: lapp.__wrapped__):
+    for access in (lambda: lapp.LightningWerk, lambda: lapp.storage.Drove, lambda: lapp.__wrapped__):
         with pytest.raises(AttributeError):
-            nothing()
+            access()
 
 
-def test_without_the_framework_the_payload_works_and_the_rest_says_what_to_install(monkeypatch):
+def test_without_the_framework_other_names_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning_app", None)
     assert lapp.Payload([1]).value == [1]
     assert not hasattr(lapp, "LightningWork")
-    for name in (lambda: lapp.LightningWork, lambda: lapp.storage.Drive):
+    for access in (lambda: lapp.LightningWork, lambda: lapp.storage.Drive):
         with pytest.raises(AttributeError, match=r"pip install 'payloadfs\[lightning\]'"):
-            name()
+            access()
 
 
 def test_importing_it_loads_nothing_heavy():

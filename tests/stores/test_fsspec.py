@@ -28,11 +28,17 @@ class TestMemory(StoreTests):
         MemoryFileSystem.store.clear()
         MemoryFileSystem.pseudo_dirs[:] = [""]
 
+    def make_another(self, store: Store) -> Store:
+        return open_fsspec_store(store.root)
+
 
 class TestFolder(StoreTests):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
-        return FsspecStore(tmp_path.as_uri(), LocalFileSystem(skip_instance_cache=True), str(tmp_path))
+        return folder_store(tmp_path)
+
+    def make_another(self, store: Store) -> Store:
+        return folder_store(Path(store.root.removeprefix("file://")))
 
     @pytest.mark.parametrize("error", [RuntimeError(), KeyboardInterrupt()])
     def test_nothing_stays_staged(self, store: Store, tmp_path: Path, error: BaseException) -> None:
@@ -60,23 +66,26 @@ class TestFolder(StoreTests):
         def refuse(*_: Any, **__: Any) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(store._given, "open", refuse)
+        monkeypatch.setattr(store._filesystem(), "open", refuse)
         with pytest.raises(StoreError) as caught:
             store.get("run/1.bin", 3)
         assert caught.value.kind == "denied"
         assert isinstance(caught.value.__cause__, PermissionError)
 
 
-def test_it_is_a_store_and_can_be_pickled(tmp_path: Path) -> None:
-    store = FsspecStore(tmp_path.as_uri(), LocalFileSystem(), str(tmp_path))
+def folder_store(folder: Path) -> FsspecStore:
+    return FsspecStore(folder.as_uri(), lambda: (LocalFileSystem(skip_instance_cache=True), str(folder)))
+
+
+def test_it_is_a_store_and_refuses_to_be_pickled(tmp_path: Path) -> None:
+    store = folder_store(tmp_path)
     assert isinstance(store, Store)
-    store.put("a.bin", PiecesBody([b"a"]))
-    copy = pickle.loads(pickle.dumps(store))
-    assert bytes(copy.get("a.bin", 1).buffer) == b"a"
+    with pytest.raises(TypeError, match="credentials"):
+        pickle.dumps(store)
 
 
 def test_a_new_file_system_after_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = FsspecStore(tmp_path.as_uri(), LocalFileSystem(), str(tmp_path))
+    store = folder_store(tmp_path)
     before = store._filesystem()
     assert store._filesystem() is before
     process = os.getpid()

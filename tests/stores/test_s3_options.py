@@ -146,7 +146,8 @@ def test_gs_and_az(root: str, options: dict[str, Any], config: dict[str, Any]) -
     if "service_account" not in config:
         store = open_store(root, options)
         assert type(store) is ObstoreStore
-        assert pickle.loads(pickle.dumps(store)).root == root
+        with pytest.raises(TypeError, match="credentials"):
+            pickle.dumps(store)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A store of its own for each test, threads and processes to run works in, and a way to run a flow in them."""
+"""Fixtures: a separate store for each test, threads and processes to run works in, and a function that runs a flow."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from payloadfs.works import App, LocalExecutor
 
 @pytest.fixture(autouse=True)
 def store(request, tmp_path):
-    """Keep objects in a folder of the test's own; works of the test's file travel by value."""
+    """Store objects in a folder for this test; pickle works of the test's file by value."""
     cloudpickle.register_pickle_by_value(sys.modules[request.module.__name__])
     with payloadfs.using(tmp_path / "store", fsync=False):
         yield tmp_path / "store"
@@ -21,7 +21,7 @@ def store(request, tmp_path):
 
 @pytest.fixture(scope="session")
 def processes():
-    """Two processes for all tests of a worker."""
+    """Two processes, shared by all tests of a pytest worker."""
     with LocalExecutor(2) as pool:
         yield pool
 
@@ -34,7 +34,7 @@ def threads():
 
 @pytest.fixture
 def run(threads):
-    """Run a flow to its end in threads, or in what else is given."""
+    """Return a function that runs a flow to its end, in threads or in another executor."""
 
     def start(flow, executor=None, **options):
         app = App(flow)

@@ -2,8 +2,8 @@
 
     python tests/works/kill.py --rounds 200
 
-Each round has to end in the state of a run that nobody disturbed. After each kill no process is left over, every
-object that the state names is whole, and what the state says has ended is not run again.
+Each round must end in the state of an undisturbed run. After each kill, no process is left over, every object that
+the state refers to is complete, and calls that have ended according to the state are not repeated.
 """
 
 import argparse
@@ -19,19 +19,19 @@ import tempfile
 import time
 
 import payloadfs
-from payloadfs.works._checkpoints import Journal, read_document, run_of
-from payloadfs.works._state import _by_content, pointers_in
+from payloadfs.works._checkpoints import Checkpoints, parse_key, read_checkpoint
+from payloadfs.works._state import by_content, pointers_in
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill_program.py")
 MARK = "KILLED_ROUND"
-LONGEST_S = 10.0
-ORPHANS_END_S = 2.0
-MOST_RESUMES = 5
+TIMEOUT_S = 60.0
+ORPHANS_END_S = 30.0
+MAX_RESUMES = 5
 TARGETS = ("driver", "worker", "all")
 
 
 class Round:
-    """One program that is killed and resumed."""
+    """A program that is killed and resumed."""
 
     def __init__(self, folder):
         self.mark = secrets.token_hex(8)
@@ -40,37 +40,37 @@ class Round:
 
     def start(self):
         run = self.run_name()
-        words = [sys.executable, PROGRAM, self.store, self.log, *([run] if run else [])]
+        command = [sys.executable, PROGRAM, self.store, self.log, *([run] if run else [])]
         env = os.environ | {MARK: self.mark, "PAYLOADFS_FSYNC": "0"}
-        return subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def finish(self, process):
-        """Return what it wrote to standard error, once it has ended by itself."""
+        """Wait until the process ends by itself, and return its standard error."""
         try:
-            return process.communicate(timeout=LONGEST_S)[1].decode()
+            return process.communicate(timeout=TIMEOUT_S)[1].decode()
         except subprocess.TimeoutExpired:
             process.kill()
-            raise AssertionError(f"It hangs: {process.communicate()[1].decode()}") from None
+            raise AssertionError(f"The program hangs: {process.communicate()[1].decode()}") from None
 
     def run_name(self):
-        names = {found[0] for info in self.repository.list() if (found := run_of(info.key))}
+        names = {match[0] for info in self.repository.list() if (match := parse_key(info.key))}
         assert len(names) <= 1, names
         return next(iter(names), None)
 
     def document(self):
-        return Journal(self.repository, self.run_name()).load()
+        return Checkpoints(self.repository, self.run_name()).load()
 
     def processes(self):
-        """Return the processes of the round that live, by what their environment says."""
-        found, wanted = [], f"{MARK}={self.mark}".encode()
+        """Return the live processes of the round, recognized by their environment."""
+        pids, variable = [], f"{MARK}={self.mark}".encode()
         for entry in os.scandir("/proc"):
             try:
                 with open(f"/proc/{entry.name}/environ", "rb") as file:
-                    if wanted in file.read().split(b"\0"):
-                        found.append(int(entry.name))
+                    if variable in file.read().split(b"\0"):
+                        pids.append(int(entry.name))
             except (OSError, ValueError):
                 continue
-        return found
+        return pids
 
     def kill(self, process, target):
         workers = [pid for pid in self.processes() if pid != process.pid]
@@ -92,16 +92,16 @@ class Round:
             time.sleep(0.02)
 
     def check_objects(self):
-        """Return the newest document; every document and every object that it names must be whole."""
+        """Return the newest checkpoint; every checkpoint and every object that it refers to must be complete."""
         for info in self.repository.list():
-            if run_of(info.key):
-                document = read_document(self.repository, info)[1]
+            if parse_key(info.key):
+                document = read_checkpoint(self.repository, info)[1]
         for _, pointer in pointers_in({name: document[name] for name in ("components", "calls")}):
             self.repository.read(pointer, full=True)
         return document
 
-    def begun(self):
-        """Return how often each call was begun, by work and identity."""
+    def started(self):
+        """Return how often each call was started, by work and fingerprint."""
         if not os.path.exists(self.log):
             return collections.Counter()
         with open(self.log, encoding="utf-8") as file:
@@ -109,7 +109,7 @@ class Round:
 
 
 def ended(document):
-    """Return the calls that need not be made again: those of cached works."""
+    """Return the calls that must not be repeated: ended calls of cached works."""
     done = {(work, id_) for work, ids in document["done"].items() for id_, failure in ids.items() if not failure}
     return done | {(c["work"], c["id"]) for c in document["calls"] if c["stage"] == "succeeded" and c["cached"]}
 
@@ -118,45 +118,45 @@ def final(document):
     assert document["stage"] == "finished", document["message"]
     for state in document["components"].values():
         state.pop("log", None)
-    return _by_content(document["components"])
+    return by_content(document["components"])
 
 
 def undisturbed():
-    """Return the final state, how often each call runs, and how long it took."""
+    """Return the final state, how often each call ran, and how long the run took."""
     with tempfile.TemporaryDirectory() as folder:
         one = Round(folder)
         began_s = time.monotonic()
-        told = one.finish(one.start())
-        assert not told, told
-        return final(one.document()), one.begun(), time.monotonic() - began_s
+        stderr = one.finish(one.start())
+        assert not stderr, stderr
+        return final(one.document()), one.started(), time.monotonic() - began_s
 
 
-def disturbed(wanted, calls, took_s, target):
-    """Kill a run once at a random time, and resume it. Return how often it was resumed, and if it was running."""
+def disturbed(expected, calls, took_s, target):
+    """Kill a run once at a random time, and resume it. Return how often it was resumed, and whether it was still running."""
     with tempfile.TemporaryDirectory() as folder:
         one = Round(folder)
         process = one.start()
         time.sleep(random.uniform(0.1, 0.95) * took_s)
         was_running = process.poll() is None
         one.kill(process, target)
-        told = one.finish(process)
+        stderr = one.finish(process)
         one.check_no_process()
         resumes = 0
         while one.run_name() is None or one.document()["stage"] != "finished":
-            assert resumes < MOST_RESUMES, told
-            before = (ended(one.check_objects()) if one.run_name() else set()), one.begun()
-            told = one.finish(one.start())
+            assert resumes < MAX_RESUMES, stderr
+            before = (ended(one.check_objects()) if one.run_name() else set()), one.started()
+            stderr = one.finish(one.start())
             one.check_no_process()
             resumes += 1
             for call in before[0]:
-                assert one.begun()[call] == before[1][call], f"{call} had ended, and was made again"
+                assert one.started()[call] == before[1][call], f"{call} had ended, but was repeated"
         one.check_objects()
         reached = final(one.document())
-        assert reached == wanted, {n: (reached[n], wanted[n]) for n in wanted if reached[n] != wanted[n]}
-        extra, lost = one.begun() - calls, calls - one.begun()
-        assert not lost, f"Never made: {lost}"
-        # Two run at once, and results of others may just have come back that are not saved yet.
-        assert extra.total() <= 4, f"Made again: {extra}"
+        assert reached == expected, {n: (reached[n], expected[n]) for n in expected if reached[n] != expected[n]}
+        extra, lost = one.started() - calls, calls - one.started()
+        assert not lost, f"Never called: {lost}"
+        # Two calls run at the same time, and results of others may have arrived that are not saved yet.
+        assert extra.total() <= 4, f"Repeated: {extra}"
         return resumes, was_running
 
 
@@ -168,12 +168,12 @@ def main():
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else secrets.randbelow(10**6)
     random.seed(seed)
-    wanted, calls, took_s = undisturbed()
+    expected, calls, took_s = undisturbed()
     counts = collections.Counter()
     for number in range(options.rounds):
         target = options.target or TARGETS[number % len(TARGETS)]
         try:
-            resumes, was_running = disturbed(wanted, calls, took_s, target)
+            resumes, was_running = disturbed(expected, calls, took_s, target)
         except AssertionError as error:
             error.add_note(f"round {number} of seed {seed}, target: {target}")
             raise

@@ -1,4 +1,4 @@
-"""The program that `kill.py` kills: counters, calls of every kind, payloads between them, and a log of what ran.
+"""The program that `kill.py` kills: counters, calls of every kind, payloads between them, and a log of calls.
 
 python kill_program.py STORE LOG [RUN]
 """
@@ -10,11 +10,11 @@ import time
 
 from payloadfs import Payload
 from payloadfs.works import App, Flow, Work
-from payloadfs.works._state import encode, identity
+from payloadfs.works._state import encode, fingerprint
 
 
 class Logged(Work):
-    """Says in the log which call begins."""
+    """A work that writes each call to the log when it starts."""
 
     def __init__(self, log, **options):
         super().__init__(**options)
@@ -23,7 +23,7 @@ class Logged(Work):
 
     def begin(self, *arguments):
         self.calls += 1
-        line = json.dumps([self.name, identity(encode([list(arguments), {}], "x"))])
+        line = json.dumps([self.name, fingerprint(encode([list(arguments), {}], "x"))])
         file = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(file, line.encode() + b"\n")
         os.close(file)
@@ -80,15 +80,15 @@ class Main(Flow):
         if self.n == self.ROUNDS:
             self.stop("all done")
         self.make.run(self.n)
-        for place, make in enumerate(self.many):
-            make.run(100 * self.n + place)
+        for pos, make in enumerate(self.many):
+            make.run(100 * self.n + pos)
         if any(make.is_running for make in self.many):
             return
         for add in self.adds.values():
             add.run(self.make.data, *(make.data for make in self.many))
         if any(add.is_running for add in self.adds.values()):
             return
-        # How many passes came before depends on when results arrived; that this line is reached does not.
+        # The number of passes before this depends on when results arrive, but this line is always reached.
         self.again.run(7)
         self.again.run(7)
         self.inner.run(self.adds["a"].last)

@@ -1,4 +1,4 @@
-"""What a call takes along, what comes back, and what it costs to get it wrong."""
+"""Arguments and results of calls, and the errors for wrong ones."""
 
 import pytest
 
@@ -13,9 +13,9 @@ class Echo(Work):
         self.note = {"tags": ["a"]}
         self.calls = 0
 
-    def run(self, *given, **named):
+    def run(self, *args, **kwargs):
         self.calls += 1
-        self.seen = {"given": list(given), "named": named, "note": self.note}
+        self.seen = {"args": list(args), "kwargs": kwargs, "note": self.note}
 
 
 class Typed(Work):
@@ -43,22 +43,22 @@ def flow_of(function, **parts):
     return Main()
 
 
-def test_what_changes_after_a_call_changes_nothing_in_it(run):
-    given = [1, {"k": [2]}]
+def test_later_changes_to_arguments_do_not_affect_a_call(run):
+    items = [1, {"k": [2]}]
 
     def drive(flow):
         if flow.echo.has_started:
             return
-        flow.echo.run(given, tags=given)
-        given[1]["k"].append("late")
+        flow.echo.run(items, tags=items)
+        items[1]["k"].append("late")
         flow.echo.note["tags"].append("late")
 
     echo = run(flow_of(drive, echo=Echo(parallel=True, cache_calls=True))).flow.echo
-    assert echo.seen["given"][0] == [1, {"k": [2]}]
+    assert echo.seen["args"][0] == [1, {"k": [2]}]
     assert echo.seen["note"] == {"tags": ["a"]}
 
 
-def test_what_a_work_does_to_its_arguments_stays_there(run):
+def test_a_work_cannot_change_the_callers_arguments(run):
     class Spoil(Work):
         def run(self, items, frame):
             items.append("spoilt")
@@ -70,8 +70,8 @@ def test_what_a_work_does_to_its_arguments_stays_there(run):
     assert frame.value == [1]
 
 
-def test_what_an_executor_thread_changes_is_not_the_flows(run):
-    """Threads share memory: the work must have a copy all the same."""
+def test_a_work_in_a_thread_gets_a_copy(run):
+    """Threads share memory, but the work must still get a copy."""
 
     class Change(Work):
         def __init__(self):
@@ -85,18 +85,18 @@ def test_what_an_executor_thread_changes_is_not_the_flows(run):
     assert run(flow_of(lambda flow: flow.w.run(), w=Change())).flow.w.items == [1]
 
 
-def test_arguments_arrive_wherever_they_stand(run):
+def test_payloads_are_found_at_any_depth(run):
     one, two = Payload([1]), Payload("two")
     flow = run(flow_of(lambda flow: flow.echo.run(one, {"deep": [two]}, None, key=one, more=[1.5]), echo=Echo())).flow
-    given, named = flow.echo.seen["given"], flow.echo.seen["named"]
-    assert given[0].value == [1]
-    assert given[1]["deep"][0].value == "two"
-    assert given[2] is None
-    assert named["key"].value == [1]
-    assert named["more"] == [1.5]
+    args, kwargs = flow.echo.seen["args"], flow.echo.seen["kwargs"]
+    assert args[0].value == [1]
+    assert args[1]["deep"][0].value == "two"
+    assert args[2] is None
+    assert kwargs["key"].value == [1]
+    assert kwargs["more"] == [1.5]
 
 
-def test_defaults_and_names(run):
+def test_defaults_and_keyword_arguments(run):
     def drive(flow):
         flow.w.run(1)
         flow.log.append(flow.w.seen)
@@ -108,7 +108,7 @@ def test_defaults_and_names(run):
     assert run(flow_of(drive, w=Typed())).flow.log[:2] == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_position_and_name_are_one_call(run):
+def test_positional_and_keyword_arguments_are_the_same_call(run):
     def drive(flow):
         flow.w.run(1, 5)
         flow.w.run(b=5, a=1)
@@ -118,7 +118,7 @@ def test_position_and_name_are_one_call(run):
 
 
 @pytest.mark.parametrize(
-    ("call", "words"),
+    ("call", "message"),
     [
         (lambda w: w.run(), "missing a required argument: 'a'"),
         (lambda w: w.run(1, 2, 3), "too many positional"),
@@ -126,33 +126,33 @@ def test_position_and_name_are_one_call(run):
         (lambda w: w.run(1, a=1), "multiple values for argument 'a'"),
     ],
 )
-def test_wrong_arguments_are_told_at_the_flows_line(run, call, words):
+def test_wrong_arguments_raise_at_the_call(run, call, message):
     started = []
 
     def drive(flow):
-        with pytest.raises(TypeError, match=words) as error:
+        with pytest.raises(TypeError, match=message) as error:
             call(flow.w)
         assert "root.w.run()" in str(error.value)
         raise error.value
 
-    with pytest.raises(TypeError, match=words) as caught:
+    with pytest.raises(TypeError, match=message) as caught:
         run(flow_of(drive, w=Typed()), on_event=lambda event: started.append(event.kind))
     assert "call-started" not in started
     assert any(entry.path.name == "test_calls.py" and entry.name == "<lambda>" for entry in caught.traceback)
 
 
-def test_arguments_that_are_no_json_are_told_at_the_flows_line(run):
+def test_arguments_that_are_not_json_raise_at_the_call(run):
     def drive(flow):
-        with pytest.raises(EncodeError, match=r"root.w.run\(\), argument 1,\[1\] can't be part.*Payload"):
+        with pytest.raises(EncodeError, match=r"root.w.run\(\), argument 1,\[1\] cannot be stored.*Payload"):
             flow.w.run([1, (2,)])
-        with pytest.raises(EncodeError, match=r"argument c, can't"):
+        with pytest.raises(EncodeError, match=r"argument c, cannot"):
             flow.w.run(1, c={1})
 
     assert not run(flow_of(drive, w=Typed())).flow.w.has_started
 
 
 @pytest.mark.parametrize("result", [0, "", [], False, Payload])
-def test_run_returns_nothing(run, result):
+def test_run_must_return_none(run, result):
     class Returning(Work):
         def run(self):
             return result
@@ -162,7 +162,7 @@ def test_run_returns_nothing(run, result):
 
 
 @pytest.mark.filterwarnings("ignore:coroutine")
-def test_run_is_an_ordinary_function(run):
+def test_run_must_not_be_a_generator_or_coroutine(run):
     class Lazy(Work):
         def run(self):
             yield 1
@@ -171,17 +171,17 @@ def test_run_is_an_ordinary_function(run):
         async def run(self):
             pass
 
-    for cls, words in ((Lazy, "generator"), (Soon, "coroutine")):
-        with pytest.raises(WorkError, match=f"returned a {words}"):
+    for cls, kind in ((Lazy, "generator"), (Soon, "coroutine")):
+        with pytest.raises(WorkError, match=f"returned a {kind}"):
             run(flow_of(lambda flow: flow.w.run(), w=cls()))
 
 
-def test_a_work_without_run_is_told(run):
+def test_a_work_without_run_fails(run):
     with pytest.raises(WorkError, match="does not define run"):
         run(flow_of(lambda flow: flow.w.run(), w=Work()))
 
 
-def test_attributes_are_not_assigned_while_the_work_runs(run):
+def test_attributes_cannot_be_assigned_while_the_work_runs(run):
     def drive(flow):
         flow.echo.run()
         if flow.echo.is_running:
@@ -192,7 +192,7 @@ def test_attributes_are_not_assigned_while_the_work_runs(run):
     run(flow_of(drive, echo=Echo(parallel=True)))
 
 
-def test_what_the_flow_assigns_before_is_there_and_after_stays(run):
+def test_the_flow_can_assign_before_and_after_a_call(run):
     def drive(flow):
         if not flow.log:
             flow.echo.note = {"tags": ["set"]}
@@ -205,7 +205,7 @@ def test_what_the_flow_assigns_before_is_there_and_after_stays(run):
     assert flow.echo.note is None
 
 
-def test_a_payload_goes_back_to_the_work_that_made_it(run):
+def test_a_payload_can_be_passed_to_the_work_that_created_it(run):
     class Grow(Work):
         def __init__(self):
             super().__init__()
@@ -221,7 +221,7 @@ def test_a_payload_goes_back_to_the_work_that_made_it(run):
     assert run(flow_of(drive, grow=Grow())).flow.grow.items.value == [0, 1, 2]
 
 
-def test_new_content_runs_the_consumer_again_and_the_same_does_not(run):
+def test_only_new_content_runs_the_consumer_again(run):
     class Make(Work):
         def __init__(self):
             super().__init__(cache_calls=False)
@@ -231,9 +231,9 @@ def test_new_content_runs_the_consumer_again_and_the_same_does_not(run):
             self.frame = Payload(content)
 
     def drive(flow):
-        place = len(flow.log)
-        if place < 4:
-            flow.make.run([[1], [1], [2], [1]][place])
+        pos = len(flow.log)
+        if pos < 4:
+            flow.make.run([[1], [1], [2], [1]][pos])
             flow.echo.run(flow.make.frame)
             flow.log.append(flow.echo.calls)
 
@@ -250,7 +250,7 @@ def test_two_equal_calls_without_a_cache_are_two_calls(run):
     assert run(flow_of(drive, echo=Echo(cache_calls=False))).flow.log == [2]
 
 
-def test_two_calls_of_one_parallel_work_run_one_after_the_other(run):
+def test_calls_of_a_parallel_work_run_in_sequence(run):
     log = []
 
     def drive(flow):
@@ -261,6 +261,6 @@ def test_two_calls_of_one_parallel_work_run_one_after_the_other(run):
 
     flow = run(flow_of(drive, echo=Echo(parallel=True))).flow
     assert flow.echo.calls == 2
-    assert flow.echo.seen["given"] == [2]
+    assert flow.echo.seen["args"] == [2]
     assert log[0] == [0, "running"]
     assert log[-1] == [2, "succeeded"]

@@ -1,4 +1,4 @@
-"""What works print: where it goes, in which order, and how much of it."""
+"""Capture of what works print: the streams, the order, and the limit."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ class Loud(Work):
         elif self.how == "many":
             for n in range(200_000):
                 print(n)
-        elif self.how == "odd":
+        elif self.how == "unusual":
             print("ä€😀\x00\r\n", end="")
         elif self.how == "bytes":
             sys.stdout.write(b"no text")
@@ -47,29 +47,29 @@ class Main(Flow):
 
 @pytest.fixture(params=["threads", "processes"])
 def printed(request, run):
-    """Run a loud work; return what it printed, stream by stream and text by text."""
+    """Return a function that runs a work and returns its output, as pairs of stream and string."""
 
     def start(how, **options):
         events = []
 
-        def told(event):
+        def on_event(event):
             if event.kind == "output":
                 assert event.work in ("root.loud", "")
                 events.append((event.stream, event.message))
 
         if request.param == "threads":
-            run(Main(how, **options), on_event=told)
+            run(Main(how, **options), on_event=on_event)
         else:
-            _in_own(Main(how, **options), told)
+            _in_local_executor(Main(how, **options), on_event)
         return events
 
     return start
 
 
-def _in_own(flow, told):
+def _in_local_executor(flow, on_event):
     from payloadfs.works import App
 
-    App(flow).run(max_workers=1, on_event=told)
+    App(flow).run(max_workers=1, on_event=on_event)
 
 
 def text(events, stream="stdout"):
@@ -86,23 +86,23 @@ def test_parts_of_lines(printed):
     assert text(printed("parts")) == "a-bc\nd"
 
 
-def test_what_was_printed_before_a_failure(printed):
+def test_output_before_a_failure(printed):
     assert text(printed("raise", raise_exception=False)) == "before it failed\n"
 
 
-def test_odd_characters(printed):
-    assert text(printed("odd")) == "ä€😀\x00\r\n"
+def test_unusual_characters(printed):
+    assert text(printed("unusual")) == "ä€😀\x00\r\n"
 
 
-def test_a_stream_takes_texts_only(run):
+def test_a_stream_accepts_only_strings(run):
     flow = run(Main("bytes", raise_exception=False)).flow
     assert "TypeError" in flow.loud.status.message
 
 
 def test_many_lines():
-    """In a process of ours all arrive; in others' the first million characters."""
+    """All output of our own processes arrives; other executors keep the first million characters."""
     events = []
-    _in_own(Main("many"), lambda event: events.append(event.message) if event.kind == "output" else None)
+    _in_local_executor(Main("many"), lambda event: events.append(event.message) if event.kind == "output" else None)
     assert "".join(events) == "".join(f"{n}\n" for n in range(200_000))
 
 
@@ -111,12 +111,12 @@ def test_many_lines_in_another_executor(run):
     run(Main("many"), on_event=lambda event: events.append(event.message) if event.kind == "output" else None)
     whole = "".join(events)
     assert whole.startswith("0\n1\n2\n")
-    assert whole.endswith("[more was printed, and dropped]\n")
+    assert whole.endswith("[further output was dropped]\n")
     assert len(whole) < 1_001_000
 
 
-def test_two_works_in_threads_never_mix(run):
-    class Two(Flow):
+def test_output_of_works_in_threads_does_not_mix(run):
+    class Several(Flow):
         def __init__(self):
             super().__init__()
             self.louds = [Loud("order", parallel=True) for _ in range(4)]
@@ -127,12 +127,12 @@ def test_two_works_in_threads_never_mix(run):
 
     streams = sys.stdout, sys.stderr
     lines = {}
-    run(Two(), on_event=lambda event: lines.setdefault(event.work, []).extend(event.message.split()))
+    run(Several(), on_event=lambda event: lines.setdefault(event.work, []).extend(event.message.split()))
     assert [lines[f"root.louds.{n}"] for n in range(4)] == [[str(n) for n in range(20)]] * 4
     assert (sys.stdout, sys.stderr) == streams
 
 
-def test_threads_and_programs_of_a_work_print_as_ever(tmp_path):
+def test_output_of_threads_and_child_processes_is_not_captured(tmp_path):
     program = (
         "from payloadfs.works import LocalExecutor\nimport subprocess, threading\n"
         "def run():\n"
@@ -144,7 +144,7 @@ def test_threads_and_programs_of_a_work_print_as_ever(tmp_path):
     assert sorted(done.stdout.splitlines()) == ["from a program", "from a thread"]
 
 
-def test_by_default_it_is_printed_here(run, capsys):
+def test_output_is_printed_by_default(run, capsys):
     run(Main("order"))
     out, err = capsys.readouterr()
     assert out.split() == [str(n) for n in range(20) if n % 3]

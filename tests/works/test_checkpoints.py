@@ -1,4 +1,4 @@
-"""The run's documents: what was changed, removed or renumbered is refused, and two drivers don't mix."""
+"""Checkpoints: changed, removed or renumbered ones are refused, and two drivers do not interfere."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import pytest
 import payloadfs
 from payloadfs import IntegrityError, NotFoundError, StoreError
 from payloadfs._keys import check_key
-from payloadfs.works._checkpoints import Journal, newest, read_document, run_of
+from payloadfs.works._checkpoints import Checkpoints, newest_checkpoints, parse_key, read_checkpoint
 
 RUN = "run-1"
 
@@ -19,8 +19,8 @@ def repository():
 
 
 @pytest.fixture
-def journal(repository):
-    one = Journal(repository, RUN)
+def checkpoints(repository):
+    one = Checkpoints(repository, RUN)
     for number in range(1, 6):
         one.save({"number": number})
     return one
@@ -34,25 +34,25 @@ def numbers(store):
     return sorted(int(name.removesuffix(".json")) for name in os.listdir(store / "runs" / RUN / "state"))
 
 
-def test_the_two_newest_are_kept_and_the_newest_counts(journal, store, repository):
+def test_the_two_newest_are_kept_and_the_newest_counts(checkpoints, store, repository):
     assert numbers(store) == [4, 5]
-    assert Journal(repository, RUN).load() == {"number": 5}
+    assert Checkpoints(repository, RUN).load() == {"number": 5}
 
 
-def test_an_equal_document_is_not_saved_again(journal, store):
-    journal.save({"number": 5})
+def test_an_equal_checkpoint_is_not_saved_again(checkpoints, store):
+    checkpoints.save({"number": 5})
     assert numbers(store) == [4, 5]
 
 
-def test_there_is_no_such_run(repository):
-    with pytest.raises(NotFoundError, match=r"no run 'other'.*payloadfs runs"):
-        Journal(repository, "other").load()
+def test_a_run_that_does_not_exist(repository):
+    with pytest.raises(NotFoundError, match=r"Run 'other' not found.*payloadfs runs"):
+        Checkpoints(repository, "other").load()
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/../b", "/a", "a b", "a\0"])
-def test_a_runs_name_is_a_key(repository, name):
+def test_the_name_of_a_run_must_be_a_valid_key(repository, name):
     with pytest.raises(payloadfs.PayloadError):
-        Journal(repository, name)
+        Checkpoints(repository, name)
     with pytest.raises(payloadfs.PayloadError):
         check_key(name)
 
@@ -77,130 +77,132 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_document_is_refused_and_none_before_it_taken(journal, store, repository, change):
+def test_a_changed_checkpoint_is_refused_and_no_older_one_is_used(checkpoints, store, repository, change):
     path = path_of(store, 5)
     path.write_text(CHANGES[change](path.read_text()))
-    with pytest.raises(IntegrityError, match="document of run 'run-1' is not as it was saved"):
-        Journal(repository, RUN).load()
+    with pytest.raises(IntegrityError, match="checkpoint of run 'run-1' was changed"):
+        Checkpoints(repository, RUN).load()
 
 
-def test_every_byte_counts(journal, store, repository):
+def test_every_byte_is_protected(checkpoints, store, repository):
     path = path_of(store, 5)
     content = path.read_bytes()
-    for place in range(len(content)):
-        for byte in (content[place] ^ 1, content[place] ^ 0x20):
-            path.write_bytes(content[:place] + bytes([byte]) + content[place + 1 :])
+    for pos in range(len(content)):
+        for byte in (content[pos] ^ 1, content[pos] ^ 0x20):
+            path.write_bytes(content[:pos] + bytes([byte]) + content[pos + 1 :])
             try:
-                document = Journal(repository, RUN).load()
+                document = Checkpoints(repository, RUN).load()
             except payloadfs.PayloadError:
                 continue
-            assert document == {"number": 5}, place
+            assert document == {"number": 5}, pos
 
 
-def test_a_renumbered_document_is_refused(journal, store, repository):
+def test_a_renumbered_checkpoint_is_refused(checkpoints, store, repository):
     os.rename(path_of(store, 4), path_of(store, 9))
     with pytest.raises(IntegrityError):
-        Journal(repository, RUN).load()
+        Checkpoints(repository, RUN).load()
 
 
-def test_a_document_of_another_run_is_refused(journal, store, repository):
-    other = Journal(repository, "run-2")
+def test_a_checkpoint_of_another_run_is_refused(checkpoints, store, repository):
+    other = Checkpoints(repository, "run-2")
     other.save({"number": 1})
     os.rename(store / "runs" / "run-2" / "state" / "000000001.json", path_of(store, 9))
     with pytest.raises(IntegrityError):
-        Journal(repository, RUN).load()
+        Checkpoints(repository, RUN).load()
 
 
-def test_a_document_of_a_later_version_says_so(journal, store, repository):
+def test_a_newer_version_asks_for_an_update(checkpoints, store, repository):
     path = path_of(store, 5)
     path.write_text(path.read_text().replace('"payloadfs-run": 1', '"payloadfs-run": 2'))
-    with pytest.raises(payloadfs.ConfigError, match="saved in version 2: update payloadfs"):
-        Journal(repository, RUN).load()
+    with pytest.raises(payloadfs.ConfigError, match=r"checkpoint version 2.*update payloadfs"):
+        Checkpoints(repository, RUN).load()
 
 
-def test_the_key_is_somewhere_else(journal, store):
+def test_an_unknown_key(checkpoints, store):
     ring = payloadfs.KeyRing([payloadfs.Key.generate()])
     with pytest.raises(payloadfs.UnknownKeyError, match="payloadfs keys"):
-        Journal(payloadfs.Repository(keys=ring), RUN).load()
+        Checkpoints(payloadfs.Repository(keys=ring), RUN).load()
 
 
-def test_other_files_beside_it_are_no_documents(journal, store, repository):
+def test_other_files_are_ignored(checkpoints, store, repository):
     for name in (".hidden.json", "x.json", "0000000009.json", "000000009.json.tmp"):
         (store / "runs" / RUN / "state" / name).write_text("{}")
-    assert Journal(repository, RUN).load() == {"number": 5}
+    assert Checkpoints(repository, RUN).load() == {"number": 5}
 
 
 @pytest.mark.parametrize("ahead", range(1, 9))
-def test_a_driver_that_fell_behind_can_not_save(store, repository, ahead):
-    """However far the other one is: also if it has deleted the number that this one would take."""
-    old = Journal(repository, RUN)
+def test_a_driver_that_fell_behind_cannot_save(store, repository, ahead):
+    """However far the other driver is ahead, even if it has deleted the number that this one would use."""
+    old = Checkpoints(repository, RUN)
     for number in range(5):
         old.save({"old": number})
-    new = Journal(repository, RUN)
+    new = Checkpoints(repository, RUN)
     new.load()
     for number in range(ahead):
         new.save({"new": number})
     for _ in range(2):
-        with pytest.raises(StoreError, match="Another process goes on with run 'run-1'") as caught:
+        with pytest.raises(StoreError, match="Another process has resumed run 'run-1'") as caught:
             old.save({"old": "late"})
         assert caught.value.kind == "concurrent-driver"
     new.save({"new": "last"})
-    assert Journal(repository, RUN).load() == {"new": "last"}
+    assert Checkpoints(repository, RUN).load() == {"new": "last"}
     assert numbers(store) == [4 + ahead + 1, 4 + ahead + 2][-2:]
 
 
-def test_what_a_killed_driver_left_is_tidied_up(store, repository, journal, monkeypatch):
+def test_leftovers_of_a_killed_driver_are_deleted(store, repository, checkpoints, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(type(repository.store), "delete", lambda *_: None)
         for number in range(6, 9):
-            journal.save({"number": number})
+            checkpoints.save({"number": number})
     assert numbers(store) == [4, 5, 6, 7, 8]
-    Journal(repository, RUN).load()
+    Checkpoints(repository, RUN).load()
     assert numbers(store) == [7, 8]
 
 
-def test_a_document_that_was_stored_though_an_error_was_told(store, repository, journal, monkeypatch):
-    """As when the answer of a server is lost, or Ctrl-C comes between: the next save is no other driver's."""
+def test_a_checkpoint_that_was_stored_despite_an_error(store, repository, checkpoints, monkeypatch):
+    """The response of a server was lost, or Ctrl-C came in between: the next save must not suspect another driver."""
     put = type(repository.store).put
 
     def late(self, key, body):
         put(self, key, body)
-        raise StoreError("the answer was lost", transient=True)
+        raise StoreError("the response was lost", transient=True)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(repository.store), "put", late)
-        with pytest.raises(StoreError, match="answer was lost"):
-            journal.save({"number": 6})
-    journal.save({"number": 7})
-    assert Journal(repository, RUN).load() == {"number": 7}
+        with pytest.raises(StoreError, match="response was lost"):
+            checkpoints.save({"number": 6})
+    checkpoints.save({"number": 7})
+    assert Checkpoints(repository, RUN).load() == {"number": 7}
     with monkeypatch.context() as patch:
         patch.setattr(type(repository.store), "put", late)
-        with pytest.raises(StoreError, match="answer was lost"):
-            journal.save({"number": 8})
-    journal.save({"number": 8})
-    assert Journal(repository, RUN).load() == {"number": 8}
+        with pytest.raises(StoreError, match="response was lost"):
+            checkpoints.save({"number": 8})
+    checkpoints.save({"number": 8})
+    assert Checkpoints(repository, RUN).load() == {"number": 8}
 
 
-def test_a_document_that_vanishes_while_it_is_looked_for(journal, repository, monkeypatch):
-    """Its driver goes on meanwhile, and deletes it."""
+def test_a_checkpoint_that_is_deleted_between_listing_and_reading(checkpoints, repository, monkeypatch):
+    """Its driver is running, and deletes it."""
     get = type(repository.store).get
     left = [1, 2, 3]
 
     def hasty(self, key, size_bytes):
         if left:
-            journal.save({"number": 10 + left.pop()})
-            journal.save({"number": 20 + len(left)})
+            checkpoints.save({"number": 10 + left.pop()})
+            checkpoints.save({"number": 20 + len(left)})
         return get(self, key, size_bytes)
 
     monkeypatch.setattr(type(repository.store), "get", hasty)
-    assert Journal(repository, RUN).load() == {"number": 20}
+    assert Checkpoints(repository, RUN).load() == {"number": 20}
 
 
 def test_newest_of_many_runs(repository):
     for run in ("a", "b-1", "b"):
-        one = Journal(repository, run)
+        one = Checkpoints(repository, run)
         for number in range(4):
             one.save({"of": run, "n": number})
-    found = {run: read_document(repository, info)[1] for run, info, _ in newest(repository.store.list("runs/"))}
-    assert found == {run: {"of": run, "n": 3} for run in ("a", "b", "b-1")}
-    assert run_of("runs/a/state/1.json") is None
+    documents = {
+        run: read_checkpoint(repository, info)[1] for run, info, _ in newest_checkpoints(repository.store.list("runs/"))
+    }
+    assert documents == {run: {"of": run, "n": 3} for run in ("a", "b", "b-1")}
+    assert parse_key("runs/a/state/1.json") is None

@@ -1,4 +1,4 @@
-"""A pass that can't be kept loses no result: neither is the state saved without the calls, nor these without it."""
+"""A pass that cannot be committed loses no result: state and calls are saved together or not at all."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def resumed(app, threads):
     return again
 
 
-def test_an_attribute_that_is_no_json_at_the_end(threads, monkeypatch):
+def test_an_attribute_that_is_not_json_at_the_end(threads, monkeypatch):
     app = App(Main())
     monkeypatch.setattr(Main, "spoil", True)
     with pytest.raises(EncodeError, match="seen"):
@@ -58,9 +58,9 @@ def test_an_attribute_that_is_no_json_at_the_end(threads, monkeypatch):
 
 @pytest.mark.parametrize("at", range(1, 7))
 def test_an_interrupt_between_the_two_steps(threads, monkeypatch, at):
-    """`at`: before the how-manieth time that a pass is kept."""
+    """`at` counts the commits: the interrupt follows that one."""
     app, times = App(Main()), []
-    real = _driver.Calls.commit
+    real = _driver.CallHistory.commit
 
     def commit(calls):
         times.append(1)
@@ -69,10 +69,10 @@ def test_an_interrupt_between_the_two_steps(threads, monkeypatch, at):
             raise KeyboardInterrupt
         real(calls)
 
-    monkeypatch.setattr(_driver.Calls, "commit", commit)
+    monkeypatch.setattr(_driver.CallHistory, "commit", commit)
     try:
         app.run(**threads)
     except KeyboardInterrupt:
-        monkeypatch.setattr(_driver.Calls, "commit", real)
+        monkeypatch.setattr(_driver.CallHistory, "commit", real)
         app = resumed(app, threads)
     assert (app.flow.once.result, app.flow.seen, app.flow.once.status.count) == (42, [42], 1)

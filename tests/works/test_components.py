@@ -1,4 +1,4 @@
-"""Which names attributes may have, and how works and flows are put together."""
+"""Names of attributes, and how works and flows are composed."""
 
 import pickle
 
@@ -6,6 +6,7 @@ import pytest
 
 from payloadfs import ConfigError, EncodeError, Payload
 from payloadfs.works import App, Flow, Work
+from payloadfs.works._component import state_attributes, walk
 
 
 class Step(Work):
@@ -49,7 +50,7 @@ class Outer(Flow):
 def test_works_in_lists_dicts_and_flows_have_names_and_run(run):
     app = run(Outer())
     inner = app.flow.inner
-    assert [part.name for part in app.flow._tree()][:4] == [
+    assert [part.name for part in walk(app.flow)][:4] == [
         "root",
         "root.inner",
         "root.inner.first",
@@ -60,7 +61,20 @@ def test_works_in_lists_dicts_and_flows_have_names_and_run(run):
         assert [step.count for step in (chain.first, *chain.steps, *chain.named.values())] == [1, 2, 2, 2, 2]
 
 
-def test_private_attributes_stay_where_they_are(run):
+def test_attributes_are_assigned_by_their_path():
+    app = App(Outer())
+    assert app.work_names[:2] == ["root.inner.first", "root.inner.steps.0"]
+    app.assign("inner.passes", 3)
+    app.assign("chains.x.named.b.count", 5)
+    assert app.flow.inner.passes == 3
+    assert app.flow.chains["x"].named["b"].count == 5
+    for path, message in (("inner.pases", "did you mean 'inner.passes'"), ("inner", "Declared: inner.passes")):
+        with pytest.raises(ConfigError, match=message) as caught:
+            app.assign(path, 1)
+        assert caught.value.kind == "set-option"
+
+
+def test_private_attributes_are_not_sent_back(run):
     assert run(Chain()).flow.first._secret == "mine"
 
 
@@ -74,7 +88,7 @@ def test_undeclared_names_are_refused(kind):
     part._private = object()
 
 
-def test_state_can_not_be_deleted():
+def test_state_cannot_be_deleted():
     step = Step()
     with pytest.raises(AttributeError, match="assign None"):
         del step.count
@@ -83,32 +97,34 @@ def test_state_can_not_be_deleted():
 
 @pytest.mark.parametrize("name", ["run", "name", "stop"])
 @pytest.mark.parametrize("kind", [Work, Flow])
-def test_our_names_are_no_attributes(kind, name):
+def test_reserved_names_of_works_and_flows(kind, name):
     part = kind()
-    with pytest.raises(AttributeError, match=f"'{name}' has a meaning of its own"):
+    with pytest.raises(AttributeError, match=f"'{name}' is reserved"):
         setattr(part, name, 1)
 
 
 @pytest.mark.parametrize("name", ["status", "has_succeeded", "parallel"])
-def test_a_works_names_are_no_attributes(name):
-    with pytest.raises(AttributeError, match="meaning of its own"):
+def test_reserved_names_of_works(name):
+    with pytest.raises(AttributeError, match="is reserved"):
         setattr(Step(), name, 1)
 
 
-@pytest.mark.parametrize("name", ["_name", "_status", "_stop", "_prefix", "_restore", "_values", "_children"])
-def test_private_names_of_ours_are_not_overwritten_by_chance(name):
-    with pytest.raises(AttributeError, match="meaning of its own"):
+@pytest.mark.parametrize(
+    "name", ["_name", "_status", "_stop", "_prefix", "_restore_state", "_encode_state", "_children"]
+)
+def test_internal_names_cannot_be_overwritten(name):
+    with pytest.raises(AttributeError, match="is reserved"):
         setattr(Step(), name, "mine")
-    with pytest.raises(ConfigError, match=f"Mine.{name}.*meaning of its own"):
+    with pytest.raises(ConfigError, match=f"Mine.{name}.*is reserved"):
         type("Mine", (Work,), {name: lambda self: None, "__module__": "theirs", "__qualname__": "Mine"})
 
 
-def test_a_class_can_not_take_the_name_of_its_place():
+def test_a_class_cannot_define_its_name():
     with pytest.raises(ConfigError, match=r"Mine.name"):
         type("Mine", (Work,), {"name": "source", "__module__": "theirs", "__qualname__": "Mine"})
 
 
-def test_properties_of_a_class_are_its_own_matter():
+def test_a_class_can_define_properties():
     class Scaled(Work):
         def __init__(self):
             super().__init__()
@@ -124,20 +140,20 @@ def test_properties_of_a_class_are_its_own_matter():
 
     work = Scaled()
     work.kilometres = 2
-    assert work._values() == {"metres": 2000}
+    assert state_attributes(work) == {"metres": 2000}
 
 
-def test_a_work_holds_no_works():
+def test_a_work_cannot_contain_works():
     class Holding(Work):
         def __init__(self):
             super().__init__()
             self.inner = Step()
 
-    with pytest.raises(ConfigError, match="A Holding can't hold the Step 'inner'"):
+    with pytest.raises(ConfigError, match="A Holding cannot contain a Step \\(attribute 'inner'\\)"):
         Holding()
 
 
-def test_works_come_before_the_run(run):
+def test_works_must_be_declared_in_init(run):
     class Late(Flow):
         def __init__(self):
             super().__init__()
@@ -147,11 +163,11 @@ def test_works_come_before_the_run(run):
         def run(self):
             self.x = Step()
 
-    with pytest.raises(AttributeError, match=r"root.x came later"):
+    with pytest.raises(AttributeError, match=r"root.x: works and flows must be declared in __init__"):
         run(Late())
 
 
-def test_a_work_that_is_slipped_into_a_list_later_is_found(run):
+def test_a_work_appended_to_a_list_later_is_refused(run):
     class Late(Flow):
         def __init__(self):
             super().__init__()
@@ -168,9 +184,9 @@ def test_a_work_that_is_slipped_into_a_list_later_is_found(run):
 @pytest.mark.parametrize(
     "value",
     [[[Step()]], {"a": [Step()]}, (Step(),), [Payload(1), [Step()]]],
-    ids=["list", "dict", "tuple", "beside a payload"],
+    ids=["list", "dict", "tuple", "next to a payload"],
 )
-def test_works_deeper_down_are_refused(value):
+def test_works_nested_deeper_are_refused(value):
     class Deep(Flow):
         def __init__(self):
             super().__init__()
@@ -181,7 +197,7 @@ def test_works_deeper_down_are_refused(value):
 
 
 @pytest.mark.parametrize("value", [[Step(), 1], {"a": Step(), "b": Payload(1)}], ids=["list", "dict"])
-def test_works_and_other_things_do_not_mix(value):
+def test_works_and_other_values_cannot_be_mixed(value):
     class Mixed(Flow):
         def __init__(self):
             super().__init__()
@@ -191,7 +207,7 @@ def test_works_and_other_things_do_not_mix(value):
         Mixed()
 
 
-def test_what_is_mixed_in_place_is_found():
+def test_values_mixed_in_place_are_refused():
     class Mixed(Flow):
         def __init__(self):
             super().__init__()
@@ -202,14 +218,14 @@ def test_what_is_mixed_in_place_is_found():
         App(Mixed())
 
 
-def test_one_work_stands_in_one_place():
+def test_a_work_cannot_be_used_twice():
     class Twice(Flow):
         def __init__(self):
             super().__init__()
             self.a = Step()
             self.b = self.a
 
-    with pytest.raises(ConfigError, match=r"root.b is the same Step as root.a: make two"):
+    with pytest.raises(ConfigError, match=r"root.b and root.a are the same Step: create two"):
         App(Twice())
 
     class Itself(Flow):
@@ -217,21 +233,21 @@ def test_one_work_stands_in_one_place():
             super().__init__()
             self.me = self
 
-    with pytest.raises(ConfigError, match="same Itself as root"):
+    with pytest.raises(ConfigError, match="are the same Itself"):
         App(Itself())
 
 
-def test_one_name_has_one_work():
+def test_names_must_be_unique():
     class Same(Flow):
         def __init__(self):
             super().__init__()
             self.parts = {1: Step(), "1": Step()}
 
-    with pytest.raises(ConfigError, match=r"called root.parts.1"):
+    with pytest.raises(ConfigError, match=r"named root.parts.1"):
         App(Same())
 
 
-def test_a_flow_runs_once_at_a_time(run):
+def test_a_flow_cannot_run_twice_at_the_same_time(run):
     class Nested(Flow):
         def __init__(self):
             super().__init__()
@@ -241,19 +257,19 @@ def test_a_flow_runs_once_at_a_time(run):
             App(self).run()
 
     flow = Nested()
-    with pytest.raises(ConfigError, match="runs already"):
+    with pytest.raises(ConfigError, match="already running"):
         run(flow)
     flow.step.run()
     assert flow.step.count == 1  # an ordinary method again
 
 
-def test_an_app_runs_flows_only():
-    for thing in (Step(), None, Chain):
+def test_an_app_needs_a_flow():
+    for value in (Step(), None, Chain):
         with pytest.raises(ConfigError, match="needs a Flow"):
-            App(thing)
+            App(value)
 
 
-def test_a_copy_of_a_work_is_on_its_own():
+def test_a_copy_of_a_work_is_independent():
     class Main(Flow):
         def __init__(self):
             super().__init__()

@@ -1,4 +1,4 @@
-"""A real Dask cluster: a scheduler and two workers, each a process of its own."""
+"""A real Dask cluster: a scheduler and two workers, each in its own process."""
 
 import os
 import signal
@@ -52,12 +52,12 @@ asyncio.run(main())
 }
 
 
-def start(kind, folder, *words):
-    # As in every test: nothing of the user's own settings. This fixture is older than the one that sees to it.
+def start(kind, folder, *arguments):
+    # Without the user's settings, as in every test. This fixture runs before the one that removes them.
     env = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "PAYLOADFS_"))}
     env |= {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", START[kind], *words],
+        [sys.executable, "-c", START[kind], *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -80,12 +80,12 @@ class Cluster:
         self.workers = [start("worker", folder, self.address, str(n))[0] for n in range(2)]
         self.url = self.address.replace("tcp://", "dask://")
 
-    def renew(self):
-        """Start a worker for each that has ended."""
-        for place, worker in enumerate(self.workers):
+    def replace_ended_workers(self):
+        """Replace each worker that has ended."""
+        for pos, worker in enumerate(self.workers):
             if worker.poll() is not None:
                 worker.stdout.close()
-                self.workers[place] = start("worker", self.folder, self.address, str(place))[0]
+                self.workers[pos] = start("worker", self.folder, self.address, str(pos))[0]
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +104,9 @@ def module_cluster(home, tmp_path_factory):
 
 @pytest.fixture
 def cluster(home, clean_environment, module_cluster, monkeypatch):
-    # Workers find the key in their own home, which is that of all tests here.
+    # Workers find the key in their home folder, which the tests of this module share.
     monkeypatch.setenv("HOME", str(home))
-    module_cluster.renew()
+    module_cluster.replace_ended_workers()
     return module_cluster
 
 
@@ -155,7 +155,7 @@ def moved_bytes():
     return sys.modules["counted"].moved_bytes
 
 
-def test_two_hundred_megabytes_pass_by_scheduler_and_driver(cluster, monkeypatch):
+def test_two_hundred_megabytes_bypass_scheduler_and_driver(cluster, monkeypatch):
     from distributed import Client
     from tornado.iostream import IOStream
 
@@ -184,7 +184,7 @@ def test_two_hundred_megabytes_pass_by_scheduler_and_driver(cluster, monkeypatch
         assert other - one < 32 * SMALL_BYTES
 
 
-def test_an_address_does_as_well_as_a_client(cluster):
+def test_an_address_instead_of_a_client(cluster):
     app = App(Main(10))
     app.run(executor=cluster.url)
     assert app.flow.sink.total == 45
@@ -209,7 +209,7 @@ def test_equal_calls_are_two_calls(cluster):
     assert app.flow.sink.runs == 2
 
 
-def test_what_a_work_raises_and_prints_comes_along(cluster):
+def test_exceptions_and_output_of_a_work_are_returned(cluster):
     class Bad(Work):
         def run(self):
             print("before")
@@ -231,7 +231,7 @@ def test_what_a_work_raises_and_prints_comes_along(cluster):
 
 
 def test_a_worker_that_is_killed(cluster, tmp_path):
-    """Dask runs the call again elsewhere."""
+    """Dask runs the call again on another worker."""
 
     class Slow(Work):
         def __init__(self, path):
@@ -277,11 +277,11 @@ def test_a_work_that_kills_every_worker_fails(cluster):
 
     stop = threading.Event()
 
-    def nurse():
+    def replace_workers():
         while not stop.wait(0.1):
-            cluster.renew()
+            cluster.replace_ended_workers()
 
-    thread = threading.Thread(target=nurse)
+    thread = threading.Thread(target=replace_workers)
     thread.start()
     app = App(Flow_())
     try:
@@ -300,7 +300,7 @@ def test_secrets_are_not_sent_through_the_scheduler(cluster):
     assert caught.value.kind == "secrets"
 
 
-def test_nobody_is_there(monkeypatch):
-    monkeypatch.setattr("payloadfs.works._executors._DASK_S", 1)
-    with pytest.raises(ConfigError, match=r"no Dask scheduler at dask://127.0.0.1:9"):
+def test_no_scheduler(monkeypatch):
+    monkeypatch.setattr("payloadfs.works._executors._DASK_TIMEOUT_S", 1)
+    with pytest.raises(ConfigError, match=r"Cannot connect to a Dask scheduler at dask://127.0.0.1:9"):
         App(Main(1)).run(executor="dask://127.0.0.1:9")

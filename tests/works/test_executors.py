@@ -1,4 +1,4 @@
-"""Other executors: what is sent through them, and what never is."""
+"""Other executors: what is sent through them, and what must never be sent."""
 
 import concurrent.futures as futures
 import json
@@ -20,7 +20,7 @@ class Source(Work):
     def __init__(self, **options):
         super().__init__(**options)
         self.data = None
-        self._note = "private, but the user's own"
+        self._note = "a private attribute of the user"
 
     def run(self, number=0):
         self.data = Payload([number] * 10)
@@ -66,13 +66,13 @@ def test_threads(run, threads):
     assert run(Main(), threads).flow.sum.total == 40
 
 
-def test_processes_of_the_standard_library(run):
+def test_the_process_pool_of_the_standard_library(run):
     context = multiprocessing.get_context("spawn")
     with futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         assert run(Main(), pool).flow.sum.total == 40
 
 
-def test_a_standard_pool_that_broke_ends_the_app(run):
+def test_a_broken_process_pool_ends_the_app(run):
     import os
 
     class Dying(Work):
@@ -90,12 +90,12 @@ def test_a_standard_pool_that_broke_ends_the_app(run):
 
     flow = Broken()
     pool = futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-    with pool, pytest.raises(WorkError, match="takes no more calls: BrokenProcessPool"):
+    with pool, pytest.raises(WorkError, match="does not accept calls any more: BrokenProcessPool"):
         run(flow, pool)
     assert flow.dying.has_failed
 
 
-def test_a_local_executor_of_the_users(run):
+def test_a_local_executor_of_the_user(run):
     ring = payloadfs.KeyRing([payloadfs.Key.generate()])
     with LocalExecutor(1) as pool, payloadfs.using(keys=ring):
         assert run(Main(), pool).flow.sum.total == 40
@@ -103,17 +103,19 @@ def test_a_local_executor_of_the_users(run):
 
 
 @pytest.mark.parametrize(
-    "executor", [3, "threads", "http://x", object(), futures.Executor], ids=["number", "word", "url", "object", "class"]
+    "executor",
+    [3, "threads", "http://x", object(), futures.Executor],
+    ids=["number", "string", "url", "object", "class"],
 )
-def test_what_is_no_executor(executor):
-    with pytest.raises(ConfigError, match="is no executor") as caught:
+def test_values_that_are_not_executors(executor):
+    with pytest.raises(ConfigError, match="is not an executor") as caught:
         App(Main()).run(executor=executor)
     assert caught.value.kind == "executor"
 
 
-def test_memory_is_of_one_process(run):
+def test_a_memory_store_needs_threads(run):
     with payloadfs.using("memory://here"):
-        with pytest.raises(ConfigError, match="memory of one process"):
+        with pytest.raises(ConfigError, match="exists in one process only"):
             App(Main()).run()
         assert run(Main()).flow.sum.total == 40
 
@@ -131,13 +133,13 @@ def options():
     }
 
 
-def found(sent):
-    """Return the canaries in what was sent, whatever their spelling."""
+def canaries_in(sent):
+    """Return the canaries in what was sent, in any encoding."""
     import base64
 
     everything = b"".join(sent)
-    spellings = {c: [c.encode(), base64.b64encode(c.encode())[:12], c.encode().hex().encode()] for c in CANARIES}
-    return [canary for canary, ways in spellings.items() if any(way in everything for way in ways)]
+    encodings = {c: [c.encode(), base64.b64encode(c.encode())[:12], c.encode().hex().encode()] for c in CANARIES}
+    return [canary for canary, forms in encodings.items() if any(form in everything for form in forms)]
 
 
 @pytest.mark.parametrize("how", ["storage_options", "keys"])
@@ -155,7 +157,7 @@ def test_secrets_set_in_code_are_refused(cluster, how, where):
     finally:
         payloadfs.config._reset()
     assert caught.value.kind == "secrets"
-    assert not found([str(caught.value).encode(), repr(caught.value).encode()])
+    assert not canaries_in([str(caught.value).encode(), repr(caught.value).encode()])
     assert cluster.sent == []
 
 
@@ -170,38 +172,38 @@ def test_secrets_of_the_environment_and_of_files_are_not_sent(cluster, monkeypat
     monkeypatch.setenv("AWS_SESSION_TOKEN", CANARIES[9])
     monkeypatch.setenv("SOME_PASSWORD", CANARIES[10])
     (tmp_path / "home-of-keys").write_text(CANARIES[11])
-    for send_secrets in (False, True):  # those that were set in code may be sent, these are not
-        told = _settings_for_calls(payloadfs.config.current(), cluster, send_secrets=send_secrets)
-        assert found([pickle.dumps(told)]) == []
-        assert ring.keys[0].secret not in pickle.dumps(told)
+    for send_secrets in (False, True):  # this concerns only secrets set in code
+        sent = _settings_for_calls(payloadfs.config.current(), cluster, send_secrets=send_secrets)
+        assert canaries_in([pickle.dumps(sent)]) == []
+        assert ring.keys[0].secret not in pickle.dumps(sent)
     monkeypatch.delenv("PAYLOADFS_STORAGE_OPTIONS")
     monkeypatch.delenv("PAYLOADFS_CONFIG")
     app = App(Main())
     app.run(executor=cluster)
     assert app.flow.sum.total == 40
     assert len(cluster.sent) == 2
-    assert found(cluster.sent) == []
+    assert canaries_in(cluster.sent) == []
     assert ring.keys[0].secret not in b"".join(cluster.sent)
     assert b"payloadfs-key" not in b"".join(cluster.sent)
 
 
-def test_secrets_are_sent_if_that_is_allowed(cluster):
+def test_secrets_are_sent_if_allowed(cluster):
     with payloadfs.using(keys=canary_ring()):
         app = App(Main())
         app.run(executor=cluster, send_secrets=True)
     assert app.flow.sum.total == 40
-    assert found(cluster.sent) == [CANARIES[0]]
+    assert canaries_in(cluster.sent) == [CANARIES[0]]
 
 
-def test_a_task_tells_no_secret(cluster):
+def test_the_repr_of_a_task_contains_no_secret(cluster):
     with payloadfs.using(keys=canary_ring()):
         App(Main()).run(executor=cluster, send_secrets=True)
     _, task = pickle.loads(cluster.sent[0])
     assert isinstance(task, Task)
-    assert not found([repr(task).encode(), str(task).encode()])
+    assert not canaries_in([repr(task).encode(), str(task).encode()])
 
 
-def test_a_task_is_small_whatever_it_passes_on(run, cluster):
+def test_a_task_is_small_whatever_the_size_of_payloads(run, cluster):
     class Large(Flow):
         def __init__(self):
             super().__init__()
@@ -215,15 +217,15 @@ def test_a_task_is_small_whatever_it_passes_on(run, cluster):
     assert max(map(len, cluster.sent)) < 10_000
 
 
-def test_works_resolve_what_the_flow_does(threads, tmp_path, monkeypatch):
-    """Where nothing is configured, signed pointers may name other roots; in works no less."""
+def test_works_resolve_the_same_roots_as_the_flow(threads, tmp_path, monkeypatch):
+    """Without configuration, signed pointers may name other roots, and works must accept them too."""
     payloadfs.config._reset()
     token = payloadfs.config._scope.set(None)
     try:
         settings = payloadfs.config.current()
         for executor in (None, threads, Cluster()):
-            told = _settings_for_calls(settings, executor, send_secrets=False)
-            with payloadfs.using(**told) as inside:
+            sent = _settings_for_calls(settings, executor, send_secrets=False)
+            with payloadfs.using(**sent) as inside:
                 assert inside.roots == settings.roots
     finally:
         payloadfs.config._scope.reset(token)

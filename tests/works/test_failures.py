@@ -1,4 +1,4 @@
-"""Works that fail, in every way that a process can: the app never hangs, and tells what happened."""
+"""Works that fail in every way a process can: the app never hangs, and reports what happened."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ class Bad(Work):
         self.result = None
 
     def run(self):
-        self.result = "half"
+        self.result = "incomplete"
         HOW[self.how]()
 
 
@@ -43,7 +43,7 @@ class Unpicklable(Exception):
         self.lock = threading.Lock()
 
 
-class Untold(Exception):
+class BrokenStr(Exception):
     def __str__(self):
         raise ValueError("no text")
 
@@ -72,7 +72,7 @@ def noted():
     raise error
 
 
-# Made where they are raised: some of these can't be pickled.
+# Created where they are raised: some of these cannot be pickled.
 HOW = {
     "value": lambda: raising(ValueError("first line\nsecond line"))(),
     "empty": lambda: raising(ValueError())(),
@@ -86,7 +86,7 @@ HOW = {
     "stop iteration": lambda: raising(StopIteration())(),
     "recursion": lambda: recurse(),
     "unpicklable": lambda: raising(Unpicklable(1, 2))(),
-    "untold": lambda: raising(Untold())(),
+    "broken str": lambda: raising(BrokenStr())(),
     "chained": chained,
     "noted": noted,
     "group": lambda: raising(ExceptionGroup("many", [ValueError("a"), KeyError("b")]))(),
@@ -94,7 +94,7 @@ HOW = {
     "surrogate": lambda: raising(ValueError("\ud800"))(),
     "syntax": lambda: compile("a b", "their.py", "exec"),
 }
-SAYS = {
+MESSAGES = {
     "value": "ValueError: first line",
     "empty": "ValueError",
     "key": "KeyError: 'k'",
@@ -107,7 +107,7 @@ SAYS = {
     "stop iteration": "StopIteration",
     "recursion": "RecursionError: maximum recursion depth exceeded",
     "unpicklable": "Unpicklable: cannot be sent",
-    "untold": "Untold: (its text can't be told)",
+    "broken str": "BrokenStr: (str of the exception failed)",
     "chained": "ValueError: outer",
     "noted": "ValueError: with a note",
     "group": "ExceptionGroup: many (2 sub-exceptions)",
@@ -119,19 +119,19 @@ SAYS = {
 
 @pytest.mark.parametrize("where", ["threads", "processes"])
 @pytest.mark.parametrize("how", HOW)
-def test_what_a_work_raises_is_told_at_the_call(run, request, how, where):
+def test_an_exception_of_a_work_is_raised_at_the_call(run, request, how, where):
     flow = run(Main(how), request.getfixturevalue(where)).flow
-    assert flow.caught.startswith(f"root.bad.run() failed: {SAYS[how]}")
+    assert flow.caught.startswith(f"root.bad.run() failed: {MESSAGES[how]}")
     assert flow.bad.result is None
     status = flow.bad.status
     assert (status.stage, status.count) == ("failed", 1)
-    assert status.message.startswith(SAYS[how])
+    assert status.message.startswith(MESSAGES[how])
     assert len(status.message) < 20_000
-    assert status.started_s <= status.ended_s <= time.time()
+    assert status.started_s <= status.ended_s
 
 
 @pytest.mark.parametrize("where", ["threads", "processes"])
-def test_the_works_own_traceback_comes_along(run, request, where):
+def test_the_traceback_of_the_work_is_attached(run, request, where):
     class Raising(Main):
         def run(self):
             self.bad.run()
@@ -163,21 +163,21 @@ class Dying(Work):
             ctypes.string_at(0)
         elif self.how == "abort":
             os.abort()
-        elif self.how == "line":
+        elif self.how == "connection":
             os.closerange(3, 1000)
         else:
             os.kill(os.getpid(), getattr(signal, self.how))
             time.sleep(60)
 
 
-ENDS = {
-    "exit": "ended in the middle of the call, with exit code 0",
-    "exit code": "ended in the middle of the call, with exit code 41",
-    "segfault": "killed in the middle of the call, by SIGSEGV",
-    "abort": "killed in the middle of the call, by SIGABRT",
-    "line": "ended in the middle of the call, with exit code 1",
-    "SIGKILL": "killed in the middle of the call, by SIGKILL",
-    "SIGTERM": "killed in the middle of the call, by SIGTERM",
+EXPECTED = {
+    "exit": "ended during the call, with exit code 0",
+    "exit code": "ended during the call, with exit code 41",
+    "segfault": "killed during the call, by SIGSEGV",
+    "abort": "killed during the call, by SIGABRT",
+    "connection": "ended during the call, with exit code 1",
+    "SIGKILL": "killed during the call, by SIGKILL",
+    "SIGTERM": "killed during the call, by SIGTERM",
 }
 
 
@@ -191,15 +191,15 @@ class Others(Flow):
         self.dying.run()
 
 
-@pytest.mark.parametrize("how", ENDS)
-def test_a_process_that_dies_fails_its_call_only(run, processes, how):
+@pytest.mark.parametrize("how", EXPECTED)
+def test_a_process_that_dies_fails_only_its_call(run, processes, how):
     app = run(Others(how), processes)
     assert app.stage == "finished"
-    assert ENDS[how] in app.flow.dying.status.message
+    assert EXPECTED[how] in app.flow.dying.status.message
     assert app.flow.dying.has_failed
 
 
-def test_what_can_not_be_sent_has_failed_and_hangs_nothing(run):
+def test_a_work_that_cannot_be_pickled_fails(run):
     class Locked(Work):
         def __init__(self, **options):
             super().__init__(**options)
@@ -221,17 +221,17 @@ def test_what_can_not_be_sent_has_failed_and_hangs_nothing(run):
                 except WorkError as error:
                     self.caught = [*self.caught, str(error)][:2]
 
-    words = (
-        "root.w.run() failed: EncodeError: root.w._lock can't be sent to another process: cannot pickle '_thread.lock'"
+    expected = (
+        "root.w.run() failed: EncodeError: root.w._lock cannot be sent to another process: cannot pickle '_thread.lock'"
     )
     flow = run(Keeps()).flow
-    assert [text.startswith(words) for text in flow.caught] == [True, True]
+    assert [message.startswith(expected) for message in flow.caught] == [True, True]
     assert run(Keeps(raise_exception=False)).flow.w.has_failed
-    with pytest.raises(WorkError, match="_lock can't be sent"):
+    with pytest.raises(WorkError, match="_lock cannot be sent"):
         run(Keeps(parallel=True))
 
 
-def test_an_object_that_can_not_be_stored_fails_at_its_line(run):
+def test_an_object_that_cannot_be_stored_fails_where_it_is_assigned(run):
     class Storing(Work):
         def __init__(self):
             super().__init__()
@@ -253,7 +253,7 @@ def test_an_object_that_can_not_be_stored_fails_at_its_line(run):
     assert "in run\n    self.model = Payload(" in caught.value.__notes__[0]
 
 
-def test_an_executor_that_takes_no_more_calls_ends_the_app(run):
+def test_an_executor_that_was_shut_down_ends_the_app(run):
     from concurrent.futures import ThreadPoolExecutor
 
     pool = ThreadPoolExecutor(1)
@@ -264,15 +264,15 @@ def test_an_executor_that_takes_no_more_calls_ends_the_app(run):
             while True:
                 try:
                     self.bad.run()
-                except Exception:  # noqa: BLE001  # a flow that catches all and tries again
+                except Exception:  # noqa: BLE001  # a flow that catches everything and tries again
                     self.caught += "x"
 
-    with pytest.raises(WorkError, match=r"executor takes no more calls.*shutdown") as caught:
+    with pytest.raises(WorkError, match=r"executor does not accept calls any more.*shutdown") as caught:
         run(Stubborn("value", raise_exception=False), pool)
     assert caught.value.kind == "executor"
 
 
-def test_a_flow_that_raises_fails_the_app_with_its_own_error(run):
+def test_an_exception_of_the_flow_is_raised_by_the_app(run):
     class Wrong(Flow):
         def __init__(self):
             super().__init__()

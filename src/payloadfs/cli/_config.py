@@ -1,22 +1,24 @@
-"""``config show``: every setting, its value, and where it came from."""
+"""``config show``: prints every setting, its value, and where it comes from."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
 from .. import config
 from ._common import add_command, add_group, printable
 
-__all__ = ["add_to"]
+__all__ = ["configure_config"]
 
 
-def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add the command to the program's parser."""
-    steps = add_group(commands, common, "config", "show the settings", "payloadfs config show")
+def configure_config(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    """Add the subcommand of ``config``."""
     show = add_command(
-        steps, common, "show", "print each setting and where it came from; secrets are masked", "payloadfs config show"
+        add_group(parser),
+        common,
+        "show",
+        "print each setting and where it comes from; secrets are masked",
+        "payloadfs config show",
     )
     show.set_defaults(run=_show)
 

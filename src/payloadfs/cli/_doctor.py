@@ -1,4 +1,4 @@
-"""``doctor``: looks at settings, keys, packages, the way to the store, the store and the cache; says what to mend."""
+"""``doctor``: checks settings, keys, packages, transport, store and cache, and suggests fixes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import platform
 import re
 import time
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from .. import __version__
 from .._keys import new_key
@@ -23,40 +23,35 @@ from ..signing import read_or_create_keys
 from ..stores import Store, chosen_transport
 from ..stores._cache import Cache
 from ..stores._cache_quota import existing
-from ._common import add_command, add_url, printable, size
+from ._common import add_url, plural, printable, size
 
-__all__ = ["add_to"]
+__all__ = ["configure_doctor"]
 
 _PACKAGES = ("blake3", "cloudpickle", "fsspec", "s3fs", "obstore", "numpy", "pandas", "pyarrow", "polars")
 _FLOOR = re.compile(r"([A-Za-z0-9_.-]+)>=([0-9.]+)")
-_LITTLE_BYTES = 100_000_000
+_SMALL_CACHE_BYTES = 100_000_000
 _PROBE = b"payloadfs doctor"
-_MENDS = {
-    "denied": "give these credentials permission to list, get, put and delete there, or use others",
-    "unreachable": "check the endpoint in AWS_ENDPOINT_URL or storage_options, and the network",
-    "timeout": "check the endpoint in AWS_ENDPOINT_URL or storage_options, and the network",
+_FIXES = {
+    "denied": "allow these credentials to list, get, put and delete objects there, or use other credentials",
+    "unreachable": "check the network, and the endpoint in AWS_ENDPOINT_URL or storage_options",
+    "timeout": "check the network, and the endpoint in AWS_ENDPOINT_URL or storage_options",
 }
 
 
 class _Finding(NamedTuple):
+    """The result of one check."""
+
     check: str
     state: Literal["ok", "warn", "fail"]
     found: str
     fix: str | None = None
 
 
-def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add the command to the program's parser."""
-    doctor = add_command(
-        commands,
-        common,
-        "doctor",
-        "check settings, keys, packages, store and cache, and tell what to mend",
-        "payloadfs doctor --write",
-    )
-    doctor.add_argument("--write", action="store_true", help="put, get and delete a small object too")
-    add_url(doctor)
-    doctor.set_defaults(run=_run)
+def configure_doctor(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
+    """Add the options of ``doctor``."""
+    parser.add_argument("--write", action="store_true", help="also put, get and delete a small object")
+    add_url(parser)
+    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -77,11 +72,11 @@ def _findings(url: str | None, *, write: bool) -> Iterator[_Finding]:
     try:
         repository = Repository(url)
     except PayloadError as error:
-        yield _Finding("settings", "fail", error.message, "correct it where the message says")
+        yield _Finding("settings", "fail", error.message, "correct the setting that the message names")
         return
     settings = repository.settings
-    named = [f"{name} ({origin})" for name, origin in settings.origins.items() if origin != "default"]
-    yield _Finding("settings", "ok", ", ".join(named) or "nothing is set; all are defaults")
+    changed = [f"{name} ({origin})" for name, origin in settings.origins.items() if origin != "default"]
+    yield _Finding("settings", "ok", ", ".join(changed) or "all settings have their defaults")
     yield _keys(settings)
     try:
         yield _transport(settings)
@@ -89,29 +84,29 @@ def _findings(url: str | None, *, write: bool) -> Iterator[_Finding]:
     except PayloadError as error:
         yield _failed("store", error)
     else:
-        yield _listed(store)
+        yield _list_objects(store)
         if write:
-            yield _written(store)
+            yield _write_object(store)
     yield _cache(settings)
 
 
 def _packages() -> Iterator[_Finding]:
-    found = {"python": platform.python_version(), "payloadfs": __version__}
+    versions = {"python": platform.python_version(), "payloadfs": __version__}
     for name in _PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    yield _Finding("packages", "ok", ", ".join(f"{name} {version}" for name, version in found.items()))
+            versions[name] = "not installed"
+    yield _Finding("packages", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
     try:
         floors = importlib.metadata.requires("payloadfs") or []
     except importlib.metadata.PackageNotFoundError:
         floors = []
     for match in filter(None, map(_FLOOR.match, floors)):
         name, floor = match.groups()
-        if name in _PACKAGES and found[name][0].isdigit() and _numbers(found[name]) < _numbers(floor):
-            known = f"{name} {found[name]} is older than {floor}, the oldest that is supported"
-            yield _Finding("packages", "warn", known, f"pip install '{name}>={floor}'")
+        if name in _PACKAGES and versions[name][0].isdigit() and _numbers(versions[name]) < _numbers(floor):
+            problem = f"{name} {versions[name]} is not supported: {floor} is the oldest supported version"
+            yield _Finding("packages", "warn", problem, f"pip install '{name}>={floor}'")
 
 
 def _numbers(version: str) -> list[int]:
@@ -129,11 +124,12 @@ def _keys(settings: Settings) -> _Finding:
         return _Finding(
             "keys",
             "warn",
-            f"no key that signs in {origin}",
-            "the first save makes one if there is none at all, and so does 'payloadfs keys generate'; 'payloadfs keys add' "
-            "takes over those of another machine",
+            f"no signing key in {origin}",
+            "run 'payloadfs keys generate', or 'payloadfs keys add' to use the keys of another machine; "
+            "without any key, the first save generates one",
         )
-    return _Finding("keys", "ok", f"{signing[0]} signs, {len(ring.keys)} verify, from {origin}")
+    trusted = plural(len(ring.keys), "trusted key", "trusted keys")
+    return _Finding("keys", "ok", f"signing key {signing[0]}; {trusted}; from {origin}")
 
 
 def _transport(settings: Settings) -> _Finding:
@@ -141,26 +137,28 @@ def _transport(settings: Settings) -> _Finding:
     return _Finding("transport", "ok", f"{name}: {reason}")
 
 
-def _listed(store: Store) -> _Finding:
+def _list_objects(store: Store) -> _Finding:
     if scheme_of(store.root) == "file" and not os.path.isdir(path := local_path(store.root)):
-        above = existing(path)
-        if os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK):
-            return _Finding("store", "ok", f"{store.root} is not there yet; the first save makes it")
-        return _Finding("store", "fail", f"{store.root} can't be made in {above}", "let PAYLOADFS_URL name another one")
+        parent = existing(path)
+        if os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK):
+            return _Finding("store", "ok", f"{store.root} does not exist yet; the first save creates it")
+        return _Finding(
+            "store", "fail", f"cannot create {store.root} in {parent}", "set PAYLOADFS_URL to another folder"
+        )
     started_s = time.perf_counter()
     try:
-        some = next(iter(store.list()), None)
+        first = next(iter(store.list()), None)
     except StoreError as error:
-        # Who may get and put need not be allowed to list.
+        # Credentials that can get and put are not always allowed to list.
         state: Literal["warn", "fail"] = "warn" if error.kind == "denied" else "fail"
         return _failed("store", error, state)
     except PayloadError as error:
         return _failed("store", error)
-    what = "is empty" if some is None else "holds objects"
-    return _Finding("store", "ok", f"{store.root} answers in {_ms(started_s)} and {what}")
+    content = "is empty" if first is None else "contains objects"
+    return _Finding("store", "ok", f"{store.root} responded in {_elapsed_ms(started_s)} and {content}")
 
 
-def _written(store: Store) -> _Finding:
+def _write_object(store: Store) -> _Finding:
     body = Outgoing(Encoded([memoryview(_PROBE)], "bin"), "b3")
     key, started_s = new_key("doctor", "bin"), time.perf_counter()
     try:
@@ -171,7 +169,7 @@ def _written(store: Store) -> _Finding:
             store.delete(key)
     except PayloadError as error:
         return _failed("write", error)
-    return _Finding("write", "ok", f"an object was put, read back and deleted in {_ms(started_s)}")
+    return _Finding("write", "ok", f"put, read and deleted an object in {_elapsed_ms(started_s)}")
 
 
 def _cache(settings: Settings) -> _Finding:
@@ -179,7 +177,7 @@ def _cache(settings: Settings) -> _Finding:
         return _Finding(
             "cache", "ok", f"off ({settings.origins['cache' if settings.cache is None else 'cache_bytes']})"
         )
-    elsewhere = "let PAYLOADFS_CACHE name another folder, or say off"
+    fix = "set PAYLOADFS_CACHE to another folder or to 'off'"
     try:
         cache = Cache(settings.cache, settings.cache_bytes)
         cache.refuse_shared_folder()
@@ -188,22 +186,22 @@ def _cache(settings: Settings) -> _Finding:
     except PayloadError as error:
         return _failed("cache", error)
     except OSError as error:
-        return _Finding("cache", "warn", f"{settings.cache} can't be used: {error.strerror}", elsewhere)
-    above, found = existing(cache.path), f"{cache.path} holds {size(used)} of {size(limit)}"
-    if not os.path.isdir(above) or not os.access(above, os.W_OK | os.X_OK):
-        return _Finding("cache", "warn", f"{above} can't be written: objects come straight from the store", elsewhere)
+        return _Finding("cache", "warn", f"cannot use {settings.cache}: {error.strerror}", fix)
+    parent, usage = existing(cache.path), f"{cache.path} uses {size(used)} of {size(limit)}"
+    if not os.path.isdir(parent) or not os.access(parent, os.W_OK | os.X_OK):
+        return _Finding("cache", "warn", f"cannot write to {parent}: objects are not cached", fix)
     if not cache.is_local:
         return _Finding(
-            "cache", "warn", f"{found}, on a disk that others may share: copies are read in full", elsewhere
+            "cache", "warn", f"{usage}, on a file system that may be shared: every load reads the whole object", fix
         )
-    if limit < _LITTLE_BYTES and settings.cache_bytes is None:
-        return _Finding("cache", "warn", f"{found}: the disk is nearly full", elsewhere)
-    return _Finding("cache", "ok", found)
+    if limit < _SMALL_CACHE_BYTES and settings.cache_bytes is None:
+        return _Finding("cache", "warn", f"{usage}: the disk is nearly full", fix)
+    return _Finding("cache", "ok", usage)
 
 
 def _failed(name: str, error: PayloadError, state: Literal["warn", "fail"] = "fail") -> _Finding:
-    return _Finding(name, state, error.message, _MENDS.get(error.kind))
+    return _Finding(name, state, error.message, _FIXES.get(error.kind))
 
 
-def _ms(started_s: float) -> str:
+def _elapsed_ms(started_s: float) -> str:
     return f"{(time.perf_counter() - started_s) * 1000:.0f} ms"

@@ -1,4 +1,4 @@
-"""Objects as files: what a value looks like in one, and files that appear whole or not at all."""
+"""Values as files: how a value is written to a file, and files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from typing import Any, BinaryIO
 
 from ..errors import ConfigError, EncodeError
 
-__all__ = ["check_output", "spelled", "write_stdout", "written"]
+__all__ = ["atomic_output", "check_output", "to_file_bytes", "write_stdout"]
 
-_INSTEAD = "load it in Python, or write the stored bytes with --raw"
+_ALTERNATIVE = "load it in Python, or use --raw to write the stored bytes"
 
 
 def check_output(path: str | None, *, is_bytes: bool) -> None:
-    """Raise if `path`, or standard output, is no place to write to: before anything is fetched."""
+    """Raise ConfigError if the output cannot go to `path`, or to standard output if None. Called before any request."""
     if path is not None:
         if os.path.isdir(path):
-            raise ConfigError(f"{path} is a folder: name a file.", kind="output")
+            raise ConfigError(f"{path} is a folder: specify a file.", kind="output")
     elif is_bytes and sys.stdout.isatty():
-        raise ConfigError("These are bytes, and standard output is a terminal: name a file with -o.", kind="terminal")
+        raise ConfigError("Not writing bytes to a terminal: specify a file with -o.", kind="terminal")
 
 
 def write_stdout(content: bytes | bytearray | memoryview) -> None:
-    """Write all of `content`: with PYTHONUNBUFFERED one write may take only a part of it."""
-    rest = memoryview(content)
-    while rest.nbytes:
-        rest = rest[sys.stdout.buffer.write(rest) :]
+    """Write all of `content`; with PYTHONUNBUFFERED, one write may write only a part."""
+    remaining = memoryview(content)
+    while remaining.nbytes:
+        remaining = remaining[sys.stdout.buffer.write(remaining) :]
 
 
-def spelled(value: Any, type_name: str) -> bytes:
-    """Return `value` as a file would hold it: text as it is, tables as CSV, JSON values as JSON.
+def to_file_bytes(value: Any, type_name: str) -> bytes:
+    """Return the content of a file for `value`: strings as UTF-8, tables as CSV, JSON values as JSON.
 
     Parameters
     ----------
     value : object
-        Bytes are the caller's own matter.
+        Anything but bytes.
     type_name : str
-        How to call it in an error.
+        Name of its type, for the error message.
 
     Raises
     ------
     EncodeError
-        It has no such form, or only one from which something would be missing.
+        `value` has no such form, or a part of it would be lost.
     """
     write_csv = _csv_writer(value)
     try:
@@ -55,18 +55,18 @@ def spelled(value: Any, type_name: str) -> bytes:
         return value.encode("utf-8") if isinstance(value, str) else _json(value)
     except Exception as error:  # each table library has its own error tree
         form = "CSV" if write_csv is not None else "text" if isinstance(value, str) else "JSON"
-        raise EncodeError(f"This {type_name} can't be written as {form} ({error}): {_INSTEAD}.") from error
+        raise EncodeError(f"This {type_name} cannot be written as {form} ({error}): {_ALTERNATIVE}.") from error
 
 
 def _json(value: Any) -> bytes:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if json.loads(text) != value:
-        raise ValueError("its tuples or keys would become something else")
+        raise ValueError("its tuples or keys would change")
     return text.encode("utf-8") + b"\n"
 
 
 def _csv_writer(value: Any) -> Callable[[], bytes] | None:
-    # Whoever holds a frame has loaded its library: nothing is imported to find out what a value is not.
+    # The library of a frame is loaded already, so nothing is imported to check the type.
     pandas, polars, pyarrow = (sys.modules.get(name) for name in ("pandas", "polars", "pyarrow"))
     if pandas is not None and isinstance(value, (pandas.DataFrame, pandas.Series)):
         return lambda: str(value.to_csv()).encode("utf-8")
@@ -89,16 +89,16 @@ def _arrow_csv(table: Any) -> bytes:
 
 
 @contextmanager
-def written(path: str) -> Iterator[BinaryIO]:
-    """Give a file that becomes `path` once it is whole; on an error nothing is left or changed.
+def atomic_output(path: str) -> Iterator[BinaryIO]:
+    """Yield a file that becomes `path` at the end of the block. On an error, `path` is left as it was.
 
-    Links are followed and an existing file keeps its mode, as with ``cp``. What is no regular file
-    (a device, a pipe) is written to and never replaced.
+    Links are followed and an existing file keeps its mode, as with ``cp``. Anything that is not a
+    regular file (a device, a pipe) is written to directly and never replaced.
     """
     try:
-        facts = _facts(path)
-        if facts is None or stat.S_ISREG(facts.st_mode):
-            with _aside(os.path.realpath(path), facts) as file:
+        st = _stat(path)
+        if st is None or stat.S_ISREG(st.st_mode):
+            with _temporary_file(os.path.realpath(path), st) as file:
                 yield file
         else:
             with open(path, "wb") as file:
@@ -106,28 +106,28 @@ def written(path: str) -> Iterator[BinaryIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # Not the name of the temporary file, which nobody knows.
+        # The error must name the path of the user, not the temporary file.
         error.filename, error.filename2 = path, None
         raise
 
 
 @contextmanager
-def _aside(path: str, facts: os.stat_result | None) -> Iterator[BinaryIO]:
-    aside = os.path.join(os.path.dirname(path), f".payloadfs-{os.urandom(8).hex()}")
-    mode = 0o666 if facts is None else stat.S_IMODE(facts.st_mode) & 0o777
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+def _temporary_file(path: str, st: os.stat_result | None) -> Iterator[BinaryIO]:
+    temporary = os.path.join(os.path.dirname(path), f".payloadfs-{os.urandom(8).hex()}")
+    mode = 0o666 if st is None else stat.S_IMODE(st.st_mode) & 0o777
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with open(descriptor, "wb") as file:
-            if facts is not None:
+            if st is not None:
                 os.fchmod(descriptor, mode)
             yield file
-        os.replace(aside, path)
+        os.replace(temporary, path)
     finally:
         with suppress(FileNotFoundError):
-            os.unlink(aside)
+            os.unlink(temporary)
 
 
-def _facts(path: str) -> os.stat_result | None:
+def _stat(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
     except FileNotFoundError:

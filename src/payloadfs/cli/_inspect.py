@@ -1,4 +1,4 @@
-"""``inspect``: what a pointer says, whether it holds, and what its object is made of. Runs no code."""
+"""``inspect``: shows a pointer, whether its signature is valid, and how its object is structured. Runs no code."""
 
 from __future__ import annotations
 
@@ -21,142 +21,135 @@ from ..errors import (
 from ..pointer import Pointer
 from ..repository import Repository
 from ..serializers import facts_of
-from ._common import add_command, add_pointer, age, printable, read_pointer, repository, size, when
+from ._common import add_pointer, age, open_repository, printable, read_pointer, size, utc_time
 
-__all__ = ["add_to"]
+__all__ = ["configure_inspect"]
 
 _READ_UP_TO_BYTES = 64_000_000
-"""Larger objects are only asked for their size, unless a mapping makes reading their structure cheap."""
+"""Of larger objects, only the size is checked, unless they can be mapped and reading their structure is cheap."""
 
 
-def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add the command to the program's parser."""
-    inspect = add_command(
-        commands,
-        common,
-        "inspect",
-        "tell what a pointer and its object are, without decoding anything",
-        "payloadfs inspect pointer.json --verify",
-    )
-    add_pointer(inspect)
-    inspect.add_argument("--verify", action="store_true", help="check every byte of the object")
-    inspect.set_defaults(run=_run)
+def configure_inspect(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
+    """Add the options of ``inspect``."""
+    add_pointer(parser)
+    parser.add_argument("--verify", action="store_true", help="check every byte of the object")
+    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    pointer, source = read_pointer(arguments.pointer), repository(arguments.url)
-    facts: dict[str, Any] = dict(pointer.to_dict()) | {"allowed": False}
+    pointer, repository = read_pointer(arguments.pointer), open_repository(arguments.url)
+    report: dict[str, Any] = dict(pointer.to_dict()) | {"allowed": False}
     problem: PayloadError | None
     try:
-        # What may not be decoded may still be looked at, if its place is allowed.
-        problem = _trust(pointer, source, facts)
-        _object(pointer, source, facts, full=arguments.verify)
+        # An object that must not be decoded can still be inspected if its root is allowed.
+        problem = _check_trust(pointer, repository, report)
+        _check_object(pointer, repository, report, full=arguments.verify)
     except PayloadError as error:
         problem = error
-    if problem is not None and not facts["allowed"]:
-        facts.setdefault("why_not", problem.message)
+    if problem is not None and not report["allowed"]:
+        report.setdefault("why_not", problem.message)
     if arguments.json:
-        print(json.dumps(facts))
+        print(json.dumps(report))
     else:
-        for name, value in _for_people(pointer, facts).items():
+        for name, value in _lines(pointer, report).items():
             print(f"{name:>12}  {printable(value)}")
     if problem is not None:
         raise problem
     return 0
 
 
-def _trust(pointer: Pointer, source: Repository, facts: dict[str, Any]) -> PayloadError | None:
-    """Note signature and policy; raise what forbids to fetch, return what forbids only to decode."""
-    facts["signature"] = "unchecked" if pointer.is_signed else "missing"
+def _check_trust(pointer: Pointer, repository: Repository, report: dict[str, Any]) -> PayloadError | None:
+    """Report on signature and policy. Raise an error that forbids reading, return one that only forbids decoding."""
+    report["signature"] = "unchecked" if pointer.is_signed else "missing"
     if pointer.is_signed:
         try:
-            source.verify(pointer)
+            repository.verify(pointer)
         except SignatureError as error:
-            facts["signature"] = "unknown-key" if isinstance(error, UnknownKeyError) else "wrong"
+            report["signature"] = "unknown-key" if isinstance(error, UnknownKeyError) else "invalid"
             raise
-        facts["signature"] = "right"
+        report["signature"] = "valid"
     refusal: PayloadError | None = None
     try:
-        source.check(pointer)
-        facts["allowed"] = True
+        repository.check(pointer)
+        report["allowed"] = True
     except (PolicyError, DecodeError, ConfigError) as error:
-        # The place is judged first; these two, and a plug-in that is wrong, come behind it.
+        # The root is checked first. These errors, and one in a plug-in, come after it.
         if isinstance(error, PolicyError) and error.kind != "policy-pickle":
             raise
-        refusal, facts["why_not"] = error, error.message
+        refusal, report["why_not"] = error, error.message
     if refusal is None or isinstance(refusal, PolicyError):
-        facts["executable"] = source.serializers.by_id(pointer.serializer).executable
+        report["executable"] = repository.serializers.by_id(pointer.serializer).executable
     return refusal
 
 
-def _object(pointer: Pointer, source: Repository, facts: dict[str, Any], *, full: bool) -> None:
-    """Note what is in the store; raise what is wrong with it."""
+def _check_object(pointer: Pointer, repository: Repository, report: dict[str, Any], *, full: bool) -> None:
+    """Report on the stored object, and raise an error if it is missing or damaged."""
     try:
-        found = source.info(pointer).size_bytes
-        if found != pointer.size_bytes:
-            raise IntegrityError(f"{pointer.key} has {found} bytes, {pointer.size_bytes} were saved.", kind="size")
-        mapped = pointer.digest.sealed and scheme_of(pointer.root) == "file"
-        if not full and not mapped and found > _READ_UP_TO_BYTES:
-            facts |= {"object": "there", "checked": "size"}
+        stored_bytes = repository.info(pointer).size_bytes
+        if stored_bytes != pointer.size_bytes:
+            raise IntegrityError(
+                f"{pointer.key} has {stored_bytes} bytes, but {pointer.size_bytes} were saved.", kind="size"
+            )
+        can_map = pointer.digest.sealed and scheme_of(pointer.root) == "file"
+        if not full and not can_map and stored_bytes > _READ_UP_TO_BYTES:
+            report |= {"object": "present", "checked": "size"}
             return
-        buffer = source.read(pointer, full=full)
+        buffer = repository.read(pointer, full=full)
     except PayloadError as error:
-        words = {NotFoundError: "missing", IntegrityError: "changed"}
-        facts["object"] = next((word for kind, word in words.items() if isinstance(error, kind)), "unreadable")
+        states = {NotFoundError: "missing", IntegrityError: "changed"}
+        report["object"] = next((state for cls, state in states.items() if isinstance(error, cls)), "unreadable")
         raise
     seal = read_seal(buffer) if pointer.digest.sealed else None
-    facts |= {"object": "there", "checked": "every byte" if full or seal is None else "structure"}
+    report |= {"object": "present", "checked": "every byte" if full or seal is None else "structure"}
     if seal is not None:
         data = [length for length, is_data, _ in seal.spans if is_data]
         structure = [length for length, is_data, _ in seal.spans if not is_data]
-        facts["spans"] = {
+        report["spans"] = {
             "structure": len(structure),
             "structure_bytes": sum(structure),
             "data": len(data),
             "data_bytes": sum(data),
         }
     try:
-        facts |= facts_of(pointer.serializer, buffer)
-    except Exception as error:  # whoever wrote an unsigned object may have put anything there
-        raise DecodeError(f"The object is not what serializer {pointer.serializer!r} writes: {error}.") from error
+        report |= facts_of(pointer.serializer, buffer)
+    except Exception as error:  # an unsigned object can contain anything
+        raise DecodeError(f"The object is not valid for serializer {pointer.serializer!r}: {error}.") from error
 
 
 _CHECKED = {
-    "size": "there, of the right size; too large to read it all, which --verify does",
-    "structure": "there; its structure is as it was saved, and --verify checks its data too",
-    "every byte": "there; every byte is as it was saved",
+    "size": "present, with the right size; --verify reads and checks all bytes",
+    "structure": "present, structure verified; --verify checks the data too",
+    "every byte": "present, all bytes verified",
 }
 _OBJECT = {
     "missing": "missing",
-    "changed": "not as it was saved",
-    "unreadable": "can't be read",
+    "changed": "changed or damaged",
+    "unreadable": "cannot be read",
 }
-_SIGNATURE = {"unknown-key": "by a key that is not here", "unchecked": "not checked"}
-_EXECUTABLE = {True: "yes: loading it can run code", False: "no: data only"}
+_SIGNATURE = {"unknown-key": "made with a key that is not trusted here", "unchecked": "not checked"}
+_EXECUTABLE = {True: "yes: loading it can run code", False: "no: it contains only data"}
 
 
-def _for_people(pointer: Pointer, facts: dict[str, Any]) -> dict[str, str]:
+def _lines(pointer: Pointer, report: dict[str, Any]) -> dict[str, str]:
     lines = {name: str(value) for name, value in pointer.to_dict().items()}
     lines["size"] = f"{pointer.size_bytes} ({size(pointer.size_bytes)})"
-    lines["created"] = f"{when(pointer.created_s)} ({age(pointer.created_s)})"
-    lines["signature"] = _SIGNATURE.get(str(facts["signature"]), str(facts["signature"]))
-    if "executable" in facts:
-        lines["executable"] = _EXECUTABLE[facts["executable"]]
-    lines["allowed here"] = "yes" if facts["allowed"] else f"no: {facts.get('why_not')}"
-    lines["object"] = _CHECKED.get(facts.get("checked", ""), "not looked for")
-    if facts.get("object") in _OBJECT:
-        lines["object"] = _OBJECT[facts["object"]]
-    if "spans" in facts:
-        spans = facts["spans"]
+    lines["created"] = f"{utc_time(pointer.created_s)} ({age(pointer.created_s)})"
+    lines["signature"] = _SIGNATURE.get(str(report["signature"]), str(report["signature"]))
+    if "executable" in report:
+        lines["executable"] = _EXECUTABLE[report["executable"]]
+    lines["allowed here"] = "yes" if report["allowed"] else f"no: {report.get('why_not')}"
+    lines["object"] = _OBJECT.get(report.get("object", ""), _CHECKED.get(report.get("checked", ""), "not checked"))
+    if "spans" in report:
+        spans = report["spans"]
         lines["spans"] = (
             f"{spans['structure']} structure ({size(spans['structure_bytes'])}), "
             f"{spans['data']} data ({size(spans['data_bytes'])})"
         )
     for name in ("versions", "columns", "pickle"):
-        if name in facts:
-            lines[name] = _line(facts[name])
+        if name in report:
+            lines[name] = _join(report[name])
     return lines
 
 
-def _line(value: Any) -> str:
+def _join(value: Any) -> str:
     return ", ".join(f"{name} {inner}" for name, inner in value.items()) if isinstance(value, dict) else str(value)

@@ -1,4 +1,4 @@
-"""``keys``: list, make, pass on and retire the keys that sign pointers."""
+"""``keys``: lists, generates, exports, adds and retires the keys that sign pointers."""
 
 from __future__ import annotations
 
@@ -10,76 +10,81 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from .. import config
 from ..errors import ConfigError
 from ..signing import Key, KeyRing, read_or_create_keys, write_keys
 from ._common import add_command, add_group, printable, read_stdin
 
-__all__ = ["add_to"]
+__all__ = ["configure_keys"]
 
 _MAX_BYTES = 1 << 20
 
 
-def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add the commands to the program's parser."""
-    steps = add_group(commands, common, "keys", "list, make, pass on and retire signing keys", "payloadfs keys list")
-    file = argparse.ArgumentParser(add_help=False, parents=[common])
-    file.add_argument("--keys-file", metavar="PATH", help="key file; default: as configured")
+def configure_keys(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    """Add the subcommands of ``keys``."""
+    group = add_group(parser)
+    with_file = argparse.ArgumentParser(add_help=False, parents=[common])
+    with_file.add_argument("--keys-file", metavar="PATH", help="key file (default: as configured)")
 
-    listing = add_command(steps, file, "list", "list the keys, never their secrets", "payloadfs keys list")
+    listing = add_command(group, with_file, "list", "list the keys without their secrets", "payloadfs keys list")
     listing.set_defaults(run=_list)
-    new = add_command(
-        steps, file, "generate", "make a key that signs from now on; the others still verify", "payloadfs keys generate"
+    generate = add_command(
+        group, with_file, "generate", "generate a new signing key; others still verify", "payloadfs keys generate"
     )
-    new.set_defaults(run=_new)
+    generate.set_defaults(run=_generate)
     export = add_command(
-        steps,
-        file,
+        group,
+        with_file,
         "export",
-        "print one key: the secret itself",
+        "print one key, including its secret",
         "payloadfs keys export 1d9bb6c4 | ssh other-machine payloadfs keys add",
     )
-    export.add_argument("key_id", metavar="KEY_ID")
+    export.add_argument("key_id", metavar="KEY_ID", help="id of the key, as 'payloadfs keys list' prints it")
     export.set_defaults(run=_export)
     add = add_command(
-        steps, file, "add", "trust the keys in a file or on standard input", "payloadfs keys add other-machine.key"
+        group, with_file, "add", "trust the keys in a file or on standard input", "payloadfs keys add other-machine.key"
     )
-    add.add_argument("file", metavar="FILE", nargs="?", default="-", help="what 'keys export' printed; default: -")
+    add.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default="-",
+        help="output of 'payloadfs keys export' (default: standard input)",
+    )
     add.set_defaults(run=_add)
     retire = add_command(
-        steps, file, "retire", "let a key verify only, no longer sign", "payloadfs keys retire 1d9bb6c4"
+        group, with_file, "retire", "stop signing with a key; it still verifies", "payloadfs keys retire 1d9bb6c4"
     )
-    retire.add_argument("key_id", metavar="KEY_ID")
+    retire.add_argument("key_id", metavar="KEY_ID", help="id of the key, as 'payloadfs keys list' prints it")
     retire.set_defaults(run=_retire)
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    ring, place = _ring(arguments)
-    signing = _signing(ring.keys)
+    ring, source = _read_keys(arguments)
+    signing = _signing_id(ring.keys)
     rows = [{"id": key.id, "signs": key.id == signing, "retired": key.retired} for key in ring.keys]
     if arguments.json:
-        print(json.dumps({"file": str(place) if isinstance(place, Path) else None, "keys": rows}))
+        print(json.dumps({"file": str(source) if isinstance(source, Path) else None, "keys": rows}))
         return 0
-    print(printable(str(place)))
+    print(printable(str(source)))
     for row in rows:
         print(f"  {row['id']}  {'signs and verifies' if row['signs'] else 'verifies only'}")
     if not rows:
-        print("  no key yet; the first save, or 'payloadfs keys generate', makes one")
+        print("  no keys yet; 'payloadfs keys generate' or the first save generates one")
     return 0
 
 
-def _new(arguments: argparse.Namespace) -> int:
+def _generate(arguments: argparse.Namespace) -> int:
     key = Key.generate()
-    _change(arguments, lambda keys: [key, *(other for other in keys if other != key)])
+    _change_keys(arguments, lambda keys: [key, *(other for other in keys if other != key)])
     print(json.dumps({"id": key.id}) if arguments.json else key.id)
     return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    key = _found(_ring(arguments)[0].keys, arguments.key_id)
-    print("payloadfs: whoever has this line can make you run code; pass it on in secret.", file=sys.stderr)
+    key = _find(_read_keys(arguments)[0].keys, arguments.key_id)
+    print("payloadfs: keep this key secret: anyone with it can run code where it is trusted.", file=sys.stderr)
     print(json.dumps({"id": key.id, "key": key.to_line()}) if arguments.json else key.to_line())
     return 0
 
@@ -90,101 +95,100 @@ def _add(arguments: argparse.Namespace) -> int:
     else:
         with open(arguments.file, "rb") as file:
             content, origin = file.read(_MAX_BYTES), arguments.file
-    # What is not UTF-8 fails as a line that is no key: the decoder's own error would show it.
-    given = {key.id: key for key in KeyRing.parse(content.decode("utf-8", "replace"), origin=origin).keys}
-    if not given:
-        raise ConfigError(f"There is no key in {origin}; 'payloadfs keys export' prints one.", kind="key-format")
+    # Bytes that are not UTF-8 are refused as an invalid line: the decoder's own error would show them.
+    new_keys = {key.id: key for key in KeyRing.parse(content.decode("utf-8", "replace"), origin=origin).keys}
+    if not new_keys:
+        raise ConfigError(f"No key in {origin}; 'payloadfs keys export' prints one.", kind="key-format")
 
-    def behind(keys: Sequence[Key]) -> list[Key]:
-        # Behind the others: what signs here stays what it was.
+    def append_new(keys: Sequence[Key]) -> list[Key]:
+        # At the end: the signing key does not change.
         known = {key.id for key in keys}
-        return [*keys, *(key for key in given.values() if key.id not in known)]
+        return [*keys, *(key for key in new_keys.values() if key.id not in known)]
 
-    before = {key.id for key in _change(arguments, behind)}
-    added = [key_id for key_id in given if key_id not in before]
+    before = {key.id for key in _change_keys(arguments, append_new)}
+    added = [key_id for key_id in new_keys if key_id not in before]
     if arguments.json:
         print(json.dumps({"added": added}))
     else:
-        print("\n".join(f"added {key_id}" for key_id in added) or "nothing to add: all of them are here")
+        print("\n".join(f"added {key_id}" for key_id in added) or "nothing to add: all these keys are already trusted")
     return 0
 
 
 def _retire(arguments: argparse.Namespace) -> int:
-    def without(keys: Sequence[Key]) -> list[Key]:
-        retired = _found(keys, arguments.key_id).id
+    def retire(keys: Sequence[Key]) -> list[Key]:
+        retired = _find(keys, arguments.key_id).id
         return [Key(key.secret, retired=True) if key.id == retired else key for key in keys]
 
-    left = _signing(without(_change(arguments, without)))
-    print(json.dumps({"retired": arguments.key_id}) if arguments.json else f"{arguments.key_id} verifies only")
-    if left is None:
-        print("payloadfs: no key signs now; make one with 'payloadfs keys generate'.", file=sys.stderr)
+    signing = _signing_id(retire(_change_keys(arguments, retire)))
+    print(json.dumps({"retired": arguments.key_id}) if arguments.json else f"{arguments.key_id} now verifies only")
+    if signing is None:
+        print("payloadfs: no signing key is left; run 'payloadfs keys generate'.", file=sys.stderr)
     return 0
 
 
-def _signing(keys: Sequence[Key]) -> str | None:
+def _signing_id(keys: Sequence[Key]) -> str | None:
     return next((key.id for key in keys if not key.retired), None)
 
 
-def _found(keys: Sequence[Key], key_id: str) -> Key:
+def _find(keys: Sequence[Key], key_id: str) -> Key:
     for key in keys:
         if key.id == key_id:
             return key
     known = ", ".join(key.id for key in keys) or "none"
-    raise ConfigError(f"There is no key {key_id!r}; the keys here: {known}.", kind="unknown-key")
+    raise ConfigError(f"Key {key_id!r} not found. Keys here: {known}.", kind="unknown-key")
 
 
-def _ring(arguments: argparse.Namespace) -> tuple[KeyRing, Path | str]:
-    """Return the keys in force, and the file or other source that they are from."""
-    place = _place(arguments)
-    if isinstance(place, Path):
-        return read_or_create_keys(place, create=False), place
+def _read_keys(arguments: argparse.Namespace) -> tuple[KeyRing, Path | str]:
+    """Return the keys, and the file or setting that they come from."""
+    source = _key_source(arguments)
+    if isinstance(source, Path):
+        return read_or_create_keys(source, create=False), source
     ring = config.current().keys
     assert ring is not None
-    return ring, place
+    return ring, source
 
 
-def _place(arguments: argparse.Namespace) -> Path | str:
+def _key_source(arguments: argparse.Namespace) -> Path | str:
     if arguments.keys_file is not None:
         return Path(arguments.keys_file)
     settings = config.current()
     return settings.keys_file if settings.keys is None else settings.origins["keys"]
 
 
-def _change(arguments: argparse.Namespace, change: Callable[[Sequence[Key]], list[Key]]) -> tuple[Key, ...]:
-    """Let the key file hold what `change` makes of its keys, and return those it held before.
+def _change_keys(arguments: argparse.Namespace, change: Callable[[Sequence[Key]], list[Key]]) -> tuple[Key, ...]:
+    """Replace the keys in the key file by ``change(keys)``, and return the keys it contained before.
 
-    `change` is called again on its own result if another process writes the file at that moment.
+    `change` is called again on its own result if another process writes the file at the same time.
     """
-    place = _place(arguments)
-    if not isinstance(place, Path):
+    path = _key_source(arguments)
+    if not isinstance(path, Path):
         raise ConfigError(
-            f"The keys in force are from the {place}, not from a file: change them there, "
-            "or name a file with --keys-file.",
+            f"The keys come from the {path}, not from a file: change them there, or specify a file with --keys-file.",
             kind="key-file",
         )
-    place = Path(os.path.realpath(place))  # a link to the file stays one
-    with _alone(place):
-        before = read_or_create_keys(place, create=False).keys
+    path = Path(os.path.realpath(path))  # a link to the file must stay a link
+    with _lock(path):
+        before = read_or_create_keys(path, create=False).keys
         wanted = change(before)
-        if not place.exists():
-            # A first save may make the file just now: its key must not be lost.
-            write_keys(place, KeyRing(wanted), replace=False)
-            wanted = change(read_or_create_keys(place, create=False).keys)
-        if wanted != list(read_or_create_keys(place, create=False).keys):
-            write_keys(place, KeyRing(wanted), replace=True)
+        if not path.exists():
+            # The first save of another process may be creating the file: its key must not be lost.
+            write_keys(path, KeyRing(wanted), replace=False)
+            wanted = change(read_or_create_keys(path, create=False).keys)
+        if wanted != list(read_or_create_keys(path, create=False).keys):
+            write_keys(path, KeyRing(wanted), replace=True)
     return before
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Keep other commands from changing the key file `place` inside the block."""
+def _lock(path: Path) -> Iterator[None]:
+    """Prevent other commands from changing the key file `path` inside the block."""
     try:
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(place.with_name(f".{place.name}.lock"), flags, 0o600)
+        lock = os.open(path.with_name(f".{path.name}.lock"), flags, 0o600)
     except OSError as error:
         raise ConfigError(
-            f"The key file {place} can't be changed: {error.strerror}. Let PAYLOADFS_KEYS_FILE name another place.",
+            f"Cannot change the key file {path}: {error.strerror}. Set PAYLOADFS_KEYS_FILE to another path.",
             kind="key-file",
         ) from error
     try:

@@ -1,4 +1,4 @@
-"""The live view of a run on a terminal: what ended stays as lines, what runs is drawn below them."""
+"""The live view of a run on a terminal: a line for each call that ended, and below them the running works."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any, Self
 
 from ..works import Event
 from ._common import size
-from ._redirect import diverted
-from ._report import Lines, duration, failure, indented, payloads
+from ._redirect import redirect_fd
+from ._report import Report, duration, failure, indented, payloads
 
 __all__ = ["Live", "can_draw"]
 
-_DRAWN_WORKS = 8
-_PER_S = 8
+_MAX_WORKS_SHOWN = 8
+_REFRESHES_PER_S = 8
 
 
 def can_draw() -> bool:
-    """Return whether standard error is a terminal that can be drawn on, and rich is there to do it."""
+    """Return whether standard error is a terminal that supports a live view, and rich is installed."""
     import importlib.util
     import os
 
@@ -27,29 +27,29 @@ def can_draw() -> bool:
     return "utf" in sys.stderr.encoding.lower() and importlib.util.find_spec("rich") is not None
 
 
-class Live(Lines):
-    """Draws which works run and for how long; what they print appears above, line by line."""
+class Live(Report):
+    """A live display of the running works and their times; their output appears above it, line by line."""
 
     def __enter__(self) -> Self:
         from rich.console import Console
-        from rich.live import Live as Drawing
+        from rich.live import Live as LiveDisplay
         from rich.spinner import Spinner
 
         self._spinner = Spinner("dots", style="cyan")
         for name in ("stderr", "stdout"):
             if getattr(sys, name).isatty():
-                self.out.streams[name] = self._stack.enter_context(diverted(name, self._above))
+                self.out.streams[name] = self._stack.enter_context(redirect_fd(name, self._print_above))
                 self._stack.callback(self.out.streams.update, {name: getattr(sys, name)})
         self._console: Any = Console(file=self.out.streams["stderr"], highlight=False, emoji=False, markup=False)
-        self._drawing: Any = Drawing(
-            get_renderable=self._drawn,
+        self._display: Any = LiveDisplay(
+            get_renderable=self._render,
             console=self._console,
-            refresh_per_second=_PER_S,
+            refresh_per_second=_REFRESHES_PER_S,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._stack.enter_context(self._drawing)
+        self._stack.enter_context(self._display)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,41 +59,42 @@ class Live(Lines):
         self._console = Console(stderr=True, highlight=False, emoji=False, markup=False)
 
     def end(self, stage: str, message: str, hint: str) -> None:
-        """Write the summary, and the command that goes on."""
+        """Write the summary, and the command that resumes the run."""
         mark, style = {"finished": ("✓", "green"), "failed": ("✗", "red")}.get(stage, ("■", "yellow"))
-        word = "in" if stage == "finished" else "after"
-        said = f": {message}" if message else ""
+        preposition = "in" if stage == "finished" else "after"
+        details = f": {message}" if message else ""
         took = duration(self.tally.took_s)
-        self._line(mark, style, f"{self.tally.run} {stage} {word} {took}{said}", f"  {self.tally.words()}")
+        text = f"{self.tally.run} {stage} {preposition} {took}{details}"
+        self._marked_line(mark, style, text, f"  {self.tally.summary()}")
         if hint:
-            self._line(" ", style, "to go on: ", "", hint)
+            self._marked_line(" ", style, "to resume: ", "", hint)
 
-    def _tell(self, event: Event, begun: list[str]) -> None:  # noqa: ARG002  # what runs is drawn
+    def _show(self, event: Event, started: list[str]) -> None:  # noqa: ARG002  # the display shows them
         took = "" if event.took_s is None else duration(event.took_s)
         name = f"{event.work:<{self._width}}  {took:>8}"
         if event.kind == "output":
-            self._above(event.stream, event.message)
+            self._print_above(event.stream, event.message)
         elif event.kind in ("run-started", "run-resumed"):
-            goes_on = " goes on" if event.kind == "run-resumed" else ""
-            self._line(" ", "", f"{event.run}{goes_on}", f"  in {self._root}")
+            verb = "resumed" if event.kind == "run-resumed" else "started"
+            self._marked_line(" ", "", f"{event.run} {verb}", f"  in {self._root}")
         elif event.kind == "call-succeeded":
-            self._line("✓", "green", name, f"  {payloads(event)}" if event.stored else "")
+            self._marked_line("✓", "green", name, f"  {payloads(event)}" if event.stored else "")
         elif event.kind == "call-stopped":
-            self._line("■", "yellow", name, "  stopped")
+            self._marked_line("■", "yellow", name, "  stopped")
         elif event.kind == "call-failed":
-            self._line("✗", "red", name, "  failed")
-            self._failure(event.message)
+            self._marked_line("✗", "red", name, "  failed")
+            self._print_failure(event.message)
 
-    def _failure(self, message: str) -> None:
+    def _print_failure(self, message: str) -> None:
         above, _, last = indented(failure(message)).rstrip("\n").rpartition("\n")
         if above:
             self._print(above, "dim")
         self._print(last, "red")
 
-    def _line(self, mark: str, style: str, text: str, more: str, command: str = "") -> None:
+    def _marked_line(self, mark: str, style: str, text: str, details: str, command: str = "") -> None:
         from rich.text import Text
 
-        self._print(Text.assemble((mark, style), " ", text, (more, "dim"), (command, "bold")))
+        self._print(Text.assemble((mark, style), " ", text, (details, "dim"), (command, "bold")))
 
     def _print(self, text: Any, style: str = "") -> None:
         try:
@@ -101,35 +102,35 @@ class Live(Lines):
         except OSError as error:
             self.out.fail(error)
 
-    def _above(self, stream: str, text: str) -> None:
-        """Show what was printed above what is drawn, if both go to this terminal."""
+    def _print_above(self, stream: str, text: str) -> None:
+        """Print the output of a work above the display, if it goes to this terminal; otherwise write it as it is."""
         from rich.text import Text
 
-        if not getattr(sys, stream).isatty() and not self._is_diverted(stream):
+        if not getattr(sys, stream).isatty() and not self._is_redirected(stream):
             self.out.write(stream, text)
             return
         for line in text.removesuffix("\n").split("\n"):
-            # Of a line that was written over and over only its last state is left.
+            # Of a line that was overwritten with carriage returns, only the last state is shown.
             self._print(Text.from_ansi(line.rpartition("\r")[2]))
 
-    def _is_diverted(self, stream: str) -> bool:
+    def _is_redirected(self, stream: str) -> bool:
         return self.out.streams[stream] is not getattr(sys, stream)
 
-    def _drawn(self) -> Any:
+    def _render(self) -> Any:
         from rich.table import Table
         from rich.text import Text
 
-        # Other threads change these meanwhile: a copy, and no lock that they might hold.
+        # Other threads change these at the same time: use copies, not the lock, which they may hold.
         running, waiting, now_s = list(self.tally.running.items()), len(self.tally.waiting), time.monotonic()
         table = Table.grid(padding=(0, 1))
         table.add_column(width=1)
         table.add_column(no_wrap=True, overflow="ellipsis")
-        for work, began_s in running[:_DRAWN_WORKS]:
+        for work, began_s in running[:_MAX_WORKS_SHOWN]:
             name = f"{work:<{self._width}}  {duration(now_s - began_s):>8}"
             table.add_row(self._spinner, Text(name))
-        more = len(running) - _DRAWN_WORKS
-        facts = [f"and {more} more" if more > 0 else "", f"{waiting} waiting" if waiting else ""]
-        facts += [f"{self.tally.calls} done" if self.tally.calls else ""]
-        facts += [f"{size(self.tally.stored_bytes)} stored" if self.tally.payloads else ""]
-        table.add_row("", Text(" · ".join([*filter(None, facts), duration(self.tally.took_s)]), style="dim"))
+        more = len(running) - _MAX_WORKS_SHOWN
+        counts = [f"and {more} more" if more > 0 else "", f"{waiting} waiting" if waiting else ""]
+        counts += [f"{self.tally.calls} done" if self.tally.calls else ""]
+        counts += [f"{size(self.tally.stored_bytes)} stored" if self.tally.payloads else ""]
+        table.add_row("", Text(" · ".join([*filter(None, counts), duration(self.tally.took_s)]), style="dim"))
         return table

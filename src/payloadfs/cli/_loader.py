@@ -1,4 +1,4 @@
-"""The user's program: loaded from its file, its app found, its attributes set from the command line."""
+"""The user's program: loads it from its file, finds its app, and assigns attributes from the command line."""
 
 from __future__ import annotations
 
@@ -7,46 +7,45 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 from ..config import suggestion
 from ..errors import ConfigError, PayloadError
 from ..works import App
-from ..works._component import Component
 
-__all__ = ["assign", "load", "told"]
+__all__ = ["assign", "load", "user_traceback"]
 
 _MODULE = "payloadfs_app"
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def load(word: str) -> App:
-    """Return the app in the file that `word` names, ``app.py`` or ``app.py:name``. Runs the file.
+def load(program: str) -> App:
+    """Execute a program, ``app.py`` or ``app.py:name``, and return its app.
 
-    Its folder becomes the first place where Python looks for modules, as with ``python app.py``.
-    What the file defines travels to the processes of works by value.
+    As with ``python app.py``, the folder of the program is added at the start of ``sys.path``. Code
+    that the program defines is sent to the processes of works by value.
 
     Raises
     ------
     ConfigError
-        The file fails, or holds no app of that name, or several and none is named.
+        The program raises an exception, has no app of that name, or has several apps and no name was given.
     FileNotFoundError
-        There is no such file.
+        The file was not found.
     """
-    path, _, name = word.rpartition(":") if ":" in word and not os.path.exists(word) else (word, "", "")
+    path, _, name = program.rpartition(":") if ":" in program and not os.path.exists(program) else (program, "", "")
     path = os.path.abspath(path)
     if os.path.isdir(path) or not path.endswith(".py"):
-        raise ConfigError(f"{path} is no Python file: name one that ends in .py.", kind="app")
+        raise ConfigError(f"{path} is not a Python file: specify one that ends in .py.", kind="app")
     with open(path, "rb"):
-        pass  # a file that is not there is told as by the other commands
+        pass  # so that a missing file is reported in the same way as by the other commands
     sys.path.insert(0, os.path.dirname(path))
     sys.argv[:] = [path]
-    return _found(_executed(path), os.path.basename(path), name)
+    return _find_app(_execute(path), os.path.basename(path), name)
 
 
-def _executed(path: str) -> ModuleType:
+def _execute(path: str) -> ModuleType:
     import cloudpickle
 
     spec = importlib.util.spec_from_file_location(_MODULE, path)
@@ -58,51 +57,41 @@ def _executed(path: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        failure = ConfigError(f"{path} can't be loaded: {type(error).__name__}: {error}", kind="app")
-        failure.add_note(told(error))
+        failure = ConfigError(f"Cannot load {path}: {type(error).__name__}: {error}", kind="app")
+        failure.add_note(user_traceback(error))
         raise failure from error
     return module
 
 
-def _found(module: ModuleType, file: str, name: str) -> App:
+def _find_app(module: ModuleType, file: str, name: str) -> App:
     names = {value: name for name, value in vars(module).items() if isinstance(value, App)}
     if name:
         app = vars(module).get(name)
         if not isinstance(app, App):
-            meant = suggestion(name, names.values(), 0.6) or f"; its apps: {', '.join(names.values()) or 'none'}."
-            raise ConfigError(f"{file} has no App {name!r}{meant}", kind="app")
+            hint = suggestion(name, names.values(), 0.6) or f". Its apps: {', '.join(names.values()) or 'none'}."
+            raise ConfigError(f"{file} has no App named {name!r}{hint}", kind="app")
         return app
     if not names:
-        raise ConfigError(f"{file} has no App: write one at its top level, app = App(MyFlow()).", kind="app")
+        raise ConfigError(f"{file} has no App: create one at its top level, app = App(MyFlow()).", kind="app")
     if len(names) > 1:
-        first, others = next(iter(names.values())), ", ".join(names.values())
-        raise ConfigError(f"{file} has several apps ({others}): name one, as in {file}:{first}.", kind="app")
+        first, all_names = next(iter(names.values())), ", ".join(names.values())
+        raise ConfigError(f"{file} has several apps ({all_names}): select one, as in {file}:{first}.", kind="app")
     return next(iter(names))
 
 
-def assign(app: App, words: Sequence[str]) -> None:
+def assign(app: App, assignments: Sequence[str]) -> None:
     """Assign attributes of the app's works and flows: ``rows=10``, ``src.rows=10``.
 
     Raises
     ------
     ConfigError
-        Such an attribute is not declared. Those before it are assigned.
+        An assignment is malformed, or its attribute is not declared. Those before it are done.
     """
-    places = {place: (part, name) for part in app.flow._tree() for place, name in _places(part)}
-    for word in words:
-        place, equals, text = word.partition("=")
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
         if not equals:
-            raise ConfigError(f"--set {word}: write name=value.", kind="set-option")
-        if place not in places:
-            meant = suggestion(place, places, 0.6) or f"; declared are: {', '.join(places) or 'none'}."
-            raise ConfigError(f"--set: there is no attribute {place!r}{meant}", kind="set-option")
-        part, name = places[place]
-        setattr(part, name, _value(text))
-
-
-def _places(part: Component) -> Iterator[tuple[str, str]]:
-    above = part.name.partition(".")[2]
-    return ((f"{above}.{name}".lstrip("."), name) for name in part._values())
+            raise ConfigError(f"--set {assignment}: write NAME=VALUE.", kind="set-option")
+        app.assign(path, _value(text))
 
 
 def _value(text: str) -> Any:
@@ -112,18 +101,20 @@ def _value(text: str) -> Any:
         return text
 
 
-def told(error: BaseException) -> str:
-    """Return the traceback of `error` as far as it is about the user's code: without our frames."""
+def user_traceback(error: BaseException) -> str:
+    """Return the traceback of `error` without the frames of payloadfs."""
     report = traceback.TracebackException.from_exception(error)
-    _strip(report)
+    _remove_own_frames(report)
     if isinstance(error, PayloadError):
-        # What our own errors say is shown anyhow, and what led to them is our matter.
+        # The message of our own errors is printed separately, and their causes do not concern the user.
         return "".join(report.stack.format()).rstrip()
     return "".join(report.format() if report.stack else report.format_exception_only()).rstrip()
 
 
-def _strip(report: traceback.TracebackException | None) -> None:
+def _remove_own_frames(report: traceback.TracebackException | None) -> None:
     while report is not None:
-        report.stack[:] = [f for f in report.stack if not f.filename.startswith((_OURS, "<frozen importlib"))]
-        _strip(report.__cause__)
+        report.stack[:] = [
+            frame for frame in report.stack if not frame.filename.startswith((_PACKAGE_FOLDER, "<frozen importlib"))
+        ]
+        _remove_own_frames(report.__cause__)
         report = report.__context__

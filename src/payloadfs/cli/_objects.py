@@ -1,4 +1,4 @@
-"""``put``, ``get`` and ``ls``: files in, files out, and what is there."""
+"""``put``, ``get`` and ``ls``: store a file, write an object to a file, and list stored objects."""
 
 from __future__ import annotations
 
@@ -7,51 +7,42 @@ import json
 from typing import Any
 
 from ..errors import EncodeError
-from ._common import add_command, add_pointer, add_url, printable, read_pointer, read_stdin, repository, size, when
-from ._files import check_output, spelled, write_stdout, written
+from ._common import add_pointer, add_url, open_repository, plural, printable, read_pointer, read_stdin, size, utc_time
+from ._files import atomic_output, check_output, to_file_bytes, write_stdout
 
-__all__ = ["add_to"]
+__all__ = ["configure_get", "configure_ls", "configure_put"]
 
 
-def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add the commands to the program's parser."""
-    put = add_command(
-        commands,
-        common,
-        "put",
-        "store a file's content and print the pointer to it",
-        "payloadfs put report.pdf > pointer.json",
-    )
-    put.add_argument("file", metavar="FILE", help="what to store; - is standard input")
-    put.add_argument(
+def configure_put(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
+    """Add the options of ``put``."""
+    parser.add_argument("file", metavar="FILE", help="file to store; - for standard input")
+    parser.add_argument(
         "--as",
         dest="kind",
         choices=["bytes", "text", "json"],
         default="bytes",
-        help="what loading it in Python gives; default: bytes",
+        help="how Python loads it: as bytes, as a string, or as the value of the JSON (default: bytes)",
     )
-    put.add_argument(
-        "--prefix", metavar="PREFIX", help="first part of the key, such as the name of a run; default: the date"
+    parser.add_argument(
+        "--prefix", metavar="PREFIX", help="first part of the key, such as the name of a run (default: the date)"
     )
-    add_url(put)
-    put.set_defaults(run=_put)
+    add_url(parser)
+    parser.set_defaults(run=_put)
 
-    get = add_command(
-        commands,
-        common,
-        "get",
-        "write out the object that a pointer names: bytes and text as they are, tables as CSV, other values as JSON",
-        "payloadfs get pointer.json -o report.pdf",
-    )
-    add_pointer(get)
-    get.add_argument("-o", "--output", metavar="FILE", help="where to write; default: standard output")
-    get.add_argument("--raw", action="store_true", help="the stored bytes: checked, but not decoded")
-    get.set_defaults(run=_get)
 
-    ls = add_command(commands, common, "ls", "list stored objects", "payloadfs ls 2026-11-22")
-    ls.add_argument("prefix", metavar="PREFIX", nargs="?", default="", help="only objects of this prefix")
-    add_url(ls)
-    ls.set_defaults(run=_ls)
+def configure_get(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
+    """Add the options of ``get``."""
+    add_pointer(parser)
+    parser.add_argument("-o", "--output", metavar="FILE", help="file to write (default: standard output)")
+    parser.add_argument("--raw", action="store_true", help="write the stored bytes: verified, but not decoded")
+    parser.set_defaults(run=_get)
+
+
+def configure_ls(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
+    """Add the options of ``ls``."""
+    parser.add_argument("prefix", metavar="PREFIX", nargs="?", default="", help="list only objects under this prefix")
+    add_url(parser)
+    parser.set_defaults(run=_ls)
 
 
 def _put(arguments: argparse.Namespace) -> int:
@@ -60,12 +51,12 @@ def _put(arguments: argparse.Namespace) -> int:
     else:
         with open(arguments.file, "rb") as file:
             content = file.read()
-    pointer = repository(arguments.url).save(_parsed(content, arguments.kind), prefix=arguments.prefix)
+    pointer = open_repository(arguments.url).save(_parse(content, arguments.kind), prefix=arguments.prefix)
     print(pointer.to_json())
     return 0
 
 
-def _parsed(content: bytes, kind: str) -> Any:
+def _parse(content: bytes, kind: str) -> Any:
     if kind == "bytes":
         return content
     try:
@@ -76,32 +67,32 @@ def _parsed(content: bytes, kind: str) -> Any:
 
 
 def _get(arguments: argparse.Namespace) -> int:
-    pointer, source = read_pointer(arguments.pointer), repository(arguments.url)
+    pointer, repository = read_pointer(arguments.pointer), open_repository(arguments.url)
     check_output(arguments.output, is_bytes=arguments.raw or pointer.serializer.startswith("bytes/"))
     content: bytes | bytearray | memoryview
     if arguments.raw:
-        content = source.read(pointer)
+        content = repository.read(pointer)
     else:
-        value = source.load(pointer)
+        value = repository.load(pointer)
         is_bytes = isinstance(value, bytes | bytearray)
         check_output(arguments.output, is_bytes=is_bytes)
-        content = value if is_bytes else spelled(value, pointer.type_name)
+        content = value if is_bytes else to_file_bytes(value, pointer.type_name)
     if arguments.output is None:
         write_stdout(content)
         return 0
-    with written(arguments.output) as file:
+    with atomic_output(arguments.output) as file:
         file.write(content)
     return 0
 
 
 def _ls(arguments: argparse.Namespace) -> int:
-    count = total = 0
-    for info in repository(arguments.url).list(arguments.prefix):
-        count, total = count + 1, total + info.size_bytes
+    count = total_bytes = 0
+    for info in open_repository(arguments.url).list(arguments.prefix):
+        count, total_bytes = count + 1, total_bytes + info.size_bytes
         if arguments.json:
             print(json.dumps({"key": info.key, "size": info.size_bytes, "modified": info.modified_s}))
         else:
-            print(f"{size(info.size_bytes):>10}  {when(info.modified_s)}  {printable(info.key)}")
+            print(f"{size(info.size_bytes):>10}  {utc_time(info.modified_s)}  {printable(info.key)}")
     if not arguments.json:
-        print(f"{size(total):>10}  in {count} {'object' if count == 1 else 'objects'}")
+        print(f"{size(total_bytes):>10}  in {plural(count, 'object', 'objects')}")
     return 0

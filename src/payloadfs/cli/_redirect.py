@@ -1,8 +1,8 @@
-"""The process's own standard streams, diverted while a report is drawn on them.
+"""Redirection of the standard streams of the process while a live view or JSON is written to them.
 
-Works, their threads and programs, and the flow itself may write to standard output at any time.
-While a live view or JSON is written there, all of it goes through a pipe first, so that it comes
-out in whole lines and in the right place.
+Works, their threads and child processes, and the flow itself can write to the standard streams at
+any time. While a report is written there, their output goes through a pipe first, so that it
+appears in whole lines and does not break the report.
 """
 
 from __future__ import annotations
@@ -14,55 +14,56 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-__all__ = ["diverted"]
+__all__ = ["redirect_fd"]
 
-_DRAIN_S = 2.0
+_DRAIN_TIMEOUT_S = 2.0
 _CHUNK_BYTES = 65_536
 
 
 @contextmanager
-def diverted(name: str, sink: Callable[[str, str], None]) -> Iterator[TextIO]:
-    """Hand all that is written to the stream `name`, also by children, to `sink`, in whole lines.
+def redirect_fd(name: str, sink: Callable[[str, str], None]) -> Iterator[TextIO]:
+    """Pass everything that is written to the stream `name`, also by child processes, to `sink`, in whole lines.
 
-    Gives the stream to where it went before. `sink` is called with `name` and text, in a thread.
+    Yields a stream that writes to the original destination. `sink` is called with `name` and a
+    string, in another thread.
     """
     stream = getattr(sys, name)
     try:
-        number = stream.fileno()
+        descriptor = stream.fileno()
     except OSError:
-        # No stream of the process: whoever put it there sees all of it.
+        # Not a stream of the process: the code that replaced it receives all output.
         yield stream
         return
     stream.flush()
-    before = os.dup(number)
-    reading, writing = os.pipe()
-    os.dup2(writing, number)
-    os.close(writing)
+    original_fd = os.dup(descriptor)
+    read_end, write_end = os.pipe()
+    os.dup2(write_end, descriptor)
+    os.close(write_end)
     stream.reconfigure(line_buffering=True)
-    reader = threading.Thread(target=_read, args=(reading, name, sink), daemon=True)
+    reader = threading.Thread(target=_read, args=(read_end, name, sink), daemon=True)
     reader.start()
     try:
-        with open(os.dup(before), "w", encoding=stream.encoding, errors="backslashreplace") as original:
+        with open(os.dup(original_fd), "w", encoding=stream.encoding, errors="backslashreplace") as original:
             try:
                 yield original
             finally:
                 stream.flush()
-                # Now nobody holds the pipe, unless a program was left running: for that one we don't wait.
-                os.dup2(before, number)
-                reader.join(_DRAIN_S)
+                # This closes the pipe, unless a child process is still running; we do not wait for it.
+                os.dup2(original_fd, descriptor)
+                reader.join(_DRAIN_TIMEOUT_S)
     finally:
-        os.close(before)
-        stream.reconfigure(line_buffering=os.isatty(number))
+        os.close(original_fd)
+        stream.reconfigure(line_buffering=os.isatty(descriptor))
 
 
-def _read(number: int, name: str, sink: Callable[[str, str], None]) -> None:
-    with open(number, "rb", buffering=0) as pipe:
-        rest = b""
+def _read(descriptor: int, name: str, sink: Callable[[str, str], None]) -> None:
+    with open(descriptor, "rb", buffering=0) as pipe:
+        incomplete = b""
         while chunk := pipe.read(_CHUNK_BYTES):
-            rest += chunk
-            end = rest.rfind(b"\n") + 1 if len(rest) < _CHUNK_BYTES else len(rest)
+            incomplete += chunk
+            end = incomplete.rfind(b"\n") + 1 if len(incomplete) < _CHUNK_BYTES else len(incomplete)
             if end:
-                sink(name, rest[:end].decode(errors="backslashreplace"))
-                rest = rest[end:]
-        if rest:
-            sink(name, rest.decode(errors="backslashreplace"))
+                sink(name, incomplete[:end].decode(errors="backslashreplace"))
+                incomplete = incomplete[end:]
+        if incomplete:
+            sink(name, incomplete.decode(errors="backslashreplace"))

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: counts, plain lines, or JSON; the live view builds on it."""
+"""Reports of a run while it runs, as plain lines or JSON; the live view builds on them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from contextlib import ExitStack
 from typing import Any, Self, TextIO
 
 from ..works import Event
-from ._common import printable, size
-from ._redirect import diverted
+from ._common import plural, printable, size
+from ._redirect import redirect_fd
 
 __all__ = ["Json", "Lines", "Output", "Report", "Tally", "duration", "failure", "indented", "payloads"]
 
-_WIDEST_NAME = 40
+_MAX_NAME_WIDTH = 40
 
 
 class Output:
-    """The two standard streams, for whole texts, from any thread.
+    """The two standard streams, usable from any thread.
 
-    A stream that can't be written to any more (a full disk, a reader that left) interrupts the
-    main thread once; `lost` then says why. What else comes for it is dropped.
+    If a stream cannot be written to any more (a full disk, a closed pipe), the main thread is
+    interrupted once, and `lost` is the error. Further output to that stream is dropped.
     """
 
     def __init__(self) -> None:
@@ -34,19 +34,19 @@ class Output:
 
     def write(self, stream: str, text: str) -> None:
         """Write `text` to ``"stdout"`` or ``"stderr"``. Never raises."""
-        place = self.streams[stream]
-        if place is None:
+        file = self.streams[stream]
+        if file is None:
             return
         try:
             with self._lock:
-                place.write(text)
-                place.flush()
+                file.write(text)
+                file.flush()
         except OSError as error:
             self.streams[stream] = None
             self.fail(error)
 
     def fail(self, error: OSError) -> None:
-        """Note that a stream can't be written to, and interrupt the main thread, once."""
+        """Record that a stream cannot be written to, and interrupt the main thread, once."""
         if self.lost is None:
             self.lost = error
             main = threading.main_thread().ident
@@ -55,12 +55,13 @@ class Output:
 
 
 class Tally:
-    """What of a run is going on, and what it came to.
+    """Counts of a run: which calls are running and waiting, and how many have ended.
 
     Parameters
     ----------
     slots : int or None
-        How many calls run at once, if that is known. The first that were made run, the others wait.
+        How many calls run at the same time, if that is known. The first calls are counted as
+        running, the others as waiting.
     """
 
     def __init__(self, slots: int | None) -> None:
@@ -77,8 +78,8 @@ class Tally:
         """Seconds since the command began."""
         return time.monotonic() - self._began_s
 
-    def take(self, event: Event) -> list[str]:
-        """Count `event`, and return the works that begin to run now."""
+    def add(self, event: Event) -> list[str]:
+        """Count `event`, and return the works that start running now."""
         self.run = event.run
         if event.kind == "call-started":
             self.waiting[event.work] = None
@@ -90,16 +91,16 @@ class Tally:
             self.failed += event.kind == "call-failed"
             self.payloads += len(event.stored)
             self.stored_bytes += sum(size_bytes for _, _, size_bytes in event.stored)
-        begun: list[str] = []
+        started: list[str] = []
         while self.waiting and (self._slots is None or len(self.running) < self._slots):
             work = next(iter(self.waiting))
             del self.waiting[work]
             self.running[work] = time.monotonic()
-            begun.append(work)
-        return begun
+            started.append(work)
+        return started
 
-    def facts(self) -> dict[str, Any]:
-        """Return the counts for programs."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as JSON."""
         return {
             "run": self.run,
             "works": len(self.works),
@@ -110,17 +111,21 @@ class Tally:
             "took_s": round(self.took_s, 3),
         }
 
-    def words(self) -> str:
-        """Return the counts for people."""
+    def summary(self) -> str:
+        """Return the counts for display."""
         if not self.calls:
             return "no call ended"
         failed = f", {self.failed} failed" if self.failed else ""
-        stored = f", {_count(self.payloads, 'payload')} of {size(self.stored_bytes)} stored" if self.payloads else ""
-        return f"{_count(len(self.works), 'work')}, {_count(self.calls, 'call')}{failed}{stored}"
+        stored = (
+            f", {plural(self.payloads, 'payload', 'payloads')} stored ({size(self.stored_bytes)})"
+            if self.payloads
+            else ""
+        )
+        return f"{plural(len(self.works), 'work', 'works')}, {plural(self.calls, 'call', 'calls')}{failed}{stored}"
 
 
 class Report:
-    """Tells what happens in a run; called with each event, from several threads.
+    """Base class of the reports: an object that is called with each event of a run, from several threads.
 
     Parameters
     ----------
@@ -135,8 +140,8 @@ class Report:
     def __init__(self, root: str, names: Iterable[str], slots: int | None) -> None:
         self.out, self.tally = Output(), Tally(slots)
         self.has_begun = False
-        self.told_failures: set[str] = set()
-        self._root, self._width = root, min(max(map(len, names), default=0), _WIDEST_NAME)
+        self.reported_failures: set[str] = set()
+        self._root, self._width = root, min(max(map(len, names), default=0), _MAX_NAME_WIDTH)
         self._lock = threading.RLock()
         self._stack = ExitStack()
 
@@ -147,82 +152,81 @@ class Report:
         self._stack.close()
 
     def __call__(self, event: Event) -> None:
-        """Tell of `event`."""
+        """Report `event`."""
         with self._lock:
-            begun = self.tally.take(event)
+            started = self.tally.add(event)
             self.has_begun = True
             if event.kind == "call-failed":
-                self.told_failures.add(event.work)
-            self._tell(event, begun)
+                self.reported_failures.add(event.work)
+            self._show(event, started)
 
     def end(self, stage: str, message: str, hint: str) -> None:
-        """Tell what the run came to, and how to go on with it."""
+        """Report how the run ended; `hint` is the command that resumes it, or empty."""
         raise NotImplementedError
 
-    def _tell(self, event: Event, begun: list[str]) -> None:
+    def _show(self, event: Event, started: list[str]) -> None:
         raise NotImplementedError
 
 
 class Lines(Report):
-    """One plain line on standard error for each thing that happens; what works print stays as it is."""
+    """One plain line on standard error for each event; output of works stays as it is."""
 
     def end(self, stage: str, message: str, hint: str) -> None:
-        """Write the summary, and the command that goes on."""
-        said = f": {printable(message)}" if message else ""
-        self._say(
-            f"{self.tally.run} {stage} {'in' if stage == 'finished' else 'after'} {duration(self.tally.took_s)}{said}; {self.tally.words()}",
-            "run",
-        )
+        """Write the summary, and the command that resumes the run."""
+        preposition = "in" if stage == "finished" else "after"
+        details = f": {printable(message)}" if message else ""
+        took = duration(self.tally.took_s)
+        self._line(f"{self.tally.run} {stage} {preposition} {took}{details}; {self.tally.summary()}", "run")
         if hint:
-            self._say(f"to go on: {hint}", "run")
+            self._line(f"to resume: {hint}", "run")
 
-    def _tell(self, event: Event, begun: list[str]) -> None:
+    def _show(self, event: Event, started: list[str]) -> None:
         if event.kind == "output":
             self.out.write(event.stream, event.message)
         elif event.kind in ("run-started", "run-resumed"):
-            goes_on = "goes on" if event.kind == "run-resumed" else "starts"
-            self._say(f"{event.run} {goes_on} in {printable(self._root)}", "run")
+            verb = "resumed" if event.kind == "run-resumed" else "started"
+            self._line(f"{event.run} {verb} in {printable(self._root)}", "run")
         elif event.kind == "call-succeeded":
             stored = f", stored {payloads(event)}" if event.stored else ""
-            self._say(f"succeeded{_in(event)}{stored}", event.work)
+            self._line(f"succeeded{_took(event, 'in')}{stored}", event.work)
         elif event.kind == "call-failed":
-            self._say(f"failed{_in(event).replace(' in ', ' after ')}", event.work)
+            self._line(f"failed{_took(event, 'after')}", event.work)
             self.out.write("stderr", indented(failure(event.message)))
         elif event.kind == "call-stopped":
-            self._say("stopped", event.work)
-        for work in begun:
-            self._say("started", work)
+            self._line("stopped", event.work)
+        for work in started:
+            self._line("started", work)
 
-    def _say(self, text: str, work: str) -> None:
+    def _line(self, text: str, work: str) -> None:
         self.out.write("stderr", f"{self.tally.took_s:7.1f}s  {work:<{self._width}}  {text}\n")
 
 
 class Json(Report):
-    """Each event as one line of JSON on standard output, at last one of the kind "summary"."""
+    """One line of JSON on standard output for each event, and a last one of the kind "summary"."""
 
     def __enter__(self) -> Self:
-        # What the flow prints is an event too, or the lines would not be JSON.
-        self.out.streams["stdout"] = self._stack.enter_context(diverted("stdout", self._printed))
+        # Output of the flow becomes an event too; otherwise it would break the JSON.
+        self.out.streams["stdout"] = self._stack.enter_context(redirect_fd("stdout", self._output))
         self._stack.callback(self.out.streams.update, stdout=sys.stdout)
         return self
 
     def end(self, stage: str, message: str, hint: str) -> None:
         """Write the summary."""
-        facts = {"kind": "summary", "stage": stage, "message": message, "resume": hint, **self.tally.facts()}
-        self._write({name: value for name, value in facts.items() if value != ""})
+        summary = {"kind": "summary", "stage": stage, "message": message, "resume": hint, **self.tally.to_dict()}
+        self._write({name: value for name, value in summary.items() if value != ""})
 
-    def _printed(self, stream: str, text: str) -> None:
+    def _output(self, stream: str, text: str) -> None:
         self._write(Event("output", self.tally.run, message=text, stream=stream).to_dict())
 
-    def _tell(self, event: Event, begun: list[str]) -> None:  # noqa: ARG002  # an event tells all
+    def _show(self, event: Event, started: list[str]) -> None:  # noqa: ARG002  # the event contains everything
         self._write(event.to_dict())
 
-    def _write(self, facts: dict[str, Any]) -> None:
-        self.out.write("stdout", json.dumps(facts) + "\n")
+    def _write(self, value: dict[str, Any]) -> None:
+        self.out.write("stdout", json.dumps(value) + "\n")
 
 
 def payloads(event: Event) -> str:
-    """Return what a call stored, for people."""
+    """Return which payloads a call stored, for display."""
     return "; ".join(
         f"{printable(attribute)}: {printable(type_name)}, {size(size_bytes)}"
         for attribute, type_name, size_bytes in event.stored
@@ -230,26 +234,22 @@ def payloads(event: Event) -> str:
 
 
 def failure(message: str) -> str:
-    """Return the traceback in the message of a call, which ends with what stands above it, or all of it."""
+    """Return the traceback in the message of a failed call, or the whole message if it has none."""
     return message[message.find("\nTraceback (most recent call last)") + 1 :]
 
 
 def indented(text: str) -> str:
-    """Return a traceback with its lines set in, so that it stands apart."""
+    """Return `text` with indented lines, so that a traceback is set off from the report."""
     return "".join(f"    {line}\n" for line in text.rstrip().splitlines())
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time for people."""
+    """Format a duration for display."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, hours = int(seconds // 60), int(seconds // 3600)
     return f"{minutes} min {seconds % 60:.0f} s" if minutes < 60 else f"{hours} h {minutes % 60} min"
 
 
-def _in(event: Event) -> str:
-    return "" if event.took_s is None else f" in {duration(event.took_s)}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def _took(event: Event, preposition: str) -> str:
+    return "" if event.took_s is None else f" {preposition} {duration(event.took_s)}"

@@ -1,4 +1,4 @@
-"""``run``: a program's app, from its file to its end, with what happens shown as it happens."""
+"""``run``: loads a program, runs its app, and reports events as they happen."""
 
 from __future__ import annotations
 
@@ -10,54 +10,60 @@ import sys
 from typing import Any, Self
 
 from .. import config
+from .._threads import available_cores
 from ..errors import ConfigError, PayloadError, StoreError, WorkError
-from ..works import App, Work
-from ._common import add_command
+from ..works import App
 from ._live import Live, can_draw
-from ._loader import assign, load, told
+from ._loader import assign, load, user_traceback
 from ._report import Json, Lines, Report, indented
 
-__all__ = ["add_to"]
+__all__ = ["configure_run"]
 
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
-def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add the command to the program's parser."""
-    run = add_command(
-        commands, common, "run", "run the works and flows of a program", "payloadfs run app.py --set rows=1000"
+def configure_run(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
+    """Add the options of ``run``."""
+    parser.add_argument("app", metavar="APP.PY", help="the program; APP.PY:NAME if it has several apps")
+    parser.add_argument("--store", metavar="URL", help="folder or URL for payloads and state (default: as configured)")
+    parser.add_argument("--executor", metavar="URL", help="where works run: dask://host:port (default: this machine)")
+    parser.add_argument(
+        "--max-workers", metavar="N", type=int, help="how many works run at the same time (default: one per core)"
     )
-    run.add_argument("app", metavar="APP.PY", help="the program; with several apps in it, APP.PY:NAME")
-    run.add_argument("--store", metavar="URL", help="folder or URL for payloads and state; default: as configured")
-    run.add_argument("--executor", metavar="URL", help="where works run: dask://host:port; default: on this machine")
-    run.add_argument("--max-workers", metavar="N", type=int, help="how many works run at once; default: one a core")
-    run.add_argument("--resume", metavar="RUN", help="go on with a run; 'payloadfs runs' lists them")
-    run.add_argument(
+    parser.add_argument("--resume", metavar="RUN", help="resume a run; 'payloadfs runs' lists the runs")
+    parser.add_argument(
         "--set",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="assign an attribute of the flow, or of a part of it (src.rows=10), before it runs; JSON, else text",
+        help="set an attribute of the flow, or of a work in it (src.rows=10), before it runs; can be repeated; "
+        "VALUE is JSON, or else a string",
     )
-    run.add_argument("--send-secrets", action="store_true", help="send keys and credentials through the executor")
-    run.add_argument("--plain", action="store_true", help="plain lines, also on a terminal")
-    run.set_defaults(run=_run)
+    parser.add_argument(
+        "--send-secrets", action="store_true", help="send keys and credentials to works through the executor"
+    )
+    parser.add_argument("--plain", action="store_true", help="print plain lines, even on a terminal")
+    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.resume is not None and arguments.set:
-        raise ConfigError("--set is for new runs: a resumed one goes on with the attributes it has.", kind="set-option")
+        raise ConfigError(
+            "--set cannot be used with --resume: a resumed run keeps its saved attributes.", kind="set-option"
+        )
     if arguments.executor is not None and arguments.max_workers is not None:
-        raise ConfigError("--max-workers is for works on this machine, not for --executor.", kind="max-workers")
-    app = _loaded(arguments)
+        raise ConfigError(
+            "--max-workers cannot be used with --executor: it is for works on this machine.", kind="max-workers"
+        )
+    app = _load(arguments)
     assign(app, arguments.set)
-    report = _report(arguments, app)
+    report = _new_report(arguments, app)
     with _Interrupts() as interrupts:
         with report:
-            error = _driven(app, arguments, report)
-        failure = _explained(error, report, in_json=arguments.json) if isinstance(error, Exception) else None
+            error = _drive(app, arguments, report)
+        failure = _user_error(error, report, in_json=arguments.json) if isinstance(error, Exception) else None
         if report.has_begun:
-            hint = _resume(arguments, app.run_name) if error is not None else ""
+            hint = _resume_command(arguments, app.run_name) if error is not None else ""
             report.end(_stage(error), app.message if error is None else "", hint)
     if isinstance(error, KeyboardInterrupt):
         if report.out.lost is not None:
@@ -68,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _loaded(arguments: argparse.Namespace) -> App:
+def _load(arguments: argparse.Namespace) -> App:
     try:
         return load(arguments.app)
     except ConfigError as error:
@@ -77,15 +83,15 @@ def _loaded(arguments: argparse.Namespace) -> App:
         raise
 
 
-def _report(arguments: argparse.Namespace, app: App) -> Report:
+def _new_report(arguments: argparse.Namespace, app: App) -> Report:
     with config.using(arguments.store):
         root = config.current().url.removeprefix("file://")
-    slots = None if arguments.executor else arguments.max_workers or os.cpu_count()
-    kind = Json if arguments.json else Live if can_draw() and not arguments.plain else Lines
-    return kind(root, [part.name for part in app.flow._tree() if isinstance(part, Work)], slots)
+    slots = None if arguments.executor else arguments.max_workers or available_cores()
+    report_class = Json if arguments.json else Live if can_draw() and not arguments.plain else Lines
+    return report_class(root, app.work_names, slots)
 
 
-def _driven(app: App, arguments: argparse.Namespace, report: Report) -> BaseException | None:
+def _drive(app: App, arguments: argparse.Namespace, report: Report) -> BaseException | None:
     try:
         app.run(
             store=arguments.store,
@@ -104,26 +110,26 @@ def _stage(error: BaseException | None) -> str:
     return "finished" if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
-def _resume(arguments: argparse.Namespace, run: str) -> str:
-    words = ["payloadfs", "run", arguments.app]
+def _resume_command(arguments: argparse.Namespace, run: str) -> str:
+    command = ["payloadfs", "run", arguments.app]
     for option in ("store", "executor", "max_workers"):
         value = getattr(arguments, option)
-        words += [f"--{option.replace('_', '-')}", str(value)] if value is not None else []
-    words += ["--send-secrets"] if arguments.send_secrets else []
-    return shlex.join([*words, "--resume", run])
+        command += [f"--{option.replace('_', '-')}", str(value)] if value is not None else []
+    command += ["--send-secrets"] if arguments.send_secrets else []
+    return shlex.join([*command, "--resume", run])
 
 
-def _explained(error: Exception, report: Report, *, in_json: bool) -> PayloadError:
-    """Return what the program's user is told, with the traceback unless it was shown already."""
+def _user_error(error: Exception, report: Report, *, in_json: bool) -> PayloadError:
+    """Return the error to report to the user, after printing the traceback unless it was printed before."""
     if isinstance(error, WorkError):
-        if error.work not in report.told_failures:
+        if error.work not in report.reported_failures:
             return _with_traceback(error, "\n".join(getattr(error, "__notes__", ())), in_json=in_json)
         return error
     if isinstance(error, PayloadError):
-        inside = report.has_begun and not isinstance(error, StoreError)
-        return _with_traceback(error, told(error) if inside else "", in_json=in_json)
+        from_flow = report.has_begun and not isinstance(error, StoreError)
+        return _with_traceback(error, user_traceback(error) if from_flow else "", in_json=in_json)
     failure = WorkError(f"The flow failed: {type(error).__name__}: {error}", kind="flow")
-    return _with_traceback(failure, told(error), in_json=in_json)
+    return _with_traceback(failure, user_traceback(error), in_json=in_json)
 
 
 def _with_traceback(error: PayloadError, text: str, *, in_json: bool) -> PayloadError:
@@ -135,7 +141,7 @@ def _with_traceback(error: PayloadError, text: str, *, in_json: bool) -> Payload
 
 
 class _Interrupts:
-    """In its block, Ctrl-C and SIGTERM stop the run in order; the second one ends the process at once."""
+    """A block in which Ctrl-C and SIGTERM stop the run in an orderly way; a second signal ends the process at once."""
 
     def __init__(self) -> None:
         self.number = signal.SIGINT.value

@@ -1,1 +1,1 @@
-"""Payloads inside other frameworks, one module each. Nothing here is loaded unless it is imported."""
+"""Payloads for other frameworks, one module each. A module is loaded only when it is imported."""

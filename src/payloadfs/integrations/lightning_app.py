@@ -1,13 +1,13 @@
-"""A payload for the state of works of the real Lightning App framework (``lightning_app``).
+"""A payload for the state of works in the real Lightning App framework (``lightning_app``).
 
 A program needs only its import line changed: ``import payloadfs.integrations.lightning_app as lapp``
-instead of ``import lightning_app as lapp``. ``lapp.storage.Payload`` is then the one below, and
-every other name is the framework's own.
+instead of ``import lightning_app as lapp``. ``lapp.storage.Payload`` is then the class below, and
+every other name is the framework's.
 
-The framework copies state by calling the class of what it finds there, tries that class on old
-values when it looks for changes, and reads each property of what is no mapping, in every process
-and many times a second. So what lies in state is a mapping that does nothing by itself
-(`StatePayload`), and an object is stored by another name (`Payload`).
+The framework copies state by calling the class of each value, calls that class on old values to
+detect changes, and reads every property of a value that is not a mapping, in every process and
+many times a second. So the value in state is a mapping that does nothing by itself
+(`StatePayload`), and programs create it through another class (`Payload`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 from ..errors import PointerError
-from ..payload import Payload as _Payload
+from ..payload import Payload as _BasePayload
 from ..pointer import REQUIRED_FIELDS, SIGNATURE_FIELDS, Pointer
 from ..repository import Repository
 
@@ -27,18 +27,18 @@ T = TypeVar("T")
 
 
 class Payload(dict[str, Any], Generic[T]):
-    """Store an object and return the payload that stands for it in state, a `StatePayload`.
+    """A payload: calling the class stores an object and returns the `StatePayload` that represents it in state.
 
-    Name this class to make payloads, in annotations and in `isinstance`.
+    Use this class to create payloads, in annotations and in `isinstance`.
 
     Parameters
     ----------
     value : object
-        What to pass on, stored at once, as it is now.
+        The object to pass; it is saved at once.
     repository : Repository, optional
-        Where to store it. Default: that of the settings in force.
+        Where to store it. Default: the repository of the current settings.
     prefix : str, optional
-        First part of the object's key, to find or drop a run's objects together.
+        First part of the object's key, to find or delete the objects of a run together.
 
     Returns
     -------
@@ -47,13 +47,13 @@ class Payload(dict[str, Any], Generic[T]):
     Raises
     ------
     EncodeError
-        The object can't be stored exactly. Nothing was written.
+        The object cannot be stored exactly. Nothing was written.
     StoreError
-        The store failed. Nothing is visible.
+        The store failed. No object is visible.
 
     Notes
     -----
-    Cost: that of `Repository.save`. Reading `pointer` or the mapping does no I/O.
+    Cost: as for `Repository.save`. Reading `pointer` or the mapping does no I/O.
 
     Examples
     --------
@@ -67,23 +67,23 @@ class Payload(dict[str, Any], Generic[T]):
     __slots__ = ()
 
     def __new__(cls, value: T, *, repository: Repository | None = None, prefix: str | None = None) -> StatePayload[T]:
-        """Store `value`; see the class."""
-        return StatePayload(_Payload(value, repository=repository, prefix=prefix).to_dict())
+        """Store `value`, as the class describes."""
+        return StatePayload(_BasePayload(value, repository=repository, prefix=prefix).to_dict())
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # `__new__` has filled it. The dict's own would take the value for pairs.
+        # `__new__` has filled the dict; dict.__init__ would read the value as pairs.
         pass
 
     def __init_subclass__(cls, **options: Any) -> None:
         if cls.__module__ != __name__:
             raise TypeError(
-                "Payload can't be subclassed: to store a class your way, use payloadfs.register_serializer."
+                "Payload cannot be subclassed: to define how a class is stored, use payloadfs.register_serializer."
             )
         super().__init_subclass__(**options)
 
     @classmethod
     def from_pointer(cls, pointer: Pointer) -> StatePayload[Any]:
-        """Return the payload that `pointer` stands for. No I/O."""
+        """Return a payload for `pointer`. No I/O."""
         return StatePayload(pointer.to_dict())
 
     @property
@@ -93,58 +93,58 @@ class Payload(dict[str, Any], Generic[T]):
         Raises
         ------
         PointerError
-            The mapping holds no pointer, since somebody changed it.
+            The mapping was changed and is not a pointer any more.
         """
         return Pointer.from_dict(self)
 
     @property
     def value(self) -> T:
-        """An independent copy of the object, new with each use; its arrays can be written to.
+        """An independent copy of the object, loaded on each access; its arrays are writable.
 
-        Raises and costs as `Repository.load` of the settings in force says.
+        Errors and cost are those of `Repository.load`, with the current settings.
         """
-        value: T = _Payload.from_dict(self).value
+        value: T = _BasePayload.from_dict(self).value
         return value
 
     def view(self) -> T:
         """Return the object with read-only arrays, as `payloadfs.Payload.view` does."""
-        value: T = _Payload.from_dict(self).view()
+        value: T = _BasePayload.from_dict(self).view()
         return value
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what tells contents apart, by which the framework knows calls: serializer and digest.
+        """Return serializer, size and digest, by which the framework compares the arguments of calls.
 
-        A work with ``cache_calls=True`` so runs again for new content, and not for the same content
-        stored again. The pointer as plain JSON values is ``dict(payload)``.
+        A work with ``cache_calls=True`` therefore runs again for new content, but not for the same
+        content stored again. ``dict(payload)`` is the whole pointer as JSON values.
         """
         return {name: self[name] for name in ("serializer", "size", "digest")}
 
 
 class StatePayload(Payload[T]):
-    """A payload as it lies in state: a mapping that is the pointer, in plain JSON values.
+    """A payload as it appears in state: a mapping with the fields of its pointer, as JSON values.
 
-    `Payload` returns it; the framework makes its copies. Making, copying, comparing and pickling
-    one does no I/O.
+    `Payload` returns it, and the framework copies it. Creating, copying, comparing and pickling one
+    does no I/O.
 
     Parameters
     ----------
     fields : mapping
-        With the names of a pointer's fields, all of them and no other. What they hold is checked
-        when it is used: the framework also makes copies in which each text is None.
+        Must have exactly the names of a pointer's fields. The values are checked when they are
+        used: the framework also creates copies in which each string is None.
 
     Raises
     ------
     PointerError
-        It is anything else.
+        `fields` is not such a mapping.
     """
 
     __slots__ = ()
 
     def __new__(cls, fields: Mapping[str, Any]) -> StatePayload[T]:
-        """Take over the pointer in `fields`; see the class."""
+        """Copy the pointer in `fields`, as the class describes."""
         if not isinstance(fields, Mapping) or fields.keys() - SIGNATURE_FIELDS != REQUIRED_FIELDS:
             raise PointerError(
-                f"A {type(fields).__name__} is no pointer: to store an object, call Payload(...), not its class.",
+                f"A {type(fields).__name__} is not a pointer: to store an object, call Payload(...), not StatePayload.",
                 kind="pointer-format",
             )
         payload: StatePayload[T] = dict.__new__(cls)
@@ -156,7 +156,7 @@ class StatePayload(Payload[T]):
 
 
 class _Storage:
-    """``lightning_app.storage``, but for its payload."""
+    """``lightning_app.storage`` with another Payload."""
 
     Payload = Payload
 
@@ -179,7 +179,7 @@ def _framework(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "lightning_app":
             raise
-        # So that hasattr(), which tools ask of any module, is no surprise.
+        # An AttributeError, because tools call hasattr() on any module.
         raise AttributeError(
-            f"{name} is lightning_app's own, which is not installed: pip install 'payloadfs[lightning]'."
+            f"{name} is part of lightning_app, which is not installed: pip install 'payloadfs[lightning]'."
         ) from error

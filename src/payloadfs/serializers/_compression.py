@@ -16,12 +16,12 @@ Nothing is unpacked without a signature: only a signed table says what unpacking
 from __future__ import annotations
 
 import itertools
-import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from .._buffers import CHUNK_BYTES, LazyFrame, chunks, frame_bytes, private_memory, view
+from .._threads import available_cores
 from ..errors import PolicyError
 from ._base import Encoded, Serializer
 
@@ -167,7 +167,7 @@ def _places(buffer: memoryview) -> list[tuple[int, int, int, int]]:
 
 def _on_all_cores(work: Callable[[_In], _Out], given: Iterable[_In]) -> Iterator[_Out]:
     """Yield the result of `work` for each of `given`, in order, with few under way at a time."""
-    given, cores = iter(given), os.cpu_count() or 1
+    given, cores = iter(given), available_cores()
     batch = list(itertools.islice(given, cores))
     if len(batch) < 2:
         yield from map(work, batch)

@@ -245,7 +245,9 @@ def _from_botocore(known: Mapping[str, Any]) -> _Session:
     except (BotoCoreError, ValueError) as error:
         # Not chained: the message may quote a line with a secret.
         raise UnmappedError(f"botocore refuses the configuration ({type(error).__name__})") from None
-    config, region = client.meta.config, client.meta.region_name
+    config, endpoint = client.meta.config, client.meta.endpoint_url
+    # Not the client's region: where none is configured it has a default.
+    region = known["region"] or session.get_config_variable("region")
     client.close()
     unsupported = {name for name, value in (config.s3 or {}).items() if value} - _S3_CONFIG - _S3_CONFIG_NO_EFFECT
     if unsupported:
@@ -267,8 +269,7 @@ def _from_botocore(known: Mapping[str, Any]) -> _Session:
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
     style = (config.s3 or {}).get("addressing_style")
-    named = None if region == "aws-global" else region
-    return _Session(client.meta.endpoint_url, named, credentials, session.get_config_variable("ca_bundle"), style)
+    return _Session(endpoint, region, credentials, session.get_config_variable("ca_bundle"), style)
 
 
 def _checked(source: CredentialsSource, bucket: str) -> Callable[[], Credentials]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NoReturn, Protocol, runtime_checkable
 
 from ..errors import StoreError
 
-__all__ = ["Body", "Fetched", "ObjectInfo", "Store", "SupportsFiles", "body_size_error", "collect"]
+__all__ = ["Body", "Fetched", "ObjectInfo", "Store", "SupportsFiles", "body_size_error", "collect", "refuse_pickle"]
 
 
 class Body(Protocol):
@@ -138,3 +138,8 @@ def collect(key: str, body: Body) -> bytes:
     if len(content) != body.size_bytes:
         raise body_size_error(key, body.size_bytes, len(content))
     return content
+
+
+def refuse_pickle(store: Store) -> NoReturn:
+    """Raise the error for an attempt to pickle a store that holds credentials. For ``__reduce__``."""
+    raise TypeError(f"{store!r} holds credentials and cannot be pickled: pickle the Repository, or pass its URL.")

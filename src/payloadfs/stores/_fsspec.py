@@ -13,7 +13,7 @@ from typing import Any
 from .._buffers import ByteRange, private_memory
 from .._urls import scheme_of
 from ..errors import ConfigError, NotFoundError, PayloadError, StoreError
-from ._base import Body, Fetched, ObjectInfo, body_size_error, collect
+from ._base import Body, Fetched, ObjectInfo, body_size_error, collect, refuse_pickle
 from ._errors import ErrorTranslator, modified_s, s3_code
 from ._ranges import MIB, RangedDownload, Sink, into_buffer, into_file, ranges_unsupported, wrong_size
 from ._retry import Retry
@@ -53,8 +53,13 @@ def open_fsspec_store(root: str, storage_options: Mapping[str, Any] | None = Non
     from fsspec.core import url_to_fs
 
     scheme = scheme_of(root)
-    try:
+
+    def open_filesystem() -> tuple[Any, str]:
         filesystem, path = url_to_fs(root, **dict(storage_options or {}), skip_instance_cache=True)
+        return filesystem, path
+
+    try:
+        return FsspecStore(root, open_filesystem)
     except ImportError as error:
         raise ConfigError(f"The package for {scheme}:// is not installed: {error}", kind="missing-package") from error
     except (TypeError, ValueError) as error:
@@ -64,7 +69,6 @@ def open_fsspec_store(root: str, storage_options: Mapping[str, Any] | None = Non
         ) from error
     except Exception as error:
         raise ErrorTranslator(root, storage_options or {}).translate(error, "open", "") from error
-    return FsspecStore(root, filesystem, path)
 
 
 class FsspecStore:
@@ -74,10 +78,9 @@ class FsspecStore:
     ----------
     root : str
         Canonical URL.
-    filesystem : fsspec.AbstractFileSystem
-        Synchronous.
-    path : str
-        The root, as `filesystem` spells it.
+    open_filesystem : callable
+        Returns a new synchronous file system of fsspec, and the root as it spells it. Called once in
+        each process.
 
     Notes
     -----
@@ -92,20 +95,20 @@ class FsspecStore:
 
     transport = "fsspec"
 
-    def __init__(self, root: str, filesystem: Any, path: str) -> None:
+    def __init__(self, root: str, open_filesystem: Callable[[], tuple[Any, str]]) -> None:
         self.root = root
+        self._open_filesystem = open_filesystem
+        # By process: an asynchronous file system does not survive a fork.
+        filesystem, path = opened = open_filesystem()
+        self._opened = {os.getpid(): opened}
         self._path = path.rstrip("/")
-        self._given = filesystem
         self._retry = Retry(ErrorTranslator(root, filesystem.storage_options))
         protocols = {filesystem.protocol} if isinstance(filesystem.protocol, str) else set(filesystem.protocol)
         self._is_s3 = "s3" in protocols
         self._atomic = bool(protocols & _ATOMIC_PROTOCOLS)
         self._create_only = self._atomic and "mode" in inspect.signature(filesystem.pipe_file).parameters
-        # By process: an asynchronous file system does not survive a fork.
-        self._filesystems: dict[int, Any] = {os.getpid(): filesystem}
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return FsspecStore, (self.root, self._given, self._path)
+    __reduce__ = refuse_pickle
 
     def __repr__(self) -> str:
         return f"FsspecStore({self.root!r})"
@@ -260,13 +263,10 @@ class FsspecStore:
         return _locks[hash((self.root, key)) % len(_locks)]
 
     def _filesystem(self) -> Any:
-        found = self._filesystems.get(os.getpid())
-        if found is None:
-            made = type(self._given)(*self._given.storage_args, **self._given.storage_options, skip_instance_cache=True)
-            if self._is_s3:
-                made.retries = self._given.retries
-            found = self._filesystems.setdefault(os.getpid(), made)
-        return found
+        process = os.getpid()
+        if process not in self._opened:
+            self._opened[process] = self._open_filesystem()
+        return self._opened[process][0]
 
     def _entry(self, operation: str, key: str, name: str) -> Mapping[str, Any]:
         entry: Mapping[str, Any] = self._call(operation, key, "info", name)

@@ -11,7 +11,7 @@ from typing import Any
 from .._buffers import ByteRange, private_memory, view
 from .._urls import scheme_of
 from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError
-from ._base import Body, Fetched, ObjectInfo, body_size_error, collect
+from ._base import Body, Fetched, ObjectInfo, body_size_error, collect, refuse_pickle
 from ._errors import STATUS, ErrorTranslator
 from ._obstore_options import obstore_target
 from ._ranges import MIB, RangedDownload, Sink, into_buffer, into_file, ranges_unsupported, wrong_size
@@ -90,15 +90,14 @@ class ObstoreStore:
         self.root = root
         path = root.partition("://")[2].partition("/")[2]
         self._prefix = f"{path}/" if path else ""
-        self._options = dict(storage_options or {})
-        self._target = obstore_target(root, self._options)
-        self._translator = ErrorTranslator(root, {"options": self._options, "secrets": self._target.secrets})
+        options = storage_options or {}
+        self._target = obstore_target(root, options)
+        self._translator = ErrorTranslator(root, {"options": options, "secrets": self._target.secrets})
         self._retry = Retry(self._translator)
         self._clients: dict[tuple[float, int], Any] = {}
         self._sends_ranges = True
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ObstoreStore, (self.root, self._options)
+    __reduce__ = refuse_pickle
 
     def __repr__(self) -> str:
         return f"ObstoreStore({self.root!r})"

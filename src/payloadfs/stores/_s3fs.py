@@ -45,11 +45,27 @@ def open_s3fs_store(root: str, storage_options: Mapping[str, Any] | None = None)
     options["config_kwargs"] = {**_CONFIG, **options.get("config_kwargs", {})}
     options["s3_additional_kwargs"] = {**encryption_from_environment(), **options.get("s3_additional_kwargs", {})}
     options |= {"use_listings_cache": False, "asynchronous": False}
-    try:
-        filesystem = s3fs.S3FileSystem(**options, skip_instance_cache=True)
-    except (TypeError, ValueError, KeyError):
-        # Not chained: the message may hold an option's value.
-        raise ConfigError("The storage options for S3 are not valid.", kind="options") from None
-    # Its own attempts multiply with those of payloadfs.
-    filesystem.retries = 1
-    return FsspecStore(root, filesystem, root.partition("://")[2])
+
+    def open_filesystem() -> tuple[Any, str]:
+        session = {} if "session" in options else {"session": _new_session(options.get("profile"))}
+        given = {name: value for name, value in options.items() if name != "profile" or not session}
+        try:
+            filesystem = s3fs.S3FileSystem(**given, **session, skip_instance_cache=True)
+        except (TypeError, ValueError, KeyError):
+            # Not chained: the message may hold an option's value.
+            raise ConfigError("The storage options for S3 are not valid.", kind="options") from None
+        # Its own attempts multiply with those of payloadfs.
+        filesystem.retries = 1
+        return filesystem, root.partition("://")[2]
+
+    return FsspecStore(root, open_filesystem)
+
+
+def _new_session(profile: str | None) -> Any:
+    """Return a session that sends bodies at once: a server that never answers "100 Continue" would hang the request."""
+    from aiobotocore.session import AioSession
+    from botocore.handlers import add_expect_header
+
+    session = AioSession(profile=profile)
+    session.unregister("before-call.s3", add_expect_header)
+    return session

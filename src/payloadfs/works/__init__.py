@@ -1,4 +1,4 @@
-"""Works and flows: steps in processes of their own, driven by a flow, that pass payloads on.
+"""Works and flows: steps that run in separate processes, driven by a flow, and pass payloads to each other.
 
 >>> from payloadfs.works import App, Flow, Work
 """

@@ -1,38 +1,38 @@
-"""The app: a flow, and the means to run it to its end, here or on a cluster, also after a crash."""
+"""The app: runs a flow to its end, on this machine or a cluster, and resumes it after a crash."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 from .. import config
 from .._urls import scheme_of
-from ..config import TABLE, Settings
+from ..config import TABLE, Settings, suggestion
 from ..errors import ConfigError
 from ..repository import Repository
-from ._checkpoints import Journal, new_run
-from ._component import Component
+from ._checkpoints import Checkpoints, new_run_name
+from ._component import Component, state_attributes, walk
 from ._driver import Driver
 from ._events import Event
-from ._executors import opened_executor
+from ._executors import open_executor
 from ._flow import Flow
 from ._local_executor import LocalExecutor
+from ._work import Work
 
 __all__ = ["App"]
 
-_SECRET = ("storage_options", "keys")
-_OF_THIS_MACHINE = ("keys_file",)
+_SECRETS = ("storage_options", "keys")
 
 
 class App:
-    """A flow that can be run.
+    """A flow, ready to run.
 
     Parameters
     ----------
     flow : Flow
-        The root. Its works and flows get their names here: ``"root.src"``, ``"root.models.0"``.
+        The root flow. The app names its works and flows: ``"root.src"``, ``"root.models.0"``.
 
     Examples
     --------
@@ -76,7 +76,30 @@ class App:
         self.run_name = ""
         self.stage = "not-started"
         self.message = ""
-        _name(flow, "root", {})
+        _assign_names(flow, "root", {})
+
+    @property
+    def work_names(self) -> list[str]:
+        """Names of all works of the flow."""
+        return [component.name for component in walk(self.flow) if isinstance(component, Work)]
+
+    def assign(self, path: str, value: Any) -> None:
+        """Assign `value` to an attribute of the flow (``"rows"``), or of a work or flow in it (``"src.rows"``).
+
+        Raises
+        ------
+        ConfigError
+            The attribute is not declared. Nothing was assigned.
+        """
+        attributes = {
+            f"{component.name}.{name}".removeprefix("root."): (component, name)
+            for component in walk(self.flow)
+            for name in state_attributes(component)
+        }
+        if path not in attributes:
+            hint = suggestion(path, attributes, 0.6) or f". Declared: {', '.join(attributes) or 'none'}."
+            raise ConfigError(f"The flow has no attribute {path!r}{hint}", kind="set-option")
+        setattr(*attributes[path], value)
 
     def run(
         self,
@@ -88,50 +111,54 @@ class App:
         send_secrets: bool = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        """Run the flow until it stops, or nothing can change any more.
+        """Run the flow until it stops, or until nothing can change any more.
 
         Parameters
         ----------
         store : str, optional
             Folder or URL for payloads and state. Default: the configured one.
         executor : concurrent.futures.Executor, distributed.Client or str, optional
-            Where works run; ``"dask://host:port"`` for a Dask cluster. Default: processes of this
+            Where works run; ``"dask://host:port"`` for a Dask cluster. Default: processes on this
             machine, which end with the run.
         max_workers : int, optional
-            How many works run at once on this machine. Default: one for each core.
+            How many works run at the same time on this machine. Default: one per available core.
         resume : str, optional
-            Name of a run to go on with: calls that ended are not made again, those that ran are.
+            Name of a run to resume. Calls that had ended are not repeated; calls that were running are.
         send_secrets : bool
-            Send keys and credentials that were set in code through an `executor`'s own channels.
+            Send keys and credentials that were set in code through the connection of `executor`.
         on_event : callable, optional
-            Called with each `Event`, with output also in other threads. Default: what works print is
-            printed here.
+            Called with each `Event`; events of kind ``"output"`` may come from other threads.
+            Default: print what works print.
 
         Raises
         ------
         WorkError
-            A work failed; its own traceback comes along as a note.
+            A work failed; its traceback is attached as a note.
         ConfigError
-            Settings, executor or flow don't fit together. Nothing was run.
+            Settings, executor or flow do not fit together. Nothing was run.
         NotFoundError
-            There is no run `resume`.
+            Run `resume` was not found.
         StoreError
-            The store failed, or another process goes on with the run. What was saved last stands.
+            The store failed, or another process has resumed the run. The last checkpoint is intact.
 
         Notes
         -----
         Cost: one small object for each change of the state, up to three for a call, and one for
-        each payload. Payloads go from process to process through the store alone.
+        each payload. Payloads travel between processes only through the store.
         """
         with config.using(store):
             settings = config.current()
             repository = Repository()
-            for_calls = _settings_for_calls(settings, executor, send_secrets=send_secrets)
-            journal = Journal(repository, resume or new_run())
-            self.run_name = journal.run
+            call_settings = _settings_for_calls(settings, executor, send_secrets=send_secrets)
+            checkpoints = Checkpoints(repository, resume or new_run_name())
+            self.run_name = checkpoints.run
             emit = on_event or _print_output
-            with _opened(executor, max_workers, lambda *printed: emit(_output(journal.run, *printed))) as pool:
-                driver = Driver(self.flow, journal, pool, for_calls, emit)
+
+            def on_output(work: str, stream: str, text: str) -> None:
+                emit(Event("output", checkpoints.run, work, text, stream))
+
+            with open_executor(executor, max_workers, on_output) as pool:
+                driver = Driver(self.flow, checkpoints, pool, call_settings, emit)
                 try:
                     self._drive(driver, resume, emit)
                 finally:
@@ -146,63 +173,48 @@ class App:
             driver.drive()
 
 
-def _name(part: Component, name: str, seen: dict[str, int]) -> None:
-    if id(part) in seen.values():
-        raise ConfigError(f"{name} is the same {type(part).__name__} as {part.name}: make two.", kind="app")
+def _assign_names(component: Component, name: str, seen: dict[str, int]) -> None:
+    if id(component) in seen.values():
+        raise ConfigError(
+            f"{name} and {component.name} are the same {type(component).__name__}: create two.", kind="app"
+        )
     if name in seen:
-        raise ConfigError(f"Two works or flows would be called {name}: choose other names.", kind="app")
-    seen[name] = id(part)
-    part._put(_name=name)
-    for child_name, child in part._children():
-        _name(child, child_name, seen)
+        raise ConfigError(f"Two works or flows would be named {name}: choose other names.", kind="app")
+    seen[name] = id(component)
+    component._set_internal(_name=name)
+    for child_name, child in component._children():
+        _assign_names(child, child_name, seen)
 
 
 def _settings_for_calls(settings: Settings, executor: Any, *, send_secrets: bool) -> dict[str, Any]:
-    """Return what the processes of calls are told of `settings`.
+    """Return the settings to send to the processes that run calls.
 
-    Processes of this machine that we start are told all. To others, keys and credentials go only
-    if the caller says so; without, they have to find them in their own environment or files.
+    Processes that we start on this machine get all settings. Others get keys and credentials only
+    with `send_secrets`; otherwise they must find them in their own environment or files.
     """
-    said = {name: getattr(settings, name) for name in TABLE if settings.origins[name] != "default"}
-    # Where nothing is configured pointers may name more roots, and works are to resolve what the flow does.
-    said["url"], said["allowed_roots"] = settings.url, list(settings.roots[1:])
+    sent = {name: getattr(settings, name) for name in TABLE if settings.origins[name] != "default"}
+    # Without configuration, pointers may name more roots; works must resolve the same ones as the flow.
+    sent["url"], sent["allowed_roots"] = settings.url, list(settings.roots[1:])
     if scheme_of(settings.url) == "memory" and not isinstance(executor, ThreadPoolExecutor):
-        raise ConfigError("memory:// is the memory of one process; works need a folder or a URL.", kind="executor")
+        raise ConfigError(
+            "memory:// exists in one process only: works in other processes need a folder or another URL.",
+            kind="executor",
+        )
     if executor is None or isinstance(executor, (LocalExecutor, ThreadPoolExecutor, ProcessPoolExecutor)):
-        return {**said, "keys_file": settings.keys_file}
-    for name in _OF_THIS_MACHINE:
-        said.pop(name, None)
-    for name in _SECRET:
+        return {**sent, "keys_file": settings.keys_file}
+    sent.pop("keys_file", None)  # a path on this machine
+    for name in _SECRETS:
         if settings.origins[name] not in ("code", "context"):
-            said.pop(name, None)
+            sent.pop(name, None)
         elif not send_secrets:
             raise ConfigError(
-                f"{name} was set in code, and works on another executor would need it: set "
-                f"PAYLOADFS_{name.upper()} where they run, or allow it to be sent with send_secrets=True.",
+                f"{name} was set in code, and works in another executor need it: set PAYLOADFS_{name.upper()} "
+                "where they run, or pass send_secrets=True to send it.",
                 kind="secrets",
             )
-    return said
-
-
-@contextmanager
-def _opened(executor: Any, max_workers: int | None, on_output: Callable[[str, str, str], None]) -> Iterator[Executor]:
-    if executor is not None:
-        with opened_executor(executor) as opened:
-            yield opened
-        return
-    pool = LocalExecutor(max_workers, on_output=on_output)
-    try:
-        yield pool
-    finally:
-        pool.kill_workers()
-
-
-def _output(run: str, work: str, stream: str, text: str) -> Event:
-    return Event("output", run, work, text, stream)
+    return sent
 
 
 def _print_output(event: Event) -> None:
     if event.kind == "output":
-        import sys
-
-        print(event.message, end="", file=getattr(sys, event.stream), flush=True)  # what works printed
+        print(event.message, end="", file=getattr(sys, event.stream), flush=True)

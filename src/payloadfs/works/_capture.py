@@ -1,4 +1,4 @@
-"""What works print, caught where they run: by thread and task, so that two calls never mix."""
+"""Capture of what works print, by thread and task, so that the output of two calls never mixes."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["captured"]
+__all__ = ["capture_output"]
 
 Sink = Callable[[str, str], None]
-"""Takes the name of the stream, ``"stdout"`` or ``"stderr"``, and some text."""
+"""Takes the name of the stream, ``"stdout"`` or ``"stderr"``, and a string."""
 
-_LONGEST_CHARS = 8192
+_MAX_LINE_CHARS = 8192
 
 _sink: ContextVar[Sink | None] = ContextVar("payloadfs_output", default=None)
 _lock = threading.Lock()
 _users = 0
 
-# A fork goes on as an ordinary program: what it prints does not go through its parent's line.
+# A forked child is an ordinary program: its output must not use its parent's connection.
 os.register_at_fork(after_in_child=lambda: _sink.set(None))
 
 
-class _Lines:
-    """Hands text on in whole lines, so that what several works print at once stays readable."""
+class _LineBuffer:
+    """A buffer that passes on whole lines, so that the output of concurrent works stays readable."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink, self._lock = sink, threading.Lock()
-        self._rest: dict[str, str] = {}
+        self._incomplete: dict[str, str] = {}
 
     def write(self, stream: str, text: str) -> None:
         with self._lock:
-            text = self._rest.pop(stream, "") + text
-            end = text.rfind("\n") + 1 if len(text) < _LONGEST_CHARS else len(text)
-            self._rest[stream] = text[end:]
+            text = self._incomplete.pop(stream, "") + text
+            end = text.rfind("\n") + 1 if len(text) < _MAX_LINE_CHARS else len(text)
+            self._incomplete[stream] = text[end:]
             if end:
                 self._sink(stream, text[:end])
 
-    def end(self) -> None:
-        for stream, text in self._rest.items():
+    def close(self) -> None:
+        for stream, text in self._incomplete.items():
             if text:
                 self._sink(stream, text)
 
 
-class _Routed(io.TextIOBase):
-    """A standard stream that hands text on to the sink of who prints, if there is one."""
+class _CapturedStream(io.TextIOBase):
+    """A standard stream that writes to the sink of the current thread or task if there is one."""
 
     def __init__(self, name: str, original: Any) -> None:
         self._name, self.original = name, original
@@ -68,8 +68,8 @@ class _Routed(io.TextIOBase):
         return False
 
     def fileno(self) -> int:
-        number: int = self.original.fileno()
-        return number
+        descriptor: int = self.original.fileno()
+        return descriptor
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -77,29 +77,29 @@ class _Routed(io.TextIOBase):
         return name
 
     def __getattr__(self, name: str) -> Any:
-        # What a text stream has besides, such as `buffer`, is the original's: it is not caught.
+        # Everything else, such as `buffer`, belongs to the original stream and is not captured.
         return getattr(self.original, name)
 
 
 @contextmanager
-def captured(sink: Sink) -> Iterator[None]:
-    """Hand what this thread or task prints in the block to `sink`, in whole lines.
+def capture_output(sink: Sink) -> Iterator[None]:
+    """Pass what this thread or task prints inside the block to `sink`, in whole lines.
 
-    The last one may lack its end. Threads that it starts print as ever.
+    The last line may be incomplete. Output of threads started inside the block is not captured.
     """
     global _users
     with _lock:
         if _users == 0:
-            sys.stdout, sys.stderr = _Routed("stdout", sys.stdout), _Routed("stderr", sys.stderr)
+            sys.stdout, sys.stderr = _CapturedStream("stdout", sys.stdout), _CapturedStream("stderr", sys.stderr)
         _users += 1
-    lines = _Lines(sink)
+    lines = _LineBuffer(sink)
     token = _sink.set(lines.write)
     try:
         yield
     finally:
         _sink.reset(token)
-        lines.end()
+        lines.close()
         with _lock:
             _users -= 1
-            if _users == 0 and isinstance(sys.stdout, _Routed) and isinstance(sys.stderr, _Routed):
+            if _users == 0 and isinstance(sys.stdout, _CapturedStream) and isinstance(sys.stderr, _CapturedStream):
                 sys.stdout, sys.stderr = sys.stdout.original, sys.stderr.original

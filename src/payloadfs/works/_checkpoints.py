@@ -1,15 +1,16 @@
-"""The run's document: the whole state as one JSON object in the store, a new one after each change.
+"""Checkpoints: the whole state of a run as one JSON object in the store, a new object after each change.
 
 ::
 
     runs/<run>/state/<number>.json    {"payloadfs-run": 1, "run", "number", "document", "kid", "mac"}
     runs/<run>/payloads/...           what the run stored
 
-Documents are numbered and never overwritten: the highest number counts, older ones are deleted.
-So a driver that is killed leaves the last whole document, and of two drivers of one run only one
-can write the next: the other stops. If the first has gone on so far that the next of the other is
-deleted again, then so is the other's last one, by which it knows. The MAC covers run, number and
-document, since whoever could change them would choose what works are called with.
+Checkpoints are numbered and never overwritten. The highest number is valid; older ones are deleted.
+A driver that is killed therefore leaves its last complete checkpoint, and of two drivers of the
+same run only one can write the next number: the other stops. If one driver is so far ahead that
+the number which the other wants to write has been deleted again, the other's last checkpoint has
+been deleted too, and its absence shows what happened. The MAC covers run, number and document:
+anyone who could change them could choose the arguments of works.
 """
 
 from __future__ import annotations
@@ -27,125 +28,133 @@ from ..repository import Repository
 from ..stores import ObjectInfo
 from ._state import canonical
 
-__all__ = ["Journal", "new_run", "newest", "payload_scope", "read_document", "run_of"]
+__all__ = ["Checkpoints", "new_run_name", "newest_checkpoints", "parse_key", "payload_prefix", "read_checkpoint"]
 
 VERSION = 1
 _LABEL = b"payloadfs run document"
 _KEPT = 2
-_TRIES = 10
+_MAX_ATTEMPTS = 10
 _DIGITS = 9
-_NAME = re.compile(r"runs/([A-Za-z0-9_=-][A-Za-z0-9._=-]*)/state/([0-9]{9})\.json")
+_KEY = re.compile(r"runs/([A-Za-z0-9_=-][A-Za-z0-9._=-]*)/state/([0-9]{9})\.json")
 
 
-def new_run() -> str:
-    """Return a name for a run: its time (UTC), and letters that make it unique."""
-    ending = "".join(ALPHABET[byte & 31] for byte in os.urandom(5))
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{ending}"
+def new_run_name() -> str:
+    """Return a unique name for a run: the current time (UTC) and five random characters."""
+    suffix = "".join(ALPHABET[byte & 31] for byte in os.urandom(5))
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{suffix}"
 
 
-def payload_scope(run: str) -> str:
+def payload_prefix(run: str) -> str:
     """Return the prefix under which the payloads of `run` are saved."""
     return f"runs/{run}/payloads"
 
 
-def run_of(key: str) -> tuple[str, int] | None:
-    """Return run and number if `key` is that of a run's document, else None."""
-    found = _NAME.fullmatch(key)
-    return (found[1], int(found[2])) if found else None
+def parse_key(key: str) -> tuple[str, int] | None:
+    """Return run and number if `key` is the key of a checkpoint, else None."""
+    match = _KEY.fullmatch(key)
+    return (match[1], int(match[2])) if match else None
 
 
-class Journal:
-    """The documents of one run.
+class Checkpoints:
+    """The checkpoints of one run.
 
     Parameters
     ----------
     repository : Repository
-        Where they lie, and whose keys sign them.
+        Where they are stored; its keys sign them.
     run : str
         Name of the run.
+
+    Raises
+    ------
+    PointerError
+        `run` cannot be part of a key.
     """
 
     def __init__(self, repository: Repository, run: str) -> None:
         check_key(run)
         self.run, self.repository = run, repository
         self._number = 0
-        self._last = ""
-        self._tried = ""
+        self._last_body = ""
+        self._last_mac = ""
 
     def load(self) -> dict[str, Any]:
-        """Return the newest document, and delete what is older than those that are kept.
+        """Return the newest checkpoint, and delete all but the last two.
 
         Raises
         ------
         NotFoundError
-            There is no such run.
+            The run was not found.
         IntegrityError
-            The document was changed. It is not gone back to an older one.
+            The newest checkpoint was changed. An older one is never used instead.
         """
-        found, self._number, document = self._newest()
-        for info in found[:-_KEPT]:
+        infos, self._number, checkpoint = self._load_newest()
+        for info in infos[:-_KEPT]:
             self.repository.store.delete(info.key)
-        self._last = canonical(document)
-        return document
+        self._last_body = canonical(checkpoint)
+        return checkpoint
 
-    def _newest(self) -> tuple[list[ObjectInfo], int, dict[str, Any]]:
-        """Return what there is, in order, and number and content of the newest."""
+    def _load_newest(self) -> tuple[list[ObjectInfo], int, dict[str, Any]]:
+        """Return all checkpoints in order, and number and content of the newest."""
         prefix = f"runs/{self.run}/state/"
-        for tries_left in reversed(range(_TRIES)):
-            found = [info for info in self.repository.store.list(prefix) if run_of(info.key)]
-            if not found:
-                raise NotFoundError(f"There is no run {self.run!r} in {self.repository.root}; see 'payloadfs runs'.")
+        for attempts_left in reversed(range(_MAX_ATTEMPTS)):
+            infos = [info for info in self.repository.store.list(prefix) if parse_key(info.key)]
+            if not infos:
+                raise NotFoundError(
+                    f"Run {self.run!r} not found in {self.repository.root}; 'payloadfs runs' lists the runs."
+                )
             try:
-                return found, *read_document(self.repository, found[-1])
+                return infos, *read_checkpoint(self.repository, infos[-1])
             except NotFoundError:
-                # Its driver goes on meanwhile, and has deleted it.
-                if not tries_left:
+                # Its driver is running, and has deleted it since it was listed.
+                if not attempts_left:
                     raise
         raise AssertionError
 
-    def save(self, document: dict[str, Any]) -> None:
-        """Store `document`, if it is another than the last. Cost: one PUT, one HEAD and one DELETE.
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        """Store `checkpoint` if it differs from the last one. Cost: one PUT, one HEAD and one DELETE.
 
         Raises
         ------
         StoreError
-            It could not be stored; the last one stands. ``kind="concurrent-driver"``: another process
-            goes on with this run.
+            It could not be stored; the last checkpoint is intact. ``kind="concurrent-driver"``:
+            another process has resumed this run.
         """
-        body = canonical(document)
-        if body == self._last:
+        body = canonical(checkpoint)
+        if body == self._last_body:
             return
-        number = self._put(body)
+        number = self._put_next(body)
         if number > 1 and not self._exists(number - 1):
             self.repository.store.delete(self._key(number))
-            raise self._other_driver()
-        self._number, self._last = number, body
+            raise self._concurrent_driver()
+        self._number, self._last_body = number, body
         if number > _KEPT:
             self.repository.store.delete(self._key(number - _KEPT))
 
-    def _put(self, body: str) -> int:
-        """Store the next document, and return its number."""
+    def _put_next(self, body: str) -> int:
+        """Store the next checkpoint, and return its number."""
         for number in (self._number + 1, self._number + 2):
-            key_id, mac = self.repository.keys.sign(_signed(self.run, number, body))
-            facts = {"payloadfs-run": VERSION, "run": self.run, "number": number, "kid": key_id, "mac": mac}
-            tried, self._tried = self._tried, mac
+            key_id, mac = self.repository.keys.sign(_signed_parts(self.run, number, body))
+            header = {"payloadfs-run": VERSION, "run": self.run, "number": number, "kid": key_id, "mac": mac}
+            previous_mac, self._last_mac = self._last_mac, mac
+            content = f'{json.dumps(header)[:-1]},"document":{body}}}'.encode("ascii")
             try:
-                self.repository.store.put(self._key(number), _Text(f'{json.dumps(facts)[:-1]},"document":{body}}}'))
+                self.repository.store.put(self._key(number), _Body(content))
             except StoreError as error:
                 if error.kind != "exists":
                     raise
-                found = self._mac_of(number)
-                if found == mac:
+                stored_mac = self._stored_mac(number)
+                if stored_mac == mac:
                     return number
-                if found is None or found != tried:
-                    raise self._other_driver() from error
-                # The one before was stored, though the store said that it failed, or Ctrl-C came between.
+                if stored_mac is None or stored_mac != previous_mac:
+                    raise self._concurrent_driver() from error
+                # Our previous one was stored, although the store reported an error or Ctrl-C interrupted us.
             else:
                 return number
         raise AssertionError
 
-    def _mac_of(self, number: int) -> str | None:
-        """Return the signature of a document that is there, or None if it is none."""
+    def _stored_mac(self, number: int) -> str | None:
+        """Return the MAC of a stored checkpoint, or None if there is none or it is not a checkpoint."""
         try:
             info = self.repository.store.info(self._key(number))
             envelope = json.loads(bytes(self.repository.store.get(info.key, info.size_bytes).buffer))
@@ -161,39 +170,71 @@ class Journal:
             return False
         return True
 
-    def _other_driver(self) -> StoreError:
-        return StoreError(f"Another process goes on with run {self.run!r}; this one stops.", kind="concurrent-driver")
+    def _concurrent_driver(self) -> StoreError:
+        return StoreError(
+            f"Another process has resumed run {self.run!r}; this process stops.", kind="concurrent-driver"
+        )
 
     def _key(self, number: int) -> str:
         return f"runs/{self.run}/state/{number:0{_DIGITS}}.json"
 
 
-def read_document(repository: Repository, info: ObjectInfo) -> tuple[int, dict[str, Any]]:
-    """Return number and content of the document that a listing names, its signature checked."""
-    run, number = run_of(info.key) or ("", 0)
+def read_checkpoint(repository: Repository, info: ObjectInfo) -> tuple[int, dict[str, Any]]:
+    """Return number and content of the checkpoint at `info`, after checking its signature. One GET.
+
+    Raises
+    ------
+    NotFoundError
+        It has been deleted.
+    IntegrityError, SignatureError
+        It was changed, or it was signed with a key that is not trusted here.
+    ConfigError
+        It was written by a newer version of payloadfs.
+    """
+    run, number = parse_key(info.key) or ("", 0)
     buffer = repository.store.get(info.key, info.size_bytes).buffer
     try:
         envelope = json.loads(bytes(buffer))
         version, document = envelope["payloadfs-run"], envelope["document"]
         if version != VERSION:
-            raise ConfigError(f"Run {run!r} was saved in version {version}: update payloadfs.", kind="run-version")
-        repository.keys.verify(envelope["kid"], envelope["mac"], _signed(run, number, canonical(document)))
+            raise ConfigError(
+                f"Run {run!r} uses checkpoint version {version}, which this payloadfs cannot read: update payloadfs.",
+                kind="run-version",
+            )
+        repository.keys.verify(envelope["kid"], envelope["mac"], _signed_parts(run, number, canonical(document)))
     except (ConfigError, UnknownKeyError):
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise IntegrityError(f"The document of run {run!r} is not as it was saved: {error}.", kind="run") from error
+        raise IntegrityError(
+            f"The checkpoint of run {run!r} was changed after it was saved: {str(error).rstrip('.')}.", kind="run"
+        ) from error
     return number, document
 
 
-def _signed(run: str, number: int, body: str) -> list[bytes]:
+def newest_checkpoints(infos: Iterable[ObjectInfo]) -> Iterator[tuple[str, ObjectInfo, int]]:
+    """Yield name, newest checkpoint and total size in bytes of each run in a listing that is ordered by key."""
+    run, newest, size_bytes = "", None, 0
+    for info in infos:
+        name = info.key.split("/")[1]
+        if name != run:
+            if newest is not None:
+                yield run, newest, size_bytes
+            run, newest, size_bytes = name, None, 0
+        size_bytes += info.size_bytes
+        newest = info if parse_key(info.key) else newest
+    if newest is not None:
+        yield run, newest, size_bytes
+
+
+def _signed_parts(run: str, number: int, body: str) -> list[bytes]:
     return [_LABEL, run.encode(), str(number).encode(), body.encode()]
 
 
-class _Text:
-    """A text in ASCII as the body of an object."""
+class _Body:
+    """A bytes object as the body of an upload."""
 
-    def __init__(self, text: str) -> None:
-        self._content = text.encode("ascii")
+    def __init__(self, content: bytes) -> None:
+        self._content = content
 
     @property
     def size_bytes(self) -> int:
@@ -201,18 +242,3 @@ class _Text:
 
     def __iter__(self) -> Iterator[memoryview]:
         yield memoryview(self._content)
-
-
-def newest(infos: Iterable[ObjectInfo]) -> Iterator[tuple[str, ObjectInfo, int]]:
-    """Yield, of a listing in order of keys, each run with its newest document and all its bytes."""
-    run, best, size_bytes = "", None, 0
-    for info in infos:
-        name = info.key.split("/")[1]
-        if name != run:
-            if best is not None:
-                yield run, best, size_bytes
-            run, best, size_bytes = name, None, 0
-        size_bytes += info.size_bytes
-        best = info if run_of(info.key) else best
-    if best is not None:
-        yield run, best, size_bytes

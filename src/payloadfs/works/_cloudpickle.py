@@ -1,4 +1,4 @@
-"""Pickles that take along code which can't be imported elsewhere, and remember where it was written."""
+"""Pickles that include code which cannot be imported elsewhere, and keep the name of its source file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ __all__ = ["dumps"]
 
 
 def dumps(value: Any) -> bytes:
-    """Return `value` pickled by cloudpickle. Its code keeps the name of its file, so that tracebacks tell it."""
+    """Pickle `value` with cloudpickle. Code objects keep their file name, so that tracebacks show it."""
     with io.BytesIO() as file:
-        _pickler()(file, protocol=5).dump(value)
+        _pickler_class()(file, protocol=5).dump(value)
         return file.getvalue()
 
 
 @cache
-def _pickler() -> Any:
+def _pickler_class() -> Any:
     import cloudpickle
 
-    # cloudpickle puts "<dynamic-code>" for the file.
-    table: Any = cloudpickle.Pickler.dispatch_table
-    reduce = table[types.CodeType]
-    own: dict[Any, Any] = {types.CodeType: lambda code: (_made, (code.co_filename, *reduce(code)[:2]))}
-    return type("Pickler", (cloudpickle.Pickler,), {"dispatch_table": ChainMap(own, table)})
+    # cloudpickle itself replaces the file name with "<dynamic-code>".
+    dispatch_table: Any = cloudpickle.Pickler.dispatch_table
+    reduce = dispatch_table[types.CodeType]
+    overrides: dict[Any, Any] = {
+        types.CodeType: lambda code: (_rebuild_code, (code.co_filename, *reduce(code)[:2])),
+    }
+    return type("Pickler", (cloudpickle.Pickler,), {"dispatch_table": ChainMap(overrides, dispatch_table)})
 
 
-def _made(filename: str, make: Callable[..., types.CodeType], arguments: tuple[Any, ...]) -> types.CodeType:
-    return make(*arguments).replace(co_filename=filename)
+def _rebuild_code(filename: str, make: Callable[..., types.CodeType], args: tuple[Any, ...]) -> types.CodeType:
+    return make(*args).replace(co_filename=filename)

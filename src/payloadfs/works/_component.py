@@ -1,4 +1,4 @@
-"""What works and flows share: attributes that are state, declared in ``__init__`` and checked when assigned."""
+"""What works and flows have in common: attributes that are state, declared in ``__init__`` and checked when assigned."""
 
 from __future__ import annotations
 
@@ -9,54 +9,55 @@ from ..config import suggestion
 from ..errors import ConfigError
 from ..payload import Payload
 from ..repository import Repository
-from ._state import check, decode, encode, payloads_in
+from ._state import check_state_value, decode, encode, payloads_in
 
-__all__ = ["Component", "reserve"]
+__all__ = ["Component", "reserve_names", "state_attributes", "walk"]
 
-_RESERVED = "{!r} has a meaning of its own in works and flows: choose another name."
-
-
-class _Declaring(type):
-    """After ``__init__`` no attribute may be added: a mistyped name must not become state."""
-
-    def __call__(cls, *arguments: Any, **named: Any) -> Any:
-        made = super().__call__(*arguments, **named)
-        made._put(_is_declared=True)
-        return made
+_RESERVED = "{!r} is reserved in works and flows: choose another name."
 
 
-class Component(metaclass=_Declaring):
-    """Base of `Work` and `Flow`.
+class _DeclaringMeta(type):
+    """A metaclass that closes the list of attributes after ``__init__``: a mistyped name must not become state."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        component = super().__call__(*args, **kwargs)
+        component._set_internal(_is_declared=True)
+        return component
+
+
+class Component(metaclass=_DeclaringMeta):
+    """Base class of `Work` and `Flow`.
 
     Public attributes assigned in ``__init__`` are its state: JSON values, payloads, and lists and
-    dicts of them. Names that begin with an underscore are private: neither saved nor passed back.
-    In an app a payload is saved when it is assigned; outside of one, as any other, when it is needed.
+    dicts of them. Attributes whose names begin with an underscore are private: they are not saved,
+    and changes to them in another process are not sent back. In an app, a payload is saved when it
+    is assigned to an attribute; outside an app, when its pointer is first needed.
     """
 
     _is_declared = False
     _name = "root"
     _prefix: str | None = None
-    _kinds: tuple[type, ...] = ()
+    _child_types: tuple[type, ...] = ()
     _reserved: frozenset[str] = frozenset()
-    _own: frozenset[str] = frozenset()
+    _internal: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
-        """Where it stands in its app: ``"root.src"``, or ``"root"`` outside of one."""
+        """Its name in the app, such as ``"root.src"``; ``"root"`` outside an app."""
         return self._name
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        taken = cls._reserved.difference(("run", "stop")).union(cls._own)
+        taken = cls._reserved.difference(("run", "stop")).union(cls._internal)
         for name in taken.intersection(vars(cls)) if not cls.__module__.startswith("payloadfs.") else ():
             raise ConfigError(f"{cls.__qualname__}.{name}: {_RESERVED.format(name)}", kind="app")
 
-    def _put(self, **facts: Any) -> None:
-        """Set attributes of ours, past all checks."""
-        vars(self).update(facts)
+    def _set_internal(self, **attributes: Any) -> None:
+        """Set internal attributes without any check."""
+        vars(self).update(attributes)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._own:
+        if name in self._internal:
             raise AttributeError(_RESERVED.format(name))
         if name.startswith("_") or (
             isinstance(getattr(type(self), name, None), property) and name not in self._reserved
@@ -64,104 +65,113 @@ class Component(metaclass=_Declaring):
             object.__setattr__(self, name, value)
             return
         self._check_name(name)
-        if _components(value):
+        if _components_in(value):
             if self._is_declared:
-                raise AttributeError(f"Works and flows are declared in __init__; {self.name}.{name} came later.")
+                raise AttributeError(f"Cannot assign {self.name}.{name}: works and flows must be declared in __init__.")
             self._check_children(name, value)
         else:
-            check(value, name)
+            check_state_value(value, name)
             for payload in payloads_in(value):
-                self._attached(name, payload)
+                self._on_assign(name, payload)
                 if self._prefix is not None:
                     Payload.save(payload, prefix=self._prefix)
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
         if not name.startswith("_"):
-            raise AttributeError(f"{name!r} is part of the state of {self.name} and can't be deleted; assign None.")
+            raise AttributeError(f"{name!r} is part of the state of {self.name} and cannot be deleted; assign None.")
         object.__delattr__(self, name)
 
     def _check_name(self, name: str) -> None:
         if name in self._reserved:
             raise AttributeError(_RESERVED.format(name))
         if self._is_declared and name not in vars(self):
-            known = [declared for declared in vars(self) if not declared.startswith("_")]
+            declared = [known for known in vars(self) if not known.startswith("_")]
             raise AttributeError(
-                f"{self.name} has no attribute {name!r}{suggestion(name, known, 0.6)}; "
+                f"{self.name} has no attribute {name!r}{suggestion(name, declared, 0.6)}; "
                 "declare it in __init__, for example with None, or begin its name with an underscore."
             )
 
     def _check_children(self, name: str, value: Any) -> None:
-        found = _components(value)
-        for child in found:
-            if not isinstance(child, self._kinds):
-                raise ConfigError(f"A {type(self).__name__} can't hold the {type(child).__name__} {name!r}.")
-        if isinstance(value, (list, dict)) and len(found) != len(value):
-            raise ConfigError(f"{name!r} holds works or flows and other things too; use two attributes.")
+        children = _components_in(value)
+        for child in children:
+            if not isinstance(child, self._child_types):
+                raise ConfigError(
+                    f"A {type(self).__name__} cannot contain a {type(child).__name__} (attribute {name!r})."
+                )
+        if isinstance(value, (list, dict)) and len(children) != len(value):
+            raise ConfigError(f"{name!r} mixes works or flows with other values; use two attributes.")
 
-    def _attached(self, name: str, payload: Payload[Any]) -> None:
-        """Told of each payload that is assigned to the attribute `name`, before it is saved."""
+    def _on_assign(self, name: str, payload: Payload[Any]) -> None:
+        """Do nothing; a subclass may act before `payload` is saved and assigned to the attribute `name`."""
 
-    def _received(self, payload: Payload[Any]) -> None:
-        """Told of each payload that is about to be passed to this one."""
+    def _on_receive(self, payload: Payload[Any]) -> None:
+        """Do nothing; a subclass may act before `payload` is passed to it as an argument."""
 
-    def _values(self) -> dict[str, Any]:
-        """Return the attributes that are state."""
-        return {n: v for n, v in vars(self).items() if not n.startswith("_") and n != "run" and not _components(v)}
-
-    def _encoded(self) -> dict[str, Any]:
-        """Return the state as JSON; payloads put into lists and dicts meanwhile are saved now."""
+    def _encode_state(self) -> dict[str, Any]:
+        """Return the state as JSON. Saves payloads that were put into lists and dicts since they were assigned."""
         return {
-            name: encode(value, f"{self.name}.{name}", prefix=self._prefix) for name, value in self._values().items()
+            name: encode(value, f"{self.name}.{name}", prefix=self._prefix)
+            for name, value in state_attributes(self).items()
         }
 
-    def _restore(self, state: Mapping[str, Any], repository: Repository | None) -> None:
-        """Take over `state`, as JSON. No I/O.
+    def _restore_state(self, state: Mapping[str, Any], repository: Repository | None) -> None:
+        """Set the attributes to `state`, which is JSON. No I/O.
 
         Raises
         ------
         ConfigError
-            The class declares no such attribute: the program is not the one that was saved.
+            The class does not declare an attribute: the program is not the one that was saved.
         """
-        declared = self._values()
+        declared = state_attributes(self)
         for name, value in state.items():
             if name not in declared:
                 raise ConfigError(
                     f"The saved state of {self.name} has {name!r}, which {type(self).__name__} does not declare: "
-                    "this is not the program that was saved.",
+                    "the run was saved by a different program.",
                     kind="other-program",
                 )
-            self._put(**{name: decode(value, repository)})
+            self._set_internal(**{name: decode(value, repository)})
 
     def _children(self) -> Iterator[tuple[str, Component]]:
-        """Yield the components right below this one and their names."""
+        """Yield name and component of each direct child."""
         for name, value in vars(self).items():
             if name.startswith("_"):
                 continue
             if isinstance(value, Component):
                 yield f"{self.name}.{name}", value
-            elif _components(value):
+            elif _components_in(value):
                 self._check_children(name, value)
                 pairs = value.items() if isinstance(value, dict) else enumerate(value)
                 yield from ((f"{self.name}.{name}.{key}", child) for key, child in pairs)
 
-    def _tree(self) -> Iterator[Component]:
-        """Yield this component and all below it."""
-        yield self
-        for _, child in self._children() if self._kinds else ():
-            yield from child._tree()
+
+def walk(component: Component) -> Iterator[Component]:
+    """Yield `component` and all components below it."""
+    yield component
+    for _, child in component._children() if component._child_types else ():
+        yield from walk(child)
 
 
-def _components(value: Any) -> list[Component]:
-    """Return the components that `value` is or directly holds."""
+def state_attributes(component: Component) -> dict[str, Any]:
+    """Return names and values of the attributes of `component` that are state."""
+    return {
+        name: value
+        for name, value in vars(component).items()
+        if not name.startswith("_") and name != "run" and not _components_in(value)
+    }
+
+
+def reserve_names(cls: type[Component]) -> None:
+    """Reserve the names that `cls` has now, public and private: subclasses of users must not define them."""
+    names = {name for name in dir(cls) if not name.startswith("__")}
+    cls._internal = frozenset(name for name in names if name.startswith("_"))
+    cls._reserved = frozenset(names - cls._internal)
+
+
+def _components_in(value: Any) -> list[Component]:
+    """Return the components that `value` is or directly contains."""
     if isinstance(value, Component):
         return [value]
-    held = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [item for item in held if isinstance(item, Component)]
-
-
-def reserve(cls: type[Component]) -> None:
-    """Keep the names that `cls` has now, public and private, from its users' subclasses."""
-    names = {name for name in dir(cls) if not name.startswith("__")}
-    cls._own = frozenset(name for name in names if name.startswith("_"))
-    cls._reserved = frozenset(names - cls._own)
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [item for item in items if isinstance(item, Component)]

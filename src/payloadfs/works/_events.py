@@ -1,4 +1,4 @@
-"""What an app tells while it runs."""
+"""Events that an app reports while it runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EventKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened.
+    """One event of a run.
 
     Parameters
     ----------
@@ -33,17 +33,17 @@ class Event:
     run : str
         Name of the run.
     work : str
-        Name of the work; empty if the event is not about one.
+        Name of the work; empty if the event is not about a work.
     message : str
         What went wrong, or what was printed.
     stream : str
-        Of output: ``"stdout"`` or ``"stderr"``.
+        For output: ``"stdout"`` or ``"stderr"``.
     took_s : float or None
-        Seconds that a call ran.
+        For a call that ended: how long it ran, in seconds.
     stored : tuple
-        Payloads that a call left: attribute, class of the value, size in bytes.
+        For a call that succeeded: attribute, type name and size in bytes of each payload it saved.
     time_s : float
-        Seconds since 1970 (UTC).
+        Time of the event, in seconds since 1970 (UTC).
     """
 
     kind: EventKind
@@ -56,7 +56,7 @@ class Event:
     time_s: float = field(default_factory=time.time)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the event as JSON values, without what does not apply."""
-        facts = {name: getattr(self, name) for name in self.__slots__}
-        facts["stored"] = [dict(zip(("attribute", "type", "size_bytes"), one, strict=True)) for one in self.stored]
-        return {name: value for name, value in facts.items() if value not in ("", None, [])}
+        """Return the event as JSON values, without the fields that do not apply."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        fields["stored"] = [dict(zip(("attribute", "type", "size_bytes"), one, strict=True)) for one in self.stored]
+        return {name: value for name, value in fields.items() if value not in ("", None, [])}

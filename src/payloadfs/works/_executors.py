@@ -1,34 +1,46 @@
-"""Where calls run: any `concurrent.futures.Executor`, or a Dask cluster."""
+"""Executors that calls run in: any `concurrent.futures.Executor`, a Dask cluster, or processes of this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any
 
 from ..errors import ConfigError
+from ._local_executor import LocalExecutor
 
-__all__ = ["opened_executor"]
+__all__ = ["open_executor"]
 
-_DASK_S = 10
+_DASK_TIMEOUT_S = 10
 
 
 @contextmanager
-def opened_executor(executor: Any) -> Iterator[Executor]:
-    """Give the executor that `executor` means; close what had to be opened for it.
+def open_executor(
+    executor: Any, max_workers: int | None, on_output: Callable[[str, str, str], None]
+) -> Iterator[Executor]:
+    """Yield the executor that `executor` stands for, and close what had to be opened for it.
 
     Parameters
     ----------
-    executor : concurrent.futures.Executor, distributed.Client or str
-        ``"dask://host:port"`` is the scheduler of a Dask cluster.
+    executor : concurrent.futures.Executor, distributed.Client, str or None
+        ``"dask://host:port"`` is the scheduler of a Dask cluster. None starts processes on this
+        machine, which are killed at the end of the block.
+    max_workers, on_output
+        As for `LocalExecutor`; used only if `executor` is None.
 
     Raises
     ------
     ConfigError
-        It is none of these, or the package ``distributed`` is missing.
+        `executor` is none of these, or the package ``distributed`` is missing.
     """
-    if isinstance(executor, Executor):
+    if executor is None:
+        pool = LocalExecutor(max_workers, on_output=on_output)
+        try:
+            yield pool
+        finally:
+            pool.kill_workers()
+    elif isinstance(executor, Executor):
         yield executor
     elif isinstance(executor, str) and executor.startswith("dask://"):
         with _dask_client(executor) as client:
@@ -38,7 +50,8 @@ def opened_executor(executor: Any) -> Iterator[Executor]:
         yield executor.get_executor(pure=False)
     else:
         raise ConfigError(
-            f"{executor!r:.60} is no executor: use a concurrent.futures.Executor, a Dask Client or 'dask://host:port'.",
+            f"{executor!r:.60} is not an executor: use a concurrent.futures.Executor, a Dask Client or "
+            "'dask://host:port'.",
             kind="executor",
         )
 
@@ -47,9 +60,9 @@ def _dask_client(address: str) -> Any:
     try:
         import distributed
     except ImportError as error:
-        raise ConfigError("Dask needs a package: pip install 'payloadfs[dask]'.", kind="missing-package") from error
-    client: Any = distributed.Client
+        raise ConfigError("Dask is not installed: pip install 'payloadfs[dask]'.", kind="missing-package") from error
+    client_class: Any = distributed.Client
     try:
-        return client(address.replace("dask://", "tcp://", 1), timeout=_DASK_S)
+        return client_class(address.replace("dask://", "tcp://", 1), timeout=_DASK_TIMEOUT_S)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"There is no Dask scheduler at {address}: {error}.", kind="executor") from error
+        raise ConfigError(f"Cannot connect to a Dask scheduler at {address}: {error}.", kind="executor") from error

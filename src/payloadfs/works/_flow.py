@@ -1,27 +1,27 @@
-"""The flow: holds works and other flows, and says in `run` what happens in which order."""
+"""The flow: holds works and other flows, and defines in `run` what happens in which order."""
 
 from __future__ import annotations
 
 from typing import NoReturn
 
-from ._component import Component, reserve
+from ._component import Component, reserve_names
 from ._work import Work
 
 __all__ = ["Flow", "StopFlow"]
 
 
-class StopFlow(BaseException):  # no error, and nothing that a flow should catch
-    """Leaves the flow's `run`; raised by `Flow.stop`."""
+class StopFlow(BaseException):  # not an error, and a flow must not catch it
+    """Exits the flow's `run`; raised by `Flow.stop`."""
 
 
 class Flow(Component):
-    """Drives works: subclass it, declare works in ``__init__`` and call them in `run`.
+    """A program that drives works: subclass it, declare works in ``__init__`` and call them in `run`.
 
-    An app calls `run` in passes, as long as anything changes from one to the next: an attribute, or
-    the status of a work. What parallel works have done shows at the beginning of a pass. If the app
-    is killed, it begins the pass again from the attributes as they were at its beginning, and calls
-    that had ended are not made again; so `run` should depend on nothing but attributes, and have no
-    effect besides calls and assignments.
+    An app calls `run` in passes for as long as a pass changes an attribute or the status of a
+    work. Results of parallel works appear at the beginning of a pass. If the app is killed and
+    resumed, it repeats the interrupted pass from the attributes that the pass started with; calls
+    that had ended are not repeated. So `run` should depend only on attributes, and have no effect
+    other than calls and assignments.
 
     Examples
     --------
@@ -39,13 +39,13 @@ class Flow(Component):
     """
 
     def run(self) -> None:
-        """Say what to do, pass for pass. Only the root's takes no arguments."""
+        """Define one pass. Only the `run` of the root flow must take no arguments."""
         raise TypeError(f"{type(self).__name__} does not define run().")
 
     def stop(self, message: str = "") -> NoReturn:
-        """End the app now: leaves `run` at once, keeps its assignments, and stops works that still run."""
+        """End the app now: exit `run` at once, keep its assignments, and stop works that are still running."""
         raise StopFlow(message)
 
 
-Flow._kinds = (Work, Flow)
-reserve(Flow)
+Flow._child_types = (Work, Flow)
+reserve_names(Flow)

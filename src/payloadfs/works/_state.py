@@ -1,11 +1,11 @@
-"""State as JSON: what an attribute may hold, its spelling in the run's document, and back.
+"""State as JSON: which values an attribute can hold, how a checkpoint represents them, and how they are decoded.
 
-Plain JSON values stand for themselves. What JSON lacks is an object with one key that begins with
-``$``, so that nothing a user stores can be mistaken for it::
+Plain JSON values represent themselves. Everything else is an object with one key that begins with
+``$``, so that no value of a user can be confused with it::
 
     a payload              {"$payload": {pointer}, "as": {...}}   "as" only for subclasses
     nan, inf, -inf         {"$float": "nan"}
-    a very long int        {"$int": "0x1f..."}                    JSON's readers have limits
+    a very long int        {"$int": "0x1f..."}                    JSON readers have limits
     a dict with a $ key    {"$dict": [["$key", value], ...]}
 """
 
@@ -23,22 +23,32 @@ from ..payload import Payload
 from ..pointer import Pointer
 from ..repository import Repository
 
-__all__ = ["canonical", "check", "decode", "encode", "identity", "known_as", "payloads_in", "pointers_in"]
+__all__ = [
+    "by_content",
+    "canonical",
+    "check_state_value",
+    "decode",
+    "encode",
+    "fingerprint",
+    "payloads_in",
+    "pointers_in",
+    "register_payload_class",
+]
 
-_PLAIN = (type(None), bool, int, str)
-_DEEPEST = 100
-_LONG_BITS = 2000  # Python refuses to read longer ones in decimals, if told so from 640 digits on
+_SCALARS = (type(None), bool, int, str)
+_MAX_DEPTH = 100
+_LONG_INT_BITS = 2000  # Python can be configured to refuse decimal integers from 640 digits on
 _PAYLOAD, _FLOAT, _INT, _DICT, _AS = "$payload", "$float", "$int", "$dict", "as"
-_WAY = "wrap it in Payload(...) to store it beside the state"
+_HINT = "wrap it in Payload(...) to store it as an object"
 
 _subclasses: dict[str, type[Payload[Any]]] = {}
 
 
-def known_as(cls: type[Payload[Any]]) -> str:
-    """Note that payloads may be of class `cls`, and return its name in state.
+def register_payload_class(cls: type[Payload[Any]]) -> str:
+    """Register a subclass of `Payload` so that state can contain it, and return its name in state.
 
-    A name in state only ever chooses among classes that this process has already defined. The
-    class needs ``to_facts() -> dict[str, str]`` and a class method ``from_facts(pointer, facts, repository)``.
+    A name in state only selects among the classes that this process has registered. The class needs
+    ``to_metadata() -> dict[str, str]`` and a class method ``from_metadata(pointer, metadata, repository)``.
     """
     name = f"{cls.__module__}.{cls.__qualname__}"
     _subclasses[name] = cls
@@ -51,44 +61,45 @@ def encode(value: Any, path: str, *, prefix: str | None = None) -> Any:
     Raises
     ------
     EncodeError
-        Something in `value` is no JSON value and no payload; names the attribute.
+        A part of `value` is neither a JSON value nor a payload; the message contains its path.
     """
     return _encode(value, path, partial(_encode_payload, prefix=prefix), 0)
 
 
-def check(value: Any, path: str) -> None:
-    """Raise what `encode` would, and save nothing."""
-    _encode(value, path, _NOTHING, 0)
+def check_state_value(value: Any, path: str) -> None:
+    """Raise EncodeError if `value` cannot be encoded. Saves nothing."""
+    _encode(value, path, lambda _: None, 0)
 
 
-_Keep = Callable[[Payload[Any]], Any]
-_NOTHING: _Keep = lambda _: None  # noqa: E731
+_PayloadEncoder = Callable[[Payload[Any]], Any]
 
 
-def _encode(value: Any, path: str, keep: _Keep, depth: int) -> Any:
-    kind = type(value)
-    if kind is int and value.bit_length() > _LONG_BITS:
+def _encode(value: Any, path: str, encode_payload: _PayloadEncoder, depth: int) -> Any:
+    cls = type(value)
+    if cls is int and value.bit_length() > _LONG_INT_BITS:
         return {_INT: hex(value)}
-    if kind in _PLAIN:
+    if cls in _SCALARS:
         return value
-    if kind is float:
+    if cls is float:
         return value if math.isfinite(value) else {_FLOAT: repr(value)}
-    if depth > _DEEPEST:
-        raise EncodeError(f"{path[:80]}... is nested over {_DEEPEST} deep, or holds itself: {_WAY}.", path=path)
-    if kind is list:
-        return [_encode(item, f"{path}[{place}]", keep, depth + 1) for place, item in enumerate(value)]
-    if kind is dict:
-        return _encode_dict(value, path, keep, depth)
+    if depth > _MAX_DEPTH:
+        raise EncodeError(
+            f"{path[:80]}... is nested more than {_MAX_DEPTH} levels deep, or contains itself: {_HINT}.", path=path
+        )
+    if cls is list:
+        return [_encode(item, f"{path}[{pos}]", encode_payload, depth + 1) for pos, item in enumerate(value)]
+    if cls is dict:
+        return _encode_dict(value, path, encode_payload, depth)
     if isinstance(value, Payload):
-        return keep(value)
-    raise EncodeError(f"{path} can't be part of the state: {_words(value)}: {_WAY}.", path=path, kind="state")
+        return encode_payload(value)
+    raise EncodeError(f"{path} cannot be stored as state: {_reason(value)}: {_HINT}.", path=path, kind="state")
 
 
-def _encode_dict(value: dict[Any, Any], path: str, keep: _Keep, depth: int) -> Any:
+def _encode_dict(value: dict[Any, Any], path: str, encode_payload: _PayloadEncoder, depth: int) -> Any:
     for key in value:
         if type(key) is not str:
-            raise EncodeError(f"{path} has the key {key!r:.60}, and JSON only knows texts as keys.", path=path)
-    items = {key: _encode(item, f"{path}[{key!r:.60}]", keep, depth + 1) for key, item in value.items()}
+            raise EncodeError(f"{path} has the key {key!r:.60}, but keys in JSON must be strings.", path=path)
+    items = {key: _encode(item, f"{path}[{key!r:.60}]", encode_payload, depth + 1) for key, item in value.items()}
     return {_DICT: [[key, item] for key, item in items.items()]} if any(k.startswith("$") for k in items) else items
 
 
@@ -96,26 +107,26 @@ def _encode_payload(value: Payload[Any], prefix: str | None) -> dict[str, Any]:
     pointer = Payload.save(value, prefix=prefix).to_dict()
     if type(value) is Payload:
         return {_PAYLOAD: pointer}
-    facts: Callable[[], dict[str, str]] = value.to_facts  # type: ignore[attr-defined]
-    return {_PAYLOAD: pointer, _AS: {"class": known_as(type(value)), **facts()}}
+    metadata: dict[str, str] = value.to_metadata()  # type: ignore[attr-defined]
+    return {_PAYLOAD: pointer, _AS: {"class": register_payload_class(type(value)), **metadata}}
 
 
-def _words(value: Any) -> str:
-    kind = type(value)
-    if kind is tuple:
+def _reason(value: Any) -> str:
+    cls = type(value)
+    if cls is tuple:
         return "a tuple would come back as a list; use a list"
-    if isinstance(value, (*_PLAIN, float, list, dict)):
-        return f"{kind.__qualname__} would come back as another class; turn it into a plain value"
-    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__} is no JSON value".replace("builtins.", "")
+    if isinstance(value, (*_SCALARS, float, list, dict)):
+        return f"{cls.__qualname__} would come back as another class; convert it to a plain value"
+    return f"{cls.__module__.partition('.')[0]}.{cls.__qualname__} is not JSON-serializable".replace("builtins.", "")
 
 
 def decode(value: Any, repository: Repository | None = None) -> Any:
-    """Return what `encode` made `value` of. No I/O; payloads will be resolved with `repository`.
+    """Return the value that `encode` encoded. No I/O; its payloads will load from `repository`.
 
     Raises
     ------
     PointerError
-        Something in `value` is neither JSON nor a pointer. Nothing was resolved.
+        A part of `value` is neither JSON nor a pointer. No pointer was resolved.
     """
     if type(value) is list:
         return [decode(item, repository) for item in value]
@@ -136,46 +147,47 @@ def _decode_payload(value: dict[str, Any], repository: Repository | None) -> Pay
     pointer = Pointer.from_dict(value[_PAYLOAD])
     if _AS not in value:
         return Payload.from_pointer(pointer, repository=repository)
-    facts = dict(value[_AS])
-    name = facts.pop("class")
+    metadata = dict(value[_AS])
+    name = metadata.pop("class")
     if name not in _subclasses:
-        raise PointerError(f"The state holds a payload of class {name}, which is not defined here: import it first.")
-    made: Payload[Any] = _subclasses[name].from_facts(pointer, facts, repository)  # type: ignore[attr-defined]
-    return made
+        raise PointerError(f"The state contains a payload of class {name}, which is not defined here: import it first.")
+    payload: Payload[Any] = _subclasses[name].from_metadata(pointer, metadata, repository)  # type: ignore[attr-defined]
+    return payload
 
 
 def canonical(value: Any, *, sort_keys: bool = False) -> str:
-    """Return the one spelling of encoded JSON. Unlike ``==``, it tells 1 from True and 1.0."""
+    """Return encoded JSON as a canonical string. Unlike ``==``, it distinguishes 1 from True and 1.0."""
     return json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False)
 
 
-def identity(value: Any) -> str:
-    """Return 32 characters that stand for encoded arguments: payloads count by their content.
+def fingerprint(value: Any) -> str:
+    """Return 32 characters that identify encoded arguments. A payload is identified by its content.
 
-    New content gives another identity; the same content under another key, and another order of a
-    dict's keys, do not (SHA-256, cut to 128 bits).
+    New content changes the fingerprint; the same content under another key, and another order of
+    the keys of a dict, do not (SHA-256, truncated to 128 bits).
     """
-    return hashlib.sha256(canonical(_by_content(value), sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(canonical(by_content(value), sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _by_content(value: Any) -> Any:
+def by_content(value: Any) -> Any:
+    """Return encoded JSON with each pointer reduced to serializer, size and digest."""
     if type(value) is list:
-        return [_by_content(item) for item in value]
+        return [by_content(item) for item in value]
     if type(value) is not dict:
         return value
     if _PAYLOAD in value:
         pointer = value[_PAYLOAD]
         return {_PAYLOAD: [pointer[name] for name in ("serializer", "size", "digest")]}
     if _DICT in value:
-        return {_DICT: [[key, _by_content(item)] for key, item in sorted(value[_DICT], key=lambda pair: pair[0])]}
-    return {key: _by_content(item) for key, item in value.items()}
+        return {_DICT: [[key, by_content(item)] for key, item in sorted(value[_DICT], key=lambda pair: pair[0])]}
+    return {key: by_content(item) for key, item in value.items()}
 
 
 def pointers_in(value: Any, path: str = "") -> Iterator[tuple[str, Pointer]]:
     """Yield path and pointer of every payload in encoded JSON."""
     if type(value) is list:
-        for place, item in enumerate(value):
-            yield from pointers_in(item, f"{path}[{place}]")
+        for pos, item in enumerate(value):
+            yield from pointers_in(item, f"{path}[{pos}]")
     elif type(value) is dict and _PAYLOAD in value:
         yield path, Pointer.from_dict(value[_PAYLOAD])
     elif type(value) is dict:
@@ -184,7 +196,7 @@ def pointers_in(value: Any, path: str = "") -> Iterator[tuple[str, Pointer]]:
 
 
 def payloads_in(value: Any) -> Iterator[Payload[Any]]:
-    """Yield every payload in a value of a state."""
+    """Yield every payload in a state value that is not encoded."""
     if isinstance(value, Payload):
         yield value
     elif type(value) in (list, dict):

@@ -1,4 +1,4 @@
-"""Between the driver and the executor: sends calls out, and takes in what became of them."""
+"""The link between driver and executor: sends calls to the executor and receives their results."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from ._state import decode, payloads_in, pointers_in
 from ._task import Outcome, execute, pack
 from ._work import Work
 
-__all__ = ["Dispatch", "EndApp"]
+__all__ = ["EndApp", "Submitter"]
 
 
 class EndApp(BaseException):
-    """Leaves the flow's `run`, whatever it catches; `error` is what the app ends with."""
+    """Exits the flow's `run` even if it catches all exceptions; `error` is the error that the app ends with."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
 
 
-class Dispatch:
-    """The calls that run.
+class Submitter:
+    """The running calls of a run.
 
     Parameters
     ----------
     executor : concurrent.futures.Executor
         Runs the calls.
     settings : mapping
-        Settings for the processes of the calls.
+        Settings for the processes that run calls.
     repository, prefix : Repository, str
-        Where payloads are.
+        Where payloads are stored.
     run : str
         Name of the run, for events.
-    told : callable
+    on_event : callable
         Called with each `Event`.
     """
 
@@ -50,52 +50,52 @@ class Dispatch:
         repository: Repository,
         prefix: str,
         run: str,
-        told: Callable[[Event], None],
+        on_event: Callable[[Event], None],
     ) -> None:
         self._executor, self._settings = executor, settings
         self._repository, self._prefix = repository, prefix
-        self._run, self._told = run, told
+        self._run, self._on_event = run, on_event
         self._futures: dict[Call, Future[Outcome]] = {}
-        self._ended: SimpleQueue[tuple[Call, Future[Outcome]]] = SimpleQueue()
+        self._results: SimpleQueue[tuple[Call, Future[Outcome]]] = SimpleQueue()
         self._broken: EndApp | None = None
 
     @property
-    def has_ended(self) -> bool:
-        """Whether there is something to take in."""
-        return not self._ended.empty()
+    def has_results(self) -> bool:
+        """Whether `wait_for_result` would return at once."""
+        return not self._results.empty()
 
     def start(self, call: Call, work: Work) -> None:
-        """Send `call` of `work` out. If it can't be sent, it has failed.
+        """Send `call` of `work` to the executor. If it cannot be pickled, the call fails.
 
         Raises
         ------
         EndApp
-            The executor takes no more calls.
+            The executor does not accept calls any more.
         """
-        given, named = decode(call.arguments, self._repository)
-        for payload in payloads_in([given, named]):
-            work._received(payload)
+        args, kwargs = decode(call.arguments, self._repository)
+        for payload in payloads_in([args, kwargs]):
+            work._on_receive(payload)
         try:
-            task = pack(work, tuple(given), named, self._settings, self._prefix)
+            task = pack(work, tuple(args), kwargs, self._settings, self._prefix)
         except EncodeError as error:
-            call.give_up("failed", f"EncodeError: {error}")
-            self._tell(call)
+            call.mark_failed(f"EncodeError: {error}")
+            self._emit_ended(call)
             return
         self.emit("call-started", call.work)
         try:
             future = self._executor.submit(execute, task)
         except Exception as error:
-            words = f"The executor takes no more calls: {type(error).__name__}: {error}"
-            self._broken = EndApp(WorkError(words, work=call.work, kind="executor"))
+            message = f"The executor does not accept calls any more: {type(error).__name__}: {error}"
+            self._broken = EndApp(WorkError(message, work=call.work, kind="executor"))
             raise self._broken from error
         self._futures[call] = future
-        future.add_done_callback(lambda future: self._ended.put((call, future)))
+        future.add_done_callback(lambda future: self._results.put((call, future)))
 
-    def take(self) -> Call:
-        """Wait until a call ends, and note what became of it; one that was stopped meanwhile stays as it is."""
+    def wait_for_result(self) -> Call:
+        """Wait until a call ends, and record its result. A call that was stopped in the meantime stays stopped."""
         if self._broken is not None:
             raise self._broken
-        call, future = self._ended.get()
+        call, future = self._results.get()
         if self._futures.pop(call, None) is None:
             return call
         try:
@@ -103,49 +103,47 @@ class Dispatch:
         except CancelledError as cancelled:
             error = cancelled
         if error is None:
-            error = self._note(call, future.result())
+            error = self._record(call, future.result())
         if error is not None:
-            call.give_up(
-                "failed", str(error) if isinstance(error, PayloadError) else f"{type(error).__name__}: {error}"
-            )
-        self._tell(call)
+            call.mark_failed(str(error) if isinstance(error, PayloadError) else f"{type(error).__name__}: {error}")
+        self._emit_ended(call)
         return call
 
-    def _note(self, call: Call, outcome: Outcome) -> Exception | None:
+    def _record(self, call: Call, outcome: Outcome) -> Exception | None:
         try:
             for _, pointer in pointers_in(outcome.state):
                 self._repository.verify(pointer)
         except PayloadError as error:
             return error
-        call.end(outcome)
+        call.set_outcome(outcome)
         for stream, text in outcome.output:
             self.emit("output", call.work, text, stream=stream)
         return None
 
     def stop(self, call: Call) -> None:
-        """Stop `call` if it runs; what it comes to is not taken in."""
+        """Stop `call` if it is running, and ignore its result."""
         future = self._futures.pop(call, None)
         if future is not None:
-            # Only our own executor can stop a call that runs already.
+            # Only our own executor can stop a call that is running.
             kill = getattr(self._executor, "kill", Future.cancel)
             kill(future)
 
     def stop_all(self) -> None:
-        """Take in what has ended, and stop the rest."""
-        while self.has_ended and self._broken is None:
-            self.take()
+        """Record the results that are there, and stop the remaining calls."""
+        while self.has_results and self._broken is None:
+            self.wait_for_result()
         for call in list(self._futures):
             self.stop(call)
 
-    def runs(self, call: Call) -> bool:
-        """Whether `call` was sent out, and nothing came back yet."""
+    def is_running(self, call: Call) -> bool:
+        """Return whether `call` was sent and its result has not been received."""
         return call in self._futures
 
-    def emit(self, kind: EventKind, work: str = "", message: str = "", **facts: Any) -> None:
-        """Tell of an event."""
-        self._told(Event(kind, self._run, work, message, **facts))
+    def emit(self, kind: EventKind, work: str = "", message: str = "", **details: Any) -> None:
+        """Report an event."""
+        self._on_event(Event(kind, self._run, work, message, **details))
 
-    def _tell(self, call: Call) -> None:
+    def _emit_ended(self, call: Call) -> None:
         took_s = call.ended_s - call.started_s if call.started_s and call.ended_s else None
         stored = tuple((path, p.type_name, p.size_bytes) for path, p in pointers_in(call.state))
         kind: EventKind = "call-succeeded" if call.stage == "succeeded" else "call-failed"

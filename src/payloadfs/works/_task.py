@@ -1,4 +1,4 @@
-"""One call of a work, as it travels to where it runs, and what comes back from there."""
+"""One call of a work: the task that is sent to the process that runs it, and the outcome that comes back."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import Any
 from .. import config
 from ..errors import EncodeError
 from . import _worker_process
-from ._capture import captured
+from ._capture import capture_output
 from ._cloudpickle import dumps
 from ._state import canonical
 from ._work import Work
 
 __all__ = ["Outcome", "Task", "execute", "pack"]
 
-_MOST_OUTPUT_CHARS = 1_000_000
-_MOST_MESSAGE_CHARS = 1_000
-_MOST_TRACEBACK_CHARS = 10_000
+_MAX_OUTPUT_CHARS = 1_000_000
+_MAX_MESSAGE_CHARS = 1_000
+_MAX_TRACEBACK_CHARS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is sent to run a call: the work's name, settings for its process, and the pickled work with its arguments.
+    """A call to run: name of the work, settings for its process, and the pickled work with its arguments.
 
-    Payloads are pickled as their pointers, so a task is small whatever they hold.
+    Payloads are pickled as their pointers, so a task is small whatever the size of their objects.
     """
 
     work: str
@@ -40,18 +40,18 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call came to.
+    """The result of a call.
 
     Parameters
     ----------
     state : dict or None
-        The attributes that it changed, as JSON; None if it failed.
+        The attributes that the call changed, as JSON; None if it failed.
     message, traceback : str
-        Of its exception: one line, and the work's own part of the traceback.
+        The exception as one line, and its traceback without our own frames; empty if it succeeded.
     started_s, ended_s : float
-        Seconds since 1970 (UTC), by the clock of its machine.
+        Seconds since 1970 (UTC), by the clock of the machine that ran it.
     output : list of tuple of str
-        What it printed, by stream, where that could not be passed on at once.
+        Stream and string of what it printed, if that could not be sent while it ran.
     """
 
     state: dict[str, Any] | None
@@ -62,84 +62,85 @@ class Outcome:
     output: list[tuple[str, str]]
 
 
-def pack(
-    work: Work, arguments: tuple[Any, ...], named: dict[str, Any], settings: Mapping[str, Any], prefix: str
-) -> Task:
-    """Return the task of calling `work`.
+def pack(work: Work, args: tuple[Any, ...], kwargs: dict[str, Any], settings: Mapping[str, Any], prefix: str) -> Task:
+    """Return the task of calling ``work.run(*args, **kwargs)``.
 
-    Classes and functions of ``__main__``, and of modules registered with cloudpickle, travel by
-    value; others have to be importable where the call runs.
+    Classes and functions of ``__main__``, and of modules registered with cloudpickle, are pickled by
+    value; all others must be importable where the call runs.
 
     Raises
     ------
     EncodeError
-        A private attribute of the work can't be pickled.
+        The work or one of its private attributes cannot be pickled.
     """
     try:
-        body = dumps((work, arguments, named))
+        body = dumps((work, args, kwargs))
     except Exception as error:
         for name, value in work.__getstate__().items():
             try:
                 dumps(value)
-            except Exception as inner:  # of any kind
+            except Exception as cause:
                 raise EncodeError(
-                    f"{work.name}.{name} can't be sent to another process: {inner}. Make it in run().", path=name
+                    f"{work.name}.{name} cannot be sent to another process: {cause}. Create it in run().", path=name
                 ) from error
-        raise EncodeError(f"{work.name} can't be sent to another process: {error}.") from error
+        raise EncodeError(f"{work.name} cannot be sent to another process: {error}.") from error
     return Task(work.name, settings, prefix, body)
 
 
 def execute(task: Task) -> Outcome:
-    """Run the call where it was sent to. Never raises what the work raises: that is part of the outcome."""
-    started_s, output = time.time(), _Output()
-    sink = partial(_worker_process.output, task.work) if _worker_process.output else output.keep
+    """Run a call, in the process it was sent to. An exception of the work is part of the outcome, never raised."""
+    started_s, output = time.time(), _OutputBuffer()
+    sink = partial(_worker_process.output, task.work) if _worker_process.output else output.write
     try:
-        with config.using(**task.settings), captured(sink):
-            state = _changes(task)
-    except BaseException as error:  # whatever it is, it is the work's
-        return Outcome(None, _message(error), _own_traceback(error), started_s, time.time(), output.kept)
+        with config.using(**task.settings), capture_output(sink):
+            state = _run(task)
+    except BaseException as error:  # also SystemExit and the like: they come from the work
+        return Outcome(None, _message(error), _traceback(error), started_s, time.time(), output.kept)
     return Outcome(state, "", "", started_s, time.time(), output.kept)
 
 
-def _changes(task: Task) -> dict[str, Any]:
-    work, arguments, named = _unpacked(task.body)
-    work._put(_prefix=task.prefix)
-    before = work._encoded()
+def _run(task: Task) -> dict[str, Any]:
+    """Run the work, and return the attributes that it changed, as JSON."""
+    work, args, kwargs = _unpack(task.body)
+    work._set_internal(_prefix=task.prefix)
+    before = work._encode_state()
     run: Callable[..., Any] = work.run
-    result = run(*arguments, **named)
+    result = run(*args, **kwargs)
     if result is not None:
         raise TypeError(
-            f"{type(work).__name__}.run() returned a {type(result).__name__}, and nobody can receive it: assign it "
-            "to an attribute, self.result = ..., wrapped in Payload(...) if it is no JSON value."
+            f"{type(work).__name__}.run() returned a {type(result).__name__}, but run must return None: assign the "
+            "result to an attribute, self.result = ..., wrapped in Payload(...) if it is not a JSON value."
         )
     return {
-        n: value for n, value in work._encoded().items() if n not in before or canonical(value) != canonical(before[n])
+        name: value
+        for name, value in work._encode_state().items()
+        if name not in before or canonical(value) != canonical(before[name])
     }
 
 
-def _unpacked(body: bytes) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
+def _unpack(body: bytes) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
     try:
-        work, arguments, named = pickle.loads(body)
+        work, args, kwargs = pickle.loads(body)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{error}: the work's class can't be imported where it runs; install its package there, or let it travel "
-            "by value with cloudpickle.register_pickle_by_value(module)",
+            f"{error}: the class of the work cannot be imported in the process that runs it. Install its package "
+            "there, or send it by value with cloudpickle.register_pickle_by_value(module)",
             name=error.name,
         ) from error
-    return work, arguments, named
+    return work, args, kwargs
 
 
-class _Output:
-    """Keeps what a call prints, up to a million characters."""
+class _OutputBuffer:
+    """A buffer for what a call prints, limited to a million characters."""
 
     def __init__(self) -> None:
         self.kept: list[tuple[str, str]] = []
         self._chars = 0
 
-    def keep(self, stream: str, text: str) -> None:
-        if self._chars < _MOST_OUTPUT_CHARS <= self._chars + len(text):
-            self.kept.append((stream, f"{text[: _MOST_OUTPUT_CHARS - self._chars]}\n[more was printed, and dropped]\n"))
-        elif self._chars < _MOST_OUTPUT_CHARS:
+    def write(self, stream: str, text: str) -> None:
+        if self._chars < _MAX_OUTPUT_CHARS <= self._chars + len(text):
+            self.kept.append((stream, f"{text[: _MAX_OUTPUT_CHARS - self._chars]}\n[further output was dropped]\n"))
+        elif self._chars < _MAX_OUTPUT_CHARS:
             self.kept.append((stream, text))
         self._chars += len(text)
 
@@ -147,22 +148,22 @@ class _Output:
 def _message(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception:  # a class may get that wrong as well
-        text = "(its text can't be told)"
-    return _shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__, _MOST_MESSAGE_CHARS)
+    except Exception:  # __str__ is the user's code
+        text = "(str of the exception failed)"
+    return _shorten(f"{type(error).__name__}: {text}" if text else type(error).__name__, _MAX_MESSAGE_CHARS)
 
 
-def _own_traceback(error: BaseException) -> str:
+def _traceback(error: BaseException) -> str:
     """Return the traceback of `error` without our own frames at its top."""
-    told = traceback.TracebackException.from_exception(error)
-    while told.stack and told.stack[0].filename in (__file__, _worker_process.__file__):
-        del told.stack[0]
-    return _shortened("".join(told.format()), _MOST_TRACEBACK_CHARS)
+    summary = traceback.TracebackException.from_exception(error)
+    while summary.stack and summary.stack[0].filename in (__file__, _worker_process.__file__):
+        del summary.stack[0]
+    return _shorten("".join(summary.format()), _MAX_TRACEBACK_CHARS)
 
 
-def _shortened(text: str, most_chars: int) -> str:
-    """Return `text`, its middle left out if it is long: it becomes part of the run's document."""
-    if len(text) <= most_chars:
+def _shorten(text: str, max_chars: int) -> str:
+    """Return `text` without its middle if it is long: it becomes part of the checkpoint."""
+    if len(text) <= max_chars:
         return text
-    half = most_chars // 2
-    return f"{text[:half]}\n[{len(text) - 2 * half:,} characters are left out]\n{text[-half:]}"
+    half = max_chars // 2
+    return f"{text[:half]}\n[{len(text) - 2 * half:,} characters omitted]\n{text[-half:]}"

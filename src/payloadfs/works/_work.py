@@ -1,4 +1,4 @@
-"""The work: a step that runs in a process of its own and leaves its results in its attributes."""
+"""The work: a step that runs in its own process and leaves its results in its attributes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._component import Component, reserve
+from ._component import Component, reserve_names
 
 __all__ = ["Stage", "Work", "WorkStatus"]
 
@@ -15,16 +15,16 @@ Stage = Literal["not-started", "running", "succeeded", "failed", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class WorkStatus:
-    """How the latest call of a work stands.
+    """Status of the latest call of a work.
 
     Parameters
     ----------
     stage : {"not-started", "running", "succeeded", "failed", "stopped"}
         ``"running"`` from the call until the flow sees its result.
     message : str
-        What went wrong: one line, then the work's own traceback; empty otherwise.
+        What went wrong: one line, then the traceback; empty otherwise.
     started_s, ended_s : float or None
-        When `run` began and ended where it ran, in seconds since 1970 (UTC).
+        When `run` began and ended, in seconds since 1970 (UTC), by the clock of its machine.
     count : int
         How many calls of the work have ended.
     """
@@ -40,20 +40,21 @@ class Work(Component):
     """A step of a flow: subclass it and define `run`.
 
     In an app, calling ``work.run(...)`` executes `run` in another process, on a copy of the work's
-    attributes; what it assigns to them comes back as one change once it has succeeded. Outside of
-    an app, `run` is an ordinary method.
+    attributes. When it has succeeded, the attributes that it assigned are updated here, all at once.
+    Outside an app, `run` is an ordinary method.
 
     Parameters
     ----------
     parallel : bool
-        False: the call returns once `run` has succeeded. True: it returns at once, and the flow
+        False: a call returns once `run` has succeeded. True: a call returns at once, and the flow
         sees the result in a later pass.
     cache_calls : bool
-        True: a call with arguments it succeeded with before does nothing. Payloads count by their
-        content. False: every call runs.
+        True: a call does nothing if an earlier call with the same arguments succeeded. Payloads are
+        compared by their content. False: every call runs.
     raise_exception : bool
-        True: an exception in `run` is raised at the call, as `WorkError`, and ends the app unless
-        the flow catches it; that of a parallel work ends the app. False: it only shows in `status`.
+        True: the call raises `WorkError` if `run` raises an exception, which ends the app unless the
+        flow catches it; a parallel work that fails always ends the app. False: a failure only shows
+        in `status`.
 
     Examples
     --------
@@ -75,10 +76,10 @@ class Work(Component):
     _stop: Callable[[], None] | None = None
 
     def __init__(self, *, parallel: bool = False, cache_calls: bool = True, raise_exception: bool = True) -> None:
-        self._put(_parallel=parallel, _cache_calls=cache_calls, _raise_exception=raise_exception)
+        self._set_internal(_parallel=parallel, _cache_calls=cache_calls, _raise_exception=raise_exception)
 
-    def run(self, *arguments: Any, **named: Any) -> None:  # noqa: ARG002  # subclasses say what they take
-        """Do the work. Takes JSON values and payloads, also nested; returns nothing."""
+    def run(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002  # subclasses define the parameters
+        """Do the work. Arguments are JSON values and payloads, also nested; must return None."""
         raise TypeError(f"{type(self).__name__} does not define run().")
 
     @property
@@ -88,7 +89,7 @@ class Work(Component):
 
     @property
     def cache_calls(self) -> bool:
-        """Whether a call that succeeded is not made again."""
+        """Whether a call with the arguments of an earlier successful call is skipped."""
         return self._cache_calls
 
     @property
@@ -98,7 +99,7 @@ class Work(Component):
 
     @property
     def status(self) -> WorkStatus:
-        """How the latest call stands, as the flow may see it."""
+        """Status of the latest call, as visible to the flow."""
         return self._status
 
     @property
@@ -108,7 +109,7 @@ class Work(Component):
 
     @property
     def is_running(self) -> bool:
-        """Whether a call was made whose result the flow has not seen yet."""
+        """Whether there is a call whose result the flow has not seen yet."""
         return self._status.stage == "running"
 
     @property
@@ -127,10 +128,10 @@ class Work(Component):
         return self._status.stage == "stopped"
 
     def stop(self) -> None:
-        """Stop the calls that are running or waiting; their changes are lost. For flows.
+        """Stop the calls that are running or waiting; their changes are lost. For use in flows.
 
-        On an executor that can't stop a running call, such as Dask's, the call runs on and its
-        result is thrown away.
+        An executor that cannot stop a running call, such as Dask's, lets it finish; its result is
+        ignored.
         """
         if self._stop is not None:
             self._stop()
@@ -138,13 +139,13 @@ class Work(Component):
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and self._stop is not None and self.is_running:
             raise AttributeError(
-                f"{self.name} is running on a copy of its attributes: assign {name!r} before the call or after it."
+                f"{self.name} is running on a copy of its attributes: assign {name!r} before or after the call."
             )
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The links to the app stay here: a copy of the work is on its own.
+        # References to the app are left out: a copy of the work is independent.
         return {name: value for name, value in vars(self).items() if name not in ("run", "_stop", "_status")}
 
 
-reserve(Work)
+reserve_names(Work)

@@ -1,4 +1,4 @@
-"""The process in which the local executor runs calls: one at a time, until its parent is gone."""
+"""The worker process of the local executor: runs one call at a time, until its parent is gone."""
 
 from __future__ import annotations
 
@@ -20,138 +20,141 @@ from typing import Any
 
 from ._cloudpickle import dumps
 
-__all__ = ["GOODBYE", "output", "serve"]
+__all__ = ["SHUTDOWN", "output", "serve"]
 
-GOODBYE = b""
-"""In the place of a job: the process ends in order, as any program does."""
+SHUTDOWN = b""
+"""A message instead of a job: the process ends normally, as any program does."""
 
 output: Callable[[str, str, str], None] | None = None
-"""Passes what a work prints (its name, stream, text) on to the parent at once; None in every other process."""
+"""Sends output of a work (its name, the stream, a string) to the parent at once; None in all other processes."""
 
 _Send = Callable[[str, Any], None]
-_SOON_S = 0.02
-_MOST_CHARS = 1 << 20
+_FLUSH_INTERVAL_S = 0.02
+_MAX_BUFFERED_CHARS = 1 << 20
 
 
-def serve(descriptor: int, watched: int) -> None:
-    """Run what comes in by the socket `descriptor`, until the other end of it or of the pipe `watched` is closed."""
+def serve(descriptor: int, parent_pipe: int) -> None:
+    """Run the jobs that arrive on the socket `descriptor` until its other end is closed.
+
+    The process also ends once the other end of `parent_pipe` is closed, even in the middle of a job.
+    """
     global output
-    # An interrupt at the terminal is for the parent, which then ends its children.
+    # An interrupt at the terminal is for the parent, which then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Whoever else held the line would keep the parent waiting after this process died.
+    # A child with these descriptors would keep the parent waiting after this process has died.
     os.set_inheritable(descriptor, False)
-    os.set_inheritable(watched, False)
-    os.register_at_fork(after_in_child=lambda: _let_go(descriptor, watched))
-    threading.Thread(target=_end_with_parent, args=(watched,), daemon=True).start()
-    connection, sending = Connection(descriptor), threading.RLock()
+    os.set_inheritable(parent_pipe, False)
+    os.register_at_fork(after_in_child=lambda: _close_inherited(descriptor, parent_pipe))
+    threading.Thread(target=_end_with_parent, args=(parent_pipe,), daemon=True).start()
+    connection, lock = Connection(descriptor), threading.RLock()
 
     def send(kind: str, value: Any) -> None:
-        message = _pickled((kind, value))
-        with sending:
+        message = _pickle((kind, value))
+        with lock:
             if kind != "output":
-                printed.flush()
+                buffer.flush()
             connection.send_bytes(message)
 
-    printed = _Printed(send, sending)
-    output = printed.write
+    buffer = _OutputBuffer(send, lock)
+    output = buffer.write
     streams = sys.stdout, sys.stderr
     while True:
         try:
             job = connection.recv_bytes()
         except EOFError:
             return
-        if job == GOODBYE:
+        if job == SHUTDOWN:
             return
         send("begun", None)
-        _answer(job, send)
-        # A call may have put others there, and closed them.
+        _run_job(job, send)
+        # The job may have replaced the streams, and closed its own.
         sys.stdout, sys.stderr = streams
         for stream in filter(None, streams):
             with suppress(OSError, ValueError):
                 stream.flush()
 
 
-class _Printed:
-    """What calls print, on its way to the parent: lines at once, or if there are many, many at once."""
+class _OutputBuffer:
+    """Output on its way to the parent: single lines are sent at once, many lines together."""
 
     def __init__(self, send: _Send, lock: threading.RLock) -> None:
         self._send, self._lock = send, lock
-        self._texts: list[tuple[tuple[str, str], str]] = []
-        self._chars, self._sent_s = 0, 0.0
-        self._some = threading.Event()
-        threading.Thread(target=self._flush_soon, daemon=True).start()
+        self._pending: list[tuple[tuple[str, str], str]] = []
+        self._chars, self._flushed_s = 0, 0.0
+        self._has_pending = threading.Event()
+        threading.Thread(target=self._flush_periodically, daemon=True).start()
 
     def write(self, work: str, stream: str, text: str) -> None:
         with self._lock:
-            self._texts.append(((work, stream), text))
+            self._pending.append(((work, stream), text))
             self._chars += len(text)
-            is_line = text.endswith("\n") and time.monotonic() > self._sent_s + _SOON_S
-            if is_line or self._chars > _MOST_CHARS:
+            is_due = text.endswith("\n") and time.monotonic() > self._flushed_s + _FLUSH_INTERVAL_S
+            if is_due or self._chars > _MAX_BUFFERED_CHARS:
                 self.flush()
-        self._some.set()
+        self._has_pending.set()
 
     def flush(self) -> None:
         with self._lock:
-            texts, self._texts, self._chars = self._texts, [], 0
-            for whose, group in groupby(texts, key=itemgetter(0)):
-                self._send("output", (*whose, "".join(text for _, text in group)))
-            self._sent_s = time.monotonic()
+            pending, self._pending, self._chars = self._pending, [], 0
+            for source, group in groupby(pending, key=itemgetter(0)):
+                self._send("output", (*source, "".join(text for _, text in group)))
+            self._flushed_s = time.monotonic()
 
-    def _flush_soon(self) -> None:
-        while self._some.wait():
-            time.sleep(_SOON_S)
-            self._some.clear()
+    def _flush_periodically(self) -> None:
+        while self._has_pending.wait():
+            time.sleep(_FLUSH_INTERVAL_S)
+            self._has_pending.clear()
             self.flush()
 
 
-def _answer(job: bytes, send: _Send) -> None:
+def _run_job(job: bytes, send: _Send) -> None:
     try:
-        function, arguments, named = pickle.loads(job)
-        result = function(*arguments, **named)
-    except BaseException as error:  # all of them are the caller's
+        function, args, kwargs = pickle.loads(job)
+        result = function(*args, **kwargs)
+    except BaseException as error:  # also SystemExit: the caller gets every exception
         _send_error(error, send)
         return
     try:
         send("result", result)
-    except Exception as error:  # it can't be pickled
+    except Exception as error:  # it cannot be pickled
         _send_error(error, send)
 
 
-def _pickled(message: tuple[str, Any]) -> bytes:
+def _pickle(message: tuple[str, Any]) -> bytes:
     try:
         return pickle.dumps(message, protocol=5)
-    except Exception:  # of any kind: classes of __main__ travel by value, for example
+    except Exception:  # for example, classes of __main__ must be pickled by value
         return dumps(message)
 
 
 def _send_error(error: BaseException, send: _Send) -> None:
-    told = "".join(traceback.format_exception(error))
+    report = "".join(traceback.format_exception(error))
     try:
-        error.add_note(f"In its own process:\n{told}")
+        error.add_note(f"In its own process:\n{report}")
         pickle.loads(pickle.dumps(error))
         send("error", error)
-    except Exception:  # an exception that can't be pickled, or not be made again, is told in words
-        send("error", RuntimeError(told))
+    except Exception:  # an exception that cannot be pickled or unpickled is sent as a string
+        send("error", RuntimeError(report))
 
 
-def _let_go(*descriptors: int) -> None:
+def _close_inherited(*descriptors: int) -> None:
     global output
     output = None
     for descriptor in descriptors:
         os.close(descriptor)
 
 
-def _end_with_parent(watched: int) -> None:
-    """End this process and what it started, in the middle of a call too, once the parent's end is closed."""
-    leads = os.getpgrp() == os.getpid()
-    if leads and hasattr(fcntl, "F_SETSIG"):
-        # The kernel kills then, even while a call holds Python's lock for long.
-        fcntl.fcntl(watched, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(watched, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(watched, fcntl.F_SETFL, fcntl.fcntl(watched, fcntl.F_GETFL) | os.O_ASYNC)
-    hang_up = select.poll()
-    hang_up.register(watched, 0)
-    hang_up.poll()
-    if leads:
+def _end_with_parent(parent_pipe: int) -> None:
+    """Kill this process and its children, even in the middle of a call, once the parent's end is closed."""
+    is_leader = os.getpgrp() == os.getpid()
+    if is_leader and hasattr(fcntl, "F_SETSIG"):
+        # Then the kernel kills the group, even while a call holds the GIL for long.
+        fcntl.fcntl(parent_pipe, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(parent_pipe, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(parent_pipe, fcntl.F_SETFL, fcntl.fcntl(parent_pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(parent_pipe, 0)
+    poll.poll()
+    if is_leader:
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""One app that does with payloads all that works and flows can do; what happened goes to log.jsonl.
+"""An app that uses payloads in every way that works and flows can, and writes what happened to log.jsonl.
 
 python everything.py PORT      in an empty folder
 """
@@ -24,19 +24,19 @@ from everyday import FRAMES
 
 LOG = pathlib.Path("log.jsonl").resolve()
 PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-# None comes back later: the framework is certain to remember only the latest call of a work.
+# No value is repeated later: the framework reliably remembers only the latest call of a work.
 CONTENTS = [1, 2, 2, 3]
 
 _load = payloadfs.Repository.load
 
 
-def log(event, **facts):
+def log(event, **details):
     with LOG.open("a") as lines:
-        lines.write(json.dumps({"event": event, "pid": os.getpid(), **facts}) + "\n")
+        lines.write(json.dumps({"event": event, "pid": os.getpid(), **details}) + "\n")
 
 
 def events():
-    return [(fact["event"], fact["pid"]) for fact in map(json.loads, LOG.read_text().splitlines())]
+    return [(entry["event"], entry["pid"]) for entry in map(json.loads, LOG.read_text().splitlines())]
 
 
 def load(self, pointer, **options):
@@ -55,7 +55,7 @@ def content(payload):
     return int(payload.value["content"].iloc[0])
 
 
-def facts_of(obj):
+def fingerprint(obj):
     return hashlib.sha256(repr(list(describe(obj))).encode()).hexdigest()
 
 
@@ -65,23 +65,23 @@ class Source(lapp.LightningWork):
         self.frame = None
 
     def run(self, content, step):
-        made = frame(content)
-        self.frame = lapp.storage.Payload(made)
-        made["content"] = 99
+        value = frame(content)
+        self.frame = lapp.storage.Payload(value)
+        value["content"] = 99
         log("source", frame=dict(self.frame))
 
 
 class Everyday(lapp.LightningWork):
     def __init__(self):
         super().__init__(cache_calls=True)
-        self.facts = None
+        self.fingerprints = None
         self.frames = None
         self.nested = None
 
     def run(self, done=False):
         if done:
-            # With over 64 KB of state the framework's server and its app wait for each other at the end.
-            self.facts = self.frames = None
+            # With more than 64 KB of state, the server and the app of the framework deadlock at the end.
+            self.fingerprints = self.frames = None
             return
         frames = {}
         for name, make in FRAMES.items():
@@ -89,8 +89,8 @@ class Everyday(lapp.LightningWork):
                 frames[name] = make()
             except ImportError as error:
                 log("left out", name=name, missing=error.name)
-        self.facts = {name: facts_of(made) for name, made in frames.items()}
-        self.frames = {name: lapp.storage.Payload(made) for name, made in frames.items()}
+        self.fingerprints = {name: fingerprint(value) for name, value in frames.items()}
+        self.frames = {name: lapp.storage.Payload(value) for name, value in frames.items()}
         self.nested = [lapp.storage.Payload(frame(7)), {"deep": [lapp.storage.Payload(frame(8))]}]
 
 
@@ -121,20 +121,20 @@ class Receiver(lapp.LightningWork):
 
 
 class Late(lapp.LightningWork):
-    """Starts when the source is gone, in a process that inherits nothing."""
+    """A work that starts after the source has ended, in a process that inherits nothing."""
 
     _start_method = "spawn"
 
     def __init__(self):
         super().__init__(cache_calls=True)
 
-    def run(self, source_pid, kept, facts, frames, nested):
+    def run(self, source_pid, kept, fingerprints, frames, nested):
         until_s = time.monotonic() + 20
         while is_alive(source_pid) and time.monotonic() < until_s:
             time.sleep(0.1)
         log("late", source_is_alive=is_alive(source_pid), contents=[content(payload) for payload in kept])
-        differ = [name for name in facts if facts_of(frames[name].value) != facts[name]]
-        log("everyday", count=len(facts), differ=differ, pandas=pd.__version__)
+        differ = [name for name in fingerprints if fingerprint(frames[name].value) != fingerprints[name]]
+        log("everyday", count=len(fingerprints), differ=differ, pandas=pd.__version__)
         log("nested", contents=[content(nested[0]), content(nested[1]["deep"][0])])
         log("state", **get_state())
 
@@ -196,7 +196,7 @@ class Flow(lapp.LightningFlow):
             self.src.stop()
         if not self.done:
             pid = next(pid for event, pid in events() if event == "source")
-            self.late.run(pid, self.kept, self.everyday.facts, self.everyday.frames, self.everyday.nested)
+            self.late.run(pid, self.kept, self.everyday.fingerprints, self.everyday.frames, self.everyday.nested)
             log("flow", kept=[dict(payload) for payload in self.kept])
             self.done = True
         self.everyday.run(done=True)
