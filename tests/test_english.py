@@ -16,7 +16,7 @@ FILES = sorted(
 )
 
 INSTEAD = {
-    r"is no (?!longer|way|more|need|garbage|credential|index|such|sign|signature|object|cloud|run|key|other|config|scheduler)[a-z]+": "is not a ...",
+    r"(?<!there )is no (?!longer|more|different|faster|slower)[a-z]+": "is not a ...",
     r"anew": "again",
     r"mend(s|ed|ing)?": "fix",
     r"whoever": "anyone who, the caller, another process, the user",
@@ -30,9 +30,9 @@ INSTEAD = {
     r"let PAYLOADFS": "set PAYLOADFS_X to ...",
     r"near cop(y|ies)": "cached copy",
     r"far (store|object)s?": "remote store, remote object",
-    r"return if": "raise X if ..., check that ...",
+    r"(?-i:Return if)": "raise X if ..., check that ...",
     r"of (its|their|his|your|our|one's) own": "its own X, a separate X",
-    r"texts": "strings",
+    r"(?<![\"`])texts(?![\"`])": "strings",
     r"so many": "this many, too many",
     r"it is to be": "it must be",
     r"stands? in (?!for\b)": "is in",
