@@ -1,11 +1,11 @@
-"""Processes and rounds: saved in one process, loaded in another fresh one, the peers in turn.
+"""Processes and rounds: save in one process, load in a new one, with the libraries in turn.
 
 One process holds the object and saves it through each peer; each load happens in a process that
-was started for it, has imported what the peer needs, and has loaded one small object before. Peers
-take turns within a round, and each round begins with another of them. What was saved is deleted
-before the next turn, so that nobody pays for the writing back of another's bytes. Before the first
-turn as many bytes are written and deleted: the first to fill memory that a virtual machine has not
-touched yet pays several times as much, whoever it is.
+is started for it, has imported the peer's packages, and has loaded one small object before. Peers
+take turns within a round, and each round begins with another peer. Saved objects are deleted before
+the next turn, so that the write-back of one peer's bytes does not slow down another. Before the
+first turn the same number of bytes is written and deleted: filling memory that a virtual machine has
+not used yet takes several times as long, for any peer.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class Plan:
     scale : float
         Sizes are those of TARGETS times this.
     fresh : bool
-        Whether each load gets a process of its own. Without, one process does it all and the
-        figures are worth nothing: for tests.
+        Whether each load gets its own process. Otherwise one process does everything and the
+        figures mean nothing: for tests only.
     peers : frozenset of str, optional
         Only these.
     """
@@ -105,7 +105,7 @@ class Plan:
     peers: frozenset[str] | None = None
 
     def chosen(self, names: Sequence[str]) -> list[str]:
-        """Return those of `names` that take part."""
+        """Return the `names` that are selected."""
         return [name for name in names if self.peers is None or name in self.peers]
 
 
@@ -120,9 +120,9 @@ class Task:
     size : int
         In the workload's own unit: bytes, rows or objects.
     small : int
-        Size of the object that everybody saves and loads first.
+        Size of the object that every peer saves and loads first.
     count : int
-        How many times one process does it in one round; the round's figure is their median.
+        Repetitions by one process in one round; the round's figure is their median.
     once : frozenset of str
         Peers for which one round is enough: they take many times as long as the others.
     """

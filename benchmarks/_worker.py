@@ -1,4 +1,4 @@
-"""A process that makes, saves and loads objects as it is told: JSON lines in, JSON lines out."""
+"""A process that creates, saves and loads objects on command: JSON lines in, JSON lines out."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Worker:
         return {"mark": workloads.WORKLOADS[workload].read(self.objects[name])}
 
     def touch(self, folder: str, size_bytes: int) -> dict[str, Any]:
-        """Write so many bytes to a file and delete it: the system then has the pages at hand."""
+        """Write `size_bytes` bytes to a file and delete it, so that the system has free pages."""
         piece = memoryview(bytes(1 << 24))
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             for start in range(0, size_bytes, len(piece)):
@@ -52,7 +52,7 @@ class Worker:
         return {}
 
     def save(self, peer: str, name: str, count: int) -> dict[str, Any]:
-        """Save the object `name` so many times, each under a name of its own."""
+        """Save the object `name` `count` times, each under a different name."""
         one, obj = self.peers[peer], self.objects[name]
         one.prepare(obj)
         figures, tokens = measured([partial(one.save, obj, next(self.numbers)) for _ in range(count)])

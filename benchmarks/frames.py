@@ -61,14 +61,14 @@ def frames(megabytes: int) -> dict[str, Any]:
         ]
         return pd.DataFrame({f"c{n}": kinds[n % len(kinds)]() for n in range(columns)})
 
-    def texts(rows: int) -> Any:
+    def strings(rows: int) -> Any:
         words = np.array([f"word number {n}" for n in range(10_000)])
         return pd.DataFrame({f"s{n}": pd.array(rng.choice(words, rows), dtype="str") for n in range(4)})
 
     return {
         "10 float64 columns": numbers(size // 80, 10),
         "7 dtypes": mixed(size // 42, 7),
-        "texts": texts(size // 100),
+        "strings": strings(size // 100),
         "100 mixed columns, 1,000 rows": mixed(1_000, 100),
         "100 float64 columns, 1,000 rows": numbers(1_000, 100),
         "2,000 float64 columns, 100 rows": numbers(100, 2_000),

@@ -40,7 +40,7 @@ print(count, took_s, first_s, peak_mb)
 
 
 def fill(repository: Any, count: int, scopes: int) -> None:
-    """Save `count` objects, in turn under so many scopes."""
+    """Save `count` objects, distributed over `scopes` prefixes."""
     names = itertools.cycle([f"scope{number}" for number in range(scopes)])
     for number, scope in zip(range(count), names, strict=False):
         repository.save({"number": number}, prefix=scope)

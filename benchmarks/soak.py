@@ -54,25 +54,25 @@ def same(left: Any, right: Any) -> bool:
 
 
 def work(number: int, url: str, options: dict[str, Any], seconds: float, samples: Any) -> None:
-    """Save and load until the time is over; every now and then, tell how this process stands."""
+    """Save and load until the time is over, and report the resources of this process at intervals."""
     import payloadfs
 
     rng, repository = random.Random(number), payloadfs.Repository(url, options or None, fsync=False)
     kept: list[tuple[Any, Any]] = []
-    started_s, told, calls = time.monotonic(), 0, 0
+    started_s, sampled, calls = time.monotonic(), 0, 0
     for obj in objects(rng):
         pointer = repository.save(obj, prefix=f"process{number}")
         kept.append((pointer, obj))
         for _ in range(3):
             old, expected = rng.choice(kept)
             if not same(expected, repository.load(old)):
-                raise AssertionError(f"{old.key} came back as something else")
+                raise AssertionError(f"{old.key} came back as another object")
         if len(kept) > 8:
             repository.delete(kept.pop(rng.randrange(len(kept)))[0])
         calls += 4
         elapsed_s = time.monotonic() - started_s
-        if elapsed_s >= told * seconds / _SAMPLES:
-            told += 1
+        if elapsed_s >= sampled * seconds / _SAMPLES:
+            sampled += 1
             samples.put((number, calls, *standing()))
         if elapsed_s >= seconds:
             return

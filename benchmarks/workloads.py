@@ -18,11 +18,11 @@ class Workload:
     title : str
         For people.
     make : callable
-        Makes one; its size is in bytes unless `title` says otherwise.
+        Creates one; its size is in bytes unless `title` says otherwise.
     read : callable
-        Reads all of it and returns a number that a right copy gives too.
+        Reads all of it and returns a number that is the same for an exact copy.
     packages : tuple of str
-        What whoever uses such objects has imported.
+        Packages that users of such objects have imported.
     """
 
     title: str
@@ -132,7 +132,7 @@ def _read_dict(found: Any) -> float:
 
 WORKLOADS = {
     "W1": Workload("numeric frame, 10 float64 columns", numeric_frame, _read_frame),
-    "W2": Workload("mixed frame: numbers, texts, categories, times with a zone, nullable", mixed_frame, _read_frame),
+    "W2": Workload("mixed frame: numbers, strings, categories, times with a zone, nullable", mixed_frame, _read_frame),
     "W3": Workload("dict of arrays", arrays, _read_arrays, ("numpy",)),
     "W4": Workload("dict of 300 bytes", small_dict, _read_dict, ()),
     "W5": Workload("mixed frame (rows)", mixed_frame_of_rows, _read_frame),

@@ -1,4 +1,4 @@
-"""Everybody who takes part, each in the best mode that its documentation shows."""
+"""The libraries that are compared, each in its best documented mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a peer is: it saves an object, and loads it again in another process from a short text."""
+"""The base class of peers: libraries that save an object, and load it in another process from a short string."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Peer:
         raise NotImplementedError
 
     def load_many(self, tokens: Sequence[str], max_concurrency: int) -> list[Any]:
-        """Return the objects, loaded with so many on their way at once."""
+        """Return the objects, with at most `max_concurrency` loads at the same time."""
         with ThreadPoolExecutor(max_concurrency) as workers:
             return list(workers.map(self.load, tokens))
 

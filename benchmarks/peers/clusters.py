@@ -1,4 +1,4 @@
-"""Memory that the processes of one cluster share. The token holds where the cluster is.
+"""Memory that the processes of one cluster share. The token contains the address of the cluster.
 
 The processor time and memory of the cluster's own processes are not in the figures.
 """

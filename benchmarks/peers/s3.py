@@ -1,4 +1,4 @@
-"""Clients of S3. They move bytes; an array goes out as its memory and comes back as a view."""
+"""S3 clients. They transfer bytes; an array is sent from its memory and comes back as a view."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _bytes(obj: Any) -> memoryview:
 
 
 async def _gathered(get: Callable[[str], Awaitable[Any]], tokens: Sequence[str], max_concurrency: int) -> list[Any]:
-    """Return what `get` gives for each token, so many at once."""
+    """Return the result of `get` for each token, at most `max_concurrency` at the same time."""
     slots = asyncio.Semaphore(max_concurrency)
 
     async def one(token: str) -> Any:

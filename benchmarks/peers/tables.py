@@ -1,4 +1,4 @@
-"""Arrow's own files, for frames. Both give some frames back changed; they are here for their speed."""
+"""Arrow's own files, for frames. Both change some DataFrames; they are compared for their speed."""
 
 from __future__ import annotations
 
