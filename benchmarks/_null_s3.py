@@ -95,7 +95,7 @@ class Server(socketserver.ThreadingTCPServer):
         self.file, self.zeros = file, file.fileno()
 
     def handle_error(self, *_: object) -> None:
-        return  # a client that went away
+        return  # the client closed the connection
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Worker:
         self.numbers = iter(range(sys.maxsize))
 
     def open(self, peer: str, place: dict[str, str], workload: str) -> dict[str, Any]:
-        """Import what `peer` needs, and what users of `workload` have imported. Not timed."""
+        """Import the packages of `peer`, and those that users of `workload` have imported. Not timed."""
         for package in workloads.WORKLOADS[workload].packages:
             import_module(package)
         try:
@@ -59,13 +59,13 @@ class Worker:
         return {"tokens": tokens, **figures}
 
     def load(self, peer: str, workload: str, tokens: list[str]) -> dict[str, Any]:
-        """Load each of `tokens`, then read every byte of the last."""
+        """Load each of `tokens`, then read every byte of the last object."""
         one, read = self.peers[peer], workloads.WORKLOADS[workload].read
         before_mb = anonymous_mb()
         figures, given = measured([partial(one.load, token) for token in tokens])
         del given[:-1]
         if isinstance(given[0], bytes):
-            return {"mark": None, **figures}  # of a limit: there is no object
+            return {"mark": None, **figures}  # a limit returns no object
         reading, (mark,) = measured([lambda: read(given[0])])
         return {"mark": mark, "read_ms": reading["ms"], "anon_mb": anonymous_mb() - before_mb, **figures}
 
@@ -85,7 +85,7 @@ class Worker:
 
 
 def main() -> None:
-    """Answer on what was standard output; what peers print goes to standard error."""
+    """Answer on the original standard output; output of peers goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     worker = Worker()
@@ -94,7 +94,7 @@ def main() -> None:
         do: Callable[..., dict[str, Any]] = getattr(worker, command.pop("do"))
         try:
             answer = do(**command)
-        except Exception as error:  # noqa: BLE001  the harness decides what it means
+        except Exception as error:  # noqa: BLE001  the harness decides what to do
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"[:300]}
         print(json.dumps(answer), file=answers, flush=True)

@@ -81,7 +81,7 @@ def timed(call: Callable[[], Any]) -> float:
 
 
 def medians(ways: Mapping[str, Timed], rounds: int) -> dict[str, float]:
-    """Return the median milliseconds of each way; ways are run in turn, and once before."""
+    """Return the median milliseconds of each method. Methods run in turn, after one warm-up each."""
     for way in ways.values():
         way()
     found: dict[str, list[float]] = {name: [] for name in ways}

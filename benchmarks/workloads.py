@@ -1,4 +1,4 @@
-"""What is saved and loaded. Each workload can be made in any size and read to its last byte."""
+"""The objects that are saved and loaded. Each workload can be created in any size and read in full."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Workload:
 
 
 def _random(count: int) -> Any:
-    """Return `count` random numbers: a million of them, over and over, which no compressor sees."""
+    """Return `count` random numbers: a million of them, repeated, which no compressor detects."""
     import numpy as np
 
     some = np.random.default_rng(7).random(min(count, 1_000_003))
@@ -71,7 +71,7 @@ def mixed_frame(size: int) -> Any:
 
 
 def arrays(size: int) -> Any:
-    """Return a dict as large models have: a few large arrays, and small ones between them."""
+    """Return a dict like that of a large model: a few large arrays, and small ones between them."""
     import numpy as np
 
     large = max(size // 8 // 4, 1)

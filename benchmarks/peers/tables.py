@@ -17,7 +17,7 @@ class Feather(Peer):
 
     def save(self, obj: Any, number: int) -> str:
         path = self.path(number)
-        # In one chunk: only so can it be mapped without putting chunks together.
+        # In one chunk: otherwise mapping it would have to concatenate chunks.
         obj.to_feather(path, compression="uncompressed", chunksize=max(len(obj), 1))
         return path
 
