@@ -85,11 +85,11 @@ def _help(*command: str) -> str | None:
 
 
 def _helps(*command: str) -> Iterator[str]:
-    text = _help(*command)
-    if not text:
+    output = _help(*command)
+    if not output:
         return
-    yield f"$ payloadfs {' '.join((*command, '--help'))}\n{text}"
-    choices = _CHOICES.search(text.partition("\n\n")[0]) if len(command) < 2 else None
+    yield f"$ payloadfs {' '.join((*command, '--help'))}\n{output}"
+    choices = _CHOICES.search(output.partition("\n\n")[0]) if len(command) < 2 else None
     for name in choices[1].split(",") if choices else ():
         yield from _helps(*command, name)
 
