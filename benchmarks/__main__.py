@@ -1,4 +1,4 @@
-"""Make every table on this machine, or some of them, and write figures as JSON.
+"""Measure all tables or some of them on this machine, and write the figures as JSON.
 
     python -m benchmarks                       every table, about a quarter of an hour
     python -m benchmarks --quick               small sizes, one round: shows that all of it works
@@ -29,7 +29,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def run(names: list[str], plan: Plan, path: Path, *, quick: bool) -> None:
-    """Make the tables `names` and write them into the file at `path`, beside those it has."""
+    """Measure the tables `names` and add them to the file at `path`."""
     found = json.loads(path.read_text()) if path.exists() else {"tables": {}}
     with tempfile.TemporaryDirectory(prefix="payloadfs-benchmarks-") as folder:
         found |= {"date": datetime.date.today().isoformat(), "quick": quick, "rounds": plan.rounds}
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("what", nargs="?", choices=["run", "page", "list"], default="run")
     parser.add_argument("--quick", action="store_true", help="a hundredth of the sizes, one round")
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), metavar="TABLE")
-    parser.add_argument("--peer", nargs="+", choices=PEERS, metavar="PEER", help="only these take part")
+    parser.add_argument("--peer", nargs="+", choices=PEERS, metavar="PEER", help="measure only these")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/DATE.json, or quick.json")
     options = parser.parse_args(arguments)

@@ -1,11 +1,11 @@
-"""Processes and rounds: saved in one process, loaded in another fresh one, the peers in turn.
+"""Processes and rounds: save in one process, load in a new one, with the libraries in turn.
 
 One process holds the object and saves it through each peer; each load happens in a process that
-was started for it, has imported what the peer needs, and has loaded one small object before. Peers
-take turns within a round, and each round begins with another of them. What was saved is deleted
-before the next turn, so that nobody pays for the writing back of another's bytes. Before the first
-turn as many bytes are written and deleted: the first to fill memory that a virtual machine has not
-touched yet pays several times as much, whoever it is.
+is started for it, has imported the peer's packages, and has loaded one small object before. Peers
+take turns within a round, and each round begins with another peer. Saved objects are deleted before
+the next turn, so that the write-back of one peer's bytes does not slow down another. Before the
+first turn the same number of bytes is written and deleted: filling memory that a virtual machine has
+not used yet takes several times as long, for any peer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """A process that does steps; see `benchmarks._worker`."""
+    """A process that runs steps; see `benchmarks._worker`."""
 
     def __init__(self) -> None:
         paths = [str(HERE), str(HERE / "src"), os.environ.get("PYTHONPATH", "")]
@@ -45,7 +45,7 @@ class Worker:
         )
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Let it do one step and return the answer.
+        """Run one step in the process and return the answer.
 
         Raises
         ------
@@ -65,8 +65,8 @@ class Worker:
         return answer
 
     def close(self) -> None:
-        """Let peers close what they run, then end the process."""
-        # It may have ended, or what it ran may have; then there is nothing to close.
+        """Close the peers, then end the process."""
+        # The process or its peers may have ended already; then there is nothing to close.
         with suppress(WorkerError):
             self.ask("close")
         self._process.communicate()
@@ -74,7 +74,7 @@ class Worker:
 
 @contextmanager
 def worker() -> Iterator[Worker]:
-    """Give a fresh process for the block."""
+    """Yield a new process for the block."""
     one = Worker()
     try:
         yield one
@@ -93,8 +93,8 @@ class Plan:
     scale : float
         Sizes are those of TARGETS times this.
     fresh : bool
-        Whether each load gets a process of its own. Without, one process does it all and the
-        figures are worth nothing: for tests.
+        Whether each load gets its own process. Otherwise one process does everything and the
+        figures mean nothing: for tests only.
     peers : frozenset of str, optional
         Only these.
     """
@@ -105,13 +105,13 @@ class Plan:
     peers: frozenset[str] | None = None
 
     def chosen(self, names: Sequence[str]) -> list[str]:
-        """Return those of `names` that take part."""
+        """Return the `names` that are selected."""
         return [name for name in names if self.peers is None or name in self.peers]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is saved and loaded.
+    """An object to save and load.
 
     Parameters
     ----------
@@ -120,9 +120,9 @@ class Task:
     size : int
         In the workload's own unit: bytes, rows or objects.
     small : int
-        Size of the object that everybody saves and loads first.
+        Size of the object that every peer saves and loads first.
     count : int
-        How many times one process does it in one round; the round's figure is their median.
+        Repetitions by one process in one round; the round's figure is their median.
     once : frozenset of str
         Peers for which one round is enough: they take many times as long as the others.
     """
@@ -136,7 +136,7 @@ class Task:
 
 @dataclass
 class Row:
-    """The figures of one peer, one per round; or why there are none."""
+    """The figures of one peer, one per round, or the reason why there are none."""
 
     peer: str
     workload: str
@@ -152,13 +152,13 @@ class Row:
 
 
 def rotated(names: Sequence[str], turn: int) -> list[str]:
-    """Return `names`, beginning with another one in each turn."""
+    """Return `names`, starting with a different one in each turn."""
     start = turn % len(names) if names else 0
     return [*names[start:], *names[:start]]
 
 
 def compare(task: Task, names: Sequence[str], place: Place, plan: Plan) -> list[Row]:
-    """Return a row for each peer of `names`: saved here, loaded there, `plan.rounds` times."""
+    """Return a row for each peer of `names`: saved in one process, loaded in another, `plan.rounds` times."""
     rows = {name: Row(name, task.workload, task.size) for name in plan.chosen(names)}
     with ExitStack() as stack:
         writer = stack.enter_context(worker())
@@ -166,7 +166,7 @@ def compare(task: Task, names: Sequence[str], place: Place, plan: Plan) -> list[
         mark = writer.ask("make", name="object", workload=task.workload, size=task.size)["mark"]
         shared = None if plan.fresh else writer
         if place.folder:
-            # The files of two turns: one is deleted while the next is written.
+            # Two turns need disk space: one file is deleted while the next is written.
             writer.ask("touch", folder=place.folder, size_bytes=min(2 * task.size, MOST_TOUCHED_BYTES))
         warm = {name: token for name in rows if (token := _first(writer, rows[name], place))}
         for turn in range(plan.rounds):
@@ -177,7 +177,7 @@ def compare(task: Task, names: Sequence[str], place: Place, plan: Plan) -> list[
 
 
 def _first(writer: Worker, row: Row, place: Place) -> str | None:
-    """Return the token of the small object, or None and the row says why the peer is left out."""
+    """Return the token of the small object, or None; then the row says why the peer is not measured."""
     try:
         row.why_not = writer.ask("open", peer=row.peer, place=place.facts(), workload=row.workload).get("missing", "")
         if row.why_not:

@@ -1,4 +1,4 @@
-"""What a reader must know of the machine and the packages, and nothing that names them or a user."""
+"""Information about the machine and the packages. Nothing identifies the machine or its user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = (
 
 
 def machine(folder: str) -> dict[str, str | int | float]:
-    """Return facts of this machine; the file system is that of `folder`."""
+    """Return metadata of this machine; the file system is that of `folder`."""
     return {
         "cpu": _first("/proc/cpuinfo", "model name") or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
@@ -28,7 +28,7 @@ def machine(folder: str) -> dict[str, str | int | float]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that take part and are installed here."""
+    """Return the versions of the compared packages that are installed."""
     found = {}
     for name in PACKAGES:
         try:

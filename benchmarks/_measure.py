@@ -1,4 +1,4 @@
-"""What one step costs: time, processor time, memory. Linux tells all of it about a process itself."""
+"""The cost of one step: time, CPU time, memory. Linux reports all of it per process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Figures = dict[str, float]
 
 
 def measured(calls: Sequence[Callable[[], Any]]) -> tuple[Figures, list[Any]]:
-    """Make `calls` one after the other; return what one costs, and what they gave.
+    """Run `calls` one after the other; return the cost of one, and all results.
 
     ``ms`` is the median over the calls and ``cpu_s`` the mean, of all threads of this process.
-    ``peak_mb`` is how far the resident memory of the process rose above where it stood before.
+    ``peak_mb`` is the increase of the process's resident memory during the call.
     """
     gc.collect()
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak starts anew from here
+        file.write("5")  # resets the peak
     before_mb, cpu_s = _status_mb("VmHWM"), time.process_time()
     taken, given = [], []
     for call in calls:
@@ -35,12 +35,12 @@ def measured(calls: Sequence[Callable[[], Any]]) -> tuple[Figures, list[Any]]:
 
 
 def anonymous_mb() -> float:
-    """Return how much memory this process has to itself, page cache not among it."""
+    """Return the private memory of this process, without page cache."""
     return _status_mb("RssAnon")
 
 
 def middle(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return median, least and greatest."""
+    """Return median, minimum and maximum."""
     return statistics.median(values), min(values), max(values)
 
 

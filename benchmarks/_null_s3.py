@@ -1,9 +1,9 @@
-"""An S3 server that swallows what it gets and serves zeros: what it shows is the client's limit.
+"""An S3 server that discards uploads and serves zeros: it shows the limit of the client.
 
     python benchmarks/_null_s3.py
 
 It prints its port and runs until it is killed. It checks nothing. A key ends in the size of its
-object, such as ``k-1000``. ``GET /_requests`` tells how many requests came, and counts anew.
+object, such as ``k-1000``. ``GET /_requests`` returns the number of requests and resets it.
 """
 
 import os
@@ -95,7 +95,7 @@ class Server(socketserver.ThreadingTCPServer):
         self.file, self.zeros = file, file.fileno()
 
     def handle_error(self, *_: object) -> None:
-        return  # a client that went away
+        return  # the client closed the connection
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From the figures to the page of the documentation. Words stand here, figures in the JSON only."""
+"""The benchmark page of the documentation: prose is in this file and limits.md, figures are only in the JSON."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .tables import TABLES, rows_of
 __all__ = ["PAGE", "newest", "page", "write_page"]
 
 RESULTS = Path(__file__).parent / "results"
+LIMITS = Path(__file__).parent / "limits.md"
 PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "benchmarks.md"
 OURS = ("payloadfs", "payloadfs, S3")
 
@@ -37,59 +38,59 @@ JUDGED = ("save_ms", "load_ms", "import_ms", "load_per_s")
 
 HEAD = """# Benchmarks
 
-payloadfs beside everybody who does similar work, on one machine. `python -m benchmarks` makes all figures anew on
-yours, and this page is made from the file that it writes.
+payloadfs compared with similar libraries, on one machine. `python -m benchmarks` measures all figures on your machine
+and writes them to a file; this page is generated from that file.
 """
 
 METHOD = """## How it was measured
 
-- An object is saved in one process and loaded in another, which was started for that one load. It has imported
-  what it needs and has loaded one small object before.
-- Peers take turns: in each round everybody goes once, and each round begins with somebody else. What was saved is
-  deleted before the next one's turn, and as many bytes are written and deleted before the first. Figures are medians over the rounds, with the least and the greatest; for small
-  objects a round's figure is itself the median of many calls.
-- *Then read all* is how long it takes to read every byte of what was loaded, since those who map a file pay there and
-  not in loading. The result of that reading is compared with the original's.
-- *Peak* is how far the process's resident memory rose during the call. *Own memory once read* is what the reader
-  cannot give back to the system: copies count, mapped files don't.
-- payloadfs signs every pointer, and computes and checks digests as it does by default. Nobody else here does either.
-  Only `fsync` is off where the row does not say so, since nobody else waits for the disk.
-- Figures of different machines or runs can't be compared; ratios within a table can.
+- An object is saved in one process and loaded in another, which is started for that one load. Before the measurement
+  this process has imported its packages and loaded one small object.
+- Libraries take turns: each runs once per round, and each round starts with another library. Saved objects are deleted
+  before the next turn, and the same number of bytes is written and deleted before the first turn. Figures are medians
+  over the rounds, with minimum and maximum. For small objects, the figure of a round is the median of many calls.
+- *Then read all* is the time to read every byte of the loaded object, because libraries that map a file do the work then and
+  not when loading. The result of reading is compared with that of the original.
+- *Peak* is the increase of the process's resident memory during the call. *Own memory once read* is memory that the
+  system cannot reclaim: copies count, mapped files do not.
+- payloadfs signs every pointer, and computes and checks digests as it does by default. No other library here does either.
+  `fsync` is off unless the row says otherwise, because no other library waits for the disk.
+- Figures of different machines or runs cannot be compared; ratios within a table can.
 
-Who takes part, in its best documented mode:
+Each library is used in its best documented mode:
 """
 
 
 def newest() -> Path:
-    """Return the file with the newest full run, or the quick one if there is none."""
+    """Return the file of the newest full run, or of the quick run if there is none."""
     full = sorted(RESULTS.glob("20*.json"))
     return full[-1] if full else RESULTS / "quick.json"
 
 
 def write_page() -> Path:
-    """Write the page of the newest figures and return where."""
+    """Write the page of the newest figures and return its path."""
     PAGE.write_text(page(json.loads(newest().read_text())))
     return PAGE
 
 
 def page(found: dict[str, Any]) -> str:
     """Return the page that shows the figures `found`."""
-    return "\n".join([*_head(found), *_method(found), *_tables(found)]).rstrip() + "\n"
+    return "\n".join([*_head(found), *_method(found), *_tables(found), LIMITS.read_text()]).rstrip() + "\n"
 
 
 def _head(found: dict[str, Any]) -> Iterator[str]:
-    facts = found["machine"]
+    machine = found["machine"]
     yield HEAD
     yield (
-        f"Measured on {found['date']}: {facts['cpu']}, {facts['cores']} cores, {facts['memory_gb']} GB of memory, "
-        f"{facts['file_system']}, {facts['system']}, Python {facts['python']}; {found['rounds']} rounds. "
+        f"Measured on {found['date']}: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB of memory, "
+        f"{machine['file_system']}, {machine['system']}, Python {machine['python']}; {found['rounds']} rounds. "
         + ", ".join(f"{name} {version}" for name, version in sorted(found["versions"].items()))
         + ".\n"
     )
     if found["quick"]:
         yield (
-            ":::{warning}\nThis is a quick run, of objects of a hundredth of the size and one round, that shows only that\n"
-            "the command works. Don't draw conclusions from its figures.\n:::\n"
+            ":::{warning}\nThis is a quick run, with one round and objects of a hundredth of the size. It shows only that\n"
+            "the command works. Do not draw conclusions from its figures.\n:::\n"
         )
     yield "![Load time against size](benchmarks/sizes.svg)\n"
     yield "![Save and load by workload](benchmarks/workloads.svg)\n"
@@ -121,7 +122,7 @@ def _tables(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _by_size(rows: list[Row], sizes: list[int]) -> Iterator[str]:
-    """Show loading alone, a column for each size."""
+    """Show only loading, with one column per size."""
     yield "Load, ms:\n"
     yield "| |" + "".join(f" {size:,} bytes |" for size in sizes)
     yield "|---|" + "---:|" * len(sizes)
@@ -130,8 +131,8 @@ def _by_size(rows: list[Row], sizes: list[int]) -> Iterator[str]:
         yield f"| {peer} |" + "".join(f" {_cell(by_size[n], 'load_ms') if n in by_size else ''} |" for n in sizes)
     yield ""
     for size in sizes:
-        for words in _judged([row for row in rows if row.size == size], ("load_ms",)):
-            yield f"{size:,} bytes: {words[0].lower()}{words[1:]}"
+        for line in _judged([row for row in rows if row.size == size], ("load_ms",)):
+            yield f"{size:,} bytes: {line[0].lower()}{line[1:]}"
 
 
 def _table(rows: list[Row]) -> Iterator[str]:
@@ -144,7 +145,7 @@ def _table(rows: list[Row]) -> Iterator[str]:
     yield ""
     for row in rows:
         if row.why_not:
-            yield f"{row.peer} is left out: `{row.why_not.splitlines()[0]}`\n"
+            yield f"{row.peer} was not measured: `{row.why_not.splitlines()[0]}`\n"
 
 
 def _cell(row: Row, column: str) -> str:
@@ -153,7 +154,7 @@ def _cell(row: Row, column: str) -> str:
         return ""
     scale = 1000 if column.endswith("cpu_s") else 1
     centre, least, most = (_short(value * scale) for value in middle(values))
-    # The spread belongs to times; memory and requests hardly have one.
+    # Only times show a spread; that of memory and requests is negligible.
     spread = f" ({least} to {most})" if column.endswith("_ms") and least != most else ""
     return f"{centre}{spread}"
 
@@ -163,7 +164,7 @@ def _short(value: float) -> str:
 
 
 def _judged(rows: list[Row], columns: Sequence[str] = JUDGED) -> Iterator[str]:
-    """Say where somebody is ahead of payloadfs; those rows that are a limit don't count."""
+    """Say which libraries are faster than payloadfs. Rows that only show a limit do not count."""
     ours = next((row for row in rows if row.peer in OURS and row.figures), None)
     if ours is None:
         return
@@ -174,11 +175,11 @@ def _judged(rows: list[Row], columns: Sequence[str] = JUDGED) -> Iterator[str]:
             continue
         better = [(_ratio(row, ours, column), row.peer) for row in peers if column in row.figures]
         ahead = [f"{peer} ({ratio:.2f} times)" for ratio, peer in sorted(better, reverse=True) if ratio > 1]
-        words = ", ".join(ahead) if ahead else "nobody"
-        yield f"Ahead of payloadfs in *{COLUMNS[column]}*: {words}.\n"
+        names = ", ".join(ahead) if ahead else "none"
+        yield f"Better than payloadfs in *{COLUMNS[column]}*: {names}.\n"
 
 
 def _ratio(row: Row, ours: Row, column: str) -> float:
-    """Return by how much `row` is better than `ours`: above 1 it is ahead."""
+    """Return by what factor `row` is better than `ours`: above 1 it is better."""
     theirs, own = middle(row.figures[column])[0], middle(ours.figures[column])[0]
     return theirs / own if column.endswith("per_s") else own / theirs

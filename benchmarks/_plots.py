@@ -1,4 +1,4 @@
-"""The plots of the page, as SVG and PNG. They are made anew byte for byte from the same figures."""
+"""The plots of the page, as SVG and PNG. The same figures give the same bytes."""
 
 from __future__ import annotations
 

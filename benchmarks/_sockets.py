@@ -1,4 +1,4 @@
-"""What no S3 client can do in less: bare requests over two sockets, with and without the hashes that payloadfs owes."""
+"""The lower limit of any S3 client: bare requests over two sockets, with and without the hashes of payloadfs."""
 
 import mmap
 import os
@@ -15,7 +15,7 @@ Get = Callable[[str, int], Any]
 
 
 def sockets_and_hashes(endpoint: str, bucket: str, key: str, secret: str) -> tuple[Put, Get]:
-    """What payloadfs has to do, at its cheapest: a signature covers the SHA-256 of each part, a digest all bytes."""
+    """Compute the hashes of payloadfs at minimum cost: SHA-256 of each part for the signature, a digest of all bytes."""
     from blake3 import blake3
 
     bare_put, bare_get = sockets(endpoint, bucket, key, secret)

@@ -1,4 +1,4 @@
-"""A process that makes, saves and loads objects as it is told: JSON lines in, JSON lines out."""
+"""A process that creates, saves and loads objects on command: JSON lines in, JSON lines out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Worker:
         self.numbers = iter(range(sys.maxsize))
 
     def open(self, peer: str, place: dict[str, str], workload: str) -> dict[str, Any]:
-        """Import what `peer` needs, and what users of `workload` have imported. Not timed."""
+        """Import the packages of `peer`, and those that users of `workload` have imported. Not timed."""
         for package in workloads.WORKLOADS[workload].packages:
             import_module(package)
         try:
@@ -40,7 +40,7 @@ class Worker:
         return {"mark": workloads.WORKLOADS[workload].read(self.objects[name])}
 
     def touch(self, folder: str, size_bytes: int) -> dict[str, Any]:
-        """Write so many bytes to a file and delete it: the system then has the pages at hand."""
+        """Write `size_bytes` bytes to a file and delete it, so that the system has free pages."""
         piece = memoryview(bytes(1 << 24))
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             for start in range(0, size_bytes, len(piece)):
@@ -52,20 +52,20 @@ class Worker:
         return {}
 
     def save(self, peer: str, name: str, count: int) -> dict[str, Any]:
-        """Save the object `name` so many times, each under a name of its own."""
+        """Save the object `name` `count` times, each under a different name."""
         one, obj = self.peers[peer], self.objects[name]
         one.prepare(obj)
         figures, tokens = measured([partial(one.save, obj, next(self.numbers)) for _ in range(count)])
         return {"tokens": tokens, **figures}
 
     def load(self, peer: str, workload: str, tokens: list[str]) -> dict[str, Any]:
-        """Load each of `tokens`, then read every byte of the last."""
+        """Load each of `tokens`, then read every byte of the last object."""
         one, read = self.peers[peer], workloads.WORKLOADS[workload].read
         before_mb = anonymous_mb()
         figures, given = measured([partial(one.load, token) for token in tokens])
         del given[:-1]
         if isinstance(given[0], bytes):
-            return {"mark": None, **figures}  # of a limit: there is no object
+            return {"mark": None, **figures}  # a limit returns no object
         reading, (mark,) = measured([lambda: read(given[0])])
         return {"mark": mark, "read_ms": reading["ms"], "anon_mb": anonymous_mb() - before_mb, **figures}
 
@@ -85,7 +85,7 @@ class Worker:
 
 
 def main() -> None:
-    """Answer on what was standard output; what peers print goes to standard error."""
+    """Answer on the original standard output; output of peers goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     worker = Worker()
@@ -94,7 +94,7 @@ def main() -> None:
         do: Callable[..., dict[str, Any]] = getattr(worker, command.pop("do"))
         try:
             answer = do(**command)
-        except Exception as error:  # noqa: BLE001  the harness decides what it means
+        except Exception as error:  # noqa: BLE001  the harness decides what to do
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"[:300]}
         print(json.dumps(answer), file=answers, flush=True)

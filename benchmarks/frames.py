@@ -1,4 +1,4 @@
-"""Save and load everyday frames: against writing their bytes, Feather, Parquet and pickle, in one run.
+"""Save and load everyday DataFrames: compared with write(2), Feather, Parquet and pickle, in one run.
 
     python benchmarks/frames.py [--megabytes 100] [--rounds 5]
 
@@ -38,7 +38,7 @@ WAYS = ("payloadfs", "checked", "feather", "parquet", "pickle")
 
 
 def frames(megabytes: int) -> dict[str, Any]:
-    """Return the frames by name; each has about as many megabytes, but for the small ones."""
+    """Return the DataFrames by name. All but the small ones have about the same size."""
     import numpy as np
     import pandas as pd
 
@@ -61,14 +61,14 @@ def frames(megabytes: int) -> dict[str, Any]:
         ]
         return pd.DataFrame({f"c{n}": kinds[n % len(kinds)]() for n in range(columns)})
 
-    def texts(rows: int) -> Any:
+    def strings(rows: int) -> Any:
         words = np.array([f"word number {n}" for n in range(10_000)])
         return pd.DataFrame({f"s{n}": pd.array(rng.choice(words, rows), dtype="str") for n in range(4)})
 
     return {
         "10 float64 columns": numbers(size // 80, 10),
         "7 dtypes": mixed(size // 42, 7),
-        "texts": texts(size // 100),
+        "strings": strings(size // 100),
         "100 mixed columns, 1,000 rows": mixed(1_000, 100),
         "100 float64 columns, 1,000 rows": numbers(1_000, 100),
         "2,000 float64 columns, 100 rows": numbers(100, 2_000),
@@ -76,7 +76,7 @@ def frames(megabytes: int) -> dict[str, Any]:
 
 
 def saver(way: str, folder: str) -> Callable[[Any, int], str]:
-    """Return a function that saves a frame and gives what a reader needs to know."""
+    """Return a function that saves a DataFrame and returns what the reader needs."""
     import payloadfs
 
     if way == "payloadfs":
@@ -92,7 +92,7 @@ def saver(way: str, folder: str) -> Callable[[Any, int], str]:
 
 
 def write_bytes(folder: str, content: memoryview, number: int) -> float:
-    """Return how long ``write(2)`` of `content` into a new file takes, in seconds."""
+    """Return the seconds that ``write(2)`` of `content` into a new file takes."""
     descriptor = os.open(f"{folder}/raw-{number}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     started_s = time.perf_counter()
     left = content
@@ -105,7 +105,7 @@ def write_bytes(folder: str, content: memoryview, number: int) -> float:
 
 
 def load(way: str, folder: str, warm: str, where: str) -> dict[str, float]:
-    """Return how long the load of one frame takes here, in milliseconds."""
+    """Return the milliseconds that loading one DataFrame takes in this process."""
     import pandas as pd
     import pyarrow  # noqa: F401
 
@@ -126,20 +126,20 @@ def load(way: str, folder: str, warm: str, where: str) -> dict[str, float]:
 
 
 def check(folder: str, where: str, *, data: bool) -> float:
-    """Return how long the check of the digests takes by itself, in milliseconds."""
+    """Return the milliseconds that checking the digests alone takes."""
     import payloadfs
-    from payloadfs import seal
+    from payloadfs import _seal
 
     pointer = payloadfs.Pointer.from_json(where)
     with open(f"{folder}/{pointer.key}", "rb") as file:
         content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     started_s = time.perf_counter()
-    seal.check(content, pointer.digest, data=data)
+    _seal.check(content, pointer.digest, data=data)
     return (time.perf_counter() - started_s) * 1000
 
 
 def warm_ms(frame: Any, folder: str, rounds: int) -> dict[str, float]:
-    """Return how long save and load take together in this process, in milliseconds, by way."""
+    """Return the milliseconds that save and load together take in this process, by method."""
     import pandas as pd
 
     import payloadfs
@@ -162,7 +162,7 @@ def warm_ms(frame: Any, folder: str, rounds: int) -> dict[str, float]:
 
 
 def encode_ms(frame: Any) -> float:
-    """Return how long it takes to turn `frame` into frames of bytes."""
+    """Return the time to encode `frame` into frames of bytes."""
     from payloadfs.serializers import default_serializers
 
     started_s = time.perf_counter()
@@ -171,7 +171,7 @@ def encode_ms(frame: Any) -> float:
 
 
 def fresh(way: str, *arguments: str) -> dict[str, float]:
-    """Return what `load` says in a fresh process."""
+    """Return the result of `load` in a new process."""
     command = [sys.executable, __file__, "load", way, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
@@ -179,7 +179,7 @@ def fresh(way: str, *arguments: str) -> dict[str, float]:
 
 
 def measure(name: str, frame: Any, small: Any, folder: str, rounds: int) -> None:
-    """Print the rows of one frame."""
+    """Print the rows of one DataFrame."""
     import payloadfs
 
     numbers = itertools.count()
@@ -215,7 +215,7 @@ def forget(way: str, folder: str, made: str) -> None:
 def show(
     name: str, columns: int, size: int, saves: dict[str, list[float]], loads: dict[str, list[dict[str, float]]]
 ) -> None:
-    """Print a table of medians; goals stand beside the figures that have one."""
+    """Print a table of medians, with goals next to the figures that have one."""
     limit, encode = statistics.median(saves["write"]), statistics.median(saves["encode"])
     print(f"\n{name}: {size / 1e6:.1f} MB; write(2) of as many bytes {limit:.1f} ms")
     print(f"  encoding and write: {(encode + limit) / limit:.2f} of write (goal {GOAL_SAVE}); encoding {encode:.1f} ms")

@@ -1,4 +1,4 @@
-"""How long it takes to hand a 1 MB frame from one work to the next.
+"""The time to pass a 1 MB DataFrame from one work to the next.
 
     python benchmarks/handover.py [--rounds 20] [--lightning PYTHON]
 
@@ -83,7 +83,7 @@ def measured(rounds: int, *, fsync: bool) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--lightning", metavar="PYTHON", help="where handover_lightning.py runs")
+    parser.add_argument("--lightning", metavar="PYTHON", help="Python that runs handover_lightning.py")
     options = parser.parse_args()
     figures: dict[str, object] = {
         "payloadfs.works": measured(options.rounds, fsync=False),

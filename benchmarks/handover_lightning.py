@@ -1,12 +1,12 @@
-"""How long the real Lightning App framework takes to hand a 1 MB frame from one work to the next.
+"""The time that the real Lightning App framework takes to pass a 1 MB DataFrame from one work to the next.
 
     python benchmarks/handover_lightning.py [--rounds 7]
 
-Run it where the framework is installed: `pip install -e ".[lightning,pandas]"` in an environment of its own.
-Two apps run, one with the framework's own payload and one with ours, else the same. Each round, a source attaches
-a new frame and the flow hands it to a consumer that is waiting. Prints JSON, medians in milliseconds from the
-flow's call of the consumer: until the first line of its run(), and until it holds the frame. The first round,
-which also starts the consumer's process and imports, is left out.
+Run it where the framework is installed: `pip install -e ".[lightning,pandas]"` in a separate environment.
+Two apps run, one with the framework's payload and one with ours; otherwise they are equal. In each round, a source
+attaches a new DataFrame and the flow passes it to a waiting consumer. Prints JSON, medians in milliseconds from the
+flow's call of the consumer: until the first line of its run(), and until it has the DataFrame. The first round, which
+also starts the consumer's process and imports, is not measured.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What `import payloadfs` costs beyond a bare interpreter, in fresh processes, interleaved.
+"""The cost of `import payloadfs` beyond a bare interpreter, in new processes, interleaved.
 
     python benchmarks/import_time.py [--rounds 15]
 

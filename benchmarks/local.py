@@ -1,12 +1,12 @@
-"""What a folder of our own costs beside the machine's own limits, in one run, interleaved, medians.
+"""The cost of a local folder compared with the limits of the machine, in one run, interleaved, medians.
 
     python benchmarks/local.py [--rows save,load,verify,small,objects,memory] [--megabytes 250] [--rounds 7]
 
-Each row stands beside the limit that it is measured against: ``write(2)`` of as many bytes from memory
-that was touched before, into the same folder; BLAKE3 on all cores over memory that was touched before;
-the C pickler; cloudpickle. payloadfs always signs, digests and verifies. Loads and memory are measured
-in fresh processes that have imported what they need; the first load of a process stands by itself.
-Without fsync unless the row says so.
+Each row is next to the limit that it is compared with: ``write(2)`` of the same number of bytes from memory
+that was used before, into the same folder; BLAKE3 on all cores over memory that was used before; the C
+pickler; cloudpickle. payloadfs always signs, hashes and verifies. Loads and memory are measured in new
+processes that have imported their packages; the first load of a process is a separate row. fsync is off
+unless the row says otherwise.
 """
 
 import argparse
@@ -39,7 +39,7 @@ class Order:
 
 
 def made(kind: str, megabytes: int) -> Any:
-    """Return an object of about so many megabytes, its memory touched."""
+    """Return an object of about `megabytes` MB whose memory has been written to."""
     import numpy as np
     import pandas as pd
 
@@ -81,7 +81,7 @@ def timed(call: Callable[[], Any]) -> float:
 
 
 def medians(ways: Mapping[str, Timed], rounds: int) -> dict[str, float]:
-    """Return the median milliseconds of each way; ways are run in turn, and once before."""
+    """Return the median milliseconds of each method. Methods run in turn, after one warm-up each."""
     for way in ways.values():
         way()
     found: dict[str, list[float]] = {name: [] for name in ways}
@@ -214,9 +214,9 @@ def row_objects(rounds: int) -> None:
         show(f"a million {kind}, in memory", medians(ways, rounds), "pickle.dumps", "1.1 of cloudpickle")
 
 
-def peak_mb(*, anew: bool = False) -> float:
-    """Return the peak of this process's memory; `anew`, it begins here. Not ru_maxrss, which begins with the parent's."""
-    if anew:
+def peak_mb(*, reset: bool = False) -> float:
+    """Return the peak of this process's memory. `reset` restarts the peak. Not ru_maxrss, which starts with the parent's."""
+    if reset:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
     with open("/proc/self/status") as file:
@@ -227,7 +227,7 @@ def child_save(kind: str, megabytes: str, folder: str) -> dict[str, Any]:
     obj = importable().made(kind, int(megabytes))
     repository = payloadfs.Repository(folder, fsync=False)
     repository.save(obj.head(1000) if hasattr(obj, "head") else [made("arrays", 0), pickle])
-    before = peak_mb(anew=True)
+    before = peak_mb(reset=True)
     pointer = repository.save(obj)
     grown = peak_mb() - before
     return {"pointer": pointer.to_json(), "mb": grown, "size": pointer.size_bytes / 1e6}
@@ -239,7 +239,7 @@ def child_load(pointer: str, folder: str) -> dict[str, Any]:
 
     importable()
     repository, parsed = payloadfs.Repository(folder), payloadfs.Pointer.from_json(pointer)
-    before, started_s = peak_mb(anew=True), time.perf_counter()
+    before, started_s = peak_mb(reset=True), time.perf_counter()
     value = repository.load(parsed)
     first_ms, grown = (time.perf_counter() - started_s) * 1000, peak_mb() - before
     if hasattr(value, "iloc"):

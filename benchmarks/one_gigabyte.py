@@ -1,10 +1,10 @@
-"""Save and load one numeric DataFrame through a local folder: time, and memory beyond the frame.
+"""Save and load one numeric DataFrame through a local folder: time, and memory beyond the DataFrame.
 
     python benchmarks/one_gigabyte.py [--megabytes 1000]
 
-Writer and reader are fresh processes. Memory is the growth of the process's peak resident size
-during the one call; the reader has pandas and pyarrow imported before. The folder is a new one
-that this user alone can write to, so ``verify="auto"`` checks structure and maps the data.
+Writer and reader are new processes. Memory is the increase of the process's peak resident size
+during the one call; the reader has imported pandas and pyarrow before. The folder is a new one
+that only this user can write to, so ``verify="auto"`` checks structure and maps the data.
 """
 
 import argparse
@@ -15,9 +15,9 @@ import tempfile
 import time
 
 
-def peak_mb(*, anew: bool = False) -> float:
-    """Return the peak of this process's memory; `anew`, it begins here. Not ru_maxrss, which begins with the parent's."""
-    if anew:
+def peak_mb(*, reset: bool = False) -> float:
+    """Return the peak of this process's memory. `reset` restarts the peak. Not ru_maxrss, which starts with the parent's."""
+    if reset:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
     with open("/proc/self/status") as file:
@@ -36,7 +36,7 @@ def save(folder: str, megabytes: int) -> dict[str, object]:
     frame = pd.DataFrame(columns, copy=False)
     repository = payloadfs.Repository(folder)
     repository.save(frame.head(1000))
-    before, started_s = peak_mb(anew=True), time.perf_counter()
+    before, started_s = peak_mb(reset=True), time.perf_counter()
     pointer = repository.save(frame)
     took_s = time.perf_counter() - started_s
     return {"pointer": pointer.to_json(), "ms": took_s * 1000, "mb": peak_mb() - before}
@@ -49,7 +49,7 @@ def load(folder: str, pointer: str) -> dict[str, object]:
     import payloadfs
 
     payload = payloadfs.Payload.from_json(pointer, repository=payloadfs.Repository(folder))
-    before, started_s = peak_mb(anew=True), time.perf_counter()
+    before, started_s = peak_mb(reset=True), time.perf_counter()
     frame = payload.value
     took_s = time.perf_counter() - started_s
     grown = peak_mb() - before

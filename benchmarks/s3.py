@@ -2,13 +2,13 @@
 
     python benchmarks/s3.py [--rounds 5] [--sizes 1KB,64MB,256MB] [--servers null,seaweedfs] [--peers NAME,...]
 
-Each figure comes from a process of its own that put and got one small object before; peers take
-turns within a round. Shown are medians: time up and down, CPU seconds of the client, peak memory
-beyond what it held before (the object it sends), and the requests of one put and one get. The
-first table is the cold one: 1 KB in a fresh process, import of the client included. "sockets" is no client but
-the limit: bare requests, unsigned, nothing checked; its load goes into a file that is then mapped. "sockets, hashed"
-hashes what payloadfs has to, beside the upload and after the download. payloadfs hashes
-everything, up and down; the others hash what the protocol asks for.
+Each figure comes from a separate process that has put and got one small object before; peers take
+turns within a round. The tables show medians: time for put and get, CPU seconds of the client, peak
+memory beyond the object it sends, and the requests of one put and one get. The first table is the
+cold one: 1 KB in a new process, including the import of the client. "sockets" is not a client but the
+limit: bare requests, unsigned, unchecked; it loads into a file that is then mapped. "sockets, hashed"
+computes the same hashes as payloadfs, during the upload and after the download. payloadfs hashes
+everything in both directions; the others hash only what the protocol requires.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def payloadfs_through(transport: str) -> Callable[..., tuple[Put, Get]]:
 
 
 def payloadfs_into_a_file(endpoint: str, bucket: str, key: str, secret: str) -> tuple[Put, Get]:
-    """As its cache of far stores loads: into a file, which is mapped, and checked as it lies there."""
+    """Load as the cache does: into a file, which is mapped and then checked."""
     from payloadfs._digest import digest_of
     from payloadfs.stores._s3 import open_s3_store
 
@@ -173,7 +173,7 @@ def requests(endpoint: str) -> str:
 
 
 def work(peer: str, size_bytes: int, place: dict[str, str], number: str) -> None:
-    """In a process of its own: one cold put and get of 1 KB, then one of the size; prints figures as JSON."""
+    """In a separate process: one cold put and get of 1 KB, then one of the size; prints figures as JSON."""
     data = memoryview(bytearray(os.urandom(MIB) * max(1, size_bytes // MIB)))[:size_bytes]
     small, is_null = memoryview(os.urandom(1000)), place["bucket"] == "null"
 

@@ -1,4 +1,4 @@
-"""A store with a million objects: saving and loading cost what they cost in an empty one; listing streams.
+"""A store with a million objects: saving and loading cost the same as in an empty one; listing streams.
 
     python benchmarks/scale.py [--objects 1000000] [--prefixs 1] [--rounds 7]
 
@@ -33,14 +33,14 @@ first = next(keys, None)
 first_s = time.perf_counter() - started_s
 count = sum(1 for _ in keys) + (first is not None)
 took_s = time.perf_counter() - started_s
-# Not ru_maxrss: a child begins with its parent's.
+# Not ru_maxrss: a child starts with the value of its parent.
 peak_mb = int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) * 1024 / 1e6
 print(count, took_s, first_s, peak_mb)
 """
 
 
 def fill(repository: Any, count: int, scopes: int) -> None:
-    """Save `count` objects, in turn under so many scopes."""
+    """Save `count` objects, distributed over `scopes` prefixes."""
     names = itertools.cycle([f"scope{number}" for number in range(scopes)])
     for number, scope in zip(range(count), names, strict=False):
         repository.save({"number": number}, prefix=scope)
@@ -49,14 +49,14 @@ def fill(repository: Any, count: int, scopes: int) -> None:
 
 
 def per_call_us(call: Callable[[Any], Any], items: list[Any]) -> tuple[float, list[Any]]:
-    """Return what one call costs, and what all gave."""
+    """Return the cost of one call, and all results."""
     started_s = time.perf_counter()
     given = [call(item) for item in items]
     return (time.perf_counter() - started_s) / len(items) * 1e6, given
 
 
 def compare(full: Any, empty: Any, rounds: int) -> list[str]:
-    """Print what saves and loads cost in both; return what misses the goal."""
+    """Print the cost of saves and loads in both stores; return what misses the goal."""
     taken: dict[tuple[str, str], list[float]] = {}
     for turn in range(rounds):
         for name, repository in [("full", full), ("empty", empty)][:: 1 if turn % 2 else -1]:
@@ -77,7 +77,7 @@ def compare(full: Any, empty: Any, rounds: int) -> list[str]:
 
 
 def listed(folder: str) -> tuple[int, float]:
-    """List everything in a fresh process; return how many there were, and its peak memory in MB."""
+    """List all objects in a new process; return their number, and its peak memory in MB."""
     done = subprocess.run([sys.executable, "-c", LIST, folder], stdout=subprocess.PIPE, text=True, check=True)
     count, took_s, first_s, peak_mb = map(float, done.stdout.split())
     print(f"list: {count:,.0f} objects in {took_s:.1f} s, the first after {first_s:.2f} s, peak {peak_mb:.0f} MB")
@@ -98,7 +98,7 @@ def main() -> None:
         empty = payloadfs.Repository(os.path.join(folder, "empty"), fsync=False)
         fill(full, options.objects, options.scopes)
         empty.save({}, prefix="scope0")
-        os.sync()  # or the disk would still be busy with what was written
+        os.sync()  # otherwise the disk is still busy with the writes
         missed = compare(full, empty, options.rounds)
         count, peak_mb = listed(os.path.join(folder, "full"))
         _, bare_mb = listed(os.path.join(folder, "empty"))

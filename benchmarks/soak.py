@@ -1,4 +1,4 @@
-"""Eight processes save and load everything, for as long as you like; memory and open files must stay flat.
+"""Eight processes save and load all kinds of objects for a given time; memory and open files must not grow.
 
     python benchmarks/soak.py [--minutes 30] [--processes 8] [--where local s3]
 
@@ -31,7 +31,7 @@ Sample = tuple[int, int, float, int, int]  # process, calls so far, resident MB,
 
 
 def objects(rng: random.Random) -> Iterator[Any]:
-    """Yield objects of many kinds and sizes for ever."""
+    """Yield objects of many kinds and sizes, without end."""
     import numpy as np
     import pandas as pd
 
@@ -45,7 +45,7 @@ def objects(rng: random.Random) -> Iterator[Any]:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Return whether `right` is what `left` was."""
+    """Return whether `right` equals `left`."""
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(same(left[name], right[name]) for name in left)
     if hasattr(left, "equals"):
@@ -54,25 +54,25 @@ def same(left: Any, right: Any) -> bool:
 
 
 def work(number: int, url: str, options: dict[str, Any], seconds: float, samples: Any) -> None:
-    """Save and load until the time is over; every now and then, tell how this process stands."""
+    """Save and load until the time is over, and report the resources of this process at intervals."""
     import payloadfs
 
     rng, repository = random.Random(number), payloadfs.Repository(url, options or None, fsync=False)
     kept: list[tuple[Any, Any]] = []
-    started_s, told, calls = time.monotonic(), 0, 0
+    started_s, sampled, calls = time.monotonic(), 0, 0
     for obj in objects(rng):
         pointer = repository.save(obj, prefix=f"process{number}")
         kept.append((pointer, obj))
         for _ in range(3):
             old, expected = rng.choice(kept)
             if not same(expected, repository.load(old)):
-                raise AssertionError(f"{old.key} came back as something else")
+                raise AssertionError(f"{old.key} came back as another object")
         if len(kept) > 8:
             repository.delete(kept.pop(rng.randrange(len(kept)))[0])
         calls += 4
         elapsed_s = time.monotonic() - started_s
-        if elapsed_s >= told * seconds / _SAMPLES:
-            told += 1
+        if elapsed_s >= sampled * seconds / _SAMPLES:
+            sampled += 1
             samples.put((number, calls, *standing()))
         if elapsed_s >= seconds:
             return
@@ -87,11 +87,11 @@ def standing() -> tuple[float, int, int]:
 
 
 def judged(samples: list[Sample]) -> list[str]:
-    """Return what grew, in words; empty if all is flat."""
+    """Return messages about values that grew; empty if none did."""
     grown = []
     for number in sorted({sample[0] for sample in samples}):
         mine = [sample[2:] for sample in samples if sample[0] == number]
-        # The first quarter is warm-up: imports, caches, connections, the allocator's own habits.
+        # The first quarter is warm-up: imports, caches, connections, the allocator.
         rest = mine[len(mine) // 4 :]
         third = max(len(rest) // 3, 1)
         early, late = rest[:third], rest[-third:]
@@ -104,7 +104,7 @@ def judged(samples: list[Sample]) -> list[str]:
 
 
 def soak(minutes: float, processes: int, where: list[str]) -> int:
-    """Run it all, print what was seen, and return the exit code."""
+    """Run the processes, print the results, and return the exit code."""
     spawn = multiprocessing.get_context("spawn")
     samples = spawn.Queue()
     with ExitStack() as stack:

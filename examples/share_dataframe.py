@@ -52,8 +52,8 @@ def read(pointer: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Pass a DataFrame between two processes.")
     parser.add_argument("--url", help="a folder or any fsspec URL; default: payloadfs' own folder")
-    parser.add_argument("--write", action="store_true", help="only write, and print the pointer")
-    parser.add_argument("--read", action="store_true", help="only read the pointer on standard input")
+    parser.add_argument("--write", action="store_true", help="write only, and print the pointer")
+    parser.add_argument("--read", action="store_true", help="read only, the pointer from standard input")
     options = parser.parse_args()
     if options.url:
         payloadfs.configure(options.url)

@@ -1,4 +1,4 @@
-"""What a peer is: it saves an object, and loads it again in another process from a short text."""
+"""The base class of peers: libraries that save an object, and load it in another process from a short string."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Peer", "Place", "Way"]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a peer takes part.
+    """How a peer is used.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Place:
     bucket: str = ""
 
     def facts(self) -> dict[str, str]:
-        """Return what makes the same place in another process."""
+        """Return arguments that create the same place in another process."""
         return asdict(self)
 
 
@@ -52,10 +52,10 @@ class Peer:
         self.place = place
 
     def prepare(self, obj: Any) -> None:
-        """Get ready for `obj`; not timed."""
+        """Prepare for `obj`. Not timed."""
 
     def save(self, obj: Any, number: int) -> str:
-        """Save `obj` under a new name with `number` in it; return what `load` needs."""
+        """Save `obj` under a new name with `number` in it; return the token for `load`."""
         raise NotImplementedError
 
     def load(self, token: str) -> Any:
@@ -63,7 +63,7 @@ class Peer:
         raise NotImplementedError
 
     def load_many(self, tokens: Sequence[str], max_concurrency: int) -> list[Any]:
-        """Return the objects, loaded with so many on their way at once."""
+        """Return the objects, with at most `max_concurrency` loads at the same time."""
         with ThreadPoolExecutor(max_concurrency) as workers:
             return list(workers.map(self.load, tokens))
 
@@ -72,7 +72,7 @@ class Peer:
         os.unlink(token)
 
     def close(self) -> None:
-        """End what was started."""
+        """Stop everything that was started."""
 
     def path(self, number: int) -> str:
         """Return a new name in the folder."""

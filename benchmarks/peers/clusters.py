@@ -1,4 +1,4 @@
-"""Memory that the processes of one cluster share. The token holds where the cluster is.
+"""Memory that the processes of one cluster share. The token contains the address of the cluster.
 
 The processor time and memory of the cluster's own processes are not in the figures.
 """
@@ -16,7 +16,7 @@ from ._base import Peer, Place
 class Ray(Peer):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        # Drivers that join need it said; the one that starts a cluster does it by default.
+        # Drivers that join a cluster must set it; for the driver that starts one it is the default.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
         import ray.cloudpickle

@@ -1,4 +1,4 @@
-"""What the machine can do: as many bytes out of warm memory, and into fresh memory."""
+"""The limits of the machine: the same number of bytes out of warm memory, and into new memory."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class OnS3(Own):
 
 class OnS3Cached(OnS3):
     def __init__(self, place: Place) -> None:
-        # Each process begins with an empty one: what is measured is the first load, that fills it.
+        # Each process starts with an empty cache: the first load, which fills it, is measured.
         self.folder = tempfile.TemporaryDirectory()
         self.cache = self.folder.name
         super().__init__(place)

@@ -1,4 +1,4 @@
-"""Everybody who pickles into a file."""
+"""Libraries that pickle into a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients of S3. They move bytes; an array goes out as its memory and comes back as a view."""
+"""S3 clients. They transfer bytes; an array is sent from its memory and comes back as a view."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _bytes(obj: Any) -> memoryview:
 
 
 async def _gathered(get: Callable[[str], Awaitable[Any]], tokens: Sequence[str], max_concurrency: int) -> list[Any]:
-    """Return what `get` gives for each token, so many at once."""
+    """Return the result of `get` for each token, at most `max_concurrency` at the same time."""
     slots = asyncio.Semaphore(max_concurrency)
 
     async def one(token: str) -> Any:
@@ -28,7 +28,7 @@ async def _gathered(get: Callable[[str], Awaitable[Any]], tokens: Sequence[str],
 
 
 class TakesBytes(Peer):
-    """A client that takes bytes only: it is given them, and their making is not timed."""
+    """A client that accepts only bytes: creating the bytes is not timed."""
 
     content: tuple[Any, bytes] = (None, b"")
 
@@ -62,7 +62,7 @@ class S3fs(TakesBytes):
         return _array(self.fs.cat_file(token))
 
     def load_many(self, tokens: Sequence[str], max_concurrency: int) -> list[Any]:
-        # Not `cat`: it asks once for what is named twice.
+        # Not `cat`: it fetches a key that occurs twice only once.
         found: list[Any] = self.sync(self.fs.loop, _gathered, self.fs._cat_file, tokens, max_concurrency)
         return found
 
@@ -174,6 +174,6 @@ class Boto3Crt(Boto3Transfer):
     transfer = "crt"
 
     def __init__(self, place: Place) -> None:
-        import awscrt  # noqa: F401  without it boto3 would use its classic transfer and not say so
+        import awscrt  # noqa: F401  without it boto3 silently uses its classic transfer
 
         super().__init__(place)

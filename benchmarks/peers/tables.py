@@ -1,4 +1,4 @@
-"""Arrow's own files, for frames. Both give some frames back changed; they are here for their speed."""
+"""Arrow's own files, for frames. Both change some DataFrames; they are compared for their speed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Feather(Peer):
 
     def save(self, obj: Any, number: int) -> str:
         path = self.path(number)
-        # In one chunk: only so can it be mapped without putting chunks together.
+        # In one chunk: otherwise mapping it would have to concatenate chunks.
         obj.to_feather(path, compression="uncompressed", chunksize=max(len(obj), 1))
         return path
 

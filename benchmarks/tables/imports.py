@@ -1,4 +1,4 @@
-"""What it costs to import a package, in a fresh process."""
+"""The cost of importing a package, in a new process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that goes through a folder of this machine, or its memory."""
+"""Tables of local folders and local memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FRAMES = [
 OBJECTS = [name for name in FRAMES if name not in ("Feather", "Parquet", "payloadfs, verify=full")]
 CURVE = ["payloadfs", "pickle", "cloudpickle + fsspec", "joblib, mmap", "Feather", "ProxyStore"]
 SIZES = [1000, 100_000, MB, 100 * MB, GB, 10 * GB]
-# What has to hold a second copy does not fit beside the largest, and takes seconds at a gigabyte.
+# Peers that need a second copy do not fit in memory at the largest size, and take seconds at 1 GB.
 MAPPED = ["payloadfs", "joblib, mmap"]
 COPYING = frozenset(CURVE) - frozenset(MAPPED)
 
@@ -48,6 +48,6 @@ def run(plan: Plan, folder: str, name: str) -> list[Row]:
 
 
 def scaled(task: Task, plan: Plan) -> Task:
-    """Return `task` in the plan's size; what is small stays as it is."""
+    """Return `task` with the plan's size; small sizes do not change."""
     size = task.size if task.size <= 1000 else max(int(task.size * plan.scale), 1000)
     return replace(task, size=size, count=max(int(task.count * min(plan.scale * 10, 1)), 1))

@@ -1,4 +1,4 @@
-"""S3, on a SeaweedFS server that this starts, on this machine."""
+"""S3, on a SeaweedFS server that this module starts on this machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(plan: Plan, folder: str, name: str) -> list[Row]:
     with bucket() as place:
         if name == "s3-flight":
             return flight(place, plan)
-        # Small objects here are all alike: the cache, which goes by digest, would ask for one only.
+        # The small objects are all equal: the cache, which uses digests, would fetch only one.
         names = CLIENTS if name == "s3-small" else ["payloadfs, S3, cache", *CLIENTS]
         rows = compare(scaled(TASKS[name], plan), names, place, plan)
         for row in rows:
@@ -41,13 +41,13 @@ def run(plan: Plan, folder: str, name: str) -> list[Row]:
 
 @contextmanager
 def bucket() -> Iterator[Place]:
-    """Give a fresh bucket of a server that ends with the block."""
+    """Yield a new bucket of a server that stops at the end of the block."""
     with seaweedfs_server() as server:
         yield Place(endpoint_url=server.endpoint_url, key=server.key, secret=server.secret, bucket=server.bucket())
 
 
 def count_requests(row: Row, place: Place) -> None:
-    """Add how many requests the first save and load of a client take, counted in front of the server."""
+    """Add the number of requests of a client's first save and load, counted by a proxy of the server."""
     with counting_proxy(place.endpoint_url) as proxy, worker() as one:
         behind = replace(place, endpoint_url=proxy.endpoint_url)
         one.ask("make", name="object", workload=row.workload, size=row.size)
@@ -60,7 +60,7 @@ def count_requests(row: Row, place: Place) -> None:
 
 
 def flight(place: Place, plan: Plan) -> list[Row]:
-    """Return how long each client takes to load 1,000 small objects, 50 at once, in a fresh process."""
+    """Return the time that each client needs to load 1,000 small objects, 50 at a time, in a new process."""
     count = max(int(1000 * plan.scale), 20)
     rows = {name: Row(name, "array", 1000) for name in plan.chosen(CLIENTS)}
     for turn in range(plan.rounds):

@@ -1,4 +1,4 @@
-"""The benchmarks can't rot: every table runs, small and untimed, with whom is installed; the page is made of the data."""
+"""Every benchmark runs, small and untimed, with the installed libraries; the page matches the data."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from benchmarks import _page, scale, soak
 MB = 1_000_000
 TINY = Plan(rounds=1, scale=1e-5, fresh=False)
 ON_S3 = [name for name, table in TABLES.items() if table.where == "s3"]
-# Importing everybody takes seconds each time.
+# Importing all libraries takes seconds each time.
 FEW = frozenset({"payloadfs, S3", "boto3", "payloadfs", "pickle", "cloudpickle"})
 
 
 @pytest.fixture
 def one_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the tables on S3 use the session's server."""
+    """Make the tables on S3 use the session's server."""
     server = request.getfixturevalue("payloadfs_seaweedfs")
     place = Place(endpoint_url=server.endpoint_url, key=server.key, secret=server.secret, bucket=server.bucket())
     monkeypatch.setattr(s3, "bucket", lambda: contextlib.nullcontext(place))
@@ -38,11 +38,11 @@ def one_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def test_every_table_runs(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if name in ON_S3:
         request.getfixturevalue("one_server")
-    # Those of `numeric` and `mixed` take part in `sizes` and `rows` too.
-    everybody = TABLES[name].where == "local" and name not in ("sizes", "rows")
-    plan = TINY if everybody else replace(TINY, peers=FEW)
+    # `sizes` and `rows` use the libraries of `numeric` and `mixed`.
+    all_peers = TABLES[name].where == "local" and name not in ("sizes", "rows")
+    plan = TINY if all_peers else replace(TINY, peers=FEW)
     rows = TABLES[name].run(plan, str(tmp_path), name)
-    # Whoever is not installed says so; whoever is has to work.
+    # A library that is not installed is reported as missing; every installed one must work.
     assert [row.why_not for row in rows if row.why_not and not row.why_not.startswith("No module named")] == []
     done = {row.peer for row in rows if row.figures}
     assert done & {"payloadfs", "payloadfs, S3", "payloadfs, verify=full"}
@@ -60,7 +60,7 @@ def test_every_table_runs(name: str, tmp_path: Path, request: pytest.FixtureRequ
                 "load_anon_mb",
                 "first_ms",
             }
-    # Nothing is left behind.
+    # No file remains.
     assert list(tmp_path.iterdir()) == []
 
 
@@ -71,7 +71,7 @@ def test_no_copy_of_contiguous_numbers(workload: str, tmp_path: Path) -> None:
     assert row.why_not == ""
     peaks = {name: values[0] for name, values in row.figures.items() if name.endswith("_mb")}
     print(peaks)
-    # One copy would be 100; a twentieth of the size and some room for the interpreter are allowed.
+    # One copy would be 100; a twentieth of the size and some memory for the interpreter are allowed.
     assert peaks["save_peak_mb"] <= 5 + 16
     assert peaks["load_peak_mb"] <= 16
     assert peaks["load_anon_mb"] <= 16
@@ -84,15 +84,15 @@ def test_a_copy_would_be_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_reading_tells_a_wrong_copy(workload: str) -> None:
+def test_reading_detects_a_wrong_copy(workload: str) -> None:
     one = WORKLOADS[workload]
     assert one.read(one.make(4000)) == one.read(one.make(4000))
     if workload != "W4":
         assert one.read(one.make(4000)) != one.read(one.make(8000))
 
 
-def test_a_peer_that_gives_back_something_else_gets_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Feather knows no 300-byte dict: it fails, says why, and the others go on.
+def test_a_peer_that_returns_another_object_gets_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Feather cannot store a 300-byte dict: it fails, the row says why, and the others continue.
     rows = compare(Task("W4", 300, 300), ["Feather", "pickle"], Place(folder=str(tmp_path)), TINY)
     assert [bool(row.why_not) for row in rows] == [True, False]
     assert "AttributeError" in rows[0].why_not
@@ -108,13 +108,13 @@ def test_turns() -> None:
     assert rotated([], 1) == []
 
 
-def test_the_page_is_that_of_the_data() -> None:
+def test_the_page_matches_the_data() -> None:
     assert _page.PAGE.read_text() == _page.page(json.loads(_page.newest().read_text())), (
         "run: python -m benchmarks page"
     )
 
 
-def test_the_page_shows_plots_that_are_there() -> None:
+def test_the_plots_of_the_page_exist() -> None:
     plots = re.findall(r"\]\((benchmarks/[a-z]+\.svg)\)", _page.PAGE.read_text())
     assert len(plots) == 3
     for plot in plots:
@@ -137,7 +137,7 @@ def figures(**columns: float) -> dict[str, list[float]]:
     return {name: [value] for name, value in columns.items()}
 
 
-def test_the_page_says_where_others_are_ahead() -> None:
+def test_the_page_says_which_libraries_are_better() -> None:
     rows = [
         Row("payloadfs", "W1", 1, figures=figures(save_ms=10, load_ms=1)),
         Row("pickle", "W1", 1, figures=figures(save_ms=5, load_ms=2)),
@@ -145,9 +145,9 @@ def test_the_page_says_where_others_are_ahead() -> None:
         Row("Ray", "W1", 1, why_not="No module named 'ray'"),
     ]
     text = "\n".join([*_page._table(rows), *_page._judged(rows)])
-    assert "Ahead of payloadfs in *save, ms*: pickle (2.00 times)." in text
-    assert "Ahead of payloadfs in *load, ms*: nobody." in text
-    assert "Ray is left out: `No module named 'ray'`" in text
+    assert "Better than payloadfs in *save, ms*: pickle (2.00 times)." in text
+    assert "Better than payloadfs in *load, ms*: none." in text
+    assert "Ray was not measured: `No module named 'ray'`" in text
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,17 +165,17 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize(
-    ("late", "words"),
+    ("late", "message"),
     [((100, 10, 2), ""), ((140, 10, 2), "MB"), ((100, 16, 2), "open files"), ((100, 10, 9), "threads")],
 )
-def test_a_soak_sees_what_grows(late: tuple[float, int, int], words: str) -> None:
-    # What grows in the warm-up, up to the first quarter, is no matter.
+def test_a_soak_detects_growth(late: tuple[float, int, int], message: str) -> None:
+    # Growth in the warm-up, the first quarter, is ignored.
     samples: list[soak.Sample] = [(0, 1, 10.0, 3, 1)] * 8
     for step in range(24):
         shares = [before + (after - before) * step / 23 for before, after in zip((100, 10, 2), late, strict=True)]
         samples.append((0, step, shares[0], int(shares[1]), int(shares[2])))
     grown = soak.judged(samples)
-    assert [words in line for line in grown] == ([True] if words else [])
+    assert [message in line for line in grown] == ([True] if message else [])
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_soak_runs(minutes: float, where: list[str], capfd: pytest.CaptureFixt
     printed = capfd.readouterr().out
     print(printed)
     assert len(re.findall(r"^ +\d+ +\d+ ", printed, re.MULTILINE)) == processes
-    # So short a run is warm-up only: its memory may still grow.
+    # Such a short run is only warm-up: its memory may still grow.
     assert "ended with" not in printed
     assert code == 0 or minutes < 1
 

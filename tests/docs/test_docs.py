@@ -1,4 +1,4 @@
-"""The documentation can't lag: its examples run and print what it says, and it names all that is public."""
+"""The documentation stays current: its examples run and print what it says, and every public name is documented."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import doctest
 import io
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +25,7 @@ PAGES = sorted(path for path in DOCS.rglob("*.md") if not {"_build", "generated"
 SOURCES = sorted((REPOSITORY / "src" / "payloadfs").rglob("*.py"))
 SCHEMA = json.loads((DOCS / "reference" / "pointer-v1.schema.json").read_text())
 
-# A block may be followed at once by a ```text block: what it prints, with ... for what varies.
+# A ```text block directly after a Python block is its expected output; ... matches anything.
 _BLOCK = re.compile(r"^```python([^\n]*)\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 _LOOSELY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -36,7 +38,7 @@ def blocks(page: Path) -> Iterator[tuple[list[str], str, str | None]]:
 
 
 def run_page(page: Path) -> None:
-    """Run the blocks of `page` as one program; called in a process of its own."""
+    """Run the blocks of `page` as one program. Called in a separate process."""
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
     for flags, code, expected in blocks(page):
@@ -62,14 +64,14 @@ def run_page(page: Path) -> None:
     ids=lambda page: str(page.relative_to(REPOSITORY)),
 )
 def test_examples(page: Path, tmp_path: Path) -> None:
-    """Every ```python block runs, in order, in a home of its own, and prints what the page says."""
+    """Every ```python block runs, in order, with an empty home, and prints what the page says."""
     command = [sys.executable, __file__, str(page)]
     done = subprocess.run(command, env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return variables for a process that finds neither settings nor keys."""
+    """Return the environment of a process without settings and keys."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("PAYLOADFS_", "AWS_"))}
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         variables[name] = str(home / name)
@@ -79,9 +81,9 @@ def environment(home: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("page", ["how-to/write-a-serializer.md", "how-to/write-a-store.md"])
 def test_examples_pass_the_kits(page: str, tmp_path: Path) -> None:
-    """The serializer and the store that the pages write pass the kits that they name."""
+    """The serializer and the store on the pages pass the testing kits."""
     module = tmp_path / "test_page.py"
-    # Without the blocks that print: the kit talks to a process that imports this.
+    # Without the blocks that print: the kit starts a process that imports this module.
     module.write_text("".join(code.lstrip("\n") for _, code, expected in blocks(DOCS / page) if expected is None))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(module)]
     done = subprocess.run(command, env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True)
@@ -99,10 +101,26 @@ def everything() -> str:
 
 
 def test_public_names() -> None:
+    """Every public name is on the API page, and every name on the page can be imported."""
     import payloadfs
 
     api = (DOCS / "reference" / "api.md").read_text()
     assert [name for name in payloadfs.__all__ if not re.search(rf"\bpayloadfs\.{name}\b", api)] == []
+    documented = re.findall(r"^\.\. (?:auto)?(?:class|function|exception):: (payloadfs[\w.]+)", api, re.MULTILINE)
+    assert {"payloadfs.config.describe", "payloadfs.stores.chosen_transport"} <= set(documented)
+    # The real framework is not installed here.
+    importable = [name for name in documented if ".integrations." not in name]
+    assert [name for name in importable if pkgutil.resolve_name(name) is None] == []
+
+
+def test_set_up_commands() -> None:
+    """The README has two commands that CI runs: one starts an example, one runs the tests."""
+    readme = (REPOSITORY / "README.md").read_text()
+    example, tests = re.findall(r"^pip install .*$", readme, re.MULTILINE)
+    assert (REPOSITORY / example.split()[-1]).is_file()
+    groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["dependency-groups"]
+    assert re.findall(r"--group (\w+)", tests) == ["dev"]
+    assert groups.keys() == {"benchmarks", "dev", "docs"}
 
 
 def test_settings_and_variables() -> None:
@@ -111,7 +129,7 @@ def test_settings_and_variables() -> None:
 
     page = (DOCS / "reference" / "settings.md").read_text()
     assert [name for name in (*TABLE, *config._VARIABLES) if f"`{name}`" not in page] == []
-    # And none that is gone, on any page.
+    # No page has a variable that does not exist.
     assert set(re.findall(r"PAYLOADFS_[A-Z_]*[A-Z]", everything())) - {"PAYLOADFS_ALLOWED_ROOT"} == set(
         config._VARIABLES
     )
@@ -128,7 +146,7 @@ def test_errors_and_kinds() -> None:
 
 
 def kinds_in(source: str) -> set[str]:
-    """Return the error kinds in `source`, found by how they are written."""
+    """Return the error kinds in `source`, found by pattern."""
     by_name = re.findall(r'\b(?:default_)?kind ?= ?"([a-z-]+)"', source)
     either = re.findall(r'\bkind = "[a-z-]+" if .* else "([a-z-]+)"', source)
     return {*by_name, *either, *re.findall(r'"(policy-[a-z-]+)"', source)}
@@ -151,18 +169,18 @@ def test_decisions_have_a_number_and_the_three_parts() -> None:
 
 
 def is_valid(value: Any) -> bool:
-    """Return whether `value` fits the published schema."""
+    """Return whether `value` matches the published schema."""
     try:
         import jsonschema  # type: ignore[import-untyped]
     except ImportError:
         return fits(value)
-    verdict: bool = jsonschema.Draft202012Validator(SCHEMA).is_valid(value)
-    assert fits(value) == verdict
-    return verdict
+    result: bool = jsonschema.Draft202012Validator(SCHEMA).is_valid(value)
+    assert fits(value) == result
+    return result
 
 
 def fits(value: dict[str, Any]) -> bool:
-    """Check `value` against those keywords of JSON Schema that the schema uses."""
+    """Check `value` against the keywords of JSON Schema that the schema uses."""
     return (
         set(SCHEMA["required"]) <= value.keys() <= SCHEMA["properties"].keys()
         and all(others[0] in value for name, others in SCHEMA["dependentRequired"].items() if name in value)
@@ -246,7 +264,7 @@ def test_schema_and_parser_refuse_the_same(pointer: dict[str, Any], field: str, 
 
 
 @pytest.mark.parametrize("field", [*SCHEMA["required"], "kid", "mac"])
-def test_schema_and_parser_miss_the_same(pointer: dict[str, Any], field: str) -> None:
+def test_schema_and_parser_require_the_same(pointer: dict[str, Any], field: str) -> None:
     from payloadfs import Pointer, PointerError
 
     bad = {name: value for name, value in pointer.items() if name != field}

@@ -1,6 +1,6 @@
 """Frames as everyday pandas code makes them, and the table of how they are stored.
 
-python -m tests.exactness.everyday      rewrites docs/reference/everyday-frames.md
+python -m tests.exactness.everyday      rewrites docs/explanation/everyday-frames.md
 """
 
 import datetime as dt
@@ -18,7 +18,7 @@ import uuid
 import numpy as np
 import pandas as pd
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "reference" / "everyday-frames.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "explanation" / "everyday-frames.md"
 
 CSV = """order,day,customer,city,amount,paid,note
 1,2026-01-05,ann,Bern,12.50,True,

@@ -151,6 +151,6 @@ def test_the_readme_says_so(outcomes):
         pytest.skip("it tells of the newest pandas")
     safe = sum(not outcome.executable for outcome in outcomes.values())
     text = (PAGE.parents[2] / "README.md").read_text()
-    assert f"of {len(outcomes)} [everyday frames](docs/reference/everyday-frames.md), {safe} need" in " ".join(
+    assert f"of {len(outcomes)} [everyday frames](docs/explanation/everyday-frames.md), {safe} need" in " ".join(
         text.split()
     )
