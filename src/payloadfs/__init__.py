@@ -7,7 +7,7 @@
 [1, 2, 3]
 """
 
-from typing import TYPE_CHECKING, Any
+import typing
 
 from .config import Settings, configure, using
 from .errors import (
@@ -33,7 +33,7 @@ from .repository import Repository, default_repository
 from .serializers import SerializerRegistry, default_serializers
 from .signing import Key, KeyRing
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from . import aio as aio
     from . import works as works
 
@@ -83,7 +83,7 @@ for _name in __all__:
 del _name, default_serializers
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     # Loaded on first use: both import more than a small save needs.
     if name in ("aio", "works"):
         from importlib import import_module
