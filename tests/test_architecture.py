@@ -49,12 +49,12 @@ def test_the_front_door_lists_what_it_shows():
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_rooms_and_functions_keep_to_their_budget(path):
     text = path.read_text()
-    assert text.count("\n") <= 300, "split it by meaning"
+    assert text.count("\n") <= 500, "split it by meaning"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             docstring = ast.get_docstring(node, clean=False) or ""
             lines = node.end_lineno - node.lineno + 1 - docstring.count("\n")
-            assert lines <= 40, f"{node.name} has {lines} lines"
+            assert lines <= 60, f"{node.name} has {lines} lines"
 
 
 @pytest.mark.parametrize("package", ["pandas", "numpy", "pyarrow", "polars", "fsspec", "s3fs", "cloudpickle", "blake3"])

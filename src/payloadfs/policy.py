@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ._keys import split_serializer
+from ._typenames import split_serializer
 from ._urls import SIGNED_ROOTS, is_under, is_wildcard, root_problem
 from .errors import ConfigError, PolicyError
 from .pointer import Pointer

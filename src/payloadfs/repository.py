@@ -16,9 +16,10 @@ from typing import Any
 from . import config
 from ._authorization import Admission
 from ._batch import Batch, ManyAtOnce
-from ._keys import check_key, new_key, type_label
+from ._keys import check_key, new_key
 from ._log import log_done
 from ._seal import Outgoing, check
+from ._typenames import type_label
 from .errors import NotFoundError, about
 from .pointer import Pointer
 from .policy import Policy

@@ -17,7 +17,7 @@ from payloadfs import ConfigError, DecodeError, IntegrityError, Payload, Policy,
 from payloadfs._buffers import CHUNK_BYTES
 from payloadfs._digest import Digest, digest_of
 from payloadfs._seal import Encoded
-from payloadfs.serializers import SerializerRegistry, _compressed, default_serializers
+from payloadfs.serializers import SerializerRegistry, _compression, default_serializers
 from payloadfs.serializers._compression import Compressed
 from payloadfs.serializers._plain import BytesSerializer
 from payloadfs.testing import assert_exact
@@ -128,7 +128,7 @@ def test_without_pyarrow_the_error_says_what_to_install(repository, monkeypatch)
 
 def test_flips_and_truncations_are_found_before_anything_is_unpacked(repository, monkeypatch):
     pointer = repository.save(OBJECTS["text"], compression="zstd")
-    monkeypatch.setattr(_compressed, "_places", lambda _: pytest.fail("it was looked at"))
+    monkeypatch.setattr(_compression, "_chunk_ranges", lambda _: pytest.fail("it was looked at"))
     with open(place(repository, pointer), "rb") as file:
         content = file.read()
     for position in range(len(content)):
@@ -153,11 +153,11 @@ def forged(repository, content, *, signed=True, serializer="zstd-bytes/1"):
 
 
 def packed(content, codec="zstd"):
-    return bytes(stored_bytes(Compressed(BytesSerializer(), codec).packed(Encoded([memoryview(content)], "bin"))))
+    return bytes(stored_bytes(Compressed(BytesSerializer(), codec).compress(Encoded([memoryview(content)], "bin"))))
 
 
 def test_unsigned_is_refused(repository, monkeypatch):
-    monkeypatch.setattr(_compressed, "private_memory", lambda _: pytest.fail("memory was taken"))
+    monkeypatch.setattr(_compression, "private_memory", lambda _: pytest.fail("memory was taken"))
     with pytest.raises(DecodeError, match="signature"):
         repository.load(forged(repository, packed(bytes(10_000)), signed=False))
 
@@ -206,7 +206,7 @@ def test_max_bytes_holds_for_what_is_unpacked(repository, tmp_path, monkeypatch)
     pointer = repository.save(bytes(5_000_000), compression="zstd")
     assert pointer.size_bytes < 5000
     assert len(Repository(tmp_path / "objects", max_bytes=5_000_000).load(pointer)) == 5_000_000
-    monkeypatch.setattr(_compressed, "private_memory", lambda _: pytest.fail("memory was taken"))
+    monkeypatch.setattr(_compression, "private_memory", lambda _: pytest.fail("memory was taken"))
     with pytest.raises(PolicyError, match="5000000 bytes unpacked") as caught:
         Repository(tmp_path / "objects", max_bytes=4_999_999).load(pointer)
     assert caught.value.kind == "policy-size"

@@ -20,7 +20,7 @@ from ..errors import (
 )
 from ..pointer import Pointer
 from ..repository import Repository
-from ..serializers import facts_of
+from ..serializers import read_metadata
 from ._common import add_command, add_pointer, age, printable, read_pointer, repository, size, when
 
 __all__ = ["add_to"]
@@ -116,7 +116,7 @@ def _object(pointer: Pointer, source: Repository, facts: dict[str, Any], *, full
             "data_bytes": sum(data),
         }
     try:
-        facts |= facts_of(pointer.serializer, buffer)
+        facts |= read_metadata(pointer.serializer, buffer)
     except Exception as error:  # whoever wrote an unsigned object may have put anything there
         raise DecodeError(f"The object is not what serializer {pointer.serializer!r} writes: {error}.") from error
 

@@ -3,7 +3,7 @@
 from ._base import Encoded as Encoded
 from ._base import NotExactError as NotExactError
 from ._base import Serializer as Serializer
-from ._metadata import facts_of as facts_of
+from ._metadata import read_metadata as read_metadata
 from ._registry import SerializerRegistry as SerializerRegistry
 from ._registry import decode as decode
 
@@ -14,7 +14,7 @@ __all__ = [
     "SerializerRegistry",
     "decode",
     "default_serializers",
-    "facts_of",
+    "read_metadata",
 ]
 
 default_serializers = SerializerRegistry()

@@ -25,9 +25,9 @@ from .._buffers import CHUNK_BYTES, LazyFrame, chunks, frame_bytes, private_memo
 from ..errors import PolicyError
 from ._base import Encoded, Serializer
 
-__all__ = ["Compressed", "compressed"]
+__all__ = ["Compressed", "compress"]
 
-_FROM_BYTES = 4096
+_MIN_BYTES = 4096
 """Smaller objects stay as they are: with them it is the request that costs."""
 
 _ENTRY = struct.Struct("<QQ")
@@ -35,7 +35,7 @@ _SKIPPABLE = struct.Struct("<II")
 _SKIPPABLE_MAGIC = 0x184D2A50
 _TRAILER = struct.Struct("<Q16s")
 _MAGIC = b"payloadfs packed"
-_ENDINGS = {"zstd": "zst", "lz4": "lz4"}
+_EXTENSIONS = {"zstd": "zst", "lz4": "lz4"}
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -65,13 +65,13 @@ class Compressed:
 
     def encode(self, obj: Any) -> Encoded:
         """Return what the inner serializer makes of `obj`, compressed."""
-        return self.packed(self.inner.encode(obj))
+        return self.compress(self.inner.encode(obj))
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> Any:
         """Return the object in `buffer`."""
-        return self.inner.decode(self.unpacked(buffer, trusted=trusted), trusted=trusted)
+        return self.inner.decode(self.decompress(buffer, trusted=trusted), trusted=trusted)
 
-    def packed(self, encoded: Encoded) -> Encoded:
+    def compress(self, encoded: Encoded) -> Encoded:
         """Return `encoded` compressed."""
         import pyarrow as pa
 
@@ -79,15 +79,15 @@ class Compressed:
             raw = chunk[0] if len(chunk) == 1 else b"".join(chunk)
             return memoryview(raw).nbytes, pa.Codec(self._codec).compress(raw, asbytes=True)
 
-        done = list(_on_all_cores(pack, _collected(encoded)))
+        done = list(_parallel_map(pack, _iter_chunks(encoded)))
         entries = [_ENTRY.pack(len(piece), raw_bytes) for raw_bytes, piece in done]
         table = b"".join([*entries, _TRAILER.pack(len(entries), _MAGIC)])
         table = _SKIPPABLE.pack(_SKIPPABLE_MAGIC, len(table)) + table
         return Encoded(
-            [*(view(piece) for _, piece in done), view(table)], f"{encoded.extension}.{_ENDINGS[self._codec]}"
+            [*(view(piece) for _, piece in done), view(table)], f"{encoded.extension}.{_EXTENSIONS[self._codec]}"
         )
 
-    def unpacked(self, buffer: memoryview, *, trusted: bool, max_bytes: int | None = None) -> memoryview:
+    def decompress(self, buffer: memoryview, *, trusted: bool, max_bytes: int | None = None) -> memoryview:
         """Return the bytes that the inner serializer wrote, in memory of their own.
 
         Raises
@@ -101,7 +101,7 @@ class Compressed:
 
         if not trusted:
             raise ValueError("it is compressed, which needs a signature")
-        places = _places(buffer)
+        places = _chunk_ranges(buffer)
         size_bytes = places[-1][3] if places else 0
         if max_bytes is not None and size_bytes > max_bytes:
             raise PolicyError(
@@ -115,22 +115,22 @@ class Compressed:
             raw = pa.Codec(self._codec).decompress(pa.py_buffer(buffer[start:stop]), raw_stop - raw_start)
             whole[raw_start:raw_stop] = view(memoryview(raw))
 
-        for _ in _on_all_cores(unpack, places):
+        for _ in _parallel_map(unpack, places):
             pass
         return whole.toreadonly() if buffer.readonly else whole
 
 
-def compressed(serializer: Serializer, encoded: Encoded, codec: str) -> tuple[Serializer, Encoded]:
+def compress(serializer: Serializer, encoded: Encoded, codec: str) -> tuple[Serializer, Encoded]:
     """Return serializer and object, compressed by `codec` unless that is "none" or makes it no smaller."""
     size_bytes = sum(map(frame_bytes, encoded.frames)) + len(encoded.suffix)
-    if codec == "none" or size_bytes < _FROM_BYTES:
+    if codec == "none" or size_bytes < _MIN_BYTES:
         return serializer, encoded
     outer = Compressed(serializer, codec)
-    packed = outer.packed(encoded)
+    packed = outer.compress(encoded)
     return (outer, packed) if sum(map(frame_bytes, packed.frames)) < size_bytes else (serializer, encoded)
 
 
-def _collected(encoded: Encoded) -> Iterator[list[memoryview]]:
+def _iter_chunks(encoded: Encoded) -> Iterator[list[memoryview]]:
     """Yield the object in chunks of at most 4 MiB, each as a list of pieces."""
     chunk: list[memoryview] = []
     chunk_bytes = 0
@@ -146,7 +146,7 @@ def _collected(encoded: Encoded) -> Iterator[list[memoryview]]:
         yield chunk
 
 
-def _places(buffer: memoryview) -> list[tuple[int, int, int, int]]:
+def _chunk_ranges(buffer: memoryview) -> list[tuple[int, int, int, int]]:
     """Return per chunk where it begins and ends, packed and unpacked."""
     count, magic = _TRAILER.unpack_from(buffer, buffer.nbytes - _TRAILER.size)
     table_bytes = count * _ENTRY.size + _TRAILER.size
@@ -165,7 +165,7 @@ def _places(buffer: memoryview) -> list[tuple[int, int, int, int]]:
     return places
 
 
-def _on_all_cores(work: Callable[[_In], _Out], given: Iterable[_In]) -> Iterator[_Out]:
+def _parallel_map(work: Callable[[_In], _Out], given: Iterable[_In]) -> Iterator[_Out]:
     """Yield the result of `work` for each of `given`, in order, with few under way at a time."""
     given, cores = iter(given), os.cpu_count() or 1
     batch = list(itertools.islice(given, cores))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .._keys import split_serializer
+from .._typenames import split_serializer
 from ._pickle.container import unpack
 
-__all__ = ["facts_of"]
+__all__ = ["read_metadata"]
 
 _MAX_COLUMNS = 50
 
 
-def facts_of(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
+def read_metadata(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
     """Return facts about the checked object `buffer`; an empty dict for plain bytes and text.
 
     Parameters
@@ -34,11 +34,11 @@ def facts_of(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
             "pickle": {"stream bytes": head.nbytes, "buffers": len(buffers), "functions": meta["code"]},
         }
     if name.startswith(("pandas", "polars", "arrow")):
-        return _arrow_facts(buffer)
+        return _arrow_metadata(buffer)
     return {}
 
 
-def _arrow_facts(buffer: memoryview) -> dict[str, Any]:
+def _arrow_metadata(buffer: memoryview) -> dict[str, Any]:
     try:
         import pyarrow as pa
     except ImportError:

@@ -9,13 +9,30 @@ from typing import Any
 from .._buffers import view
 from ._base import Encoded, NotExactError
 
-__all__ = ["BytesSerializer", "JsonSerializer", "TextSerializer", "check_exact", "json_bytes"]
+__all__ = [
+    "IMMUTABLE_SCALARS",
+    "JSON_SCALARS",
+    "BytesSerializer",
+    "JsonSerializer",
+    "TextSerializer",
+    "check_exact",
+]
 
 _MAX_NODES = 10_000
 """Larger values are pickled: walking them in Python would cost more than pickling them."""
 
 _MAX_DEPTH = 100
-_ATOMS = frozenset({str, int, bool, type(None)})
+JSON_SCALARS = frozenset({str, int, float, bool, type(None)})
+"""Classes of single JSON values. NaN and infinity are floats, but JSON lacks them."""
+
+IMMUTABLE_SCALARS = frozenset(
+    {
+        *("NoneType", "bool", "int", "float", "str", "bytes"),
+        *("datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta", "decimal.Decimal", "uuid.UUID"),
+    }
+)
+"""Names of the immutable classes that are plain data. Names, so that checking an object imports no class."""
+
 # `check_exact` refuses what would go in circles.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
 
@@ -91,7 +108,7 @@ def check_exact(obj: Any, *, max_nodes: float = _MAX_NODES) -> None:
         below: list[Any] = []
         for part in level:
             kind = type(part)
-            if kind in _ATOMS or (kind is float and math.isfinite(part)):
+            if kind in JSON_SCALARS and (kind is not float or math.isfinite(part)):
                 continue
             if kind not in (dict, list) or id(part) in seen:
                 raise NotExactError

@@ -18,7 +18,7 @@ from ._base import Encoded, NotExactError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["PolarsFrameSerializer", "PolarsSeriesSerializer", "trouble_of"]
+__all__ = ["PolarsFrameSerializer", "PolarsSeriesSerializer", "find_unsupported"]
 
 
 class PolarsFrameSerializer:
@@ -38,7 +38,7 @@ class PolarsFrameSerializer:
 
         if type(obj) is not pl.DataFrame:
             raise NotExactError
-        trouble = trouble_of(obj)
+        trouble = find_unsupported(obj)
         if trouble is not None:
             raise EncodeError(f"The polars frame can't be stored: {trouble[1]}.", path=f"obj{trouble[0]}")
         if any(map(_is_opaque, obj.dtypes)):
@@ -64,7 +64,7 @@ class PolarsSeriesSerializer:
         """Return the series as an Arrow IPC file."""
         import polars as pl
 
-        if type(obj) is not pl.Series or trouble_of(obj):
+        if type(obj) is not pl.Series or find_unsupported(obj):
             raise NotExactError
         return PolarsFrameSerializer().encode(obj.to_frame())
 
@@ -85,7 +85,7 @@ def _validated(buffer: memoryview) -> io.BytesIO:
     return file
 
 
-def trouble_of(obj: Any) -> tuple[str, str] | None:
+def find_unsupported(obj: Any) -> tuple[str, str] | None:
     """Return where and why a polars frame or series can't be stored, or None if it can."""
     import polars as pl
 

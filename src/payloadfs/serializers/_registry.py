@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .._keys import split_serializer
+from .._typenames import SERIALIZER_ID, short_class_name, split_serializer
 from ..errors import ConfigError, DecodeError, PayloadError
 from ._base import Encoded, NotExactError, Serializer
-from ._compression import Compressed, compressed
+from ._compression import Compressed, compress
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -20,7 +19,6 @@ __all__ = ["SerializerRegistry", "decode"]
 
 ENTRY_POINTS = "payloadfs.serializers"
 
-_ID = re.compile(r"[a-z][a-z0-9-]{0,39}/[1-9][0-9]{0,3}")
 _BUILT_IN = {
     "bytes/1": ("_plain", "BytesSerializer", ["builtins.bytes"]),
     "text/1": ("_plain", "TextSerializer", ["builtins.str"]),
@@ -29,7 +27,7 @@ _BUILT_IN = {
         "JsonSerializer",
         [f"builtins.{name}" for name in ("NoneType", "bool", "int", "float", "list", "dict")],
     ),
-    "pickle-batches/1": ("_pickle.batched", "RowsSerializer", ["builtins.list", "builtins.dict"]),
+    "pickle-batches/1": ("_pickle.batched", "BatchedPickleSerializer", ["builtins.list", "builtins.dict"]),
     "npy/1": ("_numpy", "NumpySerializer", ["numpy.ndarray"]),
     "npy-readonly/1": ("_numpy", "ReadOnlyNumpySerializer", []),
     "arrow-table/1": ("_arrow.tables", "ArrowTableSerializer", ["pyarrow.Table"]),
@@ -45,7 +43,7 @@ _BUILT_IN_CLASSES: dict[str, list[str]] = {}
 for _id, (_, _, _names) in _BUILT_IN.items():
     for _class in _names:
         _BUILT_IN_CLASSES.setdefault(_class, []).append(_id)
-_LAST = "pickle/1"
+_FALLBACK = "pickle/1"
 
 
 class SerializerRegistry:
@@ -94,13 +92,13 @@ class SerializerRegistry:
         ConfigError
             Its id is malformed, or taken by another serializer.
         """
-        if not _ID.fullmatch(serializer.id) or split_serializer(serializer.id)[0]:
+        if not SERIALIZER_ID.fullmatch(serializer.id) or split_serializer(serializer.id)[0]:
             raise ConfigError(f"{serializer.id!r} is no serializer id; use name/version, like 'acme-image/1'.")
         if serializer.id in _BUILT_IN or self._by_id.get(serializer.id, serializer) is not serializer:
             raise ConfigError(f"The serializer id {serializer.id!r} is taken.", kind="serializer-id")
         self._by_id[serializer.id] = serializer
         for cls in classes:
-            name = cls if isinstance(cls, str) else _name(cls)
+            name = cls if isinstance(cls, str) else short_class_name(cls)
             self._by_class.setdefault(name, []).insert(0, serializer)
         if predicate is not None:
             self._predicates.insert(0, (predicate, serializer))
@@ -128,13 +126,13 @@ class SerializerRegistry:
         EncodeError
             None does; names where inside `obj` the trouble is.
         """
-        serializer, encoded = self._encoded(obj)
+        serializer, encoded = self._encode(obj)
         try:
-            return compressed(serializer, encoded, compression)
+            return compress(serializer, encoded, compression)
         except ImportError as error:
             raise _missing_package(f"{compression}-{serializer.id}", error) from error
 
-    def _encoded(self, obj: Any) -> tuple[Serializer, Encoded]:
+    def _encode(self, obj: Any) -> tuple[Serializer, Encoded]:
         for serializer in self._candidates(obj):
             try:
                 return serializer, serializer.encode(obj)
@@ -143,7 +141,7 @@ class SerializerRegistry:
                     return declined.instead
             except ImportError as error:
                 raise _missing_package(serializer.id, error) from error
-        last = _built_in(_LAST)
+        last = _built_in(_FALLBACK)
         return last, last.encode(obj)
 
     def by_id(self, serializer_id: str) -> Serializer:
@@ -161,7 +159,7 @@ class SerializerRegistry:
             return _built_in(serializer_id)
         if serializer_id not in self._by_id:
             for entry in _entry_points().values():
-                found = _loaded(entry)
+                found = _load(entry)
                 if found.id == serializer_id:
                     return found
             raise DecodeError(
@@ -173,12 +171,12 @@ class SerializerRegistry:
 
     def _candidates(self, obj: Any) -> Iterator[Serializer]:
         for cls in type(obj).__mro__[:-1]:
-            name = _name(cls)
+            name = short_class_name(cls)
             yield from self._by_class.get(name, ())
             if name in _BUILT_IN_CLASSES:
                 yield from map(_built_in, _BUILT_IN_CLASSES[name])
             elif name in _entry_points():
-                yield _loaded(_entry_points()[name])
+                yield _load(_entry_points()[name])
         for predicate, serializer in self._predicates:
             if predicate(obj):
                 yield serializer
@@ -191,7 +189,7 @@ def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_byt
     """
     try:
         if isinstance(serializer, Compressed):
-            buffer = serializer.unpacked(buffer, trusted=trusted, max_bytes=max_bytes)
+            buffer = serializer.decompress(buffer, trusted=trusted, max_bytes=max_bytes)
             serializer = serializer.inner
         return serializer.decode(buffer, trusted=trusted)
     except (PayloadError, MemoryError):
@@ -219,12 +217,6 @@ def _missing_package(serializer_id: str, error: ImportError) -> ConfigError:
 
 
 @functools.cache
-def _name(cls: type) -> str:
-    # Packages move classes between their private modules; the top name is what users know.
-    return f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}"
-
-
-@functools.cache
 def _built_in(serializer_id: str) -> Serializer:
     module, name, _ = _BUILT_IN[serializer_id]
     serializer: Serializer = getattr(importlib.import_module(f".{module}", __package__), name)()
@@ -240,9 +232,9 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 
 @functools.cache
-def _loaded(entry: EntryPoint) -> Serializer:
+def _load(entry: EntryPoint) -> Serializer:
     loaded = entry.load()
     serializer: Serializer = loaded() if isinstance(loaded, type) else loaded
-    if serializer.id in _BUILT_IN or not _ID.fullmatch(serializer.id):
+    if serializer.id in _BUILT_IN or not SERIALIZER_ID.fullmatch(serializer.id):
         raise ConfigError(f"The serializer {entry.value!r} has the id {serializer.id!r}, which is not its to use.")
     return serializer

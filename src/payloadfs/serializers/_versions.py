@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-__all__ = ["told_apart", "versions_here"]
+__all__ = ["describe_mismatch", "versions_here"]
 
 _PACKAGES = ("cloudpickle", "numpy", "pandas", "polars", "pyarrow")
 
@@ -20,12 +20,12 @@ def versions_here() -> dict[str, str]:
     return versions
 
 
-def told_apart(written: Mapping[str, str]) -> str:
+def describe_mismatch(written: Mapping[str, str]) -> str:
     """Return a clause that names the versions that wrote an object and those that read it.
 
     Examples
     --------
-    >>> told_apart({"python": "3.1.0"})
+    >>> describe_mismatch({"python": "3.1.0"})
     'written with python 3.1.0, read with python ...'
     """
     here = versions_here()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,10 +14,11 @@ import pytest
 
 from .._buffers import private_memory
 from .._seal import Encoded, Outgoing, check
+from .._typenames import SERIALIZER_ID
 from ..serializers import NotExactError, Serializer
 from .exact import Line, assert_exact, describe, first_difference
 
-__all__ = ["SerializerTests", "described_elsewhere", "stored_bytes"]
+__all__ = ["SerializerTests", "describe_in_fresh_process", "stored_bytes"]
 
 _READER = """
 import json, sys, cloudpickle
@@ -41,7 +41,7 @@ def stored_bytes(encoded: Encoded) -> memoryview:
     return buffer
 
 
-def described_elsewhere(serializer: Serializer, stored: Sequence[memoryview]) -> list[list[Line]]:
+def describe_in_fresh_process(serializer: Serializer, stored: Sequence[memoryview]) -> list[list[Line]]:
     """Return the descriptions of what a fresh process, which imported nothing of the caller's, makes of `stored`."""
     task = cloudpickle.dumps((serializer, [bytes(content) for content in stored]))
     done = subprocess.run([sys.executable, "-c", _READER], input=task, capture_output=True, check=False)
@@ -76,7 +76,7 @@ class SerializerTests:
     declined: ClassVar[dict[str, Any]] = {}
 
     def test_has_an_id_and_says_whether_it_runs_code(self) -> None:
-        assert re.fullmatch(r"[a-z][a-z0-9-]{0,39}/[1-9][0-9]{0,3}", self.serializer.id)
+        assert SERIALIZER_ID.fullmatch(self.serializer.id)
         assert isinstance(self.serializer.executable, bool)
 
     def test_gives_back_exactly(self) -> None:
@@ -86,7 +86,9 @@ class SerializerTests:
 
     def test_gives_back_exactly_in_a_fresh_process(self) -> None:
         stored = [stored_bytes(self.serializer.encode(obj)) for obj in self.exact.values()]
-        for (name, obj), lines in zip(self.exact.items(), described_elsewhere(self.serializer, stored), strict=True):
+        for (name, obj), lines in zip(
+            self.exact.items(), describe_in_fresh_process(self.serializer, stored), strict=True
+        ):
             assert first_difference(describe(obj), iter(lines)) is None, name
 
     def test_gives_back_exactly_without_trust(self) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from .._typenames import type_label
 from ..errors import EncodeError, PointerError
 from ..payload import Payload
 from ..pointer import Pointer
@@ -106,7 +107,7 @@ def _words(value: Any) -> str:
         return "a tuple would come back as a list; use a list"
     if isinstance(value, (*_PLAIN, float, list, dict)):
         return f"{kind.__qualname__} would come back as another class; turn it into a plain value"
-    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__} is no JSON value".replace("builtins.", "")
+    return f"{type_label(value)} is no JSON value"
 
 
 def decode(value: Any, repository: Repository | None = None) -> Any:

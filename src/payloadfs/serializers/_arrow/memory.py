@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["Memory", "bitmap", "nat_bitmap", "one_chunk", "packed", "primitive", "unpacked"]
+__all__ = ["ObjectBuffer", "bitmap", "nat_bitmap", "one_chunk", "packed", "primitive", "unpacked"]
 
 
-class Memory:
+class ObjectBuffer:
     """The object's memory, from which arrays are handed out as views.
 
     Parameters

@@ -7,22 +7,24 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .._arrow.memory import Memory
+from .._arrow.memory import ObjectBuffer
 from .index import decode_column
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["REST", "blocks", "frame_of"]
+__all__ = ["REMAINDER", "blocks", "build_frame"]
 
-REST = ["rest"]
+REMAINDER = ["rest"]
 """The description of a column that Arrow does not carry."""
 
 Block = tuple[Any, list[int]]
 
 
-def blocks(descriptions: list[Any], arrays: list[pa.Array], rest: dict[str, Any], memory: Memory) -> Iterator[Block]:
+def blocks(
+    descriptions: list[Any], arrays: list[pa.Array], rest: dict[str, Any], memory: ObjectBuffer
+) -> Iterator[Block]:
     """Yield values and the places of the columns that they are.
 
     Neighbours of one numeric dtype that lie evenly come as one strided view, the columns as rows.
@@ -30,7 +32,7 @@ def blocks(descriptions: list[Any], arrays: list[pa.Array], rest: dict[str, Any]
     stored = iter(arrays)
     for description, run in itertools.groupby(range(len(descriptions)), key=descriptions.__getitem__):
         places = list(run)
-        if description == REST:
+        if description == REMAINDER:
             yield from ((rest[str(place)], [place]) for place in places)
             continue
         taken = list(itertools.islice(stored, len(places)))
@@ -44,7 +46,7 @@ def blocks(descriptions: list[Any], arrays: list[pa.Array], rest: dict[str, Any]
             yield from ((decode_column(description, array, memory), [place]) for array, place in pairs)
 
 
-def frame_of(found: Iterable[Block], index: pd.Index, labels: pd.Index) -> pd.DataFrame:
+def build_frame(found: Iterable[Block], index: pd.Index, labels: pd.Index) -> pd.DataFrame:
     """Return the frame of `found`. No copy.
 
     Raises
@@ -56,11 +58,11 @@ def frame_of(found: Iterable[Block], index: pd.Index, labels: pd.Index) -> pd.Da
     lengths = {values.shape[-1] for values, _ in whole}
     if lengths - {len(index)} or sum(len(places) for _, places in whole) != len(labels):
         raise ValueError("the frame has another shape than its index and columns")
-    return _maker()(whole, index, labels)
+    return _frame_constructor()(whole, index, labels)
 
 
 @functools.cache
-def _maker() -> Callable[[list[Block], pd.Index, pd.Index], pd.DataFrame]:
+def _frame_constructor() -> Callable[[list[Block], pd.Index, pd.Index], pd.DataFrame]:
     # Made for those who bring blocks of their own; pandas has it from 3.0 on.
     try:
         from pandas.api.internals import create_dataframe_from_blocks

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._arrow.ipc import LazyBuffers, as_buffer
-from .._arrow.memory import Memory, bitmap, nat_bitmap, one_chunk, packed, primitive, unpacked
+from .._arrow.memory import ObjectBuffer, bitmap, nat_bitmap, one_chunk, packed, primitive, unpacked
 from .._arrow.tables import is_changed_by_ipc
 from .._base import NotExactError
 from .._numpy import array_frame
@@ -51,7 +51,7 @@ def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]
     return encoders[type(dtype)](values, lazy)
 
 
-def decode_array(description: Description, array: pa.Array, memory: Memory) -> Any:
+def decode_array(description: Description, array: pa.Array, memory: ObjectBuffer) -> Any:
     """Return the numpy or pandas array that was encoded: a view of `memory` where it can be."""
     kind, *facts = description
     decoded: Any = _DECODERS[kind](array, memory, *facts)
@@ -95,7 +95,7 @@ def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Descript
     return description, primitive(pa.from_numpy_dtype(dtype), values, None, lazy)
 
 
-def _decode_numpy(array: pa.Array, memory: Memory, dtype: str) -> npt.NDArray[Any]:
+def _decode_numpy(array: pa.Array, memory: ObjectBuffer, dtype: str) -> npt.NDArray[Any]:
     import numpy as np
 
     if dtype == "|b1":
@@ -114,7 +114,7 @@ def _encode_complex(values: npt.NDArray[Any], lazy: LazyBuffers) -> pa.Array:
     return pa.Array.from_buffers(pa.list_(part, 2), len(values), [None], children=[parts])
 
 
-def _decode_complex(array: pa.Array, memory: Memory, dtype: str) -> npt.NDArray[Any]:
+def _decode_complex(array: pa.Array, memory: ObjectBuffer, dtype: str) -> npt.NDArray[Any]:
     if dtype not in ("<c8", "<c16"):
         raise ValueError(f"no column has the dtype {dtype!r}")
     return memory.view(array.values, f"<f{int(dtype[2:]) // 2}").view(dtype)
@@ -143,7 +143,7 @@ def _offset_name(seconds: float) -> str:
     return f"{'-' if seconds < 0 else '+'}{hours:02}:{minutes:02}"
 
 
-def _decode_zoned(array: pa.Array, memory: Memory, unit: str, *zone: Any) -> Any:
+def _decode_zoned(array: pa.Array, memory: ObjectBuffer, unit: str, *zone: Any) -> Any:
     import pandas as pd
 
     dtype = pd.DatetimeTZDtype(unit, decode_zone(*zone))  # pyright: ignore[reportArgumentType]
@@ -163,7 +163,7 @@ def _encode_period(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Arra
     return ["period", name], primitive(pa.int64(), np.asarray(values.view("i8")), missing, lazy)
 
 
-def _decode_period(array: pa.Array, memory: Memory, name: str) -> Any:
+def _decode_period(array: pa.Array, memory: ObjectBuffer, name: str) -> Any:
     import pandas as pd
 
     if not name.startswith("period["):
@@ -186,7 +186,7 @@ def _encode_string(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
         raise NotExactError from error
 
 
-def _decode_string(array: pa.Array, _: Memory, storage: str, missing: str) -> Any:
+def _decode_string(array: pa.Array, _: ObjectBuffer, storage: str, missing: str) -> Any:
     import pandas as pd
 
     na_value = pd.NA if missing == "NA" else float("nan")
@@ -202,7 +202,7 @@ def _encode_arrow(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
     return ["arrow"], one_chunk(values.__arrow_array__())
 
 
-def _decode_arrow(array: pa.Array, _: Memory) -> Any:
+def _decode_arrow(array: pa.Array, _: ObjectBuffer) -> Any:
     import pandas as pd
     import pyarrow as pa
 
@@ -226,7 +226,7 @@ def _encode_masked(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Arra
     return ["masked", values.dtype.name], primitive(pa.from_numpy_dtype(data.dtype), data, bitmap(mask), lazy)
 
 
-def _decode_masked(array: pa.Array, memory: Memory, name: str) -> Any:
+def _decode_masked(array: pa.Array, memory: ObjectBuffer, name: str) -> Any:
     import numpy as np
     import pandas as pd
 

@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from .._arrow.ipc import GatheredBuffers, LazyBuffers, from_stream, to_stream
-from .._arrow.memory import Memory, bitmap, unpacked
+from .._arrow.memory import ObjectBuffer, bitmap, unpacked
 from .._base import NotExactError
 from .._pickle.reducers import lost_attributes
 from .columns import decode_array, encode_array
@@ -32,7 +32,7 @@ def encode_column(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
     return encode_array(values, lazy)
 
 
-def decode_column(description: Any, array: pa.Array, memory: Memory) -> Any:
+def decode_column(description: Any, array: pa.Array, memory: ObjectBuffer) -> Any:
     """Return the column that was encoded: a view of `memory` where it can be."""
     import pandas as pd
 
@@ -83,7 +83,7 @@ def encode_index(index: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], li
     }, [array]
 
 
-def decode_index(facts: dict[str, Any], arrays: list[pa.Array], memory: Memory) -> pd.Index:
+def decode_index(facts: dict[str, Any], arrays: list[pa.Array], memory: ObjectBuffer) -> pd.Index:
     """Return the index that was encoded."""
     import pandas as pd
 
@@ -97,7 +97,7 @@ def decode_index(facts: dict[str, Any], arrays: list[pa.Array], memory: Memory) 
     if facts["kind"] == "texts":
         stream = memoryview(bytearray(base64.b64decode(facts["stream"])))
         own = from_stream(stream, trusted=memory.trusted)
-        return decode_index(facts["facts"], own, Memory(stream, trusted=memory.trusted))
+        return decode_index(facts["facts"], own, ObjectBuffer(stream, trusted=memory.trusted))
     if facts["kind"] == "categories":
         categories = decode_index(facts["categories"], arrays, memory)
         dtype = pd.CategoricalDtype(categories, ordered=facts["ordered"])
@@ -144,7 +144,7 @@ def _encode_intervals(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
     return ["interval", values.closed, facts, right_facts], struct
 
 
-def _decode_intervals(array: pa.Array, memory: Memory, closed: Any, left: Any, right: Any) -> Any:
+def _decode_intervals(array: pa.Array, memory: ObjectBuffer, closed: Any, left: Any, right: Any) -> Any:
     import pandas as pd
 
     ends = [decode_index(facts, [array.field(side)], memory) for side, facts in (("left", left), ("right", right))]
@@ -183,7 +183,7 @@ def _set_freq(index: Any, freq: Any) -> None:
     holder._freq = freq
 
 
-def _decode_codes(array: pa.DictionaryArray, memory: Memory) -> Any:
+def _decode_codes(array: pa.DictionaryArray, memory: ObjectBuffer) -> Any:
     """Return pandas' codes: a view of `memory`, or a copy where values are missing."""
     codes = memory.view(array.indices, array.indices.type.to_pandas_dtype())
     if array.null_count:

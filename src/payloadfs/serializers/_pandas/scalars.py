@@ -40,7 +40,7 @@ def encode_scalar(value: Any) -> Any:
         return value
     if value is None or kind is bool or (kind is int and abs(value) < _MAX_INT):
         return {kind.__name__: value}
-    for name, (cls, encode, _) in _vocabulary().items():
+    for name, (cls, encode, _) in _scalar_codecs().items():
         if kind is cls:
             return {name: encode(value)}
     if type(getattr(value, "dtype", None)).__module__.startswith("numpy") and kind is value.dtype.type:
@@ -57,7 +57,7 @@ def decode_scalar(fact: Any) -> Any:
         return value
     if name == "numpy":
         return _decode_numpy(*value)
-    return _vocabulary()[name][2](value)
+    return _scalar_codecs()[name][2](value)
 
 
 def encode_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def decode_zone(kind: str, fact: Any, name: str | None = None) -> dt.tzinfo:
     return dt.timezone(dt.timedelta(seconds=fact)) if fact else dt.UTC
 
 
-def _vocabulary() -> dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]]:
+def _scalar_codecs() -> dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]]:
     """Return class, encoder and decoder by name."""
     import pandas as pd
 

@@ -21,13 +21,15 @@ from functools import partial
 from typing import Any
 
 from ..._buffers import Frame, LazyFrame, spent, view
+from ..._typenames import class_name
 from ...errors import EncodeError
 from .._base import Encoded, NotExactError
+from .._plain import IMMUTABLE_SCALARS, JSON_SCALARS
 from .._versions import versions_here
 from .container import pack, unpack
 from .pickler import PROTOCOL
 
-__all__ = ["RowsSerializer"]
+__all__ = ["BatchedPickleSerializer"]
 
 FROM_ITEMS = 16_384
 """Fewer are pickled in one: what the pickler remembers then fits into a core's cache anyway."""
@@ -35,32 +37,21 @@ FROM_ITEMS = 16_384
 _BATCH_ITEMS = 4096
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
-_GIVEN_BACK_BYTES = 2 * 1024 * 1024
+_RELEASE_BYTES = 2 * 1024 * 1024
 
 _CONTAINERS = frozenset({list, dict, tuple, set})
-_TEXTS = frozenset({str, bytes})
-_ATOMS = _TEXTS | {int, float, bool, type(None)}
-_TIMES = frozenset({("datetime", "datetime"), ("datetime", "time")})
-_OTHER_ATOMS = frozenset(
-    {
-        *_TIMES,
-        ("datetime", "date"),
-        ("datetime", "timedelta"),
-        ("decimal", "Decimal"),
-        ("uuid", "UUID"),
-    }
-)
-"""Classes by module and name, so that none is imported to find out what an object is not."""
-
-_FIXED_PLACES = frozenset({("builtins", "NoneType"), ("datetime", "timezone")})
+_STRINGS = frozenset({str, bytes})
+_KEYS = JSON_SCALARS | {bytes}
+_TIMES = frozenset({"datetime.datetime", "datetime.time"})
+_FIXED_OFFSETS = frozenset({"NoneType", "datetime.timezone"})
 
 _SMALL_BYTES, _LONG_BYTES, _LARGE_BYTES = 24, 64, 16 * 1024
-_MOST_REPEATED_BYTES = 4 * 1024 * 1024
-_MOST_OWNED_TWICE = 100_000
+_MAX_REPEATED_BYTES = 4 * 1024 * 1024
+_MAX_SHARED = 100_000
 """So many are remembered: beyond that the pickler's own memory is no more."""
 
 
-class RowsSerializer:
+class BatchedPickleSerializer:
     """Stores a list or dict of 16,384 items and more, if all in it is plain.
 
     Plain are None, bool, int, float, str, bytes, dates and times without a place, Decimal and UUID,
@@ -108,7 +99,7 @@ class RowsSerializer:
         for size in meta["batches"]:
             items += pickle.loads(head[start : start + size])
             start += size
-            if start - kept >= _GIVEN_BACK_BYTES:
+            if start - kept >= _RELEASE_BYTES:
                 spent(head[kept:start])
                 kept = start
         if start != head.nbytes:
@@ -118,14 +109,14 @@ class RowsSerializer:
 
 def _pickled(obj: Any, spool: _Spool) -> Iterator[int]:
     """Write one pickle per batch of `obj` to `spool`, and yield how many bytes each has."""
-    pickler, occurring = Pickler(spool, PROTOCOL), _Occurring()
+    pickler, checker = Pickler(spool, PROTOCOL), _SharingChecker()
     # What was registered with copyreg may share what it likes.
     pickler.dispatch_table = {}
     items = iter(obj) if type(obj) is list else itertools.chain.from_iterable(obj.items())
     texts = True
     while batch := list(itertools.islice(items, _BATCH_ITEMS)):
         begin = spool.size_bytes
-        count = occurring.check(batch, texts=texts)
+        count = checker.check(batch, texts=texts)
         pickler.dump(batch)
         pickler.clear_memo()
         size_bytes = spool.size_bytes - begin
@@ -136,7 +127,7 @@ def _pickled(obj: Any, spool: _Spool) -> Iterator[int]:
         yield size_bytes
 
 
-class _Occurring:
+class _SharingChecker:
     """Makes sure, batch by batch, that all is plain and that nothing that can change occurs twice."""
 
     def __init__(self) -> None:
@@ -149,38 +140,38 @@ class _Occurring:
         level, count = batch, 0
         while level:
             kinds = frozenset(map(type, level))
-            _check_plain(kinds - _CONTAINERS - _ATOMS, level)
-            if texts and not kinds.isdisjoint(_TEXTS):
-                self._note_texts([part for part in level if type(part) in _TEXTS and len(part) > _LONG_BYTES])
+            _check_plain(kinds - _CONTAINERS - _KEYS, level)
+            if texts and not kinds.isdisjoint(_STRINGS):
+                self._note_strings([part for part in level if type(part) in _STRINGS and len(part) > _LONG_BYTES])
             count += len(level)
             if kinds.isdisjoint(_CONTAINERS):
                 break
             containers = list(level) if kinds <= _CONTAINERS else [part for part in level if type(part) in _CONTAINERS]
             self._note_containers(containers)
-            level = _inside(containers)
+            level = _children(containers)
         return count
 
     def _note_containers(self, containers: list[Any]) -> None:
-        for part in _owned_twice(containers):
+        for part in _shared(containers):
             if type(part) is tuple and not part:
                 continue  # of which there is but one
-            if id(part) in self._containers or len(self._containers) == _MOST_OWNED_TWICE:
+            if id(part) in self._containers or len(self._containers) == _MAX_SHARED:
                 raise NotExactError
             self._containers.add(id(part))
 
-    def _note_texts(self, texts: list[Any]) -> None:
+    def _note_strings(self, texts: list[Any]) -> None:
         # They may occur twice, but each batch has them anew.
-        found = {id(part): len(part) for part in _owned_twice(texts)}
+        found = {id(part): len(part) for part in _shared(texts)}
         self._repeated_bytes += sum(size for text, size in found.items() if text in self._texts)
         self._texts.update(found)
-        if self._repeated_bytes > _MOST_REPEATED_BYTES or len(self._texts) > _MOST_OWNED_TWICE:
+        if self._repeated_bytes > _MAX_REPEATED_BYTES or len(self._texts) > _MAX_SHARED:
             raise NotExactError
 
 
-def _inside(containers: list[Any]) -> list[Any]:
+def _children(containers: list[Any]) -> list[Any]:
     """Return all items and values of `containers`, and raise `NotExactError` for a key that is not plain."""
     dicts = [part for part in containers if type(part) is dict]
-    if not set(map(type, itertools.chain.from_iterable(dicts))) <= _ATOMS:
+    if not set(map(type, itertools.chain.from_iterable(dicts))) <= _KEYS:
         raise NotExactError
     others = () if len(dicts) == len(containers) else [part for part in containers if type(part) is not dict]
     return [
@@ -189,37 +180,33 @@ def _inside(containers: list[Any]) -> list[Any]:
     ]
 
 
-def _counted(parts: list[Any], chosen: Callable[[int], bool]) -> Iterator[Any]:
+def _select_by_refcount(parts: list[Any], chosen: Callable[[int], bool]) -> Iterator[Any]:
     """Yield those of `parts` whose number of references is `chosen`.
 
-    They are to be in their container, in `parts` and in one list more, as in `_Occurring.check`. All
+    They are to be in their container, in `parts` and in one list more, as in `_SharingChecker.check`. All
     of it runs in C, where nothing else takes hold of them.
     """
     return itertools.compress(parts, map(chosen, map(sys.getrefcount, parts)))
 
 
-def _count_of_one_owner() -> int:
+def _refcount_of_one_owner() -> int:
     container: list[list[None]] = [[]]
     level = list(container)
-    return next(count for count in itertools.count(1) if not [*_counted(list(level), count.__lt__)])
+    return next(count for count in itertools.count(1) if not [*_select_by_refcount(list(level), count.__lt__)])
 
 
-_ONE_OWNER = _count_of_one_owner()
-_owned_twice = partial(_counted, chosen=_ONE_OWNER.__lt__)
+_ONE_OWNER = _refcount_of_one_owner()
+_shared = partial(_select_by_refcount, chosen=_ONE_OWNER.__lt__)
 
 
 def _check_plain(kinds: frozenset[type], level: list[Any]) -> None:
-    names = {kind: _name(kind) for kind in kinds}
-    if not _OTHER_ATOMS.issuperset(names.values()):
+    names = {kind: class_name(kind) for kind in kinds}
+    if not IMMUTABLE_SCALARS.issuperset(names.values()):
         raise NotExactError
     times = {kind for kind, name in names.items() if name in _TIMES}
     # Times of one place are compared as they stand, those of two places that are equal are not.
-    if times and not {_name(type(part.tzinfo)) for part in level if type(part) in times} <= _FIXED_PLACES:
+    if times and not {class_name(type(part.tzinfo)) for part in level if type(part) in times} <= _FIXED_OFFSETS:
         raise NotExactError
-
-
-def _name(kind: type) -> tuple[str, str]:
-    return kind.__module__, kind.__qualname__
 
 
 class _Spool:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["culprit"]
+from ..._typenames import loaded_class
+
+__all__ = ["find_unpicklable"]
 
 _MAX_DEPTH = 50
 
 
-def culprit(obj: Any, dump: Callable[[Any], Any]) -> tuple[str, Any]:
+def find_unpicklable(obj: Any, dump: Callable[[Any], Any]) -> tuple[str, Any]:
     """Return path and value of the innermost part of `obj` at which `dump` fails.
 
     Parameters
@@ -30,7 +31,7 @@ def culprit(obj: Any, dump: Callable[[Any], Any]) -> tuple[str, Any]:
     Examples
     --------
     >>> import pickle
-    >>> culprit({"model": [1, (x for x in [])]}, pickle.dumps)[0]
+    >>> find_unpicklable({"model": [1, (x for x in [])]}, pickle.dumps)[0]
     "obj['model'][1]"
     """
     path, seen = "obj", {id(obj)}
@@ -71,25 +72,16 @@ def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
         yield from _captured(obj)
     elif isinstance(obj, types.MethodType):
         yield ".__self__", obj.__self__
-    elif isinstance(obj, _loaded("pandas", "DataFrame")):
+    elif isinstance(obj, loaded_class("pandas.DataFrame")):
         yield from ((f".{name}", getattr(obj, name)) for name in ("attrs", "columns", "index"))
         yield from ((f"[{label!r:.60}]", list(obj.iloc[:, place])) for place, label in enumerate(obj.columns))
-    elif isinstance(obj, (_loaded("pandas", "Series"), _loaded("pandas", "Index"))):
+    elif isinstance(obj, (loaded_class("pandas.Series"), loaded_class("pandas.Index"))):
         yield from ((f".{name}", getattr(obj, name)) for name in ("attrs", "name", "index") if hasattr(obj, name))
         yield from ((f"[{place}]", cell) for place, cell in enumerate(obj))
-    elif isinstance(obj, _loaded("numpy", "ndarray")):
+    elif isinstance(obj, loaded_class("numpy.ndarray")):
         yield from ((f".ravel()[{place}]", cell) for place, cell in enumerate(obj.ravel()) if obj.dtype.hasobject)
     else:
         yield from _attributes(obj)
-
-
-def _loaded(module: str, name: str) -> Any:
-    """Return a class without importing it; `_Nothing` if nothing can be an instance."""
-    return getattr(sys.modules.get(module), name, _Nothing)
-
-
-class _Nothing:
-    pass
 
 
 def _captured(function: types.FunctionType) -> Iterator[tuple[str, Any]]:

@@ -15,11 +15,12 @@ import pickle
 import sys
 import types
 
-# By its name: the pickler in Python would not ask `_Reducers` about unknown classes.
+# By its name: the pickler in Python would not ask `_DispatchTable` about unknown classes.
 from _pickle import Pickler
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..._typenames import class_name
 from .reducers import reducer_for
 
 __all__ = ["Stream", "dump", "dump_by_value"]
@@ -29,9 +30,9 @@ PROTOCOL = 5
 _CLOUDPICKLE = frozenset(
     {
         "_weakrefset.WeakSet",
-        "builtins.code",
-        "builtins.getset_descriptor",
-        "builtins.method",
+        "code",
+        "getset_descriptor",
+        "method",
         "dataclasses._FIELD_BASE",
         "logging.Logger",
         "logging.RootLogger",
@@ -58,8 +59,8 @@ def dump(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], bool], witho
     if _any_by_value():
         return None
     pieces: list[bytes] = []
-    pickler = Pickler(_Sink(pieces), PROTOCOL, buffer_callback=buffer_callback)
-    pickler.dispatch_table = _Reducers(without)
+    pickler = Pickler(_PieceSink(pieces), PROTOCOL, buffer_callback=buffer_callback)
+    pickler.dispatch_table = _DispatchTable(without)
     pickler.dump(obj)
     # A name is never cut in two: the pickler writes whole operations.
     return None if any(b"__main__" in piece for piece in pieces) else Stream(pieces, has_code=False)
@@ -68,13 +69,13 @@ def dump(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], bool], witho
 def dump_by_value(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], bool], without: Any = None) -> Stream:
     """Return the pickle of `obj` by cloudpickle, whatever error that takes."""
     pieces: list[bytes] = []
-    pickler = _pickler_by_value()(_Sink(pieces), PROTOCOL, buffer_callback=buffer_callback)
+    pickler = _pickler_by_value()(_PieceSink(pieces), PROTOCOL, buffer_callback=buffer_callback)
     pickler.without = without
     pickler.dump(obj)
     return Stream(pieces, pickler.has_code)
 
 
-class _Sink:
+class _PieceSink:
     """A file that keeps what is written to it as it is, so that no second copy of it is made."""
 
     def __init__(self, pieces: list[bytes]) -> None:
@@ -87,7 +88,7 @@ def _any_by_value() -> bool:
     return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
 
 
-class _Reducers(dict[type, Callable[[Any], Any]]):
+class _DispatchTable(dict[type, Callable[[Any], Any]]):
     """What reduces objects of a class, found when the first one comes by."""
 
     def __init__(self, without: Any) -> None:
@@ -98,7 +99,7 @@ class _Reducers(dict[type, Callable[[Any], Any]]):
         known = copyreg.dispatch_table.get(cls)
         if issubclass(cls, type) and known is None:
             raise KeyError(cls)  # the objects are classes, which go by name
-        if cls.__module__ == "__main__" or f"{cls.__module__}.{cls.__qualname__}" in _CLOUDPICKLE:
+        if cls.__module__ == "__main__" or class_name(cls) in _CLOUDPICKLE:
             raise pickle.PicklingError("cloudpickle does this")
         reduce = _exact(cls, known or _plain)
         self[cls] = reduce = _guarded(reduce, self._without) if cls is type(self._without) else reduce

@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["check_made", "checker_for", "without_init"]
+__all__ = ["check_constructor_args", "checker_for", "skip_init"]
 
 _FILLED_BY_INIT = (
     AttributeError,
@@ -42,7 +42,7 @@ def checker_for(cls: Any) -> Callable[[Any], Any] | None:
     return None if _can_be_asked(cls) else _refuse_unasked
 
 
-def check_made(reduced: Any) -> Any:
+def check_constructor_args(reduced: Any) -> Any:
     """Return the reduction `reduced`, or raise `pickle.PicklingError` if its arguments do not fit.
 
     Raises
@@ -71,7 +71,7 @@ def check_made(reduced: Any) -> Any:
     return reduced
 
 
-def without_init(error: BaseException, reduced: Any) -> Any:
+def skip_init(error: BaseException, reduced: Any) -> Any:
     """Return a reduction of an exception that leaves out ``__init__``, which often takes other arguments.
 
     Its `args` and attributes are in the reduction anyway.
@@ -83,7 +83,7 @@ def without_init(error: BaseException, reduced: Any) -> Any:
 
 
 def _checked(obj: Any) -> Any:
-    return check_made(obj.__reduce_ex__(5))
+    return check_constructor_args(obj.__reduce_ex__(5))
 
 
 def _refuse_unasked(_: Any) -> Any:

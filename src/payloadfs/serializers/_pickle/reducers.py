@@ -13,11 +13,12 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ..._typenames import class_name, loaded_class
 from .. import _restore
-from .._polars import trouble_of
-from .reconstructible import check_made, checker_for, without_init
+from .._polars import find_unsupported
+from .reconstructible import check_constructor_args, checker_for, skip_init
 
-__all__ = ["lost_attributes", "reducer_for", "type_name"]
+__all__ = ["lost_attributes", "reducer_for"]
 
 _REFUSED = (io.TextIOWrapper, memoryview, weakref.ProxyType, weakref.CallableProxyType)
 _OFFSET_BYTES = 8
@@ -33,21 +34,14 @@ def reducer_for(cls: type) -> Callable[[Any], Any] | None:
     """
     if issubclass(cls, _REFUSED):
         return _refuse
-    for module, name, reduce in _TABLE:
-        # What is not loaded can't occur, so nothing is imported.
-        known = getattr(sys.modules.get(module), name, None)
-        if known is not None and issubclass(cls, known):
+    for name, reduce in _REDUCERS:
+        if issubclass(cls, loaded_class(name)):
             return reduce
     return checker_for(cls)
 
 
-def type_name(obj: Any) -> str:
-    """Return module and name of the class of `obj`, without ``builtins.``."""
-    return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
-
-
 def _refuse(obj: Any) -> Any:
-    raise pickle.PicklingError(f"a {type_name(obj)} is not data that can be copied")
+    raise pickle.PicklingError(f"a {class_name(type(obj))} is not data that can be copied")
 
 
 def _reduce_masked(obj: Any) -> Any:
@@ -88,7 +82,7 @@ def _locked(obj: Any) -> Any:
     if reduced[0].__name__ == "_frombuffer":
         return reduced
     if len(reduced) < 3 or reduced[2] is None:
-        raise pickle.PicklingError(f"a read-only {type_name(obj)} would come back writable")
+        raise pickle.PicklingError(f"a read-only {class_name(type(obj))} would come back writable")
     return (*reduced[:3], None, None, _restore.set_read_only)
 
 
@@ -119,7 +113,7 @@ def _reduce_index(obj: Any) -> Any:
 
 
 def _reduce_error(obj: BaseException) -> Any:
-    reduced = check_made(without_init(obj, obj.__reduce_ex__(5)))
+    reduced = check_constructor_args(skip_init(obj, obj.__reduce_ex__(5)))
     if (obj.__cause__ is None and not obj.__suppress_context__) or len(reduced) > 3:
         return reduced
     state = reduced[2] if len(reduced) > 2 else None
@@ -127,7 +121,7 @@ def _reduce_error(obj: BaseException) -> Any:
 
 
 def _reduce_polars(obj: Any) -> Any:
-    trouble = trouble_of(obj)
+    trouble = find_unsupported(obj)
     if trouble is not None:
         raise pickle.PicklingError(trouble[1])
     return NotImplemented
@@ -227,30 +221,30 @@ def _reduce_storage(obj: Any) -> Any:
     return _restore.storage, (torch.empty(0, dtype=torch.uint8).set_(obj).numpy(),)
 
 
-_TABLE: list[tuple[str, str, Callable[[Any], Any]]] = [
-    ("builtins", "BaseException", _reduce_error),
-    ("ctypes", "CDLL", _refuse),
-    ("numpy.ma", "MaskedArray", _reduce_masked),
-    ("numpy", "ndarray", _reduce_array),
-    ("pandas", "DataFrame", _reduce_pandas),
-    ("pandas", "Series", _reduce_pandas),
-    ("pandas", "Index", _reduce_index),
-    ("PIL.Image", "Image", _reduce_image),
-    ("polars", "DataFrame", _reduce_polars),
-    ("polars", "Series", _reduce_polars),
-    ("pyarrow", "Array", _reduce_arrow_array),
-    ("pyarrow", "Table", _reduce_arrow_table),
-    ("pyarrow", "RecordBatch", _reduce_arrow_table),
-    ("pyarrow", "MapType", _reduce_map_type),
-    ("pyarrow", "FixedSizeListType", _reduce_fixed_list_type),
-    ("pyarrow", "MonthDayNano", _reduce_interval),
-    ("pyarrow", "ExtensionScalar", _reduce_extension),
-    ("pyarrow", "RunEndEncodedScalar", _reduce_run_end),
-    ("pyarrow", "Scalar", _reduce_scalar),
-    ("xarray", "DataArray", _reduce_xarray),
-    ("xarray", "Dataset", _reduce_xarray),
-    ("xarray", "DataTree", _reduce_xarray),
-    ("xarray.backends.file_manager", "FileManager", _refuse_path),
-    ("torch", "Tensor", _reduce_tensor),
-    ("torch", "UntypedStorage", _reduce_storage),
+_REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
+    ("builtins.BaseException", _reduce_error),
+    ("ctypes.CDLL", _refuse),
+    ("numpy.ma.MaskedArray", _reduce_masked),
+    ("numpy.ndarray", _reduce_array),
+    ("pandas.DataFrame", _reduce_pandas),
+    ("pandas.Series", _reduce_pandas),
+    ("pandas.Index", _reduce_index),
+    ("PIL.Image.Image", _reduce_image),
+    ("polars.DataFrame", _reduce_polars),
+    ("polars.Series", _reduce_polars),
+    ("pyarrow.Array", _reduce_arrow_array),
+    ("pyarrow.Table", _reduce_arrow_table),
+    ("pyarrow.RecordBatch", _reduce_arrow_table),
+    ("pyarrow.MapType", _reduce_map_type),
+    ("pyarrow.FixedSizeListType", _reduce_fixed_list_type),
+    ("pyarrow.MonthDayNano", _reduce_interval),
+    ("pyarrow.ExtensionScalar", _reduce_extension),
+    ("pyarrow.RunEndEncodedScalar", _reduce_run_end),
+    ("pyarrow.Scalar", _reduce_scalar),
+    ("xarray.DataArray", _reduce_xarray),
+    ("xarray.Dataset", _reduce_xarray),
+    ("xarray.DataTree", _reduce_xarray),
+    ("xarray.backends.file_manager.FileManager", _refuse_path),
+    ("torch.Tensor", _reduce_tensor),
+    ("torch.UntypedStorage", _reduce_storage),
 ]

@@ -1,6 +1,6 @@
 """Everything else: pickle, protocol 5, with large buffers out of band in one container.
 
-Memory of numpy, Arrow and pandas, nested anywhere, is written as it lies and mapped back without
+ObjectBuffer of numpy, Arrow and pandas, nested anywhere, is written as it lies and mapped back without
 a copy. What pickle would change silently (an open file, a memoryview) is refused.
 """
 
@@ -13,16 +13,16 @@ import types
 from typing import Any
 
 from ..._buffers import view
+from ..._typenames import class_name
 from ...errors import DecodeError, EncodeError
 from .. import _restore
 from .._base import Encoded
-from .._versions import told_apart, versions_here
+from .._versions import describe_mismatch, versions_here
 from .container import pack, unpack
-from .diagnose import culprit
+from .diagnose import find_unpicklable
 from .pickler import Stream, dump, dump_by_value
-from .reducers import type_name
 
-__all__ = ["PickleSerializer", "container"]
+__all__ = ["PickleSerializer", "pickle_container"]
 
 OUT_OF_BAND_FROM_BYTES = 4096
 """Smaller buffers stay inside the pickle stream: a page of padding would cost more than a copy."""
@@ -51,11 +51,11 @@ class PickleSerializer:
             `obj` or something inside it can't be stored exactly; names the path to it.
         """
         try:
-            return container(obj)
+            return pickle_container(obj)
         except Exception as error:
-            path, inner = culprit(obj, _dump)
+            path, inner = find_unpicklable(obj, _dump)
             raise EncodeError(
-                f"{path} ({type_name(inner)}) can't be stored: {_words(error)}. Leave it out, "
+                f"{path} ({class_name(type(inner))}) can't be stored: {_words(error)}. Leave it out, "
                 "for example with __getstate__, and make it anew after loading.",
                 path=path,
             ) from error
@@ -68,12 +68,14 @@ class PickleSerializer:
         if meta["code"] and not written["python"].startswith(minor):
             # Bytecode of another Python would not fail but crash, and only when it is called.
             raise DecodeError(
-                f"The object holds compiled functions and was {told_apart(written)}.", kind="code-version"
+                f"The object holds compiled functions and was {describe_mismatch(written)}.", kind="code-version"
             )
         try:
             return _ReadOnly(head, buffers).load() if buffer.readonly else pickle.loads(head, buffers=buffers)
         except Exception as error:
-            raise DecodeError(f"The pickle can't be loaded: {_words(error)}; it was {told_apart(written)}.") from error
+            raise DecodeError(
+                f"The pickle can't be loaded: {_words(error)}; it was {describe_mismatch(written)}."
+            ) from error
 
 
 class _ReadOnly(pickle.Unpickler):
@@ -104,7 +106,7 @@ class _ReadOnly(pickle.Unpickler):
         return value
 
 
-def container(obj: Any, *, without: Any = None) -> Encoded:
+def pickle_container(obj: Any, *, without: Any = None) -> Encoded:
     """Return the pickle of `obj` as a container, whatever error that takes.
 
     Parameters

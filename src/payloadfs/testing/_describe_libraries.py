@@ -8,26 +8,17 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import _describe_arrow, _describe_tables
+from .._typenames import loaded_class
+from . import _describe_arrow
 
 __all__ = ["class_of", "describer", "has_no_identity", "scalar"]
 
 Line = tuple[str, str]
 
 
-def loaded(name: str) -> Any:
-    """Return the class ``package.Class``, or a class of which nothing is an instance."""
-    package, _, attribute = name.rpartition(".")
-    return getattr(sys.modules.get(package), attribute, _Nothing)
-
-
-class _Nothing:
-    pass
-
-
 def class_of(obj: Any) -> type:
     """Return the class that counts: a memmap is stored as the array that it shows."""
-    return loaded("numpy.ndarray") if isinstance(obj, loaded("numpy.memmap")) else type(obj)
+    return loaded_class("numpy.ndarray") if isinstance(obj, loaded_class("numpy.memmap")) else type(obj)
 
 
 _VALUES = (
@@ -46,29 +37,29 @@ _VALUES = (
 
 def has_no_identity(obj: Any) -> bool:
     """Return whether `obj` can't be changed, so that nobody can tell it from an equal one."""
-    return isinstance(obj, tuple(map(loaded, _VALUES)))
+    return isinstance(obj, tuple(map(loaded_class, _VALUES)))
 
 
 def scalar(obj: Any) -> str | None:
     """Return what there is to say of a scalar of numpy or pandas, or None for everything else."""
-    if obj is getattr(sys.modules.get("pandas"), "NaT", _Nothing) or type(obj).__name__ == "NAType":
+    if obj is loaded_class("pandas.NaT") or type(obj).__name__ == "NAType":
         return "missing"
-    if isinstance(obj, loaded("pandas.Timestamp")):
+    if isinstance(obj, loaded_class("pandas.Timestamp")):
         return f"{obj!r} {obj.unit} {obj.asm8.view('i8')} {type(obj.tz).__module__} {obj.tz!r} fold={obj.fold}"
-    if isinstance(obj, loaded("pandas.Timedelta")):
+    if isinstance(obj, loaded_class("pandas.Timedelta")):
         return f"{obj!r} {obj.unit} {obj.asm8.view('i8')}"
-    if isinstance(obj, loaded("pandas.Period")):
+    if isinstance(obj, loaded_class("pandas.Period")):
         return f"{obj!r} {obj.ordinal} {obj.freq!r}"
-    if isinstance(obj, loaded("pandas.tseries.offsets.BaseOffset")):
+    if isinstance(obj, loaded_class("pandas.tseries.offsets.BaseOffset")):
         kwds = {name: value for name, value in obj.kwds.items() if name != "calendar"}
         return f"{obj!r} {obj.n} {obj.normalize} {sorted(kwds.items(), key=str)}"
-    if isinstance(obj, loaded("numpy.dtype")):
+    if isinstance(obj, loaded_class("numpy.dtype")):
         return dtype_words(obj)
-    if isinstance(obj, loaded("pandas.CategoricalDtype")):
+    if isinstance(obj, loaded_class("pandas.CategoricalDtype")):
         return None
-    if isinstance(obj, loaded("pandas.api.extensions.ExtensionDtype")):
+    if isinstance(obj, loaded_class("pandas.api.extensions.ExtensionDtype")):
         return _extension_dtype(obj)
-    if isinstance(obj, loaded("numpy.generic")) and not obj.dtype.hasobject and obj.dtype.fields is None:
+    if isinstance(obj, loaded_class("numpy.generic")) and not obj.dtype.hasobject and obj.dtype.fields is None:
         return f"{dtype_words(obj.dtype)} {obj!r} {obj.tobytes().hex()}"
     return None
 
@@ -114,9 +105,15 @@ def describer(obj: Any) -> Callable[..., Iterator[Line]] | None:
         ("numpy.ma.MaskedArray", _masked),
         ("numpy.ndarray", _arrays),
         *_describe_arrow.TABLE,
-        *_describe_tables.TABLE,
+        ("polars.DataFrame", _polars),
+        ("polars.Series", _polars),
+        ("polars.LazyFrame", _plans),
+        ("xarray.Dataset", _xarrays),
+        ("xarray.DataArray", _xarrays),
+        ("torch.Tensor", _tensors),
+        ("PIL.Image.Image", _images),
     ]
-    return next((function for name, function in table if isinstance(obj, loaded(name))), None)
+    return next((function for name, function in table if isinstance(obj, loaded_class(name))), None)
 
 
 def _arrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
@@ -202,13 +199,13 @@ def indexes(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     if type(obj).__name__ != "PeriodIndex" and getattr(obj, "freq", None) is not None:
         yield f"{path}.freq", f"{type(obj.freq).__name__} {scalar(obj.freq)}"
     yield from _own(obj, path, walk)
-    if isinstance(obj, loaded("pandas.MultiIndex")):
+    if isinstance(obj, loaded_class("pandas.MultiIndex")):
         yield f"{path}.sortorder", str(obj.sortorder)
         for number, (level, codes) in enumerate(zip(obj.levels, obj.codes, strict=True)):
             yield from indexes(level, f"{path}.levels[{number}]", walk)
             # As one width: pandas itself changes it at every turn.
             yield from contents(codes.astype("i8"), f"{path}.codes[{number}]", walk)
-    elif isinstance(obj, loaded("pandas.RangeIndex")):
+    elif isinstance(obj, loaded_class("pandas.RangeIndex")):
         yield path, f"{obj.start} {obj.stop} {obj.step} {obj.dtype}"
     else:
         yield from _values(obj, path, walk)
@@ -216,7 +213,7 @@ def indexes(obj: Any, path: str, walk: Any) -> Iterator[Line]:
 
 def _values(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     """Yield the values of a series or an index; whether pandas hands them out read-only says nothing."""
-    if isinstance(obj.dtype, loaded("numpy.dtype")):
+    if isinstance(obj.dtype, loaded_class("numpy.dtype")):
         yield from contents(obj.to_numpy(), path, walk)
     else:
         yield from _extension_arrays(obj.array, path, walk)
@@ -260,3 +257,71 @@ def _extension_arrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
         yield f"{path}.crs", str(getattr(obj, "crs", None))
         for number, cell in enumerate(obj):
             yield from walk(cell, f"{path}[{number}]")
+
+
+def _polars(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield f"{path}.shape", str(obj.shape)
+    for number, series in enumerate(obj.get_columns() if hasattr(obj, "get_columns") else [obj]):
+        yield f"{path}.columns[{number}]", f"{series.name!r} {series.dtype!r}"
+        yield from _polars_cells(series, f"{path}.columns[{number}]", walk)
+
+
+def _polars_cells(series: Any, path: str, walk: Any) -> Iterator[Line]:
+    words = repr(series.dtype)
+    if words.startswith("Struct("):
+        yield f"{path}.is_null()", str(series.is_null().to_list())
+        for field in series.struct.fields:
+            yield from _polars_cells(series.struct.field(field), f"{path}[{field!r}]", walk)
+        return
+    if any(name in words for name in ("Datetime(", "Duration(", "Time")) and "Categorical" not in words:
+        # Python's times end at microseconds. Categories have other numbers in each process.
+        series = series.to_physical()
+    yield from walk(series.to_list(), f"{path}.to_list()")
+
+
+def _plans(obj: Any, path: str, _: Any) -> Iterator[Line]:
+    yield path, obj.explain(optimized=False)
+    # The plan in words says nothing of the data in it.
+    yield f"{path}.serialize()", hashlib.sha256(obj.serialize()).hexdigest()[:16]
+
+
+def _xarrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield f"{path}.coords", str(list(obj.coords))
+    yield f"{path}.data_vars", str(list(getattr(obj, "data_vars", ())))
+    for name, variable in sorted(obj.variables.items() if hasattr(obj, "variables") else obj.coords.items(), key=str):
+        yield f"{path}[{name!r}].dims", str(variable.dims)
+        yield from walk.parts({"attrs": variable.attrs, "values": variable.values}, f"{path}[{name!r}]")
+    yield f"{path}.dims", str(dict(obj.sizes))
+    yield from walk(obj.attrs, f"{path}.attrs")
+    if hasattr(obj, "name"):
+        yield from walk.parts({"name": obj.name, "values": obj.values}, path)
+    for name, index in sorted(obj.indexes.items(), key=str):
+        yield from walk(index, f"{path}.indexes[{name!r}]")
+
+
+def _tensors(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield path, f"{obj.dtype} {tuple(obj.shape)} {obj.requires_grad} {obj.layout} {obj.device}"
+    if obj.layout is not sys.modules["torch"].strided:
+        yield from walk(obj.to_dense(), f"{path}.to_dense()")
+        return
+    yield from walk(obj.grad, f"{path}.grad")
+    storage = obj.untyped_storage()
+    yield from walk(_Storage.of(storage, walk), f"{path}.untyped_storage()")
+    yield f"{path}.stride()", str(obj.stride())
+    dense = obj.detach().contiguous().view(-1)
+    content = dense.view(sys.modules["torch"].uint8).numpy().tobytes() if dense.numel() else b""
+    yield f"{path}.tobytes()", hashlib.sha256(content).hexdigest()[:16]
+
+
+class _Storage:
+    """Stands for a storage of torch, which makes a new Python object each time it is asked for."""
+
+    @staticmethod
+    def of(storage: Any, walk: Any) -> Any:
+        known = vars(walk).setdefault("storages", {})
+        return known.setdefault(storage.data_ptr(), _Storage()) if storage.nbytes() else _Storage()
+
+
+def _images(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield path, f"{obj.mode} {obj.size} {hashlib.sha256(obj.tobytes()).hexdigest()[:16]}"
+    yield from walk.parts({"info": obj.info, "palette": obj.getpalette(None)}, path)
