@@ -237,7 +237,7 @@ def test_long_texts_that_all_batches_share_are_stored_once(monkeypatch):
     made = rows(lambda n: {"id": n, "text": texts[n % 200], "raw": b"x"})
     serializer, encoded = default_serializers.encode(made)
     assert serializer.id == "pickle-batches/1"
-    monkeypatch.setattr(batched, "_MAX_REPEATED_BYTES", 1_000_000)
+    monkeypatch.setattr(batched, "_MAX_REPEATED_BYTES", 500_000)
     serializer, encoded = default_serializers.encode(made)
     assert serializer.id == "pickle/1"
     assert len(stored_bytes(encoded)) < 3_000_000

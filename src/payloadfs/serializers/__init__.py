@@ -1,4 +1,4 @@
-"""Objects to bytes and back: the `Serializer` protocol, the registry, one file per family of types."""
+"""Conversion of objects to bytes and back: the `Serializer` protocol, the registry, one file per family of types."""
 
 from ._base import Encoded as Encoded
 from ._base import NotExactError as NotExactError
@@ -18,4 +18,4 @@ __all__ = [
 ]
 
 default_serializers = SerializerRegistry()
-"""What repositories use unless they are given others; `payloadfs.register_serializer` adds to it."""
+"""The registry that repositories use by default; `payloadfs.register_serializer` adds to it."""

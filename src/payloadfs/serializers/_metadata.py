@@ -1,4 +1,4 @@
-"""What can be told of an object without decoding it: versions, columns. Runs no code."""
+"""Metadata of an object that can be read without decoding it: versions, columns. Runs no code."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _MAX_COLUMNS = 50
 
 
 def read_metadata(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
-    """Return facts about the checked object `buffer`; an empty dict for plain bytes and text.
+    """Return metadata of the checked object `buffer`; an empty dict for plain bytes and strings.
 
     Parameters
     ----------
     serializer_id : str
-        Of the signed pointer; unknown ones have no facts.
+        The id in the signed pointer; unknown ids have no metadata.
     buffer : memoryview
-        The whole object. Its digest was checked.
+        The whole object. Its digest must have been checked.
     """
     codec, serializer_id = split_serializer(serializer_id)
     if codec:
@@ -43,7 +43,7 @@ def _arrow_metadata(buffer: memoryview) -> dict[str, Any]:
         import pyarrow as pa
     except ImportError:
         return {"columns": "unknown: pyarrow is not installed"}
-    # The schema only: no batch is read or unpacked.
+    # Only the schema: no batch is read or decompressed.
     schema = pa.ipc.open_file(pa.py_buffer(buffer)).schema
     columns = {field.name: str(field.type) for field in list(schema)[:_MAX_COLUMNS]}
     if len(schema) > _MAX_COLUMNS:
@@ -51,6 +51,6 @@ def _arrow_metadata(buffer: memoryview) -> dict[str, Any]:
     sidecar = (schema.metadata or {}).get(b"payloadfs")
     if not sidecar:
         return {"columns": columns}
-    facts = json.loads(sidecar)
-    pickled = facts["columns"].count(["rest"])
-    return {"versions": facts["versions"], "columns": columns} | ({"pickled columns": pickled} if pickled else {})
+    meta = json.loads(sidecar)
+    pickled = meta["columns"].count(["rest"])
+    return {"versions": meta["versions"], "columns": columns} | ({"pickled columns": pickled} if pickled else {})

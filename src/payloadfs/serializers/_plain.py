@@ -1,4 +1,4 @@
-"""Bytes, text and JSON values, stored as themselves: any program reads them in place."""
+"""Bytes, strings and JSON values, stored as plain files that any program can read."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ IMMUTABLE_SCALARS = frozenset(
 )
 """Names of the immutable classes that are plain data. Names, so that checking an object imports no class."""
 
-# `check_exact` refuses what would go in circles.
+# `check_exact` refuses circular references.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
 
 
 class BytesSerializer:
-    """Stores ``bytes`` as they are. Loading copies once, since ``bytes`` own their memory."""
+    """Serializer of ``bytes``. Loading copies once, since ``bytes`` own their memory."""
 
     id = "bytes/1"
     executable = False
@@ -55,24 +55,24 @@ class BytesSerializer:
 
 
 class TextSerializer:
-    """Stores ``str`` as UTF-8."""
+    """Serializer of ``str`` as UTF-8."""
 
     id = "text/1"
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        """Return the text as UTF-8; a lone surrogate has none and is left to pickle."""
+        """Return the string as UTF-8. Strings with lone surrogates are remaining to pickle."""
         if type(obj) is not str:
             raise NotExactError
         return Encoded([view(_utf8(obj))], extension="txt")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> str:  # noqa: ARG002
-        """Return the text."""
+        """Return the string."""
         return str(buffer, "utf-8")
 
 
 class JsonSerializer:
-    """Stores None, bool, int, float, str, list and dict where JSON gives back the same."""
+    """Serializer of None, bool, int, float, str, list and dict that JSON restores exactly."""
 
     id = "json/1"
     executable = False
@@ -87,10 +87,10 @@ class JsonSerializer:
 
 
 def json_bytes(obj: Any) -> bytes:
-    """Return `obj` as JSON, or raise `NotExactError` if that would not give back exactly `obj`.
+    """Return `obj` as JSON, or raise `NotExactError` if JSON would not restore exactly `obj`.
 
-    Only exact classes pass (no subclass, no tuple), keys are ``str``, floats are finite, and no
-    list or dict occurs twice, since JSON would tear the two apart.
+    Only exact classes pass (no subclasses, no tuples). Keys must be ``str`` and floats finite, and
+    no list or dict may occur twice, since JSON would make two of it.
     """
     check_exact(obj)
     try:
@@ -101,9 +101,9 @@ def json_bytes(obj: Any) -> bytes:
 
 
 def check_exact(obj: Any, *, max_nodes: float = _MAX_NODES) -> None:
-    """Raise `NotExactError` unless JSON gives back exactly `obj`, and that within `max_nodes` values."""
+    """Raise `NotExactError` if JSON does not restore `obj` exactly, or `obj` has more than `max_nodes` values."""
     seen: set[int] = set()
-    left, level = max_nodes - 1, [obj]
+    remaining, level = max_nodes - 1, [obj]
     for _ in range(_MAX_DEPTH + 1):
         below: list[Any] = []
         for part in level:
@@ -113,8 +113,8 @@ def check_exact(obj: Any, *, max_nodes: float = _MAX_NODES) -> None:
             if kind not in (dict, list) or id(part) in seen:
                 raise NotExactError
             seen.add(id(part))
-            left -= len(part)
-            if left < 0 or (kind is dict and not {*map(type, part)} <= {str}):
+            remaining -= len(part)
+            if remaining < 0 or (kind is dict and not {*map(type, part)} <= {str}):
                 raise NotExactError
             below.extend(part.values() if kind is dict else part)
         if not below:
