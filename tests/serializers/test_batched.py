@@ -253,7 +253,7 @@ def test_no_room_for_the_temporary_file(monkeypatch, tmp_path):
     monkeypatch.setattr(batched, "_IN_MEMORY_BYTES", 1000)
     repository = Repository(tmp_path / "objects")
     with pytest.raises(
-        EncodeError, match=r"don't fit into a temporary file: .*No space left.* set TMPDIR .* Nothing was"
+        EncodeError, match=r"Cannot write the object to a temporary file: .*No space left.* set TMPDIR .* Nothing was"
     ):
         repository.save(rows())
     assert list(repository.list()) == []

@@ -1,12 +1,18 @@
 """pandas frames and series as Arrow IPC files with a sidecar.
 
-Arrow gives back one pandas frame in three: labels, index kinds, freq, dtypes, attrs and kinds of
-missing value get lost. Here columns go to Arrow by position, each as other programs read it, and
-all that Arrow has no pos for goes to a sidecar in the schema's metadata: JSON from a closed
-vocabulary, and the column labels as a small Arrow stream. So nothing in the object can run code.
-Columns and labels outside that vocabulary join one pickle behind the batches, so that what they
-share stays shared; such an object has another serializer id, since a pickle can run code. What
-this can't give back exactly either is left to pickle as a whole.
+Plain Arrow restores only one pandas frame in three: labels, index kinds, freq, dtypes, attrs and
+kinds of missing values get lost. Here columns go to Arrow by position, each as other programs read
+it. Everything that Arrow cannot express goes to a sidecar in the schema's metadata: JSON from a
+closed vocabulary, and the column labels as a small Arrow stream. Nothing in the object can run code.
+
+Columns and labels outside that vocabulary, the remainder, share one pickle, so that references
+between them are kept. Such an object has another serializer id, since a pickle can run code::
+
+    ARROW1 00 00 | schema | batches ... | end-of-stream mark | zeros | container | footer ... | ARROW1
+
+The container is the one of `_pickle.container` and begins at a multiple of 64 bytes. Other readers
+of the file see only the columns that Arrow stores. A frame that is not exact this way either is
+pickled as a whole.
 """
 
 from __future__ import annotations
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["FrameSerializer", "MixedFrameSerializer", "SeriesSerializer"]
 
 MAX_COLUMNS = 2_000
-"""Wider frames are pickled: Arrow's cost per column would be hundreds of times that of pickle."""
+"""Wider frames are pickled, because Arrow's cost per column is hundreds of times that of pickle."""
 
 _REMAINDER_COLUMN: tuple[list[str], None] = (REMAINDER, None)
 _REMAINDER_INDEX: tuple[dict[str, str], list[Any]] = ({"kind": "rest"}, [])
@@ -44,14 +50,14 @@ _LABELS = b"payloadfs.labels"
 
 
 class FrameSerializer:
-    """Stores a DataFrame of exact class ``pandas.DataFrame`` that Arrow and sidecar give back exactly.
+    """Serializer of frames of exact class ``pandas.DataFrame`` that Arrow and the sidecar restore exactly.
 
     Notes
     -----
-    Cost of saving: numeric, datetime and string columns are written from where they lie; booleans
-    and masks are packed to bits, objects are copied.
+    Cost of saving: numeric, datetime and string columns are not copied; booleans and masks are
+    packed to bits, objects are copied.
     Cost of loading: the same columns are views of the object's memory, frames of one numeric dtype
-    a single block; masks, booleans and objects are unpacked.
+    a single block; masks, booleans and objects are copied.
     """
 
     id = "pandas/1"
@@ -65,17 +71,17 @@ class FrameSerializer:
         return encoded
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pd.DataFrame:
-        """Return the frame: its columns are views of `buffer` where they can be."""
+        """Return the frame: its columns are views of `buffer` where possible."""
         frame, _ = _decode(buffer, {}, trusted=trusted)
         return frame
 
 
 class MixedFrameSerializer:
-    """Stores a DataFrame of which Arrow can carry some columns, and the others in one pickle.
+    """Serializer of frames with some columns in Arrow and the others in one pickle.
 
     Notes
     -----
-    Cost: as for ``pandas/1`` and, for the remainder, ``pickle/1``.
+    Cost: that of ``pandas/1`` and, for the remainder, ``pickle/1``.
     """
 
     id = "pandas-mixed/1"
@@ -89,13 +95,13 @@ class MixedFrameSerializer:
         return _add_remainder(encoded, remainder, obj)
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pd.DataFrame:
-        """Return the frame. Runs what the pickle says."""
+        """Return the frame. Runs the pickle."""
         frame, _ = _decode(buffer, _read_remainder(buffer), trusted=trusted)
         return frame
 
 
 class SeriesSerializer:
-    """Stores a Series of exact class ``pandas.Series`` as a frame with one column."""
+    """Serializer of series of exact class ``pandas.Series`` as a frame with one column."""
 
     id = "pandas-series/1"
     executable = False
@@ -106,14 +112,14 @@ class SeriesSerializer:
 
         if type(obj) is not pd.Series or lost_attributes(obj):
             raise NotExactError
-        # An index of one label carries the series' name, of whatever kind.
+        # An index with one label stores the series' name, of any class.
         encoded, remainder = _encode(obj, [_plain_array(obj)], pd.RangeIndex(1, name=obj.name))
         if remainder:
             raise NotExactError
         return encoded
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pd.Series:
-        """Return the series, a view of `buffer` where it can be."""
+        """Return the series, a view of `buffer` where possible."""
         frame, labels = _decode(buffer, {}, trusted=trusted)
         series: pd.Series = frame.iloc[:, 0]
         series.name = labels.name
@@ -126,21 +132,21 @@ def _encode_frame(obj: Any) -> tuple[Encoded, dict[str, Any]]:
 
     if type(obj) is not pd.DataFrame or obj.shape[1] > MAX_COLUMNS or lost_attributes(obj):
         raise NotExactError
-    # The public ways make a Series of each column first, with a deep copy of the frame's attrs.
+    # The public ways create a Series for each column, with a deep copy of the frame's attrs.
     return _encode(obj, [_plain_array(values) for values in obj._iter_column_arrays()], obj.columns)
 
 
 def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dict[str, Any]]:
-    """Return the Arrow file, and the remainder that needs a pickle: empty for most frames."""
+    """Return the Arrow file and the remainder, which is empty for most frames."""
     lazy, attrs = LazyBuffers(), encode_attrs(obj.attrs)
     index, label = _try_encode(encode_index, obj.index, lazy), _try_encode(encode_index, labels, GatheredBuffers())
     encoded = _encode_columns(values, obj.attrs, lazy, alone=index is not None and label is not None)
-    # Copies, since pandas hands out its arrays read-only.
+    # Copies, since pandas returns read-only arrays.
     remainder = {str(pos): values[pos].copy() for pos, (_, array) in enumerate(encoded) if array is None}
     remainder |= {"index": obj.index} if index is None else {}
     remainder |= {"labels": labels} if label is None else {}
     if remainder and obj.attrs:
-        # Cells and labels in there may hold a part of them, or the dict itself.
+        # Cells and labels in the remainder may refer to the attrs or to a part of them.
         remainder, attrs = remainder | {"attrs": obj.attrs}, {}
     index_meta, index_arrays = index or _REMAINDER_INDEX
     label_meta, label_arrays = label or _REMAINDER_INDEX
@@ -173,17 +179,17 @@ def _file(columns: list[tuple[str, pa.Array]], metadata: dict[bytes, bytes], laz
 def _encode_columns(
     values: list[Any], attrs: Mapping[Any, Any], lazy: LazyBuffers, *, alone: bool
 ) -> list[tuple[Any, pa.Array | None]]:
-    """Return description and Arrow array of each column; those that are left to the remainder have no array.
+    """Return description and Arrow array of each column; columns of the remainder have no array.
 
-    `alone` says that no labels are left to the remainder.
+    `alone` means that no labels go to the remainder.
     """
     encoded = [_try_encode(encode_column, part, lazy) or _REMAINDER_COLUMN for part in values]
     mutable = [pos for pos, (description, _) in enumerate(encoded) if is_mutable(description)]
     if mutable and has_shared_objects([[attrs], *(values[pos] for pos in mutable)]):
         raise NotExactError
     if _REMAINDER_COLUMN in encoded or not alone:
-        # The remainder may refer to cells that can be changed, so those go with it.
-        encoded = [_REMAINDER_COLUMN if pos in mutable else column_blocks for pos, column_blocks in enumerate(encoded)]
+        # The remainder may refer to mutable cells, so their columns go with it.
+        encoded = [_REMAINDER_COLUMN if pos in mutable else column for pos, column in enumerate(encoded)]
     if encoded and all(array is None for _, array in encoded):
         raise NotExactError
     return encoded
@@ -205,7 +211,7 @@ def _decode(buffer: memoryview, remainder: dict[str, Any], *, trusted: bool) -> 
         return _rebuild(table, sidecar, remainder, ObjectBuffer(buffer, trusted=trusted))
     except Exception as error:
         raise DecodeError(
-            f"The frame can't be rebuilt: {type(error).__name__}: {error}; it was {describe_mismatch(sidecar['versions'])}."
+            f"Cannot rebuild the frame: {type(error).__name__}: {error}; it was {describe_mismatch(sidecar['versions'])}."
         ) from error
 
 
@@ -232,7 +238,7 @@ def _rebuild(
         labels = decode_index(sidecar["labels"], from_stream(stored, trusted=memory.trusted), labels_memory)
     column_blocks = blocks(descriptions, arrays[:width], remainder, memory)
     frame = build_frame(column_blocks, index, labels)
-    # The setter would copy the dict, which cells in the remainder may hold.
+    # The setter would copy the dict, to which cells in the remainder may refer.
     frame._attrs = remainder["attrs"] if "attrs" in remainder else decode_attrs(sidecar)
     if not sidecar["duplicates"]:
         frame.flags.allows_duplicate_labels = False
@@ -245,8 +251,8 @@ def _add_remainder(encoded: Encoded, remainder: dict[str, Any], frame: Any) -> E
     Raises
     ------
     NotExactError
-        The remainder can't be pickled, or holds the frame itself. An attempt to pickle the frame as a
-        whole then succeeds, or names the path to the trouble.
+        The remainder cannot be pickled, or contains the frame itself. Pickling the whole frame then
+        succeeds, or raises an error that names the part that fails.
     """
     try:
         pickled = pickle_container(remainder, without=frame)
@@ -264,21 +270,21 @@ def _add_remainder(encoded: Encoded, remainder: dict[str, Any], frame: Any) -> E
 
 
 def _read_remainder(buffer: memoryview) -> dict[str, Any]:
-    """Return the remainder in the Arrow file `buffer`. Runs what its pickle says."""
+    """Return the remainder in the Arrow file `buffer`. Runs its pickle."""
     end = batches_end(buffer)
     remainder: dict[str, Any] = PickleSerializer().decode(buffer[end + padding(end) :], trusted=True)
     return remainder
 
 
 def _plain_array(values: Any) -> Any:
-    """Return the array of a column or series: numpy's own, even where pandas wraps it in one of its."""
+    """Return the array of a column or series: numpy's, even if pandas wraps it."""
     import numpy as np
 
     return np.asarray(values) if isinstance(values.dtype, np.dtype) else getattr(values, "array", values)
 
 
 def _field_names(labels: pd.Index, extra: list[str]) -> list[str]:
-    """Return Arrow's names of the columns: the labels where they are unique texts that UTF-8 has."""
+    """Return Arrow's names of the columns: the labels if they are unique strings that UTF-8 can encode."""
     names = [name for name in labels if type(name) is str and name == name.encode("utf-8", "ignore").decode()]
     if len({*names, *extra}) < len(labels) + len(extra):
         names = [f"column_{position}" for position in range(len(labels))]

@@ -1,4 +1,4 @@
-"""Which part of an object can't be pickled: the path that an `EncodeError` names."""
+"""Search for the part of an object that cannot be pickled: the path in an `EncodeError`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def find_unpicklable(obj: Any, dump: Callable[[Any], Any]) -> tuple[str, Any]:
     Parameters
     ----------
     obj : object
-        `dump` failed for it.
+        An object for which `dump` failed.
     dump : callable
-        Raises for what can't be stored.
+        Raises for objects that cannot be stored.
 
     Notes
     -----
-    Cost: dumps each sibling on the way down once; only ever run for an object that failed.
+    Cost: dumps each sibling on the way down once. Only called after a failure.
 
     Examples
     --------
@@ -36,20 +36,22 @@ def find_unpicklable(obj: Any, dump: Callable[[Any], Any]) -> tuple[str, Any]:
     """
     path, seen = "obj", {id(obj)}
     for _ in range(_MAX_DEPTH):
-        found = next(((step, part) for step, part in _listed(obj) if id(part) not in seen and _fails(dump, part)), None)
-        if found is None:
+        failing = next(
+            ((step, part) for step, part in _list_parts(obj) if id(part) not in seen and _fails(dump, part)), None
+        )
+        if failing is None:
             break
-        path, obj = path + found[0], found[1]
+        path, obj = path + failing[0], failing[1]
         seen.add(id(obj))
     return path, obj
 
 
-def _listed(obj: Any) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    # An object whose parts can't even be listed, or no further, is looked at as far as they can.
+def _list_parts(obj: Any) -> list[tuple[str, Any]]:
+    parts: list[tuple[str, Any]] = []
+    # If listing the parts fails midway, the parts before the failure still count.
     with contextlib.suppress(Exception):
-        found.extend(_parts(obj))
-    return found
+        parts.extend(_iter_parts(obj))
+    return parts
 
 
 def _fails(dump: Callable[[Any], Any], child: Any) -> bool:
@@ -60,8 +62,8 @@ def _fails(dump: Callable[[Any], Any], child: Any) -> bool:
     return False
 
 
-def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of `obj` and how one would reach them from it."""
+def _iter_parts(obj: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of `obj`, each with the expression that reaches it."""
     if isinstance(obj, Mapping):
         yield from ((f"[{key!r:.60}]", value) for key, value in obj.items())
     elif isinstance(obj, (list, tuple)):
@@ -74,12 +76,12 @@ def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
         yield ".__self__", obj.__self__
     elif isinstance(obj, loaded_class("pandas.DataFrame")):
         yield from ((f".{name}", getattr(obj, name)) for name in ("attrs", "columns", "index"))
-        yield from ((f"[{label!r:.60}]", list(obj.iloc[:, place])) for place, label in enumerate(obj.columns))
+        yield from ((f"[{label!r:.60}]", list(obj.iloc[:, pos])) for pos, label in enumerate(obj.columns))
     elif isinstance(obj, (loaded_class("pandas.Series"), loaded_class("pandas.Index"))):
         yield from ((f".{name}", getattr(obj, name)) for name in ("attrs", "name", "index") if hasattr(obj, name))
-        yield from ((f"[{place}]", cell) for place, cell in enumerate(obj))
+        yield from ((f"[{pos}]", cell) for pos, cell in enumerate(obj))
     elif isinstance(obj, loaded_class("numpy.ndarray")):
-        yield from ((f".ravel()[{place}]", cell) for place, cell in enumerate(obj.ravel()) if obj.dtype.hasobject)
+        yield from ((f".ravel()[{pos}]", cell) for pos, cell in enumerate(obj.ravel()) if obj.dtype.hasobject)
     else:
         yield from _attributes(obj)
 
