@@ -1,11 +1,11 @@
-"""Strict comparison: equal in every respect that a program could notice.
+"""Strict comparison: equality in every respect that a program could observe.
 
 Stricter than ``==`` and than ``pandas.testing``: class, dtype, labels and their classes, kind of each
 missing value, float bits, freq, levels, attrs, flags, memory order, writability, shared references.
 
-Everything rests on `describe`, which says in plain text what an object is. A description does not
-depend on the process, so what was loaded elsewhere can be described there and compared here: no
-other serializer has to be trusted for the way back.
+It is based on `describe`, which describes an object in plain strings. Descriptions do not depend on
+the process, so an object can be loaded and described in another process and compared here, without
+a second serializer for the way back.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .._typenames import class_name
+from .._typenames import class_name, loaded_class
 from . import _describe_libraries
 
 __all__ = ["Line", "assert_exact", "describe", "first_difference"]
 
 Line = tuple[str, str]
 _SHOWN_BY_REPR = (type(None), bool, str, bytes, range, slice, type(Ellipsis), type(NotImplemented))
-_DIGITS = 10**1000  # Python converts no more than 4300 of them
+_DIGITS = 10**1000  # Python converts at most 4300 digits
 _VALUES = (int, float, complex, str, bytes)
 _TIMES = (dt.date, dt.time, dt.datetime, dt.timedelta)
 _NO_IDENTITY = (enum.Enum, type, dt.tzinfo, decimal.Decimal, uuid.UUID, *_TIMES)
 
 
 def describe(obj: Any, *, path: str = "obj") -> Iterator[Line]:
-    """Yield pairs of a place and a fact, in a fixed order, that say all that could be noticed of `obj`.
+    """Yield pairs of path and description, in a fixed order, that cover all observable state of `obj`.
 
     Parameters
     ----------
     obj : object
-        Anything. What is met a second time is described as the same as what was met first.
+        Any object. A repeated reference is described by the path of the first one.
     path : str
-        How to call the object.
+        Name of the object in the paths.
 
     Examples
     --------
-    >>> for place, fact in describe({"a": [1]}):
-    ...     print(place, "is", fact)
+    >>> for path, description in describe({"a": [1]}):
+    ...     print(path, "is", description)
     obj is dict
     len(obj) is 1
     obj.keys()[0] is 'a'
@@ -68,14 +68,14 @@ def describe(obj: Any, *, path: str = "obj") -> Iterator[Line]:
 
 
 def assert_exact(expected: Any, actual: Any, *, path: str = "obj") -> None:
-    """Raise `AssertionError` that names the first place where `actual` differs from `expected`.
+    """Raise `AssertionError` if `actual` differs from `expected`; the message names the first difference.
 
     Parameters
     ----------
     expected, actual : object
-        What was saved and what came back.
+        The object that was saved and the one that was loaded.
     path : str
-        How to call the object in the message.
+        Name of the object in the message.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def assert_exact(expected: Any, actual: Any, *, path: str = "obj") -> None:
 
 
 def first_difference(expected: Iterator[Line], actual: Iterator[Line]) -> str | None:
-    """Return in words where two descriptions part, or None if they are the same."""
+    """Return a message about the first difference of two descriptions, or None if they are equal."""
     for left, right in itertools.zip_longest(expected, actual, fillvalue=("the end", "nothing more")):
         if left != right:
             if left[0] == right[0]:
@@ -99,34 +99,34 @@ def first_difference(expected: Iterator[Line], actual: Iterator[Line]) -> str | 
 
 
 class Walk:
-    """One walk through an object, which remembers what it has met."""
+    """Traversal of one object that remembers the objects visited."""
 
     def __init__(self) -> None:
-        # Objects are kept, or a passing object's id would be given to the next one.
-        self._met = collections.ChainMap[int, tuple[Any, str]]()
+        # Objects are kept alive, or the id of a temporary object could be reused.
+        self._visited = collections.ChainMap[int, tuple[Any, str]]()
 
     def __call__(self, obj: Any, path: str) -> Iterator[Line]:
-        """Yield what there is to say of `obj`."""
-        if id(obj) in self._met:
-            yield path, f"the same as {self._met[id(obj)][1]}"
+        """Yield the description of `obj`."""
+        if id(obj) in self._visited:
+            yield path, f"the same as {self._visited[id(obj)][1]}"
             return
         scalar = _scalar(obj)
         if scalar is None and not _has_no_identity(obj):
-            self._met[id(obj)] = obj, path
+            self._visited[id(obj)] = obj, path
         yield path, class_name(_describe_libraries.class_of(obj))
         if scalar is not None:
             yield path, scalar
             return
         yield from _describer(obj)(obj, path, self)
 
-    def aside(self, obj: Any, path: str) -> list[Line]:
-        """Return what there is to say of `obj`, without remembering that it was met."""
+    def describe_unvisited(self, obj: Any, path: str) -> list[Line]:
+        """Return the description of `obj` without marking it as visited."""
         other = Walk()
-        other._met = self._met.new_child()
+        other._visited = self._visited.new_child()
         return list(other(obj, path))
 
     def parts(self, named: Mapping[str, Any], path: str) -> Iterator[Line]:
-        """Yield what there is to say of attributes of an object."""
+        """Yield the descriptions of attributes of an object."""
         for name, value in named.items():
             yield from self(value, f"{path}.{name}")
 
@@ -135,15 +135,15 @@ Describer = Callable[[Any, str, Walk], Iterator[Line]]
 
 
 def _scalar(obj: Any) -> str | None:
-    """Return what else there is to say of a value that is a value only, or None for everything else."""
+    """Return the description of a scalar value, or None for any other object."""
     kind = type(obj)
     if kind in _SHOWN_BY_REPR:
         return repr(obj)
     if kind is int:
         return _int(obj)
-    for cls, words in _SCALARS:
+    for cls, describe_scalar in _SCALARS:
         if isinstance(obj, cls) and (kind is cls or cls not in _VALUES):
-            return words(obj)
+            return describe_scalar(obj)
     if kind in _TIMES and getattr(obj, "tzinfo", None) is None:
         return repr(obj)
     return _describe_libraries.scalar(obj)
@@ -176,15 +176,15 @@ _SCALARS: list[tuple[type, Callable[[Any], str]]] = [
     (zoneinfo.ZoneInfo, lambda obj: str(obj.key)),
     (dt.timezone, repr),
     (re.Pattern, lambda obj: f"{obj.pattern!r} {obj.flags}"),
-    (pathlib.PurePath, str),  # what else it holds was computed from its text
+    (pathlib.PurePath, str),  # its other attributes are caches
     (logging.Logger, lambda obj: str(obj.name)),
 ]
 
 
 def _describer(obj: Any) -> Describer:
-    found = _describe_libraries.describer(obj)
-    if found is not None:
-        return found
+    describer = _describe_libraries.find_describer(obj)
+    if describer is not None:
+        return describer
     table: list[tuple[Any, Describer]] = [
         ((dict, types.MappingProxyType), _dicts),
         ((list, tuple, collections.deque), _sequences),
@@ -227,13 +227,13 @@ def _sequences(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 
 def _sets(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     yield f"len({path})", str(len(obj))
-    # Sorted by what they are: the order of a set depends on the process.
-    found = sorted((walk.aside(value, "element"), number) for number, value in enumerate(obj))
+    # Sorted by description, because the order of a set depends on the process.
+    ordered = sorted((walk.describe_unvisited(value, "element"), number) for number, value in enumerate(obj))
     elements, first = list(obj), 0
-    for number, (lines, place) in enumerate(found):
-        # Elements that can't be told apart have no order either.
-        first = first if number and lines == found[number - 1][0] else number
-        yield from walk(elements[place], f"{path}.element[{first}]")
+    for number, (lines, pos) in enumerate(ordered):
+        # Elements with equal descriptions have no order either.
+        first = first if number and lines == ordered[number - 1][0] else number
+        yield from walk(elements[pos], f"{path}.element[{first}]")
     yield from _state(obj, path, walk)
 
 
@@ -268,7 +268,7 @@ def _functions(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 
 
 def _globals(code: types.CodeType) -> set[str]:
-    """Return the names of globals that `code` uses, and functions inside it."""
+    """Return the names of globals that `code` and its inner functions use."""
     inner = [_globals(const) for const in code.co_consts if isinstance(const, types.CodeType)]
     return {str(step.argval) for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}.union(*inner)
 
@@ -303,7 +303,7 @@ def _exceptions(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     yield from walk(obj.__cause__, f"{path}.__cause__")
     yield f"{path}.__suppress_context__", str(obj.__suppress_context__)
     yield from _state(obj, path, walk)
-    yield from _reduced(obj, path, walk)  # a file's name is no attribute that could be listed
+    yield from _reduced(obj, path, walk)  # the filename of an OSError is not in its __dict__
 
 
 def _subclassed(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
@@ -326,8 +326,8 @@ def _others(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 
 
 def _reduced(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
-    """Yield what pickle would store of an object; its repr where it stores nothing."""
-    # What other packages enter for all exceptions (tblib does) is no fact about this one.
+    """Yield what pickle would store of an object, or its repr if pickle refuses it."""
+    # Reducers that packages register for all exceptions (tblib does) say nothing about this one.
     reduce = None if isinstance(obj, BaseException) else copyreg.dispatch_table.get(type(obj))
     try:
         reduced: Any = obj.__reduce_ex__(4) if reduce is None else reduce(obj)
@@ -342,8 +342,12 @@ def _reduced(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 
 
 def _state(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
-    """Yield what the attributes of an object are, in its ``__dict__`` and in slots."""
-    yield from walk.parts(getattr(obj, "__dict__", {}), path)
+    """Yield the attributes of an object, in its ``__dict__`` and in slots."""
+    attributes = getattr(obj, "__dict__", {})
+    if isinstance(obj, loaded_class("numpy.ufunc")):
+        # numpy caches the signature there when it is first read.
+        attributes = {name: value for name, value in attributes.items() if name != "__signature__"}
+    yield from walk.parts(attributes, path)
     for base in type(obj).__mro__:
         slots = vars(base).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
