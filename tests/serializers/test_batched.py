@@ -1,4 +1,4 @@
-"""Long lists and dicts of plain values: exact, or left to pickle; nothing that can change is ever torn apart."""
+"""Batched pickles of long lists and dicts: exact or declined; shared mutable objects are never duplicated."""
 
 import copy
 import copyreg
@@ -41,13 +41,13 @@ def rows(make=lambda n: {"id": n, "name": f"name {n}", "price": n * 0.5, "raw": 
 
 
 def with_one(odd, at=-1):
-    """Rows of which one holds `odd`."""
+    """Return rows, one of which contains `odd`."""
     made = rows()
     made[at]["odd"] = odd
     return made
 
 
-def grown(change):
+def changed(change):
     made = rows()
     change(made)
     return made
@@ -64,17 +64,17 @@ class Text(str):
     __slots__ = ()
 
 
-class Elsewhere(datetime.tzinfo):
+class FakeTimezone(datetime.tzinfo):
     def utcoffset(self, when):
         return datetime.timedelta(0)
 
 
-Elsewhere.__qualname__ = Elsewhere.__name__ = "timezone"
+FakeTimezone.__qualname__ = FakeTimezone.__name__ = "timezone"
 
 ROW = {"at": 0}
 
 
-class TestRows(SerializerTests):
+class TestBatchedPickle(SerializerTests):
     serializer = BatchedPickleSerializer()
     exact = {
         "dicts": rows(),
@@ -108,29 +108,29 @@ class TestRows(SerializerTests):
         "short": list(range(FROM_ITEMS - 1)),
         "list subclass": type("Rows", (list,), {})(MANY),
         "text subclass": with_one(Text("x")),
-        "key subclass": grown(lambda made: made[-1].update({Text("odd"): 1})),
+        "key subclass": changed(lambda made: made[-1].update({Text("odd"): 1})),
         "frozenset": with_one(frozenset()),
         "function": with_one(len),
-        "a place": with_one(datetime.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Zurich"))),
-        "a place that calls itself fixed": with_one(datetime.datetime(2026, 1, 1, tzinfo=Elsewhere())),
-        "the same row twice": grown(lambda made: made.append(made[0])),
-        "the same row next to itself": grown(lambda made: made.insert(0, made[0])),
-        "the same list in two rows": grown(lambda made: [made[n].update(tags=ROW) for n in (0, -1)]),
-        "a shared tuple with a list": grown(lambda made, odd=([],): [made[n].update(odd=odd) for n in (0, -1)]),
-        "itself": grown(lambda made: made[-1].update(rows=made)),
-        "a row in itself": grown(lambda made: made[-1].update(row=made[-1])),
-        "deep": grown(lambda made: made.append(deep())),
+        "a named zone": with_one(datetime.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Zurich"))),
+        "a zone that claims to be fixed": with_one(datetime.datetime(2026, 1, 1, tzinfo=FakeTimezone())),
+        "the same row twice": changed(lambda made: made.append(made[0])),
+        "the same row next to itself": changed(lambda made: made.insert(0, made[0])),
+        "the same list in two rows": changed(lambda made: [made[n].update(tags=ROW) for n in (0, -1)]),
+        "a shared tuple with a list": changed(lambda made, odd=([],): [made[n].update(odd=odd) for n in (0, -1)]),
+        "contains itself": changed(lambda made: made[-1].update(rows=made)),
+        "a row in itself": changed(lambda made: made[-1].update(row=made[-1])),
+        "deep": changed(lambda made: made.append(deep())),
     }
 
 
-def test_what_is_too_short_for_it_is_stored_as_before():
+def test_short_list_is_one_pickle():
     assert default_serializers.encode([(n,) for n in range(100)])[0].id == "pickle/1"
     assert default_serializers.encode(rows())[0].id == "pickle-batches/1"
 
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    """Batches of three items, so that everything meets a batch's end."""
+    """Use batches of three items, so that every value occurs near a batch boundary."""
     monkeypatch.setattr(batched, "FROM_ITEMS", 1)
     monkeypatch.setattr(batched, "_BATCH_ITEMS", 3)
     monkeypatch.setattr(batched, "_IN_MEMORY_BYTES", 50)
@@ -141,7 +141,7 @@ ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_si
 
 @st.composite
 def graphs(draw):
-    """A list or dict of parts that may occur in it many times, also in themselves."""
+    """Draw a list or dict whose parts may occur several times, even inside themselves."""
     parts = draw(st.lists(ATOMS, max_size=5))
     for _ in range(draw(st.integers(0, 12))):
         inner = draw(st.lists(st.sampled_from(parts), max_size=3)) if parts else []
@@ -155,7 +155,7 @@ def graphs(draw):
         part = draw(st.sampled_from(items))
         if type(part) is list:
             part.append(whole)
-    # A copy is held by nothing but itself.
+    # A copy has no references from outside.
     return copy.deepcopy(whole)
 
 
@@ -217,7 +217,7 @@ def test_scalar_sets_agree():
     assert {*map(class_name, SCALAR_TYPES), "NoneType"} == IMMUTABLE_SCALARS
 
 
-def test_what_is_registered_for_a_class_of_plain_values_is_not_asked(monkeypatch):
+def test_copyreg_reducers_of_plain_classes_are_ignored(monkeypatch):
     monkeypatch.setitem(copyreg.dispatch_table, decimal.Decimal, lambda _: (list, ()))
     made = rows(decimal.Decimal)
     assert_exact(
@@ -225,16 +225,16 @@ def test_what_is_registered_for_a_class_of_plain_values_is_not_asked(monkeypatch
     )
 
 
-def test_what_others_hold_too_is_no_reason_to_decline():
+def test_outside_references_do_not_decline():
     made = rows()
     held = {row["id"]: row for row in made}
     assert len(held) == len(made)
     assert BatchedPickleSerializer().encode(made).frames
 
 
-def test_long_texts_that_all_batches_share_are_stored_once(monkeypatch):
-    texts = [f"{n} " * 1000 for n in range(200)]
-    made = rows(lambda n: {"id": n, "text": texts[n % 200], "raw": b"x"})
+def test_long_strings_shared_by_batches_are_limited(monkeypatch):
+    strings = [f"{n} " * 1000 for n in range(200)]
+    made = rows(lambda n: {"id": n, "text": strings[n % 200], "raw": b"x"})
     serializer, encoded = default_serializers.encode(made)
     assert serializer.id == "pickle-batches/1"
     monkeypatch.setattr(batched, "_MAX_REPEATED_BYTES", 500_000)
@@ -243,12 +243,12 @@ def test_long_texts_that_all_batches_share_are_stored_once(monkeypatch):
     assert len(stored_bytes(encoded)) < 3_000_000
 
 
-def test_large_values_are_left_to_one_pickle(small_batches):
+def test_large_values_are_declined(small_batches):
     with pytest.raises(NotExactError):
         BatchedPickleSerializer().encode([bytes([n]) * 20_000 for n in range(10)])
 
 
-def test_no_room_for_the_temporary_file(monkeypatch, tmp_path):
+def test_full_disk_for_temporary_file(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda buffering: open("/dev/full", "wb", buffering))  # noqa: SIM115
     monkeypatch.setattr(batched, "_IN_MEMORY_BYTES", 1000)
     repository = Repository(tmp_path / "objects")
@@ -260,7 +260,7 @@ def test_no_room_for_the_temporary_file(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])
-def test_saved_and_loaded(tmp_path, compression, monkeypatch):
+def test_save_and_load(tmp_path, compression, monkeypatch):
     monkeypatch.setattr(batched, "_IN_MEMORY_BYTES", 5_000)
     repository = Repository(tmp_path / "objects", compression=compression, verify="full")
     made = rows()
