@@ -48,7 +48,7 @@ class Serializer(Protocol):
     def executable(self) -> bool: ...
 
     def encode(self, obj: Any) -> Encoded:
-        """Return `obj` as frames: views of its own memory where possible.
+        """Return `obj` as frames: views of its memory where possible.
 
         Raises
         ------

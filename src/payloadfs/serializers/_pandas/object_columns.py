@@ -107,27 +107,27 @@ def has_shared_objects(columns: Iterable[Iterable[Any]]) -> bool:
 def _split_missing(cells: list[Any]) -> tuple[set[type], str, npt.NDArray[np.bool_] | None]:
     """Return the classes of the cells, the kind of missing value, and a mask of the missing cells.
 
-    None is the missing value if there is no other kind; otherwise it is a cell, since JSON has null.
+    None counts as missing only if no other kind occurs; otherwise it is a cell, since JSON has null.
     """
     import numpy as np
     import pandas as pd
 
     kinds = set(map(type, cells))
-    decoded = {name: cls for name, cls in (("NA", type(pd.NA)), ("NaT", type(pd.NaT))) if cls in kinds}
-    kinds -= set(decoded.values())
+    missing_kinds = {name: cls for name, cls in (("NA", type(pd.NA)), ("NaT", type(pd.NaT))) if cls in kinds}
+    kinds -= set(missing_kinds.values())
     if float in kinds and kinds - {float, type(None)}:
         floats = [cell for cell in cells if type(cell) is float]
         nans = [struct.pack("<d", cell) for cell in floats if math.isnan(cell)]
         if set(nans) - {_NAN}:
             raise NotExactError
-        decoded |= {"nan": float} if nans else {}
+        missing_kinds |= {"nan": float} if nans else {}
         kinds -= {float} if len(nans) == len(floats) else set()
-    if len(decoded) > 1:
+    if len(missing_kinds) > 1:
         raise NotExactError
-    for name, cls in decoded.items():
+    for name, cls in missing_kinds.items():
         # Only NaN differs from itself.
-        missing_mask = (type(cell) is cls and (name != "nan" or cell != cell) for cell in cells)
-        return kinds, name, np.fromiter(missing_mask, np.bool_, len(cells))
+        is_missing = (type(cell) is cls and (name != "nan" or cell != cell) for cell in cells)
+        return kinds, name, np.fromiter(is_missing, np.bool_, len(cells))
     return kinds - {type(None)}, "None", None
 
 
@@ -186,9 +186,9 @@ def _large_list(lists: list[Any], values: pa.Array) -> pa.Array:
 
     offsets = np.zeros(len(lists) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, lists), np.int64, len(lists)), out=offsets[1:])
-    missing_mask = bitmap(np.fromiter((type(part) is tuple for part in lists), np.bool_, len(lists)))
+    validity = bitmap(np.fromiter((type(part) is tuple for part in lists), np.bool_, len(lists)))
     kind = pa.large_list(values.type)
-    return pa.Array.from_buffers(kind, len(lists), [missing_mask, pa.py_buffer(offsets)], children=[values])
+    return pa.Array.from_buffers(kind, len(lists), [validity, pa.py_buffer(offsets)], children=[values])
 
 
 def _decode_by_kind(array: pa.Array, memory: ObjectBuffer, kind: str, *params: Any) -> Any:
@@ -268,10 +268,10 @@ def _encode_decimals(values: list[Any], missing_mask: npt.NDArray[np.bool_] | No
 
 
 def _encode_uuids(values: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> pa.Array:
-    decoded = [value if type(value) is uuid.UUID else None for value in values]
-    if any(value is not None and value.is_safe is not uuid.SafeUUID.unknown for value in decoded):
+    uuids = [value if type(value) is uuid.UUID else None for value in values]
+    if any(value is not None and value.is_safe is not uuid.SafeUUID.unknown for value in uuids):
         raise NotExactError
-    return _to_arrow("binary", 16)([None if value is None else value.bytes for value in decoded], missing_mask)
+    return _to_arrow("binary", 16)([None if value is None else value.bytes for value in uuids], missing_mask)
 
 
 def _to_numbers(array: pa.Array) -> Sequence[Any]:

@@ -1,6 +1,6 @@
 """Checks that objects can be reconstructed: objects that pickle would store but fail to load are refused.
 
-Pickle does not check whether ``__new__`` or ``__init__`` accepts the stored args, and it calls
+Pickle does not check whether ``__new__`` or ``__init__`` accepts the stored arguments, and it calls
 ``__getattr__`` on objects without attributes. Both failures would appear only on loading.
 """
 
@@ -43,12 +43,12 @@ def checker_for(cls: Any) -> Callable[[Any], Any] | None:
 
 
 def check_constructor_args(reduced: Any) -> Any:
-    """Return `reduced` after checking its constructor args.
+    """Return `reduced` after checking its constructor arguments.
 
     Raises
     ------
     pickle.PicklingError
-        The constructor does not accept the stored args.
+        The constructor does not accept the stored arguments.
     """
     if isinstance(reduced, str):
         return reduced
@@ -72,7 +72,7 @@ def check_constructor_args(reduced: Any) -> Any:
 
 
 def skip_init(error: BaseException, reduced: Any) -> Any:
-    """Return a reduction of an exception that skips ``__init__``, which often takes other args.
+    """Return a reduction of an exception that skips ``__init__``, which often takes other arguments.
 
     The reduction contains `args` and attributes anyway.
     """

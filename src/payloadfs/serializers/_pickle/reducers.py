@@ -131,8 +131,8 @@ def _reduce_xarray(obj: Any) -> Any:
     if obj._close is None:
         return NotImplemented
     # Drop the function that closes the source file; the data may already be loaded.
-    make, arguments, (plain, slots), *rest = obj.__reduce_ex__(5)
-    return make, arguments, (plain, slots | {"_close": None}), *rest
+    constructor, args, (state, slots), *remaining = obj.__reduce_ex__(5)
+    return constructor, args, (state, slots | {"_close": None}), *remaining
 
 
 def _refuse_path(_: Any) -> Any:
@@ -210,8 +210,8 @@ def _reduce_tensor(obj: Any) -> Any:
     if type(obj) is not torch.Tensor:
         return NotImplemented
     dtype = str(obj.dtype).removeprefix("torch.")
-    place = (obj.storage_offset(), tuple(obj.shape), obj.stride())
-    return _restore.tensor, (obj.untyped_storage(), dtype, *place, obj.requires_grad, obj.grad)
+    layout = (obj.storage_offset(), tuple(obj.shape), obj.stride())
+    return _restore.tensor, (obj.untyped_storage(), dtype, *layout, obj.requires_grad, obj.grad)
 
 
 def _reduce_storage(obj: Any) -> Any:

@@ -86,18 +86,18 @@ class _ReadOnlyUnpickler(pickle.Unpickler):
         self._arrays: list[Any] = []
 
     def find_class(self, module: str, name: str) -> Any:
-        found = super().find_class(module, name)
+        target = super().find_class(module, name)
         ours = module == _restore.__name__ or module.partition(".")[0] == "numpy"
-        if not ours or not isinstance(found, (types.FunctionType, types.BuiltinFunctionType)):
-            return found
+        if not ours or not isinstance(target, (types.FunctionType, types.BuiltinFunctionType)):
+            return target
 
-        def make(*arguments: Any) -> Any:
-            made = found(*arguments)
-            if hasattr(made, "flags"):
-                self._arrays.append(made)
-            return made
+        def call(*args: Any) -> Any:
+            value = target(*args)
+            if hasattr(value, "flags"):
+                self._arrays.append(value)
+            return value
 
-        return make
+        return call
 
     def load(self) -> Any:
         value = super().load()
