@@ -169,7 +169,9 @@ class Payload(Generic[T]):
                 if self._pointer is None:
                     repository = self._in_force()
                     self._pointer = repository.save(
-                        self._stored_form(), prefix=prefix if self._prefix is None else self._prefix, compression=self._compression
+                        self._stored_form(),
+                        prefix=prefix if self._prefix is None else self._prefix,
+                        compression=self._compression,
                     )
                     self._repository, self._held = repository, _NOTHING
         return self._pointer

@@ -1,8 +1,8 @@
-"""Write the golden objects and pointers of one release. What is there already is never changed.
+"""Write the golden objects and pointers of one release. Existing files are never changed.
 
     python tests/golden/make.py v1
 
-Every later release has to read them (test_golden.py): that is the promise of format version 1.
+Every later release must read them (test_golden.py), as format version 1 promises.
 """
 
 import dataclasses
@@ -67,7 +67,7 @@ def objects():
 
 
 def vocabulary():
-    """A frame with every kind of column, index level, name and attribute that the sidecar can describe."""
+    """Return a frame with every kind of column, index level, name and attribute in the sidecar."""
     cells = {
         "time": [datetime.time(1, 2), None],
         "datetime": [datetime.datetime(2026, 1, 1), None],
@@ -96,7 +96,7 @@ def vocabulary():
 
 
 def restored():
-    """What pickles rebuild through functions of ours."""
+    """Return objects that pickles rebuild through `payloadfs.serializers._restore`."""
     locked = np.array([1, "x"], dtype=object)
     locked.flags.writeable = False
     hard = np.ma.masked_array([1, 2], mask=[True, False], fill_value=7)
