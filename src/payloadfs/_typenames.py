@@ -58,6 +58,7 @@ class _NotLoaded:
     """Stand-in for a class whose module is not loaded. It has no instances."""
 
 
+@functools.lru_cache(maxsize=1024)
 def split_serializer(serializer_id: str) -> tuple[str, str]:
     """Return the compression in a serializer id ("" if there is none), and the id without it.
 
