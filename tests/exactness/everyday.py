@@ -170,7 +170,7 @@ FRAMES = {
     "codes, int or text": lambda: cells(1, "B2", 3),
     "a sheet with everything": lambda: cells("total", 12.5, 3, None, True),
     "enums": lambda: cells(Status.OPEN, Status.DONE, None),
-    "objects of one's own": lambda: cells(Vector(1), Vector(2)),
+    "objects of the user's classes": lambda: cells(Vector(1), Vector(2)),
     "complex numbers": lambda: pd.DataFrame({"z": np.fft.fft(np.arange(8.0))}),
     "transposed": lambda: people().head(5).T,
     "transposed numbers": lambda: measurements().head(5).T,

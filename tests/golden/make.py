@@ -10,6 +10,7 @@ import datetime
 import decimal
 import json
 import pathlib
+import pickle
 import sys
 import uuid
 import zoneinfo
@@ -19,7 +20,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
-from payloadfs import Key, KeyRing, Repository
+from payloadfs import Key, KeyRing, Payload, Pointer, Repository
 
 HERE = pathlib.Path(__file__).parent
 KEYS = KeyRing([Key(b"golden key, known to everybody!!")])
@@ -124,6 +125,10 @@ def main(version):
                 pointer = dataclasses.replace(pointer, root=f"{ROOT}/{version}")
                 file.write_text(json.dumps(pointer.signed(KEYS).to_dict(), indent=1) + "\n")
                 print(file.name)
+    pickled = folder / "payload.pickle"
+    if not pickled.exists():
+        pointer = Pointer.from_json((folder / "json.blake3.json").read_text())
+        pickled.write_bytes(pickle.dumps(Payload.from_pointer(pointer), protocol=4))
 
 
 if __name__ == "__main__":

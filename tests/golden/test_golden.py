@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import pathlib
+import pickle
+import pickletools
 
 import pandas as pd
 import pytest
@@ -44,3 +46,13 @@ def test_pointer_format_is_unchanged(path):
     pointer = Pointer.from_json(text)
     assert pointer.to_dict() == json.loads(text)
     assert list(pointer.to_dict()) == list(json.loads(text))
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("v*/payload.pickle")), ids=lambda path: path.parent.name)
+def test_a_pickled_payload_of_earlier_releases_can_be_loaded(path):
+    payload = pickle.loads(path.read_bytes())
+    assert type(payload) is Payload
+    assert payload.pointer == Pointer.from_json((path.parent / "json.blake3.json").read_text())
+    names = {argument for _, argument, _ in pickletools.genops(path.read_bytes()) if isinstance(argument, str)}
+    assert {"payloadfs", "Payload"} <= names
+    assert not {name for name in names if name.startswith("payloadfs.")}

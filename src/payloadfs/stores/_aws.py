@@ -231,7 +231,7 @@ def _from_botocore(known: Mapping[str, Any]) -> _Session:
 
     try:
         session = Session(profile=known["profile"])
-        # The client is only asked about endpoint and region. With keys of its own it searches for no others,
+        # The client is only asked about endpoint and region. With any keys it searches for no others,
         # which may take requests.
         client = session.create_client(
             "s3",

@@ -37,7 +37,7 @@ _forked_with_obstore: list[bool] = []
 
 
 def _after_fork() -> None:
-    # Whoever imported it: all users of obstore in a process share its threads.
+    # No matter which code imported it: all users of obstore in a process share its threads.
     if "obstore" in sys.modules:
         _forked_with_obstore.append(True)
 
@@ -288,7 +288,7 @@ class ObstoreStore:
             raise ConfigError(
                 f"{extra}:// needs obstore: pip install 'payloadfs[{extra}]'.", kind="missing-package"
             ) from error
-        except Exception:  # noqa: BLE001  obstore's errors have no common class of their own here
+        except Exception:  # noqa: BLE001  obstore raises many kinds
             # Not chained: the message may hold an option's value.
             raise ConfigError(f"The storage options for {self.root} are not valid.", kind="options") from None
 
