@@ -22,13 +22,13 @@ __all__ = [
     "FileMapping",
     "Frame",
     "LazyFrame",
+    "as_bytes",
     "chunks",
     "frame_bytes",
     "padding",
-    "passing",
     "private_memory",
-    "spent",
-    "view",
+    "read_once",
+    "release_pages",
 ]
 
 ALIGNMENT = 64
@@ -76,7 +76,7 @@ class LazyFrame:
 Frame = memoryview | LazyFrame
 
 
-def view(buffer: bytes | bytearray | memoryview | mmap.mmap) -> memoryview:
+def as_bytes(buffer: bytes | bytearray | memoryview | mmap.mmap) -> memoryview:
     """Return `buffer` as a flat view of bytes. No copy; it must be contiguous."""
     flat = memoryview(buffer)
     return flat if flat.format == "B" and flat.ndim == 1 else flat.cast("B")
@@ -131,7 +131,7 @@ class FileMapping(mmap.mmap):
     __slots__ = ()
 
 
-def passing(part: memoryview) -> Iterator[memoryview]:
+def read_once(part: memoryview) -> Iterator[memoryview]:
     """Yield `part` piece by piece, to be read once.
 
     Of a `FileMapping`, which nobody has written to yet, each piece is given back to the system when
@@ -143,10 +143,10 @@ def passing(part: memoryview) -> Iterator[memoryview]:
     for start in range(0, part.nbytes, CHUNK_BYTES):
         piece = part[start : start + CHUNK_BYTES]
         yield piece
-        spent(piece)
+        release_pages(piece)
 
 
-def spent(part: memoryview) -> None:
+def release_pages(part: memoryview) -> None:
     """Let the system take back the pages of `part`, which nobody reads or writes any more.
 
     `part` is memory as `Fetched.buffer` has it, of the caller's own. What it holds afterwards is undefined.

@@ -25,7 +25,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ._buffers import ALIGNMENT, Frame, LazyFrame, chunks, frame_bytes, passing
+from ._buffers import ALIGNMENT, Frame, LazyFrame, chunks, frame_bytes, read_once
 from ._digest import DIGEST_BYTES, Algorithm, Digest, Hasher, HashThread, digest_of, digests_of, hasher
 from .errors import IntegrityError
 
@@ -262,7 +262,7 @@ def check(buffer: memoryview, digest: Digest, *, data: bool) -> None:
             chosen.append((start, start + size, expected))
         start += size
     # What a load does not touch otherwise is let go of; all of the data is hashed quicker in one piece.
-    pieces = _in_one_piece if data else passing
+    pieces = _in_one_piece if data else read_once
     found = digests_of([buffer[start:stop] for start, stop, _ in chosen], digest.algorithm, pieces)
     for (start, stop, expected), value in zip(chosen, found, strict=True):
         if value != expected:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from heapq import heappop, heappush
 from typing import Any
 
-from .._buffers import ByteRange, private_memory, view
+from .._buffers import ByteRange, as_bytes, private_memory
 from .._urls import scheme_of
 from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo, body_size_error, collect, refuse_pickle
@@ -213,7 +213,7 @@ class ObstoreStore:
         """Return whether the object `key` has exactly the bytes of `body`. Reads it piece by piece."""
         start, source = 0, _Source(self._client, key, self._prefix + key, body.size_bytes)
         try:
-            for piece in map(view, body):
+            for piece in map(as_bytes, body):
                 if not piece.nbytes:
                     continue
                 part = ByteRange(start, start + piece.nbytes)
@@ -304,7 +304,7 @@ class _Pieces:
         body, sent_bytes = self._body, 0
         stable = getattr(body, "stable", False)
         try:
-            for piece in map(view, body):
+            for piece in map(as_bytes, body):
                 sent_bytes += piece.nbytes
                 if sent_bytes > body.size_bytes:
                     break

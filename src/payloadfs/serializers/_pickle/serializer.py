@@ -12,7 +12,7 @@ import sys
 import types
 from typing import Any
 
-from ..._buffers import view
+from ..._buffers import as_bytes
 from ...errors import DecodeError, EncodeError
 from .. import _restore
 from .._base import Encoded
@@ -113,7 +113,7 @@ def container(obj: Any, *, without: Any = None) -> Encoded:
         It is an error if `obj` holds this object.
     """
     stream, buffers, data = _dump(obj, without)
-    return pack({"versions": versions_here(), "code": stream.has_code}, [*map(view, stream.pieces)], buffers, data)
+    return pack({"versions": versions_here(), "code": stream.has_code}, [*map(as_bytes, stream.pieces)], buffers, data)
 
 
 def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[int]]:
@@ -128,7 +128,7 @@ def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[
         # Arrow keeps offsets in such buffers too, and follows them without a look.
         if type(memoryview(buffer).obj).__module__ == "numpy":
             data.add(len(buffers))
-        buffers.append(view(raw))
+        buffers.append(as_bytes(raw))
         return False
 
     try:
