@@ -7,7 +7,6 @@ or the seal at its end (see `payloadfs._seal`), so that one can never be taken f
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Literal, Protocol
 
+from ._forks import on_fork
 from ._threads import available_cores
 from .errors import PointerError
 
@@ -42,7 +42,10 @@ _MOST_BATCHES = 8
 _lost_threads: list[bool] = []
 """Not empty in a forked child, where BLAKE3's own threads are gone and would be waited for, for ever."""
 
-os.register_at_fork(after_in_child=lambda: _lost_threads.append(True))
+
+@on_fork
+def _after_fork() -> None:
+    _lost_threads.append(True)
 
 
 class Hasher(Protocol):

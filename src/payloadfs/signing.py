@@ -15,10 +15,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ._atomic import atomic_file, sync_folder
 from .errors import ConfigError, SignatureError, UnknownKeyError
 
 __all__ = ["MAC_CHARS", "Key", "KeyRing", "read_or_create_keys", "write_keys"]
@@ -218,37 +218,20 @@ def write_keys(path: Path, ring: KeyRing, *, replace: bool) -> None:
     """
     text = "# payloadfs signing keys: whoever holds one can make this user's programs run code.\n"
     text += "".join(key.to_line() + "\n" for key in ring.keys)
-    aside = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            if replace:
-                os.replace(aside, path)
-            else:
-                # If another process made the file first, its key is the one to use.
-                with suppress(FileExistsError):
-                    os.link(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+            # It is synced: a power cut must not take the key and leave pointers signed with it.
+            with atomic_file(str(path), replace=replace) as file:
+                file.write(text.encode("ascii"))
+        except FileExistsError:
+            # Another process created the file first: use its key, once it is as durable.
+            sync_folder(str(path.parent))
     except OSError as error:
         raise ConfigError(
-            f"The key file {path} can't be written: {error.strerror}. Let PAYLOADFS_KEYS_FILE name another place.",
+            f"Cannot write the key file {path}: {error.strerror}. Set PAYLOADFS_KEYS_FILE to another path.",
             kind="key-file",
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    # Without it a power cut could take the key but leave pointers that were signed with it.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _length_prefixed(fields: Sequence[bytes]) -> bytes:
