@@ -123,9 +123,9 @@ def test_the_loop_goes_on(tmp_path: Any) -> None:
 
 def settled(repository: Repository) -> list[Any]:
     """Return what is stored once the background has ended."""
-    for pool in list(aio._pools.values()):
+    for pool in list(aio._pool._values.values()):
         pool.shutdown()
-    aio._pools.clear()
+    aio._pool._values.clear()
     return list(repository.list())
 
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from payloadfs._buffers import CHUNK_BYTES, FileMapping, passing, private_memory, spent
+from payloadfs._buffers import CHUNK_BYTES, FileMapping, private_memory, read_once, release_pages
 
 PAGE = mmap.PAGESIZE
 
@@ -21,38 +21,38 @@ def mapped(tmp_path):
 def test_only_whole_pages_of_the_part_are_given_back():
     memory = private_memory(5 * PAGE)
     memory[:] = b"x" * memory.nbytes
-    spent(memory[10 : 3 * PAGE + 10])
+    release_pages(memory[10 : 3 * PAGE + 10])
     assert bytes(memory) == b"x" * PAGE + bytes(2 * PAGE) + b"x" * 2 * PAGE
 
 
 def test_a_part_of_a_part_is_found_where_it_lies():
     memory = private_memory(5 * PAGE)
     memory[:] = b"x" * memory.nbytes
-    spent(memory[PAGE:][PAGE : 2 * PAGE])
+    release_pages(memory[PAGE:][PAGE : 2 * PAGE])
     assert bytes(memory) == b"x" * 2 * PAGE + bytes(PAGE) + b"x" * 2 * PAGE
 
 
 def test_less_than_a_page_stays():
     memory = private_memory(2 * PAGE)
     memory[:] = b"x" * memory.nbytes
-    spent(memory[1 : PAGE + 1])
-    spent(memory[:0])
+    release_pages(memory[1 : PAGE + 1])
+    release_pages(memory[:0])
     assert bytes(memory) == b"x" * 2 * PAGE
 
 
 def test_pages_of_a_file_come_back_from_it(mapped):
     memory = memoryview(mapped)
     memory[0:1] = b"y"
-    spent(memory[: 2 * PAGE])
+    release_pages(memory[: 2 * PAGE])
     assert bytes(memory) == b"f" * 4 * PAGE
 
 
 def test_other_memory_stays():
     memory = memoryview(bytearray(b"x" * 4 * PAGE))
-    spent(memory)
+    release_pages(memory)
     read_only = private_memory(4 * PAGE)
     read_only[:] = b"x" * read_only.nbytes
-    spent(read_only.toreadonly())
+    release_pages(read_only.toreadonly())
     assert bytes(memory) == bytes(read_only) == b"x" * 4 * PAGE
 
 
@@ -68,7 +68,7 @@ def test_a_mapped_file_passes_without_staying(tmp_path, start):
     with path.open("rb") as file:
         memory = memoryview(FileMapping(file.fileno(), 0, access=mmap.ACCESS_COPY))[start:]
     before, most, at = resident_mb(), 0.0, start
-    for piece in passing(memory):
+    for piece in read_once(memory):
         assert piece == content[at : at + piece.nbytes]
         at, most = at + piece.nbytes, max(most, resident_mb())
     assert at == len(content)
@@ -80,7 +80,7 @@ def test_a_mapped_file_passes_without_staying(tmp_path, start):
 
 def test_other_memory_passes_in_one_piece(mapped):
     for memory in (private_memory(3 * CHUNK_BYTES), memoryview(b"x" * 2 * CHUNK_BYTES), memoryview(mapped)):
-        assert [piece.nbytes for piece in passing(memory)] == [memory.nbytes]
+        assert [piece.nbytes for piece in read_once(memory)] == [memory.nbytes]
     memory = private_memory(3 * CHUNK_BYTES)
     memory[:] = b"x" * memory.nbytes
-    assert b"".join(passing(memory)) == bytes(memory) == b"x" * memory.nbytes
+    assert b"".join(read_once(memory)) == bytes(memory) == b"x" * memory.nbytes

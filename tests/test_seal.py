@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payloadfs import _seal as seal
-from payloadfs._buffers import CHUNK_BYTES, SMALL_BYTES, LazyFrame, view
+from payloadfs._buffers import CHUNK_BYTES, SMALL_BYTES, LazyFrame, as_bytes
 from payloadfs._digest import Digest, digest_of, digests_of
 from payloadfs._seal import DATA_FROM_BYTES, SEAL_FROM_BYTES, Encoded, Outgoing, check, read_seal, spans_of
 from payloadfs.errors import EncodeError, IntegrityError
@@ -27,7 +27,7 @@ BORDERS = [64 * KIB, 256 * KIB, 1 * MIB, 4 * MIB]
 
 
 def _bytes(size: int, seed: int = 0) -> memoryview:
-    return view(random.Random(seed).randbytes(size))
+    return as_bytes(random.Random(seed).randbytes(size))
 
 
 def _lazy(size: int, step: int = 100_000) -> LazyFrame:
@@ -35,7 +35,7 @@ def _lazy(size: int, step: int = 100_000) -> LazyFrame:
 
     def pieces() -> Iterator[memoryview]:
         for start in range(0, size, step):
-            yield view(random.Random(start).randbytes(min(step, size - start)))
+            yield as_bytes(random.Random(start).randbytes(min(step, size - start)))
 
     return LazyFrame(size, pieces)
 
@@ -60,7 +60,7 @@ def _arrow_parts() -> tuple[list[Any], bytes]:
     (footer_bytes,) = struct.unpack_from("<I", whole, len(whole) - 10)
     footer_at = len(whole) - 10 - footer_bytes
     cuts = [0, 1000, 1000 + 300_000, footer_at]
-    return [view(whole[a:b]) for a, b in itertools.pairwise(cuts)], whole[footer_at:]
+    return [as_bytes(whole[a:b]) for a, b in itertools.pairwise(cuts)], whole[footer_at:]
 
 
 ALL = frozenset(range(1000))
@@ -70,10 +70,10 @@ def _layouts() -> dict[str, Encoded]:
     frames, suffix = _arrow_parts()
     return {
         "arrow": Encoded(frames, "arrow", suffix, sealable=True, data=ALL),
-        "container": Encoded([_bytes(300), _bytes(70 * KIB), view(bytes(20)), _bytes(200 * KIB, 1), view(b"end")], "p", sealable=True, data=ALL),
+        "container": Encoded([_bytes(300), _bytes(70 * KIB), as_bytes(bytes(20)), _bytes(200 * KIB, 1), as_bytes(b"end")], "p", sealable=True, data=ALL),
         "structure only": Encoded([_bytes(1000, i) for i in range(300)], "p", sealable=True, data=ALL),
         "one data span": Encoded([_bytes(SEAL_FROM_BYTES)], "p", sealable=True, data=ALL),
-        "lazy": Encoded([_bytes(128), _lazy(300 * KIB), view(bytes(63))], "npy", sealable=True, data=ALL),
+        "lazy": Encoded([_bytes(128), _lazy(300 * KIB), as_bytes(bytes(63))], "npy", sealable=True, data=ALL),
         "large structure": Encoded([_bytes(100), _bytes(300 * KIB)], "p", sealable=True),
         "plain": Encoded([_bytes(5000)], "bin"),
         "plain with suffix": Encoded([_bytes(5000)], "arrow", suffix),
@@ -260,7 +260,7 @@ def test_spans_swapped_between_objects_are_found() -> None:
 @pytest.mark.parametrize("algorithm", ["b3", "s256"])
 @pytest.mark.parametrize("size", [0, 1, *(border + step for border in BORDERS for step in (-1, 0, 1)), 9 * MIB + 5])
 def test_outgoing_at_every_border(size: int, algorithm: Any) -> None:
-    layouts: list[list[Any]] = [[_bytes(size)], [_lazy(size)], [_bytes(100), _lazy(size, 6 * MIB), view(b"")]]
+    layouts: list[list[Any]] = [[_bytes(size)], [_lazy(size)], [_bytes(100), _lazy(size, 6 * MIB), as_bytes(b"")]]
     for frames in layouts:
         for sealable in (False, True):
             outgoing = Outgoing(Encoded(frames, "bin", sealable=sealable, data=ALL), algorithm)
@@ -319,13 +319,13 @@ def test_a_suffix_that_hides_the_seal_is_not_sealed(suffix: bytes) -> None:
 
 
 def test_spans() -> None:
-    small, large, zeros = _bytes(10), _bytes(DATA_FROM_BYTES), view(bytes(63))
+    small, large, zeros = _bytes(10), _bytes(DATA_FROM_BYTES), as_bytes(bytes(63))
     cases: list[tuple[list[Any], list[tuple[int, bool]]]] = [
         ([], []),
         ([small, small], [(2, False)]),
         ([small, large, zeros, small, small], [(1, False), (2, True), (2, False)]),
         ([large, large], [(1, True), (1, True)]),
-        ([large, view(bytes(64))], [(1, True), (1, False)]),
+        ([large, as_bytes(bytes(64))], [(1, True), (1, False)]),
         ([zeros, large], [(1, False), (1, True)]),
         ([large, zeros, zeros], [(3, True)]),
         ([_bytes(DATA_FROM_BYTES - 1)], [(1, False)]),
@@ -344,7 +344,7 @@ def _many() -> list[Any]:
     return [
         *small,
         _bytes(9 * MIB),
-        view(bytes(63)),
+        as_bytes(bytes(63)),
         _lazy(3 * MIB, 300_000),
         *small,
         _lazy(70_000, 1000),
@@ -366,7 +366,7 @@ def test_many_frames_are_hashed_in_their_order(algorithm: Any) -> None:
 
 
 def test_memory_is_cut_where_the_object_has_whole_chunks() -> None:
-    frames = [view(_bytes(size, size)) for size in (1216, 9 * MIB, 100, 2 * CHUNK_BYTES, 64)]
+    frames = [as_bytes(_bytes(size, size)) for size in (1216, 9 * MIB, 100, 2 * CHUNK_BYTES, 64)]
     offset, whole = 0, set()
     for piece in Outgoing(Encoded(frames, "bin", sealable=True, data=frozenset({1, 3})), "b3"):
         assert offset // CHUNK_BYTES == (offset + piece.nbytes - 1) // CHUNK_BYTES
@@ -383,7 +383,7 @@ def test_pieces_stay_valid_as_long_as_promised() -> None:
             memory = bytearray(step)
             for start in range(0, size, step):
                 memory[:] = random.Random(start).randbytes(step)
-                yield view(memory)[: min(step, size - start)]
+                yield as_bytes(memory)[: min(step, size - start)]
             memory[:] = bytes(step)
 
         return LazyFrame(size, pieces)

@@ -80,7 +80,7 @@ __all__ = [
 for _name in __all__:
     if hasattr(globals().get(_name), "__module__") and _name != "register_serializer":
         globals()[_name].__module__ = __name__
-del _name, default_serializers
+del default_serializers
 
 
 def __getattr__(name: str) -> typing.Any:

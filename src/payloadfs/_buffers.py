@@ -1,8 +1,8 @@
-"""Memory, and how it is laid out in an object: frames, padding, byte ranges.
+"""Memory and the parts of a stored object: frames, padding, byte ranges.
 
-A *frame* is one run of bytes on its way into an object. Most are views of memory that the
-object already owns; a `LazyFrame` makes its bytes piece by piece, so that even a column that is
-strided in memory is stored without a second copy of it.
+A *frame* is one contiguous part of an object that is being written. Most frames are views of memory
+that the value already owns. A `LazyFrame` creates its bytes piece by piece, so even a column that is
+strided in memory is stored without a second copy.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ __all__ = [
     "FileMapping",
     "Frame",
     "LazyFrame",
+    "as_bytes",
     "chunks",
     "frame_bytes",
     "padding",
-    "passing",
     "private_memory",
-    "spent",
-    "view",
+    "read_once",
+    "release_pages",
 ]
 
 ALIGNMENT = 64
-"""Data starts at multiples of this many bytes: a cache line, and what Arrow asks for."""
+"""Data starts at multiples of this many bytes: the size of a cache line, which Arrow recommends."""
 
 CHUNK_BYTES = 4 * 1024 * 1024
-"""Large frames travel in pieces of this size: hot in cache for the hash that runs beside the write."""
+"""Size of the pieces of large frames: small enough to be in the cache still when they are hashed and written."""
 
 COMPRESSIONS = ("zstd", "lz4")
-"""What an object may be compressed with."""
+"""Compression codecs of objects."""
 
 SMALL_BYTES = 256 * 1024
-"""Pieces below this size stay valid, so that a store may collect them and write them in one call."""
+"""Smaller pieces stay valid, so that a store can collect them and write them in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +53,20 @@ class ByteRange:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes the range has."""
+        """Size of the range."""
         return self.stop - self.start
 
 
 @dataclass(frozen=True, slots=True)
 class LazyFrame:
-    """A frame whose bytes are made when they are asked for, as often as they are.
+    """A frame whose bytes are created each time they are read.
 
     Parameters
     ----------
     size_bytes : int
-        Total size; `pieces` must give exactly so many bytes.
+        Total size of what `pieces` yields.
     pieces : callable
-        Gives a fresh iterator over the bytes.
+        Returns a new iterator over the bytes.
     """
 
     size_bytes: int
@@ -76,66 +76,69 @@ class LazyFrame:
 Frame = memoryview | LazyFrame
 
 
-def view(buffer: bytes | bytearray | memoryview | mmap.mmap) -> memoryview:
-    """Return `buffer` as a flat view of bytes. No copy; it must be contiguous."""
+def as_bytes(buffer: bytes | bytearray | memoryview | mmap.mmap) -> memoryview:
+    """Return a flat view of the bytes of `buffer`, which must be contiguous. No copy."""
     flat = memoryview(buffer)
     return flat if flat.format == "B" and flat.ndim == 1 else flat.cast("B")
 
 
 def frame_bytes(frame: Frame) -> int:
-    """Return how many bytes `frame` has."""
+    """Return the size of `frame` in bytes."""
     return frame.nbytes if isinstance(frame, memoryview) else frame.size_bytes
 
 
 def chunks(frame: Frame, offset: int = 0) -> Iterator[memoryview]:
-    """Yield the bytes of `frame`, which begins at byte `offset` of an object, at most `CHUNK_BYTES` at a time.
+    """Yield the bytes of `frame`, which starts at byte `offset` of an object, in pieces of at most `CHUNK_BYTES`.
 
-    Memory is cut where the object has a multiple of `CHUNK_BYTES`: a file that is written in such
-    pieces lies in the largest pages that the system has, and is mapped by a third of the faults.
-    No copy, but of pieces of less than `SMALL_BYTES` that a `LazyFrame` made: these are to stay valid.
+    Pieces end at multiples of `CHUNK_BYTES` in the object. A file written that way uses the largest
+    pages of the system, and mapping it causes a third of the page faults. Nothing is copied except
+    pieces of a `LazyFrame` that are smaller than `SMALL_BYTES`, because these must stay valid.
 
     Raises
     ------
     EncodeError
-        A `LazyFrame` gave more or fewer bytes than it said: the object could never be read.
+        A `LazyFrame` yielded more or fewer bytes than its size: the object could never be read.
     """
     if isinstance(frame, memoryview):
         for start in range(-(offset % CHUNK_BYTES), frame.nbytes, CHUNK_BYTES):
             yield frame[max(start, 0) : start + CHUNK_BYTES]
         return
-    given_bytes = 0
+    actual_bytes = 0
     for piece in frame.pieces():
-        given_bytes += piece.nbytes
+        actual_bytes += piece.nbytes
         for start in range(0, piece.nbytes, CHUNK_BYTES):
             part = piece[start : start + CHUNK_BYTES]
             yield part if part.nbytes >= SMALL_BYTES else memoryview(bytes(part))
-    if given_bytes != frame_bytes(frame):
-        raise EncodeError(f"A frame gave {given_bytes} bytes, not {frame_bytes(frame)}.", kind="frame-size")
+    if actual_bytes != frame_bytes(frame):
+        raise EncodeError(f"A frame yielded {actual_bytes} bytes, not {frame_bytes(frame)}.", kind="frame-size")
 
 
 def padding(size_bytes: int) -> int:
-    """Return how many bytes bring `size_bytes` to the next multiple of `ALIGNMENT`."""
+    """Return the number of bytes between `size_bytes` and the next multiple of `ALIGNMENT`."""
     return -size_bytes % ALIGNMENT
 
 
 def private_memory(size_bytes: int) -> memoryview:
-    """Return fresh, writable, aligned memory of `size_bytes` bytes that nobody else holds."""
+    """Return new, writable, aligned memory of `size_bytes` bytes that only the caller references."""
     if size_bytes < mmap.PAGESIZE:
         return memoryview(bytearray(size_bytes))
     return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 class FileMapping(mmap.mmap):
-    """A private mapping of a file that does not change. Until it is written to, its pages can be given back and come again."""
+    """A private mapping of a file that does not change.
+
+    Until a page is written to, it can be released: the next access reads it from the file again.
+    """
 
     __slots__ = ()
 
 
-def passing(part: memoryview) -> Iterator[memoryview]:
-    """Yield `part` piece by piece, to be read once.
+def read_once(part: memoryview) -> Iterator[memoryview]:
+    """Yield `part` in pieces, each of which is read only once.
 
-    Of a `FileMapping`, which nobody has written to yet, each piece is given back to the system when
-    the next one is asked for: so the memory that is taken is that of one piece. The bytes stay.
+    If `part` is in a `FileMapping`, which must not have been written to yet, the pages of a piece are
+    released when the next piece is requested. Memory use is then that of one piece; no byte is lost.
     """
     if not isinstance(part.obj, FileMapping) or part.nbytes <= CHUNK_BYTES:
         yield part
@@ -143,19 +146,19 @@ def passing(part: memoryview) -> Iterator[memoryview]:
     for start in range(0, part.nbytes, CHUNK_BYTES):
         piece = part[start : start + CHUNK_BYTES]
         yield piece
-        spent(piece)
+        release_pages(piece)
 
 
-def spent(part: memoryview) -> None:
-    """Let the system take back the pages of `part`, which nobody reads or writes any more.
+def release_pages(part: memoryview) -> None:
+    """Release the pages of `part`, which the caller no longer reads or writes.
 
-    `part` is memory as `Fetched.buffer` has it, of the caller's own. What it holds afterwards is undefined.
-    Memory that is not mapped by itself stays as it is, and so do pages that `part` shares with others.
+    `part` is private memory such as `Fetched.buffer`; its content is undefined afterwards. Memory
+    outside a mapping is not released, nor are pages that `part` fills only in part.
     """
     owner = part.obj
     if not isinstance(owner, mmap.mmap) or part.readonly or part.nbytes < mmap.PAGESIZE:
         return
-    # Here, since it takes some milliseconds: only large loads come this way.
+    # Imported here because it takes milliseconds, and only large loads need it.
     from ctypes import addressof, c_char
 
     start = addressof(c_char.from_buffer(part)) - addressof(c_char.from_buffer(owner))

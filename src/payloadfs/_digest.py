@@ -1,13 +1,12 @@
-"""Digests: BLAKE3-256 by default, SHA-256 where it is asked for (FIPS).
+"""Digests: BLAKE3-256 by default, SHA-256 if configured (FIPS).
 
-Both resist collisions at 128 bits. A digest also says *what* was hashed: all bytes of the object,
-or the seal at its end (see `payloadfs._seal`), so that one can never be taken for the other.
+Both have 128 bits of collision resistance. A digest also says *what* was hashed, all bytes of the object
+or the seal at its end (see `payloadfs._seal`), so that the two cannot be confused.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Literal, Protocol
 
+from ._forks import on_fork
 from ._threads import available_cores
 from .errors import PointerError
 
@@ -40,26 +40,29 @@ _BATCH_BYTES = 1024 * 1024
 _MOST_BATCHES = 8
 
 _lost_threads: list[bool] = []
-"""Not empty in a forked child, where BLAKE3's own threads are gone and would be waited for, for ever."""
+"""Not empty in a forked child: BLAKE3's thread pool does not survive a fork, and waiting for it would hang."""
 
-os.register_at_fork(after_in_child=lambda: _lost_threads.append(True))
+
+@on_fork
+def _after_fork() -> None:
+    _lost_threads.append(True)
 
 
 class Hasher(Protocol):
-    """What `hasher` returns: bytes in, 32 bytes out."""
+    """A running hash, as `hasher` returns it."""
 
     def update(self, data: memoryview, /) -> object:
-        """Hash `data` after all that came before."""
+        """Hash `data` after everything before it."""
         ...
 
     def digest(self) -> bytes:
-        """Return the digest of all that was hashed."""
+        """Return the digest of everything hashed so far: 32 bytes."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A digest as it stands in a pointer.
+    """The digest in a pointer.
 
     Parameters
     ----------
@@ -68,7 +71,7 @@ class Digest:
     value : bytes
         32 bytes.
     sealed : bool
-        False: hash of all the object's bytes. True: hash of the tail that holds its seal.
+        False: the hash of all bytes of the object. True: the hash of the tail that holds its seal.
 
     Examples
     --------
@@ -85,27 +88,27 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """Return the digest that `text` spells, or raise `PointerError`."""
+        """Return the digest that `text` represents, or raise `PointerError`."""
         match = _PATTERN.fullmatch(text)
         if match is None:
-            raise PointerError(f"The pointer's digest is not a known digest: {text[:80]!r}.", kind="digest-format")
+            raise PointerError(f"The pointer's digest is not valid: {text[:80]!r}.", kind="digest-format")
         algorithm: Algorithm = "b3" if match[1] == "b3" else "s256"
         return cls(algorithm, bytes.fromhex(match[3]), match[2] is not None)
 
 
 def hasher(algorithm: Algorithm, *, all_cores: bool = False) -> Hasher:
-    """Return a new hasher; `all_cores` lets BLAKE3 use them for large pieces."""
+    """Return a new hasher. With `all_cores`, BLAKE3 uses all cores for large pieces."""
     if algorithm == "s256":
         return hashlib.sha256()
-    # Not at the top: `import payloadfs` stays free of compiled modules.
+    # Imported here, so that `import payloadfs` loads no compiled module.
     from blake3 import blake3
 
-    many = available_cores() if _lost_threads else blake3.AUTO
-    return blake3(max_threads=many if all_cores else 1)
+    max_threads = available_cores() if _lost_threads else blake3.AUTO
+    return blake3(max_threads=max_threads if all_cores else 1)
 
 
 def digest_of(parts: Iterable[bytes | memoryview], algorithm: Algorithm) -> bytes:
-    """Return the digest of `parts` one after the other: 32 bytes.
+    """Return the digest of `parts`, joined: 32 bytes.
 
     Notes
     -----
@@ -125,34 +128,36 @@ def digests_of(
     Parameters
     ----------
     parts : sequence of memoryview
-        What to hash.
+        The bytes to hash.
     algorithm : {"b3", "s256"}
-        How.
+        The hash function.
     pieces : callable
-        Gives a part piece by piece, for example to let go of what was hashed.
+        Splits a part into pieces, for example to release memory that was hashed.
 
     Notes
     -----
-    Cost: one pass, no copy, on all cores if there is 1 MiB or more: BLAKE3 uses them within each large
-    part; small parts, and all parts for SHA-256, which can't be split, are shared out among threads.
+    Cost: one pass, no copy; all cores from 1 MiB on. BLAKE3 uses them within each large part. Small
+    parts, and all parts with SHA-256, which cannot be split, are distributed among threads.
     """
-    whole = _PARALLEL_FROM_BYTES if algorithm == "b3" else float("inf")
-    small = [(number, part) for number, part in enumerate(parts) if part.nbytes < whole]
-    found = [b"" if part.nbytes < whole else _digest_of(pieces(part), algorithm, all_cores=True) for part in parts]
+    large_bytes = _PARALLEL_FROM_BYTES if algorithm == "b3" else float("inf")
+    small = [(index, part) for index, part in enumerate(parts) if part.nbytes < large_bytes]
+    digests = [
+        b"" if part.nbytes < large_bytes else _digest_of(pieces(part), algorithm, all_cores=True) for part in parts
+    ]
 
     def work(batch: list[tuple[int, memoryview]]) -> None:
-        for number, part in batch:
-            found[number] = _digest_of(pieces(part), algorithm, all_cores=False)
+        for index, part in batch:
+            digests[index] = _digest_of(pieces(part), algorithm, all_cores=False)
 
     batches = list(_batches(small))
     if len(batches) < 2:
         work(small)
-        return found
+        return digests
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(available_cores(), thread_name_prefix="payloadfs-digest") as pool:
         list(pool.map(work, batches))
-    return found
+    return digests
 
 
 def _digest_of(pieces: Iterable[memoryview], algorithm: Algorithm, *, all_cores: bool) -> bytes:
@@ -163,11 +168,11 @@ def _digest_of(pieces: Iterable[memoryview], algorithm: Algorithm, *, all_cores:
 
 
 def _batches(parts: list[tuple[int, memoryview]]) -> Iterator[list[tuple[int, memoryview]]]:
-    """Yield `parts` in groups that are worth a thread's waking up."""
+    """Yield `parts` in groups large enough to be worth waking a thread."""
     batch, batch_bytes = [], 0
-    for numbered in parts:
-        batch.append(numbered)
-        batch_bytes += numbered[1].nbytes
+    for indexed in parts:
+        batch.append(indexed)
+        batch_bytes += indexed[1].nbytes
         if batch_bytes >= _BATCH_BYTES:
             yield batch
             batch, batch_bytes = [], 0
@@ -176,49 +181,49 @@ def _batches(parts: list[tuple[int, memoryview]]) -> Iterator[list[tuple[int, me
 
 
 class HashThread:
-    """A second thread that hashes pieces, in the order in which it gets them, while the caller goes on.
+    """A second thread that hashes pieces in order while the caller continues.
 
-    It lags at most some 32 MiB behind, so that what it hashes is still in the cache. Waking a thread
-    costs as much as hashing 100 KiB, so small pieces are handed over together.
+    It is at most about 32 MiB behind, so that what it hashes is still in the cache. Waking a thread
+    costs as much as hashing 100 KiB, so small pieces are passed to it in batches.
     """
 
     def __init__(self) -> None:
         self._batch: list[tuple[Hasher, memoryview]] = []
         self._batch_bytes = 0
         self._queue: SimpleQueue[list[tuple[Hasher, memoryview]]] = SimpleQueue()
-        self._room = threading.Semaphore(_MOST_BATCHES)
+        self._free = threading.Semaphore(_MOST_BATCHES)
         self._error: BaseException | None = None
-        # A daemon, so that an iterator which nobody closed can't keep the process from ending.
+        # A daemon, so that an iterator that was never closed does not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="payloadfs-digest", daemon=True)
         self._thread.start()
 
     def update(self, state: Hasher, piece: memoryview) -> None:
-        """See to it that `state` is updated with `piece`, which must stay valid until `settle`."""
+        """Update `state` with `piece`, which must stay valid until `settle`."""
         self._batch.append((state, piece))
         self._batch_bytes += piece.nbytes
         if self._batch_bytes >= _BATCH_BYTES:
             self._send()
 
     def settle(self) -> None:
-        """Return once everything is hashed, or raise what the thread raised."""
+        """Wait until everything is hashed, or raise what the thread raised."""
         self._send()
         for _ in range(_MOST_BATCHES):
-            self._room.acquire()
-        self._room.release(_MOST_BATCHES)
+            self._free.acquire()
+        self._free.release(_MOST_BATCHES)
         if self._error is not None:
             raise self._error
 
     def close(self) -> None:
-        """End the thread. What it was not given yet stays unhashed."""
+        """End the thread. Pieces that were not passed to it yet are not hashed."""
         self._queue.put([])
         self._thread.join()
 
     def _send(self) -> None:
         if not self._batch:
             return
-        self._room.acquire()
+        self._free.acquire()
         if self._error is not None:
-            self._room.release()
+            self._free.release()
             raise self._error
         self._queue.put(self._batch)
         self._batch, self._batch_bytes = [], 0
@@ -231,4 +236,4 @@ class HashThread:
             except BaseException as error:  # noqa: BLE001  the caller raises it
                 self._error = error
             finally:
-                self._room.release()
+                self._free.release()

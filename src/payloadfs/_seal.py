@@ -1,4 +1,4 @@
-"""The two-level digest: an object is a row of spans, and its tail holds a table of their digests.
+"""The two-level digest: an object is a sequence of spans, and its tail holds a table of their digests.
 
 ::
 
@@ -7,16 +7,16 @@
 
     table    per span: size u64, kind u64, digest 32 bytes
     trailer  number of spans u64, bytes before the table u64, magic 16 bytes
-    suffix   what the format itself needs at the very end (the footer of an Arrow file), or nothing
+    suffix   what the format itself needs at the very end (the footer of an Arrow file), or empty
 
-All numbers are little-endian. The pointer holds the digest of the tail, so pointer > tail > spans
-is a chain. A span is *structure* (pickle head, Arrow messages, sidecar: everything that decides
-how the rest is read) or *data* (one large buffer). Structure is always checked before it is used;
-data is checked too, unless the caller knows that nobody else can have changed it.
+All numbers are little-endian. The pointer holds the digest of the tail, and the tail holds the digests
+of the spans. A span is *structure* (pickle stream, Arrow messages, sidecar: everything that decides how
+the other bytes are read) or *data* (one large buffer). Structure is always checked before use. Data is
+checked too, unless the caller knows that no other user can have changed it.
 
-Other readers of an Arrow file never see the table: it lies behind the end-of-stream mark and in
-front of the footer, which finds batches by their offsets. Where the tail begins is worked out from
-bytes that are not yet checked; that is safe, because a wrong guess can't have the right digest.
+Other readers of an Arrow file never see the table: it is after the end-of-stream mark and before the
+footer, which locates batches by their offsets. The start of the tail is computed from bytes that are
+not checked yet. That is safe, because a wrong start cannot have the right digest.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ._buffers import ALIGNMENT, Frame, LazyFrame, chunks, frame_bytes, passing
+from ._buffers import ALIGNMENT, Frame, LazyFrame, chunks, frame_bytes, read_once
 from ._digest import DIGEST_BYTES, Algorithm, Digest, Hasher, HashThread, digest_of, digests_of, hasher
 from .errors import IntegrityError
 
 __all__ = ["SEAL_FROM_BYTES", "Encoded", "Outgoing", "Seal", "Span", "check", "read_seal", "spans_of"]
 
 SEAL_FROM_BYTES = 256 * 1024
-"""Smaller objects have one digest over all their bytes: checking all of it costs under 0.1 ms."""
+"""Smaller objects have one digest of all their bytes: checking them costs less than 0.1 ms."""
 
 DATA_FROM_BYTES = 64 * 1024
-"""Smaller frames join the structure around them, so they are always checked."""
+"""Smaller frames become part of the structure around them, so they are always checked."""
 
 _THREAD_FROM_BYTES = 1024 * 1024
 _ENTRY = struct.Struct(f"<QQ{DIGEST_BYTES}s")
@@ -48,21 +48,21 @@ _STRUCTURE, _DATA = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An object as a serializer lays it out.
+    """An encoded object, as a serializer returns it.
 
     Parameters
     ----------
     frames : sequence of Frame
-        Everything up to the seal, in order.
+        All bytes before the seal, in order.
     extension : str
-        Ending of the key, without a dot.
+        File extension of the key, without the dot.
     suffix : bytes
-        What the format needs behind the seal.
+        What the format needs after the seal.
     sealable : bool
-        Whether readers of the format put up with a seal between frames and suffix.
+        Whether readers of the format ignore a seal between frames and suffix.
     data : frozenset of int
-        Positions of the frames that are data: memory of the user's own, none of which decides how
-        the rest is read. Every other frame is structure, however large.
+        Positions of the frames that are data: the user's buffers, which do not decide how other bytes
+        are read. All other frames are structure, however large they are.
     """
 
     frames: Sequence[Frame]
@@ -74,21 +74,21 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Consecutive frames with one digest; `is_data` if it is one large buffer and its padding."""
+    """Consecutive frames with one digest; `is_data` if they are one large buffer and its padding."""
 
     frames: tuple[Frame, ...]
     is_data: bool
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes the span has."""
+        """Size of the span."""
         return sum(map(frame_bytes, self.frames))
 
 
 def spans_of(frames: Sequence[Frame], data: frozenset[int]) -> list[Span]:
-    """Return `frames`, those at the positions `data` being data, grouped into spans.
+    """Group `frames` into spans; `data` holds the positions of the frames that are data.
 
-    Small data joins the structure around it; a few zeros behind data are its padding.
+    Small data becomes part of the structure around it. A few zeros after data are its padding.
     """
     groups: list[tuple[list[Frame], bool]] = []
     for position, frame in enumerate(frames):
@@ -106,29 +106,29 @@ def _is_padding(frame: Frame) -> bool:
 
 
 class Outgoing:
-    """The bytes of one object on their way into a store, hashed while they are read.
+    """The bytes of one object that is being stored, hashed while they are read.
 
-    Iterating yields them in order, in pieces of at most `CHUNK_BYTES`; a store that has to try
-    again iterates again. From 1 MiB on, a second thread hashes them while the consumer writes. A
-    piece is valid until the next one is asked for; one of less than `SMALL_BYTES` stays valid.
+    Iterating yields them in order, in pieces of at most `CHUNK_BYTES`. A store that retries iterates
+    again. From 1 MiB on, a second thread hashes them while the consumer writes. A piece is valid until
+    the next one is requested; pieces smaller than `SMALL_BYTES` stay valid.
 
     Parameters
     ----------
     encoded : Encoded
         From a serializer.
     algorithm : {"b3", "s256"}
-        For every digest of the object.
+        Of all digests of the object.
     """
 
     def __init__(self, encoded: Encoded, algorithm: Algorithm) -> None:
-        # Pieces that are made when asked for may share their memory.
+        # The pieces of a lazy frame may reuse the same memory.
         self.stable = not any(isinstance(frame, LazyFrame) for frame in encoded.frames)
         self._suffix = encoded.suffix
         self._algorithm: Algorithm = algorithm
         size_bytes = sum(map(frame_bytes, encoded.frames)) + len(encoded.suffix)
-        # A seal in front of a suffix that `read_seal` would not find again could never be read.
-        found = _suffix_bytes(memoryview(encoded.suffix)) == len(encoded.suffix)
-        self._sealed = encoded.sealable and found and size_bytes >= SEAL_FROM_BYTES
+        # A seal before a suffix that `read_seal` does not recognize could never be read.
+        is_known_suffix = _suffix_bytes(memoryview(encoded.suffix)) == len(encoded.suffix)
+        self._sealed = encoded.sealable and is_known_suffix and size_bytes >= SEAL_FROM_BYTES
         if self._sealed:
             self._spans = spans_of(encoded.frames, encoded.data)
             size_bytes += len(self._spans) * _ENTRY.size + _TRAILER.size
@@ -139,20 +139,20 @@ class Outgoing:
 
     @property
     def digest(self) -> Digest:
-        """What goes into the pointer."""
+        """The digest for the pointer. Known once all bytes were read."""
         if self._digest is None:
-            raise RuntimeError("The digest is known once all bytes were read.")
+            raise RuntimeError("The digest is not known until all bytes were read.")
         return self._digest
 
     def __iter__(self) -> Iterator[memoryview]:
         if self.size_bytes < _THREAD_FROM_BYTES:
             yield from self._pieces(_Inline())
             return
-        beside = HashThread()
+        thread = HashThread()
         try:
-            yield from self._pieces(beside)
+            yield from self._pieces(thread)
         finally:
-            beside.close()
+            thread.close()
 
     def _pieces(self, hashing: HashThread | _Inline) -> Iterator[memoryview]:
         states, offset = [], 0
@@ -163,7 +163,7 @@ class Outgoing:
                     hashing.update(state, piece)
                     yield piece
                     if isinstance(frame, LazyFrame):
-                        # The next piece may take this one's place in memory.
+                        # The next piece may reuse this memory.
                         hashing.settle()
                 offset += frame_bytes(frame)
         hashing.settle()
@@ -185,13 +185,13 @@ class Outgoing:
 
 
 class _Inline:
-    """Hashes at once: below 1 MiB a thread would cost more than it saves."""
+    """The hashing of small objects in the caller's thread: below 1 MiB a second thread costs more than it saves."""
 
     def update(self, state: Hasher, piece: memoryview) -> None:
         state.update(piece)
 
     def settle(self) -> None:
-        """Nothing is under way."""
+        """Do nothing: everything is hashed already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,14 +203,14 @@ class Seal:
 
 
 def read_seal(buffer: memoryview) -> Seal | None:
-    """Return the seal at the end of `buffer`, or None if there is none that fits. Not verified."""
-    trailer_at = buffer.nbytes - _suffix_bytes(buffer) - _TRAILER.size
-    if trailer_at < 0:
+    """Return the seal at the end of `buffer`, or None if there is no consistent one. It is not verified."""
+    trailer_start = buffer.nbytes - _suffix_bytes(buffer) - _TRAILER.size
+    if trailer_start < 0:
         return None
-    count, body_bytes, magic = _TRAILER.unpack_from(buffer, trailer_at)
-    if magic != _MAGIC or trailer_at - count * _ENTRY.size != body_bytes:
+    count, body_bytes, magic = _TRAILER.unpack_from(buffer, trailer_start)
+    if magic != _MAGIC or trailer_start - count * _ENTRY.size != body_bytes:
         return None
-    entries = _ENTRY.iter_unpack(buffer[body_bytes:trailer_at])
+    entries = _ENTRY.iter_unpack(buffer[body_bytes:trailer_start])
     spans = tuple((size, kind == _DATA, digest) for size, kind, digest in entries)
     if sum(size for size, _, _ in spans) != body_bytes:
         return None
@@ -218,7 +218,7 @@ def read_seal(buffer: memoryview) -> Seal | None:
 
 
 def _suffix_bytes(buffer: memoryview) -> int:
-    """Return how many bytes at the end of `buffer` are the footer of an Arrow file."""
+    """Return the size of the Arrow file footer at the end of `buffer`, or 0."""
     if buffer.nbytes < _ARROW_END.size:
         return 0
     footer_bytes, magic = _ARROW_END.unpack_from(buffer, buffer.nbytes - _ARROW_END.size)
@@ -226,7 +226,7 @@ def _suffix_bytes(buffer: memoryview) -> int:
 
 
 def check(buffer: memoryview, digest: Digest, *, data: bool) -> None:
-    """Return if `buffer` holds the bytes that `digest` stands for.
+    """Raise IntegrityError if `buffer` does not hold the bytes with the digest `digest`.
 
     Parameters
     ----------
@@ -235,42 +235,42 @@ def check(buffer: memoryview, digest: Digest, *, data: bool) -> None:
     digest : Digest
         From a pointer.
     data : bool
-        Check data spans too. False is for memory that nobody else can have changed.
+        Check data spans too. False is for memory that no other user can have changed.
 
     Raises
     ------
     IntegrityError
-        They differ. Nothing was decoded.
+        The bytes changed. Nothing was decoded.
 
     Notes
     -----
-    Cost: no copy. Structure and tail are hashed, without staying in memory if they are mapped; with
-    `data`, every byte is, once, on all cores.
+    Cost: no copy. Structure and tail are hashed; if they are mapped, their pages are released again.
+    With `data`, every byte is hashed once, on all cores.
     """
     if not digest.sealed:
         if digest_of([buffer], digest.algorithm) != digest.value:
-            raise _changed("the object's bytes")
+            raise _changed("The object's bytes")
         return
     seal = read_seal(buffer)
     if seal is None:
-        raise _changed("the object's tail")
+        raise _changed("The object's tail")
     if digest_of([buffer[-seal.tail_bytes :]], digest.algorithm) != digest.value:
-        raise _changed("the object's tail")
+        raise _changed("The object's tail")
     start, chosen = 0, []
     for size, is_data, expected in seal.spans:
         if data or not is_data:
             chosen.append((start, start + size, expected))
         start += size
-    # What a load does not touch otherwise is let go of; all of the data is hashed quicker in one piece.
-    pieces = _in_one_piece if data else passing
-    found = digests_of([buffer[start:stop] for start, stop, _ in chosen], digest.algorithm, pieces)
-    for (start, stop, expected), value in zip(chosen, found, strict=True):
+    # Pages that decoding does not read again must not stay in memory; all data is hashed faster in one piece.
+    pieces = _in_one_piece if data else read_once
+    actual = digests_of([buffer[start:stop] for start, stop, _ in chosen], digest.algorithm, pieces)
+    for (start, stop, expected), value in zip(chosen, actual, strict=True):
         if value != expected:
-            raise _changed(f"bytes {start} to {stop}")
+            raise _changed(f"Bytes {start} to {stop} of the object")
 
 
 def _changed(what: str) -> IntegrityError:
-    return IntegrityError(f"{what[0].upper()}{what[1:]} are not those that were saved.", kind="digest")
+    return IntegrityError(f"{what} changed after it was saved.", kind="digest")
 
 
 def _in_one_piece(part: memoryview) -> tuple[memoryview]:

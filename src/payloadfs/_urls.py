@@ -1,8 +1,8 @@
-"""Root URLs: the narrow syntax that a pointer may carry, and how what a user types becomes it.
+"""Root URLs: the strict syntax of roots in pointers, and the conversion of users' URLs and paths to it.
 
-A root is ``scheme://place/path``: no chaining (``::``), user, password, query, fragment, empty,
-``.`` or ``..`` segments, and no trailing slash. Only ``file`` roots may hold percent-encoded bytes,
-in the one canonical spelling. Credentials and endpoints are never part of a root.
+A root is ``scheme://host/path``: no chaining (``::``), user, password, query, fragment, empty,
+``.`` or ``..`` segments, and no trailing slash. Only ``file`` roots may contain percent-encoded bytes,
+in one canonical spelling. Credentials and endpoints are never part of a root.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ __all__ = [
 ]
 
 SIGNED_ROOTS = ("s3://*", "gs://*", "az://*")
-"""What a reader with nothing configured allows: any object store root that a trusted key signed."""
+"""Roots allowed by default: any object store root in a pointer signed with a trusted key."""
 
 MAX_ROOT_CHARS = 1024
 
 _SCHEME = re.compile(r"[a-z][a-z0-9]*(?:[+-][a-z0-9]+)*")
-_PLACE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~=+,-]+")
 _FILE_SAFE = "._~=+,-"
 _SAME_SCHEME = {"local": "file", "s3a": "s3", "gcs": "gs"}
 _LIKE_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*:")
-# Never the segment itself: what is wrong with it may be that it holds a password.
-_BAD_SEGMENT = "its path has a segment that is empty, dots, or more than letters, digits and ._~=+,-"
+# Never the segment itself: it may contain a password.
+_BAD_SEGMENT = (
+    "its path has a segment that is empty, '.' or '..', or has characters other than letters, digits and ._~=+,-"
+)
 
 
 def scheme_of(root: str) -> str:
@@ -47,27 +49,27 @@ def scheme_of(root: str) -> str:
 
 
 def root_problem(root: str) -> str | None:
-    """Return what keeps `root` from being a canonical root, or None.
+    """Return why `root` is not a canonical root, or None.
 
     Examples
     --------
     >>> root_problem("s3://bucket/runs") is None
     True
     >>> root_problem("s3://key:secret@bucket/runs")
-    'its place is not a plain name'
+    'its host or bucket name is not valid (credentials are not allowed)'
     """
     if len(root) > MAX_ROOT_CHARS:
         return f"it is longer than {MAX_ROOT_CHARS} characters"
-    scheme, separator, rest = root.partition("://")
+    scheme, separator, location = root.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme) or scheme in _SAME_SCHEME:
-        return "it does not begin with a known kind of scheme such as file:// or s3://"
-    place, *segments = rest.split("/")
+        return "it does not start with a scheme such as file:// or s3://"
+    host, *segments = location.split("/")
     if scheme == "file":
-        if place or not segments:
+        if host or not segments:
             return "a file URL must be file:/// and an absolute path"
         return None if segments == [""] else _file_problem(segments)
-    if not _PLACE.fullmatch(place):
-        return "its place is not a plain name"
+    if not _HOST.fullmatch(host):
+        return "its host or bucket name is not valid (credentials are not allowed)"
     for segment in segments:
         if segment in (".", "..") or not _SEGMENT.fullmatch(segment):
             return _BAD_SEGMENT
@@ -76,26 +78,26 @@ def root_problem(root: str) -> str | None:
 
 def _file_problem(segments: list[str]) -> str | None:
     for segment in segments:
-        # ASCII first: a lone surrogate can't even be unquoted.
+        # ASCII first, because a lone surrogate cannot be unquoted.
         if (
             not segment.isascii()
             or segment in ("", ".", "..")
             or quote(unquote_to_bytes(segment), _FILE_SAFE) != segment
         ):
-            return "its path is not in the one canonical spelling"
+            return "its path is not percent-encoded in the canonical way"
         if any(byte < 0x20 or byte in (0x2F, 0x5C, 0x7F) for byte in unquote_to_bytes(segment)):
-            return "its path holds a control character or a slash"
+            return "its path contains a control character or an encoded slash"
     return None
 
 
 def canonical_root(url: Any) -> str:
-    """Return the canonical root for a path or URL that a user gave.
+    """Return the canonical root for a path or URL from a user.
 
     Parameters
     ----------
     url : str or os.PathLike
         A folder (``~`` is expanded, links are resolved), a ``file://`` URL, or any other fsspec
-        URL. A `upath.UPath` counts as the URL it stands for.
+        URL. A `upath.UPath` is used as its URL.
 
     Returns
     -------
@@ -104,7 +106,8 @@ def canonical_root(url: Any) -> str:
     Raises
     ------
     ConfigError
-        The URL says more than a root may (credentials, a query, a chain). Nothing was opened.
+        The URL is not valid, or has parts that a root must not have (credentials, a query, a chain).
+        Nothing was opened.
 
     Examples
     --------
@@ -118,28 +121,28 @@ def canonical_root(url: Any) -> str:
         url = str(url)
     text = os.fspath(url) if isinstance(url, os.PathLike) else url
     if not isinstance(text, str) or not text:
-        raise ConfigError(
-            f"A storage URL must be a non-empty text or path; this {type(url).__name__} is none.", kind="url"
-        )
-    scheme, separator, rest = text.partition("://")
+        raise ConfigError(f"A storage URL must be a non-empty string or path (got {type(url).__name__}).", kind="url")
+    scheme, separator, location = text.partition("://")
     scheme = _SAME_SCHEME.get(scheme.lower(), scheme.lower())
     if not separator:
         if _LIKE_A_URL.match(text):
-            # Path("s3://data") is "s3:/data": as a folder it would hide where the data went.
-            raise ConfigError("This is neither a URL nor a plain folder: write ./ before a name with ':'.", kind="url")
+            # Path("s3://data") becomes "s3:/data": the data must not go to a local folder of that name.
+            raise ConfigError(
+                "This is neither a URL nor a path: write ./ before a folder name that contains ':'.", kind="url"
+            )
         return _file_root(text, quoted=False)
     if scheme == "file":
-        if not rest.startswith("/"):
+        if not location.startswith("/"):
             raise ConfigError("A file URL must be file:/// and an absolute path.", kind="url")
-        return _file_root(rest, quoted=True)
-    root = f"{scheme}://{rest.rstrip('/')}"
+        return _file_root(location, quoted=True)
+    root = f"{scheme}://{location.rstrip('/')}"
     problem = root_problem(root)
     if problem is not None:
-        # The URL may hold a password: only its scheme is repeated, if it is one.
+        # The URL may contain a password, so the message repeats only its scheme.
         known = f"{scheme[:20]} " if _SCHEME.fullmatch(scheme) else ""
         raise ConfigError(
-            f"This {known}URL can't be a storage root: {problem}. "
-            "Put credentials and endpoints into storage_options or the environment.",
+            f"This {known}URL is not a valid storage root: {problem}. "
+            "Pass credentials and endpoints in storage_options or the environment.",
             kind="url",
         )
     return root
@@ -150,29 +153,29 @@ def _file_root(path: str, *, quoted: bool) -> str:
         raw = os.fsencode(path)
         real = os.path.realpath(unquote_to_bytes(raw) if quoted else os.path.expanduser(raw))
     except (OSError, ValueError):
-        # A NUL, a character that no name can hold, or a working directory that is gone.
-        raise ConfigError("This folder can't be a storage root: no such name can exist.", kind="url") from None
+        # A NUL, a character that no file name can contain, or a working directory that was removed.
+        raise ConfigError("This folder is not a valid storage root: no such path can exist.", kind="url") from None
     root = "file://" + quote(real, safe="/" + _FILE_SAFE).rstrip("/")
     root = root if root != "file://" else "file:///"
     problem = root_problem(root)
     if problem is not None:
-        raise ConfigError(f"This folder can't be a storage root: {problem}.", kind="url")
+        raise ConfigError(f"This folder is not a valid storage root: {problem}.", kind="url")
     return root
 
 
 def local_path(root: str) -> str:
-    """Return the folder that a canonical ``file`` root names."""
+    """Return the folder of a canonical ``file`` root."""
     return os.fsdecode(unquote_to_bytes(root.removeprefix("file://")))
 
 
 def is_wildcard(allowed: str) -> bool:
-    """Return whether `allowed` is a scheme and a star, such as ``s3://*``."""
+    """Return whether `allowed` is a scheme with a star, such as ``s3://*``."""
     scheme = allowed.removesuffix("://*")
     return scheme != allowed and scheme not in _SAME_SCHEME and _SCHEME.fullmatch(scheme) is not None
 
 
 def is_under(root: str, allowed: str) -> bool:
-    """Return whether `root` is `allowed` or lies below it.
+    """Return whether `root` is `allowed` or below it.
 
     ``scheme://*`` allows every root of its scheme.
 
@@ -187,7 +190,7 @@ def is_under(root: str, allowed: str) -> bool:
 
 
 def resolve_alias(root: str, moved: Mapping[str, str]) -> str:
-    """Return where `root` lies now, `moved` naming old canonical roots and their new places.
+    """Return the current location of `root`; `moved` maps old canonical roots to new ones.
 
     Examples
     --------

@@ -16,13 +16,13 @@ then deleted, because the caller never receives its pointer.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import Any, TypeVar
 
 from ._batch import DEFAULT_CONCURRENCY
+from ._forks import PerProcess
 from ._log import warn
 from .errors import PayloadError
 from .payload import Payload
@@ -33,7 +33,7 @@ __all__ = ["load", "load_many", "save", "save_many", "value"]
 
 T = TypeVar("T")
 _MAX_THREADS = 64
-_pools: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
+_pool = PerProcess(lambda: ThreadPoolExecutor(_MAX_THREADS, "payloadfs-aio"))  # threads do not survive a fork
 
 
 async def save(
@@ -55,7 +55,8 @@ async def save(
     """
     chosen = repository or default_repository()
     return await _in_thread(
-        lambda: chosen.save(obj, prefix=prefix, compression=compression), lambda pointer: _delete(chosen, [pointer])
+        lambda: chosen.save(obj, prefix=prefix, compression=compression),
+        lambda pointer: _delete(chosen, [pointer] if pointer else []),
     )
 
 
@@ -119,32 +120,27 @@ async def _in_thread(
     call: Callable[[], T], undo: Callable[[Any], None] | None = None, *, cancel: Callable[[], None] | None = None
 ) -> T:
     """Return what `call` returns. If cancelled, call `cancel`, and `undo` with the result once `call` has finished."""
-    job: Future[T] = _pool().submit(copy_context().run, call)
+    job: Future[T] = _pool.get().submit(copy_context().run, call)
     try:
         return await asyncio.wrap_future(job)
     except asyncio.CancelledError:
         if cancel is not None:
             cancel()
         if undo is not None:
-            _pool().submit(_undo, job, undo)
+            _pool.get().submit(_undo, job, undo)
         raise
 
 
 def _undo(job: Future[Any], undo: Callable[[Any], None]) -> None:
     wait([job])
+    # A batch that was cancelled has no result, but may have saved some objects.
     undo(None if job.cancelled() or job.exception() else job.result())
 
 
-def _delete(repository: Repository, pointers: Iterable[Pointer | None]) -> None:
+def _delete(repository: Repository, pointers: Iterable[Pointer]) -> None:
     for pointer in pointers:
         try:
-            if pointer is not None:
-                repository.delete(pointer)
+            repository.delete(pointer)
         except PayloadError as error:
             # The caller no longer waits, so the log is the only place to report it.
             warn(f"A cancelled save left {pointer.root}/{pointer.key} behind, which could not be deleted: {error}")
-
-
-def _pool() -> ThreadPoolExecutor:
-    pool = _pools.get(os.getpid())
-    return pool or _pools.setdefault(os.getpid(), ThreadPoolExecutor(_MAX_THREADS, "payloadfs-aio"))

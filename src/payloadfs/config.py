@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 from ._buffers import COMPRESSIONS
+from ._forks import on_fork
 from ._urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
 from .errors import ConfigError
 from .signing import KeyRing
@@ -460,9 +461,7 @@ def _reset() -> None:
     _descriptors.clear()
 
 
+@on_fork
 def _after_fork() -> None:
     # A fork copies locks as they are: a lock held by another thread would never be released.
     _process.lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)

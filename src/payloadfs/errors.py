@@ -3,22 +3,22 @@
 ::
 
     PayloadError                      root; .kind is stable, .pointer when known
-    ├── PointerError (ValueError)     malformed, or a version this release does not know
+    ├── PointerError (ValueError)     malformed, or of an unknown version
     │   └── SignatureError            missing or wrong MAC
-    │       └── UnknownKeyError       the key that signed is not in the key ring
+    │       └── UnknownKeyError       the signing key is not in the key ring
     ├── PolicyError (PermissionError) root, scheme, serializer or size is not allowed
     ├── NotFoundError (FileNotFoundError)
-    ├── IntegrityError (ValueError)   size or digest differs
+    ├── IntegrityError (ValueError)   size or digest does not match
     ├── SerializerError
-    │   ├── EncodeError (TypeError)   the object can't be stored exactly
-    │   └── DecodeError               good bytes, decode failed
-    ├── StoreError (OSError)          .transient says whether a retry may help
+    │   ├── EncodeError (TypeError)   the object cannot be stored exactly
+    │   └── DecodeError               the bytes are intact, but decoding failed
+    ├── StoreError (OSError)          .transient: whether a retry may help
     ├── ConfigError (ValueError)
-    ├── BatchError (ExceptionGroup)    some of many failed; .done and .failed say which
-    └── WorkError                     a work failed elsewhere
+    ├── BatchError (ExceptionGroup)    part of a batch failed; see .done and .failed
+    └── WorkError                     a work failed in another process
 
-A class exists only where a caller would act differently; finer facts are in ``kind``, a short
-string that is never changed once released. Every error survives pickling with all its facts.
+There is a separate class only where a caller would act differently. The exact cause is in ``kind``, a
+short string that does not change once released. Every error can be pickled with all its attributes.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class PayloadError(Exception):
     message : str
         One sentence: what happened, to which key, what to do next.
     kind : str, optional
-        A stable name for the exact cause, for programs.
+        A stable identifier of the exact cause, for programs.
     pointer : object, optional
-        The `Pointer` concerned, where there is one.
+        The `Pointer` concerned, if there is one.
 
     Examples
     --------
-    >>> error = NotFoundError("No object under 'run/1.bin'.", kind="not-found")
+    >>> error = NotFoundError("Object 'run/1.bin' not found.", kind="not-found")
     >>> error.kind, isinstance(error, FileNotFoundError)
     ('not-found', True)
     """
@@ -95,7 +95,7 @@ class UnknownKeyError(SignatureError):
     Parameters
     ----------
     message : str
-        Names the key id and how to get the key here.
+        Names the key id and how to add the key.
     key_id : str
         Id of the missing key.
     """
@@ -108,19 +108,19 @@ class UnknownKeyError(SignatureError):
 
 
 class PolicyError(PayloadError, PermissionError):
-    """The policy does not allow this pointer here. Nothing was fetched."""
+    """The policy does not allow the pointer. Nothing was fetched."""
 
     default_kind = "policy"
 
 
 class NotFoundError(PayloadError, FileNotFoundError):
-    """The store holds no object under the pointer's key."""
+    """The store has no object with the pointer's key."""
 
     default_kind = "not-found"
 
 
 class IntegrityError(PayloadError, ValueError):
-    """The stored bytes are not those that were saved. Nothing was decoded."""
+    """The stored bytes changed after they were saved. Nothing was decoded."""
 
     default_kind = "integrity"
 
@@ -132,14 +132,14 @@ class SerializerError(PayloadError):
 
 
 class EncodeError(SerializerError, TypeError):
-    """The object can't be stored exactly. Not a byte was written.
+    """The object cannot be stored exactly. Nothing was written.
 
     Parameters
     ----------
     message : str
-        Says what stands in the way and what to do.
+        Names the cause and what to do.
     path : str
-        Where inside the object, for example ``obj.model._lock``.
+        The part of the object that cannot be stored, for example ``obj.model._lock``.
     """
 
     default_kind = "encode"
@@ -150,7 +150,7 @@ class EncodeError(SerializerError, TypeError):
 
 
 class DecodeError(SerializerError):
-    """The bytes are those that were saved, but they could not be decoded here."""
+    """The stored bytes are intact, but they could not be decoded."""
 
     default_kind = "decode"
 
@@ -161,7 +161,7 @@ class StoreError(PayloadError, OSError):
     Parameters
     ----------
     message : str
-        Names the operation, the key and the store's own words.
+        Names the operation, the key and the store's own message.
     transient : bool
         Whether the same call may succeed later.
     """
@@ -174,35 +174,35 @@ class StoreError(PayloadError, OSError):
 
 
 class ConfigError(PayloadError, ValueError):
-    """A setting is wrong; the message names it and where it came from."""
+    """A setting is not valid; the message names it and its source."""
 
     default_kind = "config"
 
 
 class BatchError(PayloadError, ExceptionGroup[Exception]):
-    """Some of many objects could not be saved or loaded; every one of them was tried.
+    """Some objects of a batch could not be saved or loaded. All of them were tried.
 
     Parameters
     ----------
     message : str
-        Says how many failed.
+        States how many failed.
     exceptions : sequence of Exception
-        What happened to each of those, in the order in which they were given.
+        The errors of those that failed, in the order of the call's arguments.
     done : mapping of int to object
-        What was given back for the others (when saving: their pointers), by position from 0.
+        The results of the others (their pointers, if they were saved), by position from 0.
     failed : mapping of int to Exception
         `exceptions` by position.
 
     Notes
     -----
-    It is an exception group, so ``except*`` picks the errors of one class out of it.
+    It is an exception group, so ``except*`` selects its errors by class.
     """
 
     default_kind = "batch"
-    message = ""  # pyright: ignore[reportIncompatibleMethodOverride]  # the group's own is read-only
+    message = ""  # pyright: ignore[reportIncompatibleMethodOverride]  # read-only in ExceptionGroup
 
     def __new__(cls, message: str, exceptions: Sequence[Exception], **_: Any) -> Self:
-        """Keep what only `__init__` takes from the group's own."""
+        """Pass only the arguments that ExceptionGroup accepts."""
         return super().__new__(cls, message, exceptions)
 
     def __init__(
@@ -216,19 +216,19 @@ class BatchError(PayloadError, ExceptionGroup[Exception]):
         pointer: Any = None,
     ) -> None:
         super().__init__(message, kind=kind, pointer=pointer)
-        # For pickling, which calls the class with them.
+        # Pickling calls the class with these.
         self.args = (message, exceptions)
         self.done = dict(done or {})
         self.failed = dict(failed or {})
 
     def derive(self, exceptions: Sequence[Exception], /) -> BatchError:  # type: ignore[override]
-        """Return the same error about `exceptions` only; what was done stays with it."""
-        kept = {number: error for number, error in self.failed.items() if error in exceptions}
-        return BatchError(self.message, exceptions, done=self.done, failed=kept, kind=self.kind)
+        """Return the same error with only `exceptions`; `done` stays the same."""
+        failed = {index: error for index, error in self.failed.items() if error in exceptions}
+        return BatchError(self.message, exceptions, done=self.done, failed=failed, kind=self.kind)
 
 
 class WorkError(PayloadError):
-    """A work failed in another process; its own traceback comes along as a note.
+    """A work failed in another process. Its traceback is attached as a note.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ class WorkError(PayloadError):
 
 @contextmanager
 def about(pointer: Any) -> Iterator[None]:
-    """Let errors that leave the block carry `pointer`, if they have none yet."""
+    """Set `pointer` on each error that leaves the block without one."""
     try:
         yield
     except PayloadError as error:

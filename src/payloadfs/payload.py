@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from ._batch import DEFAULT_CONCURRENCY
+from ._forks import PerProcess
 from .errors import EncodeError
 from .pointer import Pointer
 from .repository import Repository, default_repository
 
 __all__ = ["Payload", "json_default", "load", "load_many", "save", "save_many"]
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 _NOTHING: Any = object()
-_lock_of_locks = threading.Lock()
-
-
-def _after_fork() -> None:
-    global _lock_of_locks
-    _lock_of_locks = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 class Payload(Generic[T]):
@@ -81,7 +79,7 @@ class Payload(Generic[T]):
         self._repository = repository
         self._prefix = prefix
         self._compression = compression
-        self._lock = (os.getpid(), threading.Lock())
+        self._lock = PerProcess(threading.Lock)
 
     @classmethod
     def from_pointer(cls, pointer: Pointer, *, repository: Repository | None = None) -> Self:
@@ -165,7 +163,7 @@ class Payload(Generic[T]):
             The store failed. Nothing is visible; the payload keeps the object, so saving can be tried again.
         """
         if self._pointer is None:
-            with self._saving():
+            with self._lock.get():
                 if self._pointer is None:
                     repository = self._in_force()
                     self._pointer = repository.save(
@@ -193,15 +191,6 @@ class Payload(Generic[T]):
 
     def _in_force(self) -> Repository:
         return self._repository or default_repository()
-
-    def _saving(self) -> threading.Lock:
-        with _lock_of_locks:
-            pid, lock = self._lock
-            if pid != os.getpid():
-                # A fork copies locks as they are: a lock held by another thread would never be released.
-                lock = threading.Lock()
-                self._lock = (os.getpid(), lock)
-        return lock
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Payload):

@@ -1,6 +1,6 @@
-"""The pointer: a small, signed JSON object that stands for a stored object.
+"""The pointer: a small, signed JSON object that identifies a stored object.
 
-A pointer is one flat JSON object, tagged with ``"payloadfs": 1``, ASCII, at most 2,048 bytes. The
+A pointer is one flat JSON object, tagged with ``"payloadfs": 1``, in ASCII, at most 2,048 bytes. The
 MAC covers the validated values, not the JSON text, so that a database may reorder or reformat it.
 """
 
@@ -127,7 +127,7 @@ class Pointer:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Pointer:
-        """Return the pointer in the JSON `text`. Does no I/O and checks no signature.
+        """Return the pointer in the JSON `text`. No I/O; the signature is not checked.
 
         Raises
         ------
@@ -197,12 +197,12 @@ class Pointer:
         )
 
     def verify(self, ring: KeyRing) -> None:
-        """Check the signature with the keys of `ring`. No I/O.
+        """Raise SignatureError if the signature is not valid for the keys of `ring`. No I/O.
 
         Raises
         ------
         SignatureError
-            It is missing or wrong; `UnknownKeyError` if the key is not in the ring.
+            The signature is missing or does not match; `UnknownKeyError` if its key is not in the ring.
         """
         try:
             if not self.mac:
@@ -272,7 +272,7 @@ def _refuse(text: str) -> NoReturn:
 
 
 def as_pointer(obj: Any) -> Pointer:
-    """Return the pointer that `obj` is, holds, or spells as JSON. A payload that was not saved is saved first.
+    """Return the pointer that `obj` is, contains, or represents as JSON. An unsaved payload is saved first.
 
     Raises
     ------

@@ -141,6 +141,7 @@ class Repository:
         memory and hashed at the same time.
         """
         started_s = time.perf_counter()
+        cls: type = type(obj)
         escaped = escape_prefix(prefix) if prefix is not None else None
         ring = self.keys
         settings = self.settings if compression is None else self.settings.merged(compression=compression)
@@ -155,7 +156,7 @@ class Repository:
             size_bytes=outgoing.size_bytes,
             digest=outgoing.digest,
             created_s=int(time.time()),
-            type_name=type_label(type(obj)),
+            type_name=type_label(cls),
         ).signed(ring)
         log_done("saved", pointer, started_s)
         return pointer

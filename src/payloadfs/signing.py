@@ -1,7 +1,7 @@
-"""Keys and signatures: HMAC-SHA256 over length-prefixed fields. Knows nothing of pointers.
+"""Keys and signatures: HMAC-SHA256 of length-prefixed fields. This module does not know pointers.
 
-The first key of a ring that is not retired signs; all of them verify, so that keys can be changed
-without losing a pointer. Whoever holds a key can make others run code: treat a key file like a
+The first key of a ring that is not retired signs. All keys verify, so keys can be changed and old
+pointers stay valid. Anyone with a key can run code where it is trusted: protect a key file like a
 private SSH key.
 """
 
@@ -15,10 +15,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ._atomic import atomic_file, sync_folder
 from .errors import ConfigError, SignatureError, UnknownKeyError
 
 __all__ = ["MAC_CHARS", "Key", "KeyRing", "read_or_create_keys", "write_keys"]
@@ -45,13 +45,13 @@ class Key:
     secret: bytes
     retired: bool = False
     id: str = field(init=False, compare=False)
-    """Eight characters that name the key and tell nothing about its secret."""
+    """Eight characters that identify the key without revealing its secret."""
     _derived: bytes = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.secret) != _SECRET_BYTES:
             raise ConfigError(f"A key is {_SECRET_BYTES} random bytes, not {len(self.secret)}.", kind="key-format")
-        # Once, not with every signature: both take as long as the MAC itself.
+        # Computed once, because each takes as long as a signature.
         object.__setattr__(self, "id", hashlib.sha256(_ID_LABEL + self.secret).hexdigest()[:8])
         object.__setattr__(self, "_derived", hmac.digest(self.secret, _MAC_LABEL, "sha256"))
 
@@ -62,13 +62,13 @@ class Key:
 
     def mac(self, fields: Sequence[bytes]) -> str:
         """Return the MAC of `fields`: 43 characters of URL-safe base64."""
-        # Not `hmac.digest`: it lets go of the interpreter's lock, and many threads then queue for it.
+        # Not `hmac.digest`: it releases the GIL, and then many threads wait to get it back.
         state = _keyed(self._derived).copy()
         state.update(_length_prefixed(fields))
         return _base64(state.digest())
 
     def to_line(self) -> str:
-        """Return the key as one line of a key file. This is the secret."""
+        """Return the key as one line of a key file. The line contains the secret."""
         return f"payloadfs-key-1 {_base64(self.secret)}{' retired' if self.retired else ''}"
 
     def __repr__(self) -> str:
@@ -76,12 +76,12 @@ class Key:
 
 
 class KeyRing:
-    """Keys that are trusted here.
+    """The trusted keys.
 
     Parameters
     ----------
     keys : iterable of Key
-        The first that is not retired signs.
+        The first key that is not retired signs.
 
     Examples
     --------
@@ -90,7 +90,7 @@ class KeyRing:
     >>> ring.verify(key_id, mac, [b"a", b"bc"])
     >>> ring.verify(key_id, mac, [b"ab", b"c"])
     Traceback (most recent call last):
-    payloadfs.errors.SignatureError: The signature by key '...' does not fit the pointer: it was changed after it was signed.
+    payloadfs.errors.SignatureError: The signature of key '...' does not match: the pointer was changed after it was signed.
     """
 
     def __init__(self, keys: Iterable[Key]) -> None:
@@ -99,12 +99,12 @@ class KeyRing:
 
     @classmethod
     def parse(cls, text: str, *, origin: str) -> KeyRing:
-        """Return the ring that `text` spells, one key a line; ``#`` starts a comment.
+        """Return the ring of the keys in `text`, one key per line; ``#`` starts a comment.
 
         Raises
         ------
         ConfigError
-            A line is not a key. The message names its number and `origin`, never its content.
+            A line is not a key. The message contains its number and `origin`, never its content.
         """
         keys = []
         for number, line in enumerate(text.splitlines(), start=1):
@@ -113,7 +113,7 @@ class KeyRing:
             match = _LINE.fullmatch(line.strip())
             if match is None:
                 raise ConfigError(
-                    f"Line {number} of the keys from {origin} is not a key; make one with 'payloadfs keys generate'.",
+                    f"Line {number} of the keys from {origin} is not a key: generate one with 'payloadfs keys generate'.",
                     kind="key-format",
                 )
             keys.append(Key(base64.urlsafe_b64decode(match[1] + "="), retired=match[2] is not None))
@@ -125,34 +125,34 @@ class KeyRing:
         Raises
         ------
         ConfigError
-            Every key is retired, or there is none.
+            There is no key that is not retired.
         """
         for key in self.keys:
             if not key.retired:
                 return key.id, key.mac(fields)
-        raise ConfigError("No key here may sign; make one with 'payloadfs keys generate'.", kind="no-key")
+        raise ConfigError("There is no signing key: generate one with 'payloadfs keys generate'.", kind="no-key")
 
     def verify(self, key_id: str, mac: str, fields: Sequence[bytes]) -> None:
-        """Return if `mac` is that of `fields` under the key called `key_id`.
+        """Raise SignatureError if `mac` is not the MAC of `fields` under the key with id `key_id`.
 
         Raises
         ------
         UnknownKeyError
             The ring has no such key.
         SignatureError
-            The MAC is another.
+            The MAC does not match.
         """
         key = self._by_id.get(key_id)
         if key is None:
             raise UnknownKeyError(
-                f"The pointer was signed with key {key_id!r}, which is not here. Where it was made run "
-                f"'payloadfs keys export {key_id}', here 'payloadfs keys add', or let PAYLOADFS_KEYS_FILE "
-                "name that key file.",
+                f"The pointer was signed with key {key_id!r}, which is not in the key ring. Run 'payloadfs keys export "
+                f"{key_id}' where the pointer was created and 'payloadfs keys add' here, or set PAYLOADFS_KEYS_FILE "
+                "to the key file.",
                 key_id=key_id,
             )
         if not hmac.compare_digest(key.mac(fields).encode("ascii"), mac.encode("utf-8", "replace")):
             raise SignatureError(
-                f"The signature by key {key_id!r} does not fit the pointer: it was changed after it was signed."
+                f"The signature of key {key_id!r} does not match: the pointer was changed after it was signed."
             )
 
     def __repr__(self) -> str:
@@ -170,18 +170,18 @@ def read_or_create_keys(path: Path, *, create: bool) -> KeyRing:
     Parameters
     ----------
     path : Path
-        Must be a regular file of this user that nobody else can read.
+        Must be a regular file that only this user can read or write.
     create : bool
-        Make the file with one new key (mode 0600) if there is none. Two processes that do so at
-        once end with the same key. False: without the file the ring is empty.
+        Create the file with a new key (mode 0600) if it does not exist. Two processes that do so at
+        the same time get the same key. False: the ring is empty if there is no file.
 
     Raises
     ------
     ConfigError
-        The file is not ours, open to others, or not a key file.
+        The file belongs to another user, other users can access it, or it is not a key file.
     """
     try:
-        # Not to wait for ever should the path be a FIFO.
+        # O_NONBLOCK, because opening a FIFO would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         if not create:
@@ -189,15 +189,15 @@ def read_or_create_keys(path: Path, *, create: bool) -> KeyRing:
         write_keys(path, KeyRing([Key.generate()]), replace=False)
         return read_or_create_keys(path, create=False)
     except OSError as error:
-        raise ConfigError(f"The key file {path} can't be read: {error.strerror}.", kind="key-file") from error
+        raise ConfigError(f"Cannot read the key file {path}: {error.strerror}.", kind="key-file") from error
     try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+        st = os.fstat(descriptor)
+        if not stat.S_ISREG(st.st_mode) or st.st_uid != os.geteuid() or st.st_mode & 0o077:
             raise ConfigError(
-                f"The key file {path} must be a regular file that is yours alone: run 'chmod 600 {path}'.",
+                f"The key file {path} must be a regular file that only you can read or write: run 'chmod 600 {path}'.",
                 kind="key-file-mode",
             )
-        # What is not UTF-8 fails as a line that is no key: the decoder's own error would show it.
+        # Bytes that are not UTF-8 are refused as an invalid line: the decoder's own error would show them.
         with open(descriptor, encoding="utf-8", errors="replace", closefd=False) as file:
             return KeyRing.parse(file.read(), origin=str(path))
     finally:
@@ -205,54 +205,42 @@ def read_or_create_keys(path: Path, *, create: bool) -> KeyRing:
 
 
 def write_keys(path: Path, ring: KeyRing, *, replace: bool) -> None:
-    """Write `ring` to the key file `path`, whole or not at all, mode 0600.
+    """Write `ring` to the key file `path`, whole or not at all, with mode 0600.
 
     Parameters
     ----------
     path : Path
-        Its folder is made (0700) if it is missing.
+        Its folder is created (0700) if it does not exist.
     ring : KeyRing
-        What the file will hold.
+        The keys to write.
     replace : bool
-        False: if the file exists it stays as it is.
+        False: an existing file is not changed.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be written; an existing file is unchanged.
     """
-    text = "# payloadfs signing keys: whoever holds one can make this user's programs run code.\n"
+    text = "# payloadfs signing keys: anyone with one of them can run code in this user's programs.\n"
     text += "".join(key.to_line() + "\n" for key in ring.keys)
-    aside = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            if replace:
-                os.replace(aside, path)
-            else:
-                # If another process made the file first, its key is the one to use.
-                with suppress(FileExistsError):
-                    os.link(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+            # It is synced: a power cut must not take the key and leave pointers signed with it.
+            with atomic_file(str(path), replace=replace) as file:
+                file.write(text.encode("ascii"))
+        except FileExistsError:
+            # Another process created the file first: use its key, once it is as durable.
+            sync_folder(str(path.parent))
     except OSError as error:
         raise ConfigError(
-            f"The key file {path} can't be written: {error.strerror}. Let PAYLOADFS_KEYS_FILE name another place.",
+            f"Cannot write the key file {path}: {error.strerror}. Set PAYLOADFS_KEYS_FILE to another path.",
             kind="key-file",
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    # Without it a power cut could take the key but leave pointers that were signed with it.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _length_prefixed(fields: Sequence[bytes]) -> bytes:
-    """Pre-authentication encoding, after DSSE and PASETO: no two field lists give the same bytes."""
+    """Encode `fields` as DSSE and PASETO do: different lists of fields never have the same bytes."""
     parts = [b"PFSv1 %d " % len(fields)]
     for value in fields:
         parts += (b"%d " % len(value), value, b" ")

@@ -89,7 +89,7 @@ def test_a_value_that_cannot_be_a_file_needs_raw(pointer_file, refused, tmp_path
 def test_wrong_input(refused, file, tmp_path, monkeypatch):
     refused("put", tmp_path / "none", code=3, message="none: No such file or directory.")
     refused("put", tmp_path, code=1, message="Is a directory")
-    refused("put", file, "--url", "s3://key:CANARY@bucket", code=2, message="can't be a storage root")
+    refused("put", file, "--url", "s3://key:CANARY@bucket", code=2, message="is not a valid storage root")
     refused("put", file, "--url", "nonsense://x", code=2, message="nonsense")
     refused("put", file, "--prefix", "../x", code=2, message="prefix")
     refused("put", file, "--as", "json", code=6, message="not JSON")
@@ -116,7 +116,7 @@ def test_missing_changed_and_unknown(refused, pointer_file, tmp_path):
     pointer = json.loads(path.read_text())
     stored = Path(pointer["root"].removeprefix("file://")) / pointer["key"]
     stored.write_bytes(b"y" * 1000)
-    refused("get", path, code=5, message="not those that were saved")
+    refused("get", path, code=5, message="changed after it was saved")
     stored.unlink()
     refused("get", path, code=3, message=pointer["key"])
     refused("get", json.dumps(pointer | {"size": 5}), code=4, message="changed after it was signed")

@@ -234,8 +234,8 @@ def test_common_options_before_or_after_the_command(capsys, arguments):
 
 def test_get_from_several_urls(run, file, tmp_path, refused):
     pointer = run("put", file, "--url", tmp_path / "a").stdout.decode()
-    refused("get", pointer, code=4, message="is not allowed here")
-    refused("get", pointer, "--url", tmp_path / "b", code=4, message="is not allowed here")
+    refused("get", pointer, code=4, message="is not allowed: add it")
+    refused("get", pointer, "--url", tmp_path / "b", code=4, message="is not allowed: add it")
     out = tmp_path / "out"
     assert main(["get", pointer, "--url", str(tmp_path / "b"), "--url", str(tmp_path / "a"), "-o", str(out)]) == 0
     assert out.read_bytes() == file.read_bytes()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from payloadfs import ConfigError, DecodeError, Repository, SerializerRegistry
-from payloadfs._buffers import view
+from payloadfs._buffers import as_bytes
 from payloadfs.serializers import Encoded, NotExactError, _registry
 
 
@@ -36,7 +36,7 @@ class ShapeSerializer:
     def encode(self, obj):
         if self.only and type(obj) is not self.only:
             raise NotExactError
-        return Encoded([view(f"{type(obj).__name__} {obj.sides}".encode())], extension="shape")
+        return Encoded([as_bytes(f"{type(obj).__name__} {obj.sides}".encode())], extension="shape")
 
     def decode(self, buffer, *, trusted):
         name, sides = str(buffer, "ascii").split()

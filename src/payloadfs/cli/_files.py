@@ -7,9 +7,10 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+from .._atomic import atomic_file
 from ..errors import ConfigError, EncodeError
 
 __all__ = ["atomic_output", "check_output", "to_file_bytes", "write_stdout"]
@@ -98,7 +99,10 @@ def atomic_output(path: str) -> Iterator[BinaryIO]:
     try:
         st = _stat(path)
         if st is None or stat.S_ISREG(st.st_mode):
-            with _temporary_file(os.path.realpath(path), st) as file:
+            mode = 0o666 if st is None else stat.S_IMODE(st.st_mode) & 0o777
+            with atomic_file(os.path.realpath(path), replace=True, mode=mode, fsync=False) as file:
+                if st is not None:
+                    os.fchmod(file.fileno(), mode)
                 yield file
         else:
             with open(path, "wb") as file:
@@ -109,22 +113,6 @@ def atomic_output(path: str) -> Iterator[BinaryIO]:
         # The error must name the path of the user, not the temporary file.
         error.filename, error.filename2 = path, None
         raise
-
-
-@contextmanager
-def _temporary_file(path: str, st: os.stat_result | None) -> Iterator[BinaryIO]:
-    temporary = os.path.join(os.path.dirname(path), f".payloadfs-{os.urandom(8).hex()}")
-    mode = 0o666 if st is None else stat.S_IMODE(st.st_mode) & 0o777
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        with open(descriptor, "wb") as file:
-            if st is not None:
-                os.fchmod(descriptor, mode)
-            yield file
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
 
 
 def _stat(path: str) -> os.stat_result | None:

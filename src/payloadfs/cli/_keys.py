@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .. import config
+from .._atomic import file_lock
 from ..errors import ConfigError
 from ..signing import Key, KeyRing, read_or_create_keys, write_keys
 from ._common import add_command, add_group, printable, read_stdin
@@ -182,17 +183,18 @@ def _change_keys(arguments: argparse.Namespace, change: Callable[[Sequence[Key]]
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     """Prevent other commands from changing the key file `path` inside the block."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(path.with_name(f".{path.name}.lock"), flags, 0o600)
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot change the key file {path}: {error.strerror}. Set PAYLOADFS_KEYS_FILE to another path.",
-            kind="key-file",
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock_path = path.with_name(f".{path.name}.lock")
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = stack.enter_context(file_lock(str(lock_path), math.inf, keep=True))
+        except OSError as error:
+            raise ConfigError(
+                f"Cannot change the key file {path}: {error.strerror}. Set PAYLOADFS_KEYS_FILE to another path.",
+                kind="key-file",
+            ) from error
+        if lock is None:
+            raise ConfigError(
+                f"Another process removed {lock_path}, so no key was changed: try again.", kind="key-file"
+            )
         yield
-    finally:
-        os.close(lock)

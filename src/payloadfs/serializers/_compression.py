@@ -20,7 +20,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from .._buffers import CHUNK_BYTES, LazyFrame, chunks, frame_bytes, private_memory, view
+from .._buffers import CHUNK_BYTES, LazyFrame, as_bytes, chunks, frame_bytes, private_memory
 from .._threads import available_cores
 from ..errors import PolicyError
 from ._base import Encoded, Serializer
@@ -84,7 +84,8 @@ class Compressed:
         table = b"".join([*entries, _TRAILER.pack(len(entries), _MAGIC)])
         table = _SKIPPABLE.pack(_SKIPPABLE_MAGIC, len(table)) + table
         return Encoded(
-            [*(view(piece) for _, piece in done), view(table)], f"{encoded.extension}.{_EXTENSIONS[self._codec]}"
+            [*(as_bytes(piece) for _, piece in done), as_bytes(table)],
+            f"{encoded.extension}.{_EXTENSIONS[self._codec]}",
         )
 
     def decompress(self, buffer: memoryview, *, trusted: bool, max_bytes: int | None = None) -> memoryview:
@@ -114,7 +115,7 @@ class Compressed:
         def unpack(chunk_range: tuple[int, int, int, int]) -> None:
             start, stop, raw_start, raw_stop = chunk_range
             raw = pa.Codec(self._codec).decompress(pa.py_buffer(buffer[start:stop]), raw_stop - raw_start)
-            whole[raw_start:raw_stop] = view(memoryview(raw))
+            whole[raw_start:raw_stop] = as_bytes(memoryview(raw))
 
         for _ in _parallel_map(unpack, ranges):
             pass

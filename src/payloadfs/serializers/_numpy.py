@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .._buffers import CHUNK_BYTES, Frame, LazyFrame, view
+from .._buffers import CHUNK_BYTES, Frame, LazyFrame, as_bytes
 from ._base import Encoded, NotExactError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _npy(array: npt.NDArray[Any]) -> Encoded:
     header = io.BytesIO()
     fields = {"descr": array.dtype.str, "fortran_order": fortran, "shape": array.shape}
     np.lib.format.write_array_header_1_0(header, fields)
-    frames: list[Frame] = [view(header.getvalue()), array_frame(array.T if fortran else array)]
+    frames: list[Frame] = [as_bytes(header.getvalue()), array_frame(array.T if fortran else array)]
     return Encoded(frames, extension="npy", sealable=True, data=frozenset({1}))
 
 

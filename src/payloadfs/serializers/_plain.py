@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from .._buffers import view
+from .._buffers import as_bytes
 from ._base import Encoded, NotExactError
 
 __all__ = [
@@ -47,7 +47,7 @@ class BytesSerializer:
         """Return the bytes. No copy."""
         if type(obj) is not bytes:
             raise NotExactError
-        return Encoded([view(obj)], extension="bin")
+        return Encoded([as_bytes(obj)], extension="bin")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> bytes:  # noqa: ARG002
         """Return the bytes. One copy."""
@@ -64,7 +64,7 @@ class TextSerializer:
         """Return the string as UTF-8. Strings with lone surrogates are remaining to pickle."""
         if type(obj) is not str:
             raise NotExactError
-        return Encoded([view(_utf8(obj))], extension="txt")
+        return Encoded([as_bytes(_utf8(obj))], extension="txt")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> str:  # noqa: ARG002
         """Return the string."""
@@ -79,7 +79,7 @@ class JsonSerializer:
 
     def encode(self, obj: Any) -> Encoded:
         """Return `obj` as compact JSON in UTF-8."""
-        return Encoded([view(json_bytes(obj))], extension="json")
+        return Encoded([as_bytes(json_bytes(obj))], extension="json")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> Any:  # noqa: ARG002
         """Return the JSON value."""

@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .._buffers import view
+from .._buffers import as_bytes
 from ..errors import EncodeError
 from ._arrow.ipc import read_ipc
 from ._base import Encoded, NotExactError
@@ -45,7 +45,7 @@ class PolarsFrameSerializer:
             raise NotExactError
         file = io.BytesIO()
         obj.write_ipc(file, compat_level=pl.CompatLevel.newest())
-        return Encoded([view(file.getvalue())], extension="arrow")
+        return Encoded([as_bytes(file.getvalue())], extension="arrow")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pl.DataFrame:
         """Return the frame."""

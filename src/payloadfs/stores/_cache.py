@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._atomic import file_lock
 from .._buffers import FileMapping
 from .._digest import Digest
 from .._log import warn, warn_once
@@ -25,7 +26,7 @@ from .._seal import check
 from .._urls import canonical_root, local_path
 from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, StoreError
 from ._base import Store, SupportsFiles
-from ._cache_quota import Quota, file_lock
+from ._cache_quota import Quota
 from ._dirfd import is_ours, reserve
 from ._local import LocalStore
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import struct
-import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import NamedTuple
 
-__all__ = ["DEFAULT_BYTES", "LOCK_WAIT_S", "Copy", "Quota", "existing", "file_lock"]
+from .._atomic import file_lock
+
+__all__ = ["DEFAULT_BYTES", "LOCK_WAIT_S", "Copy", "Quota", "existing"]
 
 DEFAULT_BYTES = 10 * 1024**3
 """Default limit, unless half of the free space is less."""
@@ -19,77 +19,12 @@ DEFAULT_BYTES = 10 * 1024**3
 _LEAST_BYTES = 16 * 1024
 """Cost of the smallest copy: its block, its name, and its share of every search for the oldest."""
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.02
 LOCK_WAIT_S = 30.0
 """How long to wait for the lock of the total."""
 
 _NOTE = struct.Struct("<Q")
 _FOLDER = re.compile(r"[0-9a-f]{16}|shared")
 _NAME = re.compile(r"(\.?)(?:b3|s256)(?:-seal)?-[0-9a-f]{64}-([0-9]{1,16})")
-
-# A forked child would keep its parent's locks for as long as it lives.
-_held: set[int] = set()
-
-
-def _after_fork() -> None:
-    for file in _held:
-        os.close(file)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
-@contextmanager
-def file_lock(name: str, wait_s: float, *, folder: int | None = None, keep: bool = False) -> Iterator[int | None]:
-    """Hold the lock file `name` inside the block, and remove it afterwards, unless `keep` or it was renamed.
-
-    Threads exclude each other as processes do, and a process that dies releases its locks. The
-    block gets the file's descriptor, or None and no lock, if another thread or process held it for
-    `wait_s` seconds, or renamed or removed it meanwhile.
-    """
-    file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
-    _held.add(file)
-    mine = False
-    try:
-        mine = _lock(file, time.monotonic() + wait_s) and _is_named(file, name, folder)
-        yield file if mine else None
-    finally:
-        # A child that was forked in between has released it already.
-        if file in _held:
-            try:
-                if mine and not keep and _is_named(file, name, folder):
-                    os.unlink(name, dir_fd=folder)
-            finally:
-                _unlock(file)
-
-
-def _lock(file: int, until_s: float) -> bool:
-    pause_s = _FIRST_PAUSE_S
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until_s:
-                return False
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        else:
-            return True
-
-
-def _unlock(file: int) -> None:
-    _held.discard(file)
-    # A child may have been forked before the file was noted as held: closing alone would not free it.
-    fcntl.flock(file, fcntl.LOCK_UN)
-    os.close(file)
-
-
-def _is_named(file: int, name: str, folder: int | None) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file), os.stat(name, dir_fd=folder, follow_symlinks=False))
-    except FileNotFoundError:
-        return False
 
 
 class Copy(NamedTuple):

@@ -7,7 +7,9 @@ import os
 import stat
 from collections.abc import Callable
 
-__all__ = ["Folder", "enter", "is_ours", "kind_of_file_system", "make_folders", "open_folder", "reserve", "sync"]
+from .._atomic import sync_folder
+
+__all__ = ["Folder", "enter", "is_ours", "kind_of_file_system", "make_folders", "open_folder", "reserve"]
 
 # Folders above may be open to us for search only.
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -61,7 +63,7 @@ def enter(folder: int, step: str, *, create: bool = False, fsync: bool = False) 
     try:
         os.mkdir(step, 0o700, dir_fd=folder)
         if fsync:
-            sync(folder)
+            sync_folder(dir_fd=folder)
     except FileExistsError:
         # Another writer was faster; its folder is as good.
         pass
@@ -76,15 +78,6 @@ def make_folders(path: str) -> None:
         path = os.path.dirname(path)
     for folder in reversed(missing):
         os.makedirs(folder, mode=0o700, exist_ok=True)
-
-
-def sync(folder: int) -> None:
-    """Make the names in `folder` survive a power cut. A search-only descriptor can't do that."""
-    file = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def is_ours(facts: os.stat_result) -> bool:
@@ -114,9 +107,15 @@ def kind_of_file_system(path: str) -> str:
 
 
 def reserve(file: int, size_bytes: int) -> None:
-    """Reserve space, which is a quarter faster and tells of a full disk before anything is written."""
+    """Reserve disk space, so that a full disk is an error before anything is written. It also saves a quarter of the time.
+
+    Does nothing where the system or the file system cannot do it.
+    """
+    allocate = getattr(os, "posix_fallocate", None)  # macOS does not have it
+    if allocate is None:
+        return
     try:
-        os.posix_fallocate(file, 0, size_bytes)
+        allocate(file, 0, size_bytes)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise

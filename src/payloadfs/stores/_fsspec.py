@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import secrets
 import sys
 import threading
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .._buffers import ByteRange, private_memory
+from .._forks import PerProcess
 from .._urls import scheme_of
 from ..errors import ConfigError, NotFoundError, PayloadError, StoreError
 from ._base import Body, Fetched, ObjectInfo, body_size_error, collect, refuse_pickle
@@ -29,15 +29,7 @@ _ATOMIC_PROTOCOLS = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs",
 _S3_PARTS = {"chunksize": 16 * MIB, "max_concurrency": 4}
 
 # One process does not race itself for a key, even where a file system cannot create exclusively.
-_locks: list[threading.Lock] = []
-
-
-def _new_locks() -> None:
-    _locks[:] = [threading.Lock() for _ in range(64)]
-
-
-_new_locks()
-os.register_at_fork(after_in_child=_new_locks)
+_locks = PerProcess(lambda: [threading.Lock() for _ in range(64)])
 
 
 def open_fsspec_store(root: str, storage_options: Mapping[str, Any] | None = None) -> FsspecStore:
@@ -97,10 +89,9 @@ class FsspecStore:
 
     def __init__(self, root: str, open_filesystem: Callable[[], tuple[Any, str]]) -> None:
         self.root = root
-        self._open_filesystem = open_filesystem
-        # By process: an asynchronous file system does not survive a fork.
-        filesystem, path = opened = open_filesystem()
-        self._opened = {os.getpid(): opened}
+        # An asynchronous file system does not survive a fork.
+        self._opened = PerProcess(open_filesystem)
+        filesystem, path = self._opened.get()
         self._path = path.rstrip("/")
         self._retry = Retry(ErrorTranslator(root, filesystem.storage_options))
         protocols = {filesystem.protocol} if isinstance(filesystem.protocol, str) else set(filesystem.protocol)
@@ -260,13 +251,11 @@ class FsspecStore:
         return f"{self._path}/{key}"
 
     def _lock(self, key: str) -> threading.Lock:
-        return _locks[hash((self.root, key)) % len(_locks)]
+        locks = _locks.get()
+        return locks[hash((self.root, key)) % len(locks)]
 
     def _filesystem(self) -> Any:
-        process = os.getpid()
-        if process not in self._opened:
-            self._opened[process] = self._open_filesystem()
-        return self._opened[process][0]
+        return self._opened.get()[0]
 
     def _entry(self, operation: str, key: str, name: str) -> Mapping[str, Any]:
         entry: Mapping[str, Any] = self._call(operation, key, "info", name)

@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .._atomic import sync_folder, temporary_file
 from .._buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
 from .._urls import local_path
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo, body_size_error
-from ._dirfd import Folder, enter, is_ours, kind_of_file_system, make_folders, open_folder, reserve, sync
+from ._dirfd import Folder, enter, is_ours, kind_of_file_system, make_folders, open_folder, reserve
 
 __all__ = ["LocalStore"]
 
@@ -68,22 +69,16 @@ class LocalStore:
         with _translated("write", key), self._folder(key, create=True) as (folder, name, _):
             self._write(folder, name, key, body)
             if self._fsync:
-                sync(folder)
+                sync_folder(dir_fd=folder)
 
     def _write(self, folder: int, name: str, key: str, body: Body) -> None:
-        file, aside = _new_file(folder, name)
-        try:
+        with _new_file(folder) as (file, source):
             self._fill(file, key, body)
-            source = f"/proc/self/fd/{file}" if aside is None else aside
-            os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=aside is None)
-        except FileExistsError:
-            raise StoreError(
-                f"There is an object under the key {key!r} already; it stays as it is.", kind="exists"
-            ) from None
-        finally:
-            os.close(file)
-            if aside is not None:
-                os.unlink(aside, dir_fd=folder)
+            try:
+                # An unnamed file has no name but a link in /proc, which must be followed.
+                os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=source.startswith("/proc/"))
+            except FileExistsError:
+                raise StoreError(f"The key {key!r} already exists; its object is unchanged.", kind="exists") from None
 
     def _fill(self, file: int, key: str, body: Body) -> None:
         if body.size_bytes >= _RESERVE_FROM_BYTES:
@@ -183,16 +178,29 @@ class LocalStore:
         return kind_of_file_system(self._path) in _OWN_DISK
 
 
-def _new_file(folder: int, name: str) -> tuple[int, str | None]:
-    """Return a new file in `folder` and its name for now: none at all where the system can do that."""
+@contextmanager
+def _new_file(folder: int) -> Iterator[tuple[int, str]]:
+    """Yield a new file in `folder` and the path to link it from; unnamed where the system can do that."""
+    file = _unnamed_file(folder)
+    if file is None:
+        with temporary_file(dir_fd=folder) as named:
+            yield named
+        return
     try:
-        if _UNNAMED is not None:
-            return os.open(".", _UNNAMED | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder), None
+        yield file, f"/proc/self/fd/{file}"
+    finally:
+        os.close(file)
+
+
+def _unnamed_file(folder: int) -> int | None:
+    if _UNNAMED is None:
+        return None
+    try:
+        return os.open(".", _UNNAMED | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder)
     except OSError as error:
         if error.errno not in _NO_UNNAMED_FILES:
             raise
-    aside = f".{name}.{os.urandom(8).hex()}"
-    return os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder), aside
+        return None
 
 
 def _write(file: int, pieces: list[memoryview]) -> int:

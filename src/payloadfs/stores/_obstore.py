@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
-from .._buffers import ByteRange, private_memory, view
+from .._buffers import ByteRange, as_bytes, private_memory
 from .._urls import scheme_of
 from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo, body_size_error, collect, refuse_pickle
@@ -213,11 +214,11 @@ class ObstoreStore:
         """Return whether the object `key` has exactly the bytes of `body`. Reads it piece by piece."""
         start, source = 0, _Source(self._client, key, self._prefix + key, body.size_bytes)
         try:
-            for piece in map(view, body):
+            for piece in map(as_bytes, body):
                 if not piece.nbytes:
                     continue
                 part = ByteRange(start, start + piece.nbytes)
-                if self._retry.call("compare", key, lambda part=part: b"".join(source.open_range(part))) != piece:
+                if self._retry.call("compare", key, partial(_joined, source, part)) != piece:
                     return False
                 start = part.stop
             return start > 0 or self.info(key).size_bytes == 0
@@ -293,6 +294,10 @@ class ObstoreStore:
             raise ConfigError(f"The storage options for {self.root} are not valid.", kind="options") from None
 
 
+def _joined(source: _Source, part: ByteRange) -> bytes:
+    return b"".join(source.open_range(part))
+
+
 class _Pieces:
     """The pieces of a body on their way to obstore, each valid until the upload ends, and the error of the body."""
 
@@ -304,7 +309,7 @@ class _Pieces:
         body, sent_bytes = self._body, 0
         stable = getattr(body, "stable", False)
         try:
-            for piece in map(view, body):
+            for piece in map(as_bytes, body):
                 sent_bytes += piece.nbytes
                 if sent_bytes > body.size_bytes:
                     break

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+
+from .._forks import on_fork
 
 __all__ = ["capture_output"]
 
@@ -22,8 +23,11 @@ _sink: ContextVar[Sink | None] = ContextVar("payloadfs_output", default=None)
 _lock = threading.Lock()
 _users = 0
 
+
 # A forked child is an ordinary program: its output must not use its parent's connection.
-os.register_at_fork(after_in_child=lambda: _sink.set(None))
+@on_fork
+def _after_fork() -> None:
+    _sink.set(None)
 
 
 class _LineBuffer:

@@ -113,7 +113,7 @@ def _encode_payload(value: Payload[Any], prefix: str | None) -> dict[str, Any]:
 
 
 def _reason(value: Any) -> str:
-    cls = type(value)
+    cls: type = type(value)
     if cls is tuple:
         return "a tuple would come back as a list; use a list"
     if isinstance(value, (*_SCALARS, float, list, dict)):

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from operator import itemgetter
 from typing import Any
 
+from .._forks import on_fork
 from ._cloudpickle import dumps
 
 __all__ = ["SHUTDOWN", "output", "serve"]
@@ -44,7 +45,7 @@ def serve(descriptor: int, parent_pipe: int) -> None:
     # A child with these descriptors would keep the parent waiting after this process has died.
     os.set_inheritable(descriptor, False)
     os.set_inheritable(parent_pipe, False)
-    os.register_at_fork(after_in_child=lambda: _close_inherited(descriptor, parent_pipe))
+    on_fork(lambda: _close_inherited(descriptor, parent_pipe))
     threading.Thread(target=_end_with_parent, args=(parent_pipe,), daemon=True).start()
     connection, lock = Connection(descriptor), threading.RLock()
 

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..._buffers import Frame, LazyFrame, view
+from ..._buffers import Frame, LazyFrame, as_bytes
 from ..._seal import Encoded
 from .._base import NotExactError
 
@@ -55,7 +55,7 @@ class LazyBuffers:
 
     def resolve(self, buffer: pa.Buffer) -> Frame:
         """Return the frame that `buffer` stands for, or `buffer` itself as one."""
-        return self._frames.get(buffer.address) or view(buffer)
+        return self._frames.get(buffer.address) or as_bytes(buffer)
 
 
 class GatheredBuffers(LazyBuffers):
@@ -98,7 +98,7 @@ class _FrameSink:
 
     def flush_small(self) -> None:
         if self._small:
-            self.frames.append(view(b"".join(self._small)))
+            self.frames.append(as_bytes(b"".join(self._small)))
             self._small = []
 
     def flush(self) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from ..._buffers import Frame, LazyFrame, spent, view
+from ..._buffers import Frame, LazyFrame, as_bytes, release_pages
 from ..._typenames import class_name
 from ...errors import EncodeError
 from .._base import Encoded, NotExactError
@@ -101,7 +101,7 @@ class BatchedPickleSerializer:
             items += pickle.loads(head[start : start + size])
             start += size
             if start - kept >= _RELEASE_BYTES:
-                spent(head[kept:start])
+                release_pages(head[kept:start])
                 kept = start
         if start != head.nbytes:
             raise ValueError("the batches do not match the container")
@@ -230,7 +230,7 @@ class _Spool:
 
     def frames(self) -> list[Frame]:
         """Return all that was written."""
-        held: list[Frame] = [view(piece) for piece in self._pieces]
+        held: list[Frame] = [as_bytes(piece) for piece in self._pieces]
         if self._file is None:
             return held
         return [LazyFrame(self.size_bytes - self._held_bytes, self._written), *held]

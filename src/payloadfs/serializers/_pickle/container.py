@@ -19,7 +19,7 @@ import struct
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ..._buffers import Frame, frame_bytes, padding, view
+from ..._buffers import Frame, as_bytes, frame_bytes, padding
 from ..._seal import Encoded
 
 __all__ = ["pack", "unpack"]
@@ -43,7 +43,7 @@ def pack(meta: dict[str, Any], head: Sequence[Frame], buffers: Sequence[memoryvi
         front.append(_ENTRY.pack(offset, buffer.nbytes))
         body.append(buffer)
         offset += buffer.nbytes
-    frames = [view(b"".join([*front, meta_bytes])), *head, *body]
+    frames = [as_bytes(b"".join([*front, meta_bytes])), *head, *body]
     first = 1 + len(head) + 1
     return Encoded(frames, extension="pickle", sealable=True, data=frozenset(first + 2 * n for n in data))
 

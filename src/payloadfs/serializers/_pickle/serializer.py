@@ -12,7 +12,7 @@ import sys
 import types
 from typing import Any
 
-from ..._buffers import view
+from ..._buffers import as_bytes
 from ..._typenames import class_name
 from ...errors import DecodeError, EncodeError
 from .. import _restore
@@ -117,7 +117,7 @@ def pickle_container(obj: Any, *, without: Any = None) -> Encoded:
         Raise `pickle.PicklingError` if `obj` contains this object.
     """
     stream, buffers, data = _dump(obj, without)
-    return pack({"versions": versions_here(), "code": stream.has_code}, [*map(view, stream.pieces)], buffers, data)
+    return pack({"versions": versions_here(), "code": stream.has_code}, [*map(as_bytes, stream.pieces)], buffers, data)
 
 
 def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[int]]:
@@ -132,7 +132,7 @@ def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[
         # Arrow's buffers may hold offsets, which it follows without checking.
         if type(memoryview(buffer).obj).__module__ == "numpy":
             data.add(len(buffers))
-        buffers.append(view(raw))
+        buffers.append(as_bytes(raw))
         return False
 
     try:

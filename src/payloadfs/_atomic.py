@@ -1,0 +1,136 @@
+"""Files that appear whole or not at all, and locks between processes.
+
+The package filelock cannot open names relative to a folder's descriptor, and a forked child would keep
+its parent's locks; so `file_lock` is our own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+from ._forks import on_fork
+
+__all__ = ["atomic_file", "file_lock", "sync_folder", "temporary_file"]
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.02
+
+_held: set[int] = set()
+"""Descriptors of held locks. A forked child would keep its parent's locks for as long as it lives."""
+
+
+@on_fork
+def _release_inherited() -> None:
+    for file in _held:
+        os.close(file)
+    _held.clear()
+
+
+@contextmanager
+def temporary_file(folder: str = ".", *, mode: int = 0o600, dir_fd: int | None = None) -> Iterator[tuple[int, str]]:
+    """Yield the descriptor and the path of a new file in `folder`; both are gone at the end of the block.
+
+    Rename or link the file inside the block to keep it. Its name starts with a dot and is always short.
+    """
+    path = os.path.join(folder, f".payloadfs-{os.urandom(8).hex()}")
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=dir_fd)
+    try:
+        yield file, path
+    finally:
+        os.close(file)
+        with suppress(FileNotFoundError):
+            os.unlink(path, dir_fd=dir_fd)
+
+
+@contextmanager
+def atomic_file(path: str, *, replace: bool, mode: int = 0o600, fsync: bool = True) -> Iterator[BinaryIO]:
+    """Yield a file that becomes `path` at the end of the block, whole or not at all.
+
+    Parameters
+    ----------
+    path : str
+        Its folder must exist. If the block raises, `path` is left as it was.
+    replace : bool
+        False: raise FileExistsError if `path` exists by then.
+    mode : int
+        Permissions of the new file, before the umask.
+    fsync : bool
+        Whether the file survives a power cut once the block has ended.
+    """
+    folder = os.path.dirname(path) or "."
+    with temporary_file(folder, mode=mode) as (descriptor, temporary):
+        with open(descriptor, "wb", closefd=False) as file:
+            yield file
+        if fsync:
+            os.fsync(descriptor)
+        if replace:
+            os.replace(temporary, path)
+        else:
+            os.link(temporary, path, follow_symlinks=False)
+    if fsync:
+        sync_folder(folder)
+
+
+def sync_folder(path: str = ".", *, dir_fd: int | None = None) -> None:
+    """Make the names in a folder survive a power cut. A `dir_fd` opened only for search is enough."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def file_lock(name: str, wait_s: float, *, folder: int | None = None, keep: bool = False) -> Iterator[int | None]:
+    """Hold the lock file `name` inside the block, and remove it afterwards, unless `keep` or it was renamed.
+
+    Threads exclude each other as processes do, and a process that dies releases its locks. The
+    block gets the file's descriptor, or None and no lock, if another thread or process held it for
+    `wait_s` seconds, or renamed or removed it meanwhile.
+    """
+    file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    _held.add(file)
+    mine = False
+    try:
+        mine = _lock(file, time.monotonic() + wait_s) and _is_named(file, name, folder)
+        yield file if mine else None
+    finally:
+        # A child that was forked in between has released it already.
+        if file in _held:
+            try:
+                if mine and not keep and _is_named(file, name, folder):
+                    os.unlink(name, dir_fd=folder)
+            finally:
+                _unlock(file)
+
+
+def _lock(file: int, until_s: float) -> bool:
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until_s:
+                return False
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        else:
+            return True
+
+
+def _unlock(file: int) -> None:
+    _held.discard(file)
+    # A child may have been forked before the file was noted as held: closing alone would not free it.
+    fcntl.flock(file, fcntl.LOCK_UN)
+    os.close(file)
+
+
+def _is_named(file: int, name: str, folder: int | None) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(name, dir_fd=folder, follow_symlinks=False))
+    except FileNotFoundError:
+        return False

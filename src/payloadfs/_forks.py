@@ -1,0 +1,50 @@
+"""What a fork must not inherit: locks, threads and connections exist only in the process that created them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+__all__ = ["PerProcess", "on_fork"]
+
+T = TypeVar("T")
+
+
+def on_fork(callback: Callable[[], None]) -> Callable[[], None]:
+    """Call `callback` in each child that this process forks, before anything else runs there. Also a decorator."""
+    os.register_at_fork(after_in_child=callback)
+    return callback
+
+
+class PerProcess(Generic[T]):
+    """A value that each process creates for itself, when it first needs it.
+
+    The value of the parent stays referenced in a forked child, so that nothing closes it there.
+
+    Parameters
+    ----------
+    create : callable
+        Creates the value. If several threads need it at the same time, each may call `create`, but
+        all get the same value.
+
+    Examples
+    --------
+    >>> numbers = PerProcess(list)
+    >>> numbers.get() is numbers.get()
+    True
+    """
+
+    __slots__ = ("_create", "_values")
+
+    def __init__(self, create: Callable[[], T]) -> None:
+        self._create = create
+        self._values: dict[int, T] = {}
+
+    def get(self) -> T:
+        """Return the value of this process."""
+        # No lock: setdefault is atomic, and a lock held during a fork would never be released in the child.
+        process = os.getpid()
+        if process not in self._values:
+            self._values.setdefault(process, self._create())
+        return self._values[process]
