@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from ._batch import DEFAULT_CONCURRENCY
 from ._forks import PerProcess
 from ._log import warn
+from .config import Compression
 from .errors import PayloadError
 from .payload import Payload
 from .pointer import Pointer
@@ -37,7 +38,7 @@ _pool = PerProcess(lambda: ThreadPoolExecutor(_MAX_THREADS, "payloadfs-aio"))  #
 
 
 async def save(
-    obj: Any, *, repository: Repository | None = None, prefix: str | None = None, compression: str | None = None
+    obj: Any, *, repository: Repository | None = None, prefix: str | None = None, compression: Compression | None = None
 ) -> Pointer:
     """Store `obj` and return the signed pointer to it, as `Repository.save` does.
 
@@ -82,7 +83,7 @@ async def save_many(
     *,
     repository: Repository | None = None,
     prefix: str | None = None,
-    compression: str | None = None,
+    compression: Compression | None = None,
     max_concurrency: int = DEFAULT_CONCURRENCY,
 ) -> list[Pointer]:
     """Store each of `objects` and return their pointers in order, as `Repository.save_many` does.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 
 from ._batch import DEFAULT_CONCURRENCY
 from ._forks import PerProcess
+from .config import Compression
 from .errors import EncodeError
 from .pointer import Pointer
 from .repository import Repository, default_repository
@@ -69,7 +70,7 @@ class Payload(Generic[T]):
         *,
         repository: Repository | None = None,
         prefix: str | None = None,
-        compression: str | None = None,
+        compression: Compression | None = None,
     ) -> None:
         if isinstance(value, Payload | Pointer):
             use = "use it as it is" if isinstance(value, Payload) else "use Payload.from_pointer(pointer)"
@@ -237,7 +238,7 @@ def json_default(obj: Any) -> dict[str, str | int]:
     raise TypeError(f"Object of type {type(obj).__name__} is not JSON serializable; wrap it in Payload(...).")
 
 
-def save(obj: Any, *, prefix: str | None = None, compression: str | None = None) -> Pointer:
+def save(obj: Any, *, prefix: str | None = None, compression: Compression | None = None) -> Pointer:
     """Store `obj` in the repository of the settings in force and return its pointer; see `Repository.save`."""
     return default_repository().save(obj, prefix=prefix, compression=compression)
 
@@ -251,7 +252,7 @@ def save_many(
     objects: Iterable[Any],
     *,
     prefix: str | None = None,
-    compression: str | None = None,
+    compression: Compression | None = None,
     max_concurrency: int = DEFAULT_CONCURRENCY,
 ) -> list[Pointer]:
     """Store each of `objects` in the repository of the settings in force; see `Repository.save_many`."""
