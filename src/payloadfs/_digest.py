@@ -141,7 +141,9 @@ def digests_of(
     """
     large_bytes = _PARALLEL_FROM_BYTES if algorithm == "b3" else float("inf")
     small = [(index, part) for index, part in enumerate(parts) if part.nbytes < large_bytes]
-    digests = [b"" if part.nbytes < large_bytes else _digest_of(pieces(part), algorithm, all_cores=True) for part in parts]
+    digests = [
+        b"" if part.nbytes < large_bytes else _digest_of(pieces(part), algorithm, all_cores=True) for part in parts
+    ]
 
     def work(batch: list[tuple[int, memoryview]]) -> None:
         for index, part in batch:

@@ -38,7 +38,9 @@ _FILE_SAFE = "._~=+,-"
 _SAME_SCHEME = {"local": "file", "s3a": "s3", "gcs": "gs"}
 _LIKE_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*:")
 # Never the segment itself: it may contain a password.
-_BAD_SEGMENT = "its path has a segment that is empty, '.' or '..', or has characters other than letters, digits and ._~=+,-"
+_BAD_SEGMENT = (
+    "its path has a segment that is empty, '.' or '..', or has characters other than letters, digits and ._~=+,-"
+)
 
 
 def scheme_of(root: str) -> str:
@@ -119,15 +121,15 @@ def canonical_root(url: Any) -> str:
         url = str(url)
     text = os.fspath(url) if isinstance(url, os.PathLike) else url
     if not isinstance(text, str) or not text:
-        raise ConfigError(
-            f"A storage URL must be a non-empty string or path (got {type(url).__name__}).", kind="url"
-        )
+        raise ConfigError(f"A storage URL must be a non-empty string or path (got {type(url).__name__}).", kind="url")
     scheme, separator, location = text.partition("://")
     scheme = _SAME_SCHEME.get(scheme.lower(), scheme.lower())
     if not separator:
         if _LIKE_A_URL.match(text):
             # Path("s3://data") becomes "s3:/data": the data must not go to a local folder of that name.
-            raise ConfigError("This is neither a URL nor a path: write ./ before a folder name that contains ':'.", kind="url")
+            raise ConfigError(
+                "This is neither a URL nor a path: write ./ before a folder name that contains ':'.", kind="url"
+            )
         return _file_root(text, quoted=False)
     if scheme == "file":
         if not location.startswith("/"):
