@@ -1,4 +1,4 @@
-"""Conformance kits for stores and serializers of your own, and real servers to run them against."""
+"""Conformance kits for your own stores and serializers, and real servers to run them against."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when asked for: pytest imports this package for its plug-in in every run, anybody's.
+    # Imported on first use, because pytest imports this package for its plugin in every run.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
