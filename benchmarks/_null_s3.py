@@ -16,6 +16,7 @@ from collections import Counter
 
 LARGEST_BYTES = 1 << 32
 COUNT: Counter[str] = Counter()
+WRITTEN: set[str] = set()
 LOCK = threading.Lock()
 FACTS = b'ETag: "0123456789abcdef0123456789abcdef"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n'
 UPLOAD = b"<InitiateMultipartUploadResult><Bucket>b</Bucket><Key>k</Key><UploadId>1</UploadId></InitiateMultipartUploadResult>"
@@ -60,12 +61,17 @@ class Connection(socketserver.BaseRequestHandler):
             return
         with LOCK:
             COUNT[verb] += 1
-        if verb == "POST":
+        name = target.partition("?")[0]
+        if verb == "HEAD" and name not in WRITTEN:
+            self.give(404, b"")
+        elif verb == "POST":
+            WRITTEN.add(name)
             self.give(200, UPLOAD if "uploads" in target else DONE)
         elif verb in ("GET", "HEAD"):
             size_bytes = int(re.findall(r"-(\d+)", target)[-1])
             self.serve(verb, size_bytes, re.fullmatch(r"bytes=(\d+)-(\d*)", wanted))
         else:
+            WRITTEN.add(name)
             self.give(204 if verb == "DELETE" else 200, b"")
 
     def serve(self, verb: str, size_bytes: int, wanted: "re.Match[str] | None") -> None:

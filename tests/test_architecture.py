@@ -1,10 +1,13 @@
-"""Promises about the house itself: what is loaded when, what is public, how large a room is."""
+"""Promises about the code itself: what is loaded when, what is public, how large files and functions are."""
 
 import ast
 import pathlib
+import pickle
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import payloadfs
@@ -47,14 +50,73 @@ def test_the_front_door_lists_what_it_shows():
 
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
-def test_rooms_and_functions_keep_to_their_budget(path):
+def test_files_and_functions_keep_to_their_budget(path):
     text = path.read_text()
-    assert text.count("\n") <= 300, "split it by meaning"
+    assert text.count("\n") <= 500
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             docstring = ast.get_docstring(node, clean=False) or ""
             lines = node.end_lineno - node.lineno + 1 - docstring.count("\n")
-            assert lines <= 40, f"{node.name} has {lines} lines"
+            assert lines <= 60, f"{node.name} has {lines} lines"
+
+
+def test_stores_contain_no_network_code():
+    for path in (SOURCE / "stores").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            assert not {"http", "socket", "selectors", "socketserver", "urllib3"} & {n.partition(".")[0] for n in names}
+
+
+def packages_crossed(call):
+    """Return the modules and packages directly below payloadfs whose functions `call` runs."""
+    crossed = set()
+
+    def profile(frame, event, _):
+        name = frame.f_globals.get("__name__", "")
+        if event == "call" and name.startswith("payloadfs."):
+            crossed.add(name.split(".")[1])
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return crossed
+
+
+@pytest.mark.parametrize("kind", ["frame", "list"])
+def test_one_object_crosses_at_most_twelve_packages_each_way(tmp_path, kind):
+    obj = pd.DataFrame({"a": np.arange(100_000.0), "b": ["x"] * 100_000}) if kind == "frame" else [1, 2]
+    repository = payloadfs.Repository(tmp_path / "objects")
+    repository.load(repository.save(obj))  # what runs only once is not counted
+    payload = payloadfs.Payload(obj, repository=repository)
+    assert len(packages_crossed(payload.save)) <= 12
+    assert len(packages_crossed(lambda: payload.value)) <= 12
+
+
+def test_pickles_name_the_package_only():
+    for name in payloadfs.__all__:
+        value = getattr(payloadfs, name)
+        assert getattr(value, "__module__", "payloadfs") == "payloadfs" or name == "register_serializer", name
+    with payloadfs.using("memory://architecture"):
+        assert b"cpayloadfs\nPayload" in pickle.dumps(payloadfs.Payload([1]), protocol=0)
+
+
+def test_works_and_aio_are_attributes_that_load_when_used():
+    assert "payloadfs.works" not in loaded_modules("import payloadfs")
+    assert "payloadfs.works" in loaded_modules("import payloadfs; payloadfs.works.App")
+    assert "payloadfs.aio" in loaded_modules("import payloadfs; payloadfs.aio.save")
+    with pytest.raises(AttributeError, match="no attribute 'wroks'"):
+        _ = payloadfs.wroks
+
+
+def loaded_modules(code):
+    program = f"import sys\n{code}\nprint(*sys.modules)"
+    return set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    )
 
 
 @pytest.mark.parametrize("package", ["pandas", "numpy", "pyarrow", "polars", "fsspec", "s3fs", "cloudpickle", "blake3"])

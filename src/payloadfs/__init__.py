@@ -7,7 +7,7 @@
 [1, 2, 3]
 """
 
-from typing import TYPE_CHECKING, Any
+import typing
 
 from .config import Settings, configure, using
 from .errors import (
@@ -33,7 +33,7 @@ from .repository import Repository, default_repository
 from .serializers import SerializerRegistry, default_serializers
 from .signing import Key, KeyRing
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from . import aio as aio
     from . import works as works
 
@@ -80,10 +80,10 @@ __all__ = [
 for _name in __all__:
     if hasattr(globals().get(_name), "__module__") and _name != "register_serializer":
         globals()[_name].__module__ = __name__
-del _name, default_serializers
+del default_serializers
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     # Loaded on first use: both import more than a small save needs.
     if name in ("aio", "works"):
         from importlib import import_module

@@ -52,7 +52,7 @@ class Authorizer:
         # The policy decides about unsigned pointers; a wrong signature is always refused.
         if pointer.is_signed:
             self.verify(pointer)
-        root = resolve_alias(pointer.root, self._aliases)
+        root = resolve_alias(pointer.root, self._aliases) if self._aliases else pointer.root
         resolved = pointer if root == pointer.root else replace(pointer, root=root)
         self.policy.check(resolved, executable=False)
         return resolved

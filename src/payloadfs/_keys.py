@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Any
 
-from ._buffers import COMPRESSIONS
 from .errors import ConfigError, PointerError
 
-__all__ = ["ALPHABET", "check_key", "escape_prefix", "new_key", "split_serializer", "type_label"]
+__all__ = ["ALPHABET", "check_key", "escape_prefix", "new_key"]
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
 _MAX_KEY_CHARS = 512
 _MAX_PREFIX_CHARS = 400
-_MAX_TYPE_CHARS = 80
 _ESCAPED = re.compile(r"[^A-Za-z0-9._=-]|^\.|=(?=[0-9A-F]{2})")
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Of keys and names of runs: 32 characters that people do not confuse."""
@@ -88,21 +85,3 @@ def new_key(prefix: str | None, extension: str) -> str:
     number = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
     digits = "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
     return check_key(f"{prefix or time.strftime('%Y-%m-%d', time.gmtime())}/{digits}.{extension}")
-
-
-def split_serializer(serializer_id: str) -> tuple[str, str]:
-    """Return the compression that a serializer's id names, "" if it does not, and the id without it.
-
-    Examples
-    --------
-    >>> split_serializer("zstd-pandas/1"), split_serializer("npy-readonly/1")
-    (('zstd', 'pandas/1'), ('', 'npy-readonly/1'))
-    """
-    codec, _, inner = serializer_id.partition("-")
-    return (codec, inner) if codec in COMPRESSIONS else ("", serializer_id)
-
-
-def type_label(obj: Any) -> str:
-    """Return the name of the class of `obj` for a pointer: top package and class, ASCII."""
-    name = f"{type(obj).__module__.partition('.')[0]}.{type(obj).__qualname__}".removeprefix("builtins.")
-    return re.sub(r"[^A-Za-z0-9_.<>-]", "_", name)[:_MAX_TYPE_CHARS]

@@ -55,7 +55,8 @@ async def save(
     """
     chosen = repository or default_repository()
     return await _in_thread(
-        lambda: chosen.save(obj, prefix=prefix, compression=compression), lambda pointer: _delete(chosen, [pointer])
+        lambda: chosen.save(obj, prefix=prefix, compression=compression),
+        lambda pointer: _delete(chosen, [pointer] if pointer else []),
     )
 
 
@@ -132,14 +133,14 @@ async def _in_thread(
 
 def _undo(job: Future[Any], undo: Callable[[Any], None]) -> None:
     wait([job])
+    # A batch that was cancelled has no result, but may have saved some objects.
     undo(None if job.cancelled() or job.exception() else job.result())
 
 
-def _delete(repository: Repository, pointers: Iterable[Pointer | None]) -> None:
+def _delete(repository: Repository, pointers: Iterable[Pointer]) -> None:
     for pointer in pointers:
         try:
-            if pointer is not None:
-                repository.delete(pointer)
+            repository.delete(pointer)
         except PayloadError as error:
             # The caller no longer waits, so the log is the only place to report it.
             warn(f"A cancelled save left {pointer.root}/{pointer.key} behind, which could not be deleted: {error}")

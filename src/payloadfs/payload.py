@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from ._batch import DEFAULT_CONCURRENCY
 from ._forks import PerProcess
@@ -14,7 +14,14 @@ from .repository import Repository, default_repository
 
 __all__ = ["Payload", "json_default", "load", "load_many", "save", "save_many"]
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 _NOTHING: Any = object()
 
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from ._digest import Digest
 from ._keys import check_key
+from ._typenames import SERIALIZER_ID
 from ._urls import root_problem
 from .errors import PointerError, SignatureError
 from .signing import MAC_CHARS, KeyRing
@@ -24,7 +25,6 @@ MAX_POINTER_BYTES = 2048
 VERSION = 1
 _MAX_INT = 2**53 - 1
 
-_SERIALIZER = re.compile(r"[a-z][a-z0-9-]{0,39}/[1-9][0-9]{0,3}")
 _TYPE = re.compile(r"[A-Za-z0-9_.<>-]{1,80}")
 _KEY_ID = re.compile(r"[0-9a-f]{8}")
 _MAC = re.compile(f"[A-Za-z0-9_-]{{{MAC_CHARS}}}")
@@ -254,7 +254,7 @@ def _check_fields(fields: dict[str, Any], kinds: dict[str, type]) -> None:
     for name in ("size", "created"):
         if not 0 <= fields[name] <= _MAX_INT:
             raise PointerError(f"The pointer's field {name!r} is out of range.", kind="pointer-format")
-    patterns = {"serializer": _SERIALIZER, "type": _TYPE, "kid": _KEY_ID, "mac": _MAC}
+    patterns = {"serializer": SERIALIZER_ID, "type": _TYPE, "kid": _KEY_ID, "mac": _MAC}
     for name in patterns.keys() & kinds.keys():
         if not patterns[name].fullmatch(fields[name]):
             raise PointerError(f"The pointer's field {name!r} is malformed.", kind="pointer-format")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ._keys import split_serializer
+from ._typenames import split_serializer
 from ._urls import SIGNED_ROOTS, is_under, is_wildcard, root_problem
 from .errors import ConfigError, PolicyError
 from .pointer import Pointer
@@ -85,6 +85,8 @@ class Policy:
             raise PolicyError(f"{message} Nothing was fetched.", kind=kind, pointer=pointer)
 
     def _root_problem(self, pointer: Pointer) -> tuple[str, str] | None:
+        if pointer.root in self.roots:
+            return None
         for allowed in self.roots:
             if is_under(pointer.root, allowed) and (pointer.is_signed or not is_wildcard(allowed)):
                 return None

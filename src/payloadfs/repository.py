@@ -10,17 +10,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
 from . import config
 from ._authorization import Authorizer
 from ._batch import DEFAULT_CONCURRENCY, Batch
-from ._keys import escape_prefix, new_key, type_label
+from ._keys import escape_prefix, new_key
 from ._log import log_done
 from ._seal import Outgoing, check
+from ._typenames import type_label
 from ._urls import scheme_of
 from .config import KeywordSettings, Settings
-from .errors import NotFoundError, about
+from .errors import NotFoundError, PayloadError
 from .pointer import Pointer, as_pointer
 from .policy import Policy
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
@@ -139,6 +141,7 @@ class Repository:
         memory and hashed at the same time.
         """
         started_s = time.perf_counter()
+        cls: type = type(obj)
         escaped = escape_prefix(prefix) if prefix is not None else None
         ring = self.keys
         settings = self.settings if compression is None else self.settings.merged(compression=compression)
@@ -153,7 +156,7 @@ class Repository:
             size_bytes=outgoing.size_bytes,
             digest=outgoing.digest,
             created_s=int(time.time()),
-            type_name=type_label(obj),
+            type_name=type_label(cls),
         ).signed(ring)
         log_done("saved", pointer, started_s)
         return pointer
@@ -193,7 +196,7 @@ class Repository:
         """
         started_s = time.perf_counter()
         pointer = as_pointer(pointer)
-        with about(pointer):
+        with _about(pointer):
             resolved, serializer = self._authorize(pointer)
             buffer = self._checked_bytes(resolved, full=False)
             trusted = pointer.is_signed or self.policy.pickle == "always"
@@ -297,7 +300,7 @@ class Repository:
         Raises as `load`, except for `DecodeError`.
         """
         pointer = as_pointer(pointer)
-        with about(pointer):
+        with _about(pointer):
             return self._checked_bytes(self._authorizer.resolve(pointer), full=full)
 
     def exists(self, pointer: Pointer | Any) -> bool:
@@ -311,14 +314,14 @@ class Repository:
     def info(self, pointer: Pointer | Any) -> ObjectInfo:
         """Return what the store reports about the object: size and time. One request."""
         pointer = as_pointer(pointer)
-        with about(pointer):
+        with _about(pointer):
             resolved = self._authorizer.resolve(pointer)
             return self._store_at(resolved.root).info(resolved.key)
 
     def delete(self, pointer: Pointer | Any) -> None:
         """Remove the object of `pointer` from the store and from the cache, if it is there. The pointer must be signed."""
         pointer = as_pointer(pointer)
-        with about(pointer):
+        with _about(pointer):
             self._authorizer.verify(pointer)
             resolved = self._authorizer.resolve(pointer)
             self._store_at(resolved.root).delete(resolved.key)
@@ -338,13 +341,13 @@ class Repository:
             `load` would refuse it. No request was sent.
         """
         pointer = as_pointer(pointer)
-        with about(pointer):
+        with _about(pointer):
             self._authorize(pointer)
 
     def verify(self, pointer: Pointer | Any) -> None:
         """Raise `SignatureError` if the signature of `pointer` is wrong, missing, or by an unknown key. No request."""
         pointer = as_pointer(pointer)
-        with about(pointer):
+        with _about(pointer):
             self._authorizer.verify(pointer)
 
     def _save_batch(self, *, prefix: str | None, compression: str | None, max_concurrency: int) -> Batch:
@@ -394,6 +397,17 @@ class Repository:
 
     def __repr__(self) -> str:
         return f"Repository({self.root!r})"
+
+
+@contextmanager
+def _about(pointer: Pointer) -> Iterator[None]:
+    """Add `pointer` to the errors that leave the block, unless they name one already."""
+    try:
+        yield
+    except PayloadError as error:
+        if error.pointer is None:
+            error.pointer = pointer
+        raise
 
 
 _repositories: dict[str, Repository] = {}

@@ -71,7 +71,7 @@ repository = Repository(root, options, keys_file=keys, cache=cache)
 loaded = repository.load_many(map(Pointer.from_json, texts), max_concurrency=50)
 again = repository.load_many(map(Pointer.from_json, texts), max_concurrency=3)
 print(json.dumps([loaded, again]))
-print(sorted({"obstore", "s3fs", "botocore", "pandas", "pyarrow"} & sys.modules.keys()))
+print(sorted({"s3fs", "botocore", "pandas", "pyarrow"} & sys.modules.keys()))
 """
 
 

@@ -1,4 +1,4 @@
-"""Round trips through a store, read back by a fresh process that knows nothing but the pointers."""
+"""Round trips through a store; a fresh process that knows only the pointers loads the objects."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from payloadfs.testing import describe
 from payloadfs.testing.exact import first_difference
 
 IMPORTABLE = pathlib.Path(__file__).parent / "importable"
-"""Where the classes of the corpus live: both processes can import them, as users' classes can be."""
+"""Folder with the classes of the corpus, which both processes can import."""
 
 _READER = """
 import json, sys, traceback, warnings
@@ -39,16 +39,16 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one object.
+    """Result of one round trip.
 
     Attributes
     ----------
     result : str
         ``"exact"``, ``"refused"``, ``"changed"``, ``"unreadable"`` or ``"crash"``.
     message : str
-        Where it differs, or what was raised.
+        The first difference, or the exception.
     serializer : str
-        Its id; empty if the object was refused.
+        Serializer id; empty if the object was refused.
     """
 
     result: str
@@ -62,7 +62,7 @@ class Outcome:
 
 
 def round_trips(cases, folder):
-    """Save every object of the dict `cases` below `folder`, and let a fresh process load them."""
+    """Save every object of the dict `cases` in `folder`, and load them in a fresh process."""
     repository = Repository(folder, fsync=False)
     outcomes, pointers, originals = {}, {}, {}
     for name, obj in cases.items():
@@ -88,7 +88,7 @@ def round_trips(cases, folder):
 
 
 def _elsewhere(pointers, root):
-    """Return by name what a fresh process says; another one goes on behind an object that ended the first."""
+    """Return the reader's result by name; if an object crashes the process, another one continues after it."""
     found, left = {}, dict(pointers)
     paths = [str(IMPORTABLE), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
@@ -106,13 +106,13 @@ def _elsewhere(pointers, root):
             found[name] = kind, content[0] if content else done.stderr[-2000:]
         rest = {name: pointer for name, pointer in left.items() if name not in found}
         if len(rest) == len(left):
-            raise RuntimeError(f"the reader can't start: {done.stderr}")
+            raise RuntimeError(f"the reader cannot start: {done.stderr}")
         left = rest
     return found
 
 
 def silenced(make):
-    """Return what `make` returns; some constructs of the corpus are deprecated themselves."""
+    """Return the result of `make` without deprecation warnings of the corpus."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return make()

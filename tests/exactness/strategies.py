@@ -1,4 +1,4 @@
-"""Random frames, put together from what the corpus has: any columns, rows, labels and facts together."""
+"""Random frames combined from the corpus: columns, rows, labels and metadata."""
 
 import numpy as np
 import pandas as pd
@@ -8,12 +8,12 @@ from .corpus import cells, columns, facts, indexes
 
 
 def is_printable(name):
-    """Return whether a failure can be printed: lone surrogates, which the corpus has too, can't."""
+    """Return whether a failure can be printed; lone surrogates in the corpus cannot."""
     return "surrogate" not in name
 
 
 def can_be_picked(series):
-    """Return whether pandas can pick cells of it: not of all that Arrow or another byte order has."""
+    """Return whether pandas can index it, which it cannot for some Arrow types and byte orders."""
     try:
         series.iloc[[0, 0]]
     except (NotImplementedError, ValueError):
@@ -41,7 +41,7 @@ def frames(draw):
     made = pd.DataFrame({place: _column(draw, name, rows, index) for place, name in enumerate(names)}, index=index)
     made.columns = _taken(draw, HASHABLE[draw(st.sampled_from(sorted(HASHABLE)))], len(names))
     if draw(st.booleans()):
-        # Not st.slices: its huge steps are too much for pyarrow's own slicing.
+        # Not st.slices: pyarrow cannot slice with its huge steps.
         start, stop = draw(st.integers(-rows, rows)), draw(st.integers(-rows, rows))
         made = made.iloc[start : stop : draw(st.sampled_from([1, 2, -1, -3]))]
     made.attrs = ATTRS[draw(st.sampled_from(sorted(ATTRS)))] if draw(st.booleans()) else {}
@@ -57,7 +57,7 @@ def _column(draw, name, rows, index):
 
 
 def _taken(draw, labelled, count):
-    """Return `count` cells of a series or an index, in any order, some several times."""
+    """Return `count` cells of a series or index, in any order and with repetitions."""
     places = draw(st.lists(st.integers(0, len(labelled) - 1), min_size=count, max_size=count))
     if isinstance(labelled, pd.RangeIndex):
         return labelled[:count] if count <= len(labelled) else pd.RangeIndex(count)

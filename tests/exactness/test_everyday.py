@@ -1,4 +1,4 @@
-"""What everyday code makes is stored as Arrow, loads without a pickle, and other programs read it."""
+"""Frames of everyday code are stored as Arrow, load without pickle, and are readable by other programs."""
 
 import contextlib
 import datetime as dt
@@ -27,7 +27,7 @@ def outcomes(tmp_path_factory):
     return round_trips({name: make() for name, make in FRAMES.items()}, tmp_path_factory.mktemp("store"))
 
 
-def test_all_come_back_exactly(outcomes):
+def test_all_are_exact(outcomes):
     assert len(outcomes) >= 60
     assert not report(outcomes)
 
@@ -47,14 +47,14 @@ def test_safe_ones_load_under_the_strictest_policy(outcomes, tmp_path):
             assert strict.load(strict.save(frame)).shape == frame.shape
 
 
-def test_the_page_is_up_to_date(outcomes):
+def test_page_is_up_to_date(outcomes):
     if pd.__version__ < "3":
         pytest.skip("the page shows the newest pandas")
     assert PAGE.read_text() == table(outcomes)
 
 
 def expected(frame):
-    """Return what another reader should see: columns of plain values, None where one is missing."""
+    """Return the columns that another reader should see: plain values, None if missing."""
     found = []
     for place in range(frame.shape[1]):
         column = frame.iloc[:, place]
@@ -85,7 +85,7 @@ def plain(cell, keeps_nan, in_category):
 
 
 def seen(cell):
-    """Return a cell of another reader in the same terms."""
+    """Return a cell of another reader as a plain value."""
     if isinstance(cell, pl.Series):
         return cell.to_list()
     if isinstance(cell, tuple):
@@ -102,7 +102,7 @@ def same(one, other):
         return one.bytes == other
     if seen(one) == seen(other):
         return True
-    # Mixtures, dicts and the like are JSON texts, as docs/explanation/format.md says.
+    # Mixtures and dicts are JSON strings, see docs/explanation/format.md.
     with contextlib.suppress(ValueError):
         return isinstance(other, str) and json.loads(other) == one
     return False
@@ -137,18 +137,18 @@ def by_duckdb(content):
 
 @pytest.mark.parametrize("reader", [by_pyarrow, by_polars, by_duckdb])
 @pytest.mark.parametrize("name", FRAMES)
-def test_other_programs_see_the_same(name, reader):
+def test_other_programs_read_the_same(name, reader):
     frame = FRAMES[name]()
     serializer, encoded = default_serializers.encode(frame)
     if serializer.id != "pandas/1" or not frame.shape[1]:
-        pytest.skip("it is no plain Arrow file")
+        pytest.skip("not a plain Arrow file")
     labels, columns = reader(bytes(stored_bytes(encoded)))
     check(name, frame, labels, columns)
 
 
-def test_the_readme_says_so(outcomes):
+def test_readme_is_up_to_date(outcomes):
     if pd.__version__ < "3":
-        pytest.skip("it tells of the newest pandas")
+        pytest.skip("the README describes the newest pandas")
     safe = sum(not outcome.executable for outcome in outcomes.values())
     text = (PAGE.parents[2] / "README.md").read_text()
     assert f"of {len(outcomes)} [everyday frames](docs/explanation/everyday-frames.md), {safe} need" in " ".join(

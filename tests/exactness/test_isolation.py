@@ -1,4 +1,4 @@
-"""Every array of a value can be written to, and nothing else changes: not the store, nor its siblings, nor the original."""
+"""Writing to any array of a loaded value changes neither the store, nor other loaded values, nor the original."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ def repository(request, tmp_path, monkeypatch):
 
 
 def blocks(value):
-    """Yield the arrays in a value, inside frames those that pandas itself writes to."""
+    """Yield the arrays in a value; for frames, those that pandas writes to."""
     if isinstance(value, np.ndarray):
         yield value
     elif isinstance(value, dict):
@@ -44,7 +44,7 @@ def blocks(value):
 
 
 def bits_of(array):
-    """Return the memory of an array as bytes that can be turned over, or None if it is strided or holds references."""
+    """Return the memory of an array as bytes that can be inverted, or None if it is strided or has references."""
     if not (array.size and array.dtype.itemsize and array.flags.writeable and array.flags.forc):
         return None
     if array.dtype.hasobject or array.dtype.kind == "T":
@@ -55,7 +55,7 @@ def bits_of(array):
 
 
 def overwrite(value):
-    """Turn over every bit that a program could write to, and return in how many arrays."""
+    """Invert every writable bit, and return the number of arrays."""
     found = [bits for bits in map(bits_of, blocks(value)) if bits is not None]
     for bits in found:
         bits ^= 255
@@ -89,13 +89,13 @@ def test_everyday_frames(repository):
     assert all(written.values()), written
 
 
-def test_the_corpus(tmp_path):
+def test_corpus(tmp_path):
     repository = Repository(tmp_path, fsync=False)
     found = family("columns") | family("arrays")
     assert sum(check(repository, name, obj) for name, obj in found.items()) > 600
 
 
-def test_nothing_in_a_view_can_be_written_to(repository):
+def test_views_are_read_only(repository):
     pointer = repository.save({"a": np.zeros(10_000), "f": pd.DataFrame(np.zeros((10_000, 4)))})
     view = repository.load(pointer, view=True)
     assert not view["a"].flags.writeable

@@ -1,4 +1,4 @@
-"""Texts of more than 2 GiB in one column, which 32-bit offsets can't reach. Needs 16 GB of memory."""
+"""Strings of more than 2 GiB in one column, beyond 32-bit offsets. Needs 16 GB of memory."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ ROWS = 2_300_000
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("dtype", ["str", "object", "string", "category of object"])
-def test_texts_beyond_2_gib(dtype, tmp_path):
+def test_strings_beyond_2_gib(dtype, tmp_path):
     if dtype == "category of object":
         values = pd.Categorical(np.arange(ROWS) % 3, range(3)).rename_categories(
             [TEXT * 300_000 + end for end in "abc"]

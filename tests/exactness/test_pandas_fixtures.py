@@ -1,4 +1,4 @@
-"""pandas' own test fixtures, and whatever frames can be made of them."""
+"""The test fixtures of pandas, and frames created from them."""
 
 import importlib.util
 import inspect
@@ -13,7 +13,7 @@ import pytest
 from .harness import report, round_trips
 
 MAX_COMBINATIONS = 60
-"""Per fixture, of the parameters that it and those it asks for have."""
+"""Per fixture, over the parameters of it and of the fixtures that it requests."""
 
 KINDS = (
     pd.DataFrame,
@@ -27,7 +27,7 @@ SCALARS = (np.generic, pd.Timestamp, pd.Timedelta, pd.Period, pd.Interval, pd.ts
 
 
 def conftest():
-    """Return pandas' conftest module, by path: it is shipped, but no part of the package's interface."""
+    """Return pandas' conftest module, by path, because it is not part of the public API."""
     path = pathlib.Path(pd.__file__).parent / "conftest.py"
     spec = importlib.util.spec_from_file_location("pandas_conftest", path)
     module = importlib.util.module_from_spec(spec)
@@ -36,13 +36,13 @@ def conftest():
 
 
 class Request:
-    """What a fixture asks pytest for."""
+    """Stand-in for pytest's request object."""
 
     def __init__(self, param):
         self.param = param
 
     def applymarker(self, marker):
-        """Marks say that a test may fail; here is no test."""
+        """Ignore marks, which only concern tests."""
 
     def getfixturevalue(self, name):
         raise LookupError(name)
@@ -64,12 +64,12 @@ def fixtures():
 
 
 def _plain(parameter):
-    """Return what stands in a ``pytest.param``."""
+    """Return the value in a ``pytest.param``."""
     return parameter.values[0] if hasattr(parameter, "marks") else parameter
 
 
 def made(name, known, seen=()):
-    """Yield the values of one fixture, over all parameters; nothing if it needs more than there is."""
+    """Yield the values of one fixture, over all parameters; nothing if it needs an unknown fixture."""
     if name not in known or name in seen:
         return
     function, parameters = known[name]
@@ -84,11 +84,11 @@ def made(name, known, seen=()):
                 value = function(**given)
                 yield next(value) if inspect.isgenerator(value) else value
             except (Exception, pytest.skip.Exception):  # noqa: BLE001
-                continue  # it needs a package or a data set that is not here
+                continue  # it needs a package or data set that is not installed
 
 
 def parts(value):
-    """Yield `value` itself and what it holds, for fixtures that give collections."""
+    """Yield `value`, and its items if it is a collection."""
     if isinstance(value, KINDS + SCALARS):
         yield value
     elif isinstance(value, (list, tuple)):
@@ -99,7 +99,7 @@ def parts(value):
 
 
 def derived(value):
-    """Yield frames of which `value` is a column, the rows' labels or the columns' labels."""
+    """Yield frames with `value` as a column, as row labels or as column labels."""
     if isinstance(value, pd.DataFrame | pd.api.extensions.ExtensionDtype) or not hasattr(value, "__len__"):
         return
     if getattr(value, "ndim", 1) != 1:
@@ -126,11 +126,11 @@ def cases():
                 for number, frame in enumerate(derived(value)):
                     found[f"{name} frame {number}"] = frame
             except (TypeError, ValueError, NotImplementedError):
-                continue  # pandas itself makes no such frame
+                continue  # pandas cannot create such a frame
     return found
 
 
-def test_pandas_own_fixtures(cases, tmp_path):
+def test_pandas_fixtures(cases, tmp_path):
     frames = [obj for obj in cases.values() if isinstance(obj, pd.DataFrame)]
     assert len(cases) >= 1_500
     assert len(frames) >= 700

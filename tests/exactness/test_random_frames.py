@@ -1,4 +1,4 @@
-"""Random frames come back exactly: many in this process, some in a fresh one."""
+"""Random frames load exactly: many in this process, some in a fresh one."""
 
 import pytest
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
@@ -36,7 +36,7 @@ def test_many_in_this_process(frame):
     check(frame)
 
 
-@settings(max_examples=3, phases=[Phase.generate], **RELAXED)  # to shrink it would take hours
+@settings(max_examples=3, phases=[Phase.generate], **RELAXED)  # shrinking would take hours
 @given(st.lists(frames(), min_size=60, max_size=80))
 def test_in_a_fresh_process(tmp_path_factory, many):
     outcomes = round_trips({str(number): frame for number, frame in enumerate(many)}, tmp_path_factory.mktemp("store"))

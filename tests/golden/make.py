@@ -1,8 +1,8 @@
-"""Write the golden objects and pointers of one release. What is there already is never changed.
+"""Write the golden objects and pointers of one release. Existing files are never changed.
 
     python tests/golden/make.py v1
 
-Every later release has to read them (test_golden.py): that is the promise of format version 1.
+Every later release must read them (test_golden.py), as format version 1 promises.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import datetime
 import decimal
 import json
 import pathlib
+import pickle
 import sys
 import uuid
 import zoneinfo
@@ -19,7 +20,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
-from payloadfs import Key, KeyRing, Repository
+from payloadfs import Key, KeyRing, Payload, Pointer, Repository
 
 HERE = pathlib.Path(__file__).parent
 KEYS = KeyRing([Key(b"golden key, known to everybody!!")])
@@ -67,7 +68,7 @@ def objects():
 
 
 def vocabulary():
-    """A frame with every kind of column, index level, name and attribute that the sidecar can describe."""
+    """Return a frame with every kind of column, index level, name and attribute in the sidecar."""
     cells = {
         "time": [datetime.time(1, 2), None],
         "datetime": [datetime.datetime(2026, 1, 1), None],
@@ -96,7 +97,7 @@ def vocabulary():
 
 
 def restored():
-    """What pickles rebuild through functions of ours."""
+    """Return objects that pickles rebuild through `payloadfs.serializers._restore`."""
     locked = np.array([1, "x"], dtype=object)
     locked.flags.writeable = False
     hard = np.ma.masked_array([1, 2], mask=[True, False], fill_value=7)
@@ -124,6 +125,10 @@ def main(version):
                 pointer = dataclasses.replace(pointer, root=f"{ROOT}/{version}")
                 file.write_text(json.dumps(pointer.signed(KEYS).to_dict(), indent=1) + "\n")
                 print(file.name)
+    pickled = folder / "payload.pickle"
+    if not pickled.exists():
+        pointer = Pointer.from_json((folder / "json.blake3.json").read_text())
+        pickled.write_bytes(pickle.dumps(Payload.from_pointer(pointer), protocol=4))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Objects and pointers of every release stay readable. The files are never changed, only added to."""
+"""Objects and pointers of every release stay readable. Golden files are added but never changed."""
 
 import importlib.util
 import json
 import pathlib
+import pickle
+import pickletools
 
 import pandas as pd
 import pytest
@@ -17,20 +19,20 @@ _spec.loader.exec_module(make)
 POINTERS = sorted(HERE.glob("v*/*.json"))
 
 
-def test_every_kind_is_there():
+def test_every_kind_exists():
     assert {path.name.split(".")[0] for path in POINTERS} == set(make.objects())
 
 
 @pytest.mark.parametrize("path", POINTERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_reads_what_earlier_releases_wrote(path):
-    places = {f"{make.ROOT}/{folder.name}": str(folder / "objects") for folder in HERE.glob("v*")}
+def test_reads_earlier_releases(path):
+    roots = {f"{make.ROOT}/{folder.name}": str(folder / "objects") for folder in HERE.glob("v*")}
     repository = Repository(
-        "memory://unused", keys=make.KEYS, root_aliases=places, allowed_roots=list(places.values()), verify="full"
+        "memory://unused", keys=make.KEYS, root_aliases=roots, allowed_roots=list(roots.values()), verify="full"
     )
     payload = Payload.from_json(path.read_text(), repository=repository)
     name = path.name.split(".")[0]
     # The dtype "str" came with pandas 3, numpy's present module names with numpy 2: older ones must
-    # say so instead of giving something else.
+    # raise an error instead of returning something else.
     if pd.__version__ < "3" and (name.startswith("pandas") or name in ("pickle-sealed", "pickle-restored")):
         with pytest.raises(DecodeError, match=r"written with python .* pandas 3.*, read with python .* pandas 2"):
             _ = payload.value
@@ -39,8 +41,18 @@ def test_reads_what_earlier_releases_wrote(path):
 
 
 @pytest.mark.parametrize("path", POINTERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_pointers_are_written_as_they_were(path):
+def test_pointer_format_is_unchanged(path):
     text = path.read_text()
     pointer = Pointer.from_json(text)
     assert pointer.to_dict() == json.loads(text)
     assert list(pointer.to_dict()) == list(json.loads(text))
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("v*/payload.pickle")), ids=lambda path: path.parent.name)
+def test_a_pickled_payload_of_earlier_releases_can_be_loaded(path):
+    payload = pickle.loads(path.read_bytes())
+    assert type(payload) is Payload
+    assert payload.pointer == Pointer.from_json((path.parent / "json.blake3.json").read_text())
+    names = {argument for _, argument, _ in pickletools.genops(path.read_bytes()) if isinstance(argument, str)}
+    assert {"payloadfs", "Payload"} <= names
+    assert not {name for name in names if name.startswith("payloadfs.")}

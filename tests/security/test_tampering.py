@@ -299,7 +299,7 @@ def test_a_reader_with_nothing_configured_takes_object_stores_only_when_signed(m
     template = reader.save([1])
     asked = []
     monkeypatch.setattr(
-        "payloadfs.stores._opened.open_store",
+        "payloadfs.repository.open_store",
         lambda root, *a, **k: asked.append(root) or pytest.fail("a store was opened"),
     )
     with pytest.raises(PolicyError):

@@ -1,4 +1,4 @@
-"""Compressed objects: any serializer's, plain files to other programs, and nothing unpacks without a signature."""
+"""Compressed objects: of any serializer, readable by other programs, never decompressed without a signature."""
 
 import dataclasses
 import shutil
@@ -17,7 +17,7 @@ from payloadfs import ConfigError, DecodeError, IntegrityError, Payload, Policy,
 from payloadfs._buffers import CHUNK_BYTES
 from payloadfs._digest import Digest, digest_of
 from payloadfs._seal import Encoded
-from payloadfs.serializers import SerializerRegistry, _compressed, default_serializers
+from payloadfs.serializers import SerializerRegistry, _compression, default_serializers
 from payloadfs.serializers._compression import Compressed
 from payloadfs.serializers._plain import BytesSerializer
 from payloadfs.testing import assert_exact
@@ -47,7 +47,7 @@ def repository(tmp_path):
     return Repository(tmp_path / "objects", fsync=False)
 
 
-def place(repository, pointer):
+def object_path(repository, pointer):
     return repository.root.removeprefix("file://") + "/" + pointer.key
 
 
@@ -67,17 +67,17 @@ def test_round_trips(repository, name, codec):
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_other_programs_unpack_the_file(repository, tmp_path, codec):
+def test_other_programs_decompress_the_file(repository, tmp_path, codec):
     pointer, plain = repository.save(frame, compression=codec), repository.save(frame)
     assert pointer.key.endswith({"zstd": ".arrow.zst", "lz4": ".arrow.lz4"}[codec])
-    with pa.CompressedInputStream(pa.OSFile(place(repository, pointer)), codec) as file:
+    with pa.CompressedInputStream(pa.OSFile(object_path(repository, pointer)), codec) as file:
         content = file.read()
     assert pa.ipc.open_file(content).read_all().column("n").to_pylist()[:3] == [0, 1, 2]
-    # All but the seal, which a compressed object has no use for.
-    with open(place(repository, plain), "rb") as file:
+    # Without the seal, which compressed objects do not have.
+    with open(object_path(repository, plain), "rb") as file:
         assert file.read().startswith(content[:-2000])
     if program := shutil.which(codec):
-        done = subprocess.run([program, "-dc", place(repository, pointer)], capture_output=True, check=True)
+        done = subprocess.run([program, "-dc", object_path(repository, pointer)], capture_output=True, check=True)
         assert done.stdout == content
 
 
@@ -92,7 +92,7 @@ def test_a_fresh_process_reads_it(repository):
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 5])
-def test_every_border(repository, size):
+def test_chunk_boundaries(repository, size):
     content = bytes(size)
     for codec in CODECS:
         pointer = repository.save(content, compression=codec)
@@ -100,13 +100,13 @@ def test_every_border(repository, size):
         assert repository.load(pointer) == content
 
 
-def test_what_gets_no_smaller_stays_as_it_is(repository):
+def test_incompressible_objects_stay_uncompressed(repository):
     noise = np.random.default_rng(1).bytes(3_000_000)
     for codec in CODECS:
         assert repository.save(noise, compression=codec).serializer == "bytes/1"
 
 
-def test_the_setting_and_the_call(tmp_path):
+def test_setting_and_argument(tmp_path):
     with payloadfs.using(tmp_path / "objects", compression="zstd"):
         assert Payload(OBJECTS["npy"]).pointer.serializer == "zstd-npy/1"
         assert Payload(OBJECTS["npy"], compression="none").pointer.serializer == "npy/1"
@@ -118,7 +118,7 @@ def test_the_setting_and_the_call(tmp_path):
             repository.save(b"", compression=wrong)
 
 
-def test_without_pyarrow_the_error_says_what_to_install(repository, monkeypatch):
+def test_missing_pyarrow_is_named(repository, monkeypatch):
     pointer = repository.save(OBJECTS["bytes"], compression="zstd")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for attempt in (lambda: repository.save(OBJECTS["bytes"], compression="zstd"), lambda: repository.load(pointer)):
@@ -126,24 +126,24 @@ def test_without_pyarrow_the_error_says_what_to_install(repository, monkeypatch)
             attempt()
 
 
-def test_flips_and_truncations_are_found_before_anything_is_unpacked(repository, monkeypatch):
+def test_corruption_is_found_before_decompression(repository, monkeypatch):
     pointer = repository.save(OBJECTS["text"], compression="zstd")
-    monkeypatch.setattr(_compressed, "_places", lambda _: pytest.fail("it was looked at"))
-    with open(place(repository, pointer), "rb") as file:
+    monkeypatch.setattr(_compression, "_chunk_ranges", lambda _: pytest.fail("the table was read"))
+    with open(object_path(repository, pointer), "rb") as file:
         content = file.read()
     for position in range(len(content)):
         changed = bytearray(content)
         changed[position] ^= 1 << position % 8
-        with open(place(repository, pointer), "wb") as file:
+        with open(object_path(repository, pointer), "wb") as file:
             file.write(changed)
         with pytest.raises(IntegrityError):
             repository.load(pointer)
 
 
 def forged(repository, content, *, signed=True, serializer="zstd-bytes/1"):
-    """A pointer to `content` by whoever holds a key, or by nobody."""
+    """Return a pointer to `content`, signed or unsigned."""
     pointer = repository.save(b"x")
-    with open(place(repository, pointer), "wb") as file:
+    with open(object_path(repository, pointer), "wb") as file:
         file.write(content)
     digest = Digest("b3", digest_of([content], "b3"))
     changed = dataclasses.replace(
@@ -153,12 +153,11 @@ def forged(repository, content, *, signed=True, serializer="zstd-bytes/1"):
 
 
 def packed(content, codec="zstd"):
-    return bytes(stored_bytes(Compressed(BytesSerializer(), codec).packed(Encoded([memoryview(content)], "bin"))))
+    return bytes(stored_bytes(Compressed(BytesSerializer(), codec).compress(Encoded([memoryview(content)], "bin"))))
 
 
 def test_unsigned_is_refused(repository, monkeypatch):
-    monkeypatch.setattr(_compressed, "private_memory", lambda _: pytest.fail("memory was taken"))
-    with pytest.raises(DecodeError, match="signature"):
+    with pytest.raises(DecodeError, match="signed pointer"):
         repository.load(forged(repository, packed(bytes(10_000)), signed=False))
 
 
@@ -192,28 +191,28 @@ LIES = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_a_table_that_lies_is_refused_even_if_it_is_signed(repository, name):
+def test_signed_object_with_false_table_is_refused(repository, name):
     with pytest.raises(DecodeError):
         repository.load(forged(repository, LIES[name]))
 
 
-def test_the_truth_is_not_refused(repository):
+def test_correct_table_is_accepted(repository):
     assert repository.load(forged(repository, CHUNK + table([(len(CHUNK), 1000)]))) == bytes(1000)
     assert repository.load(forged(repository, table([]))) == b""
 
 
-def test_max_bytes_holds_for_what_is_unpacked(repository, tmp_path, monkeypatch):
+def test_max_bytes_limits_decompressed_size(repository, tmp_path, monkeypatch):
     pointer = repository.save(bytes(5_000_000), compression="zstd")
     assert pointer.size_bytes < 5000
     assert len(Repository(tmp_path / "objects", max_bytes=5_000_000).load(pointer)) == 5_000_000
-    monkeypatch.setattr(_compressed, "private_memory", lambda _: pytest.fail("memory was taken"))
-    with pytest.raises(PolicyError, match="5000000 bytes unpacked") as caught:
+    monkeypatch.setattr(_compression, "private_memory", lambda _: pytest.fail("memory was allocated"))
+    with pytest.raises(PolicyError, match="5000000 bytes uncompressed") as caught:
         Repository(tmp_path / "objects", max_bytes=4_999_999).load(pointer)
     assert caught.value.kind == "policy-size"
     assert caught.value.pointer == pointer
 
 
-def test_the_policy_sees_through_it(repository, tmp_path):
+def test_policy_applies_to_inner_serializer(repository, tmp_path):
     pickled, data = (repository.save(OBJECTS[name], compression="zstd") for name in ("pickle", "pandas"))
     strict = Repository(tmp_path / "objects", pickle="never")
     with pytest.raises(PolicyError) as caught:
@@ -230,13 +229,13 @@ def test_the_policy_sees_through_it(repository, tmp_path):
 
 
 @pytest.mark.parametrize("serializer", ["zstd-zstd-bytes/1", "zstd-lz4-bytes/1", "zstd-none/1", "gzip-bytes/1"])
-def test_there_is_one_compression_at_most(serializer):
+def test_nested_compression_is_refused(serializer):
     with pytest.raises(DecodeError) as caught:
         default_serializers.by_id(serializer)
     assert caught.value.kind == "unknown-serializer"
 
 
-def test_its_names_can_not_be_taken():
+def test_compressed_ids_are_reserved():
     class Mine(BytesSerializer):
         id = "zstd-mine/1"
 
@@ -244,7 +243,7 @@ def test_its_names_can_not_be_taken():
         SerializerRegistry().register(Mine(), bytes)
 
 
-def test_a_serializer_of_the_user(repository):
+def test_custom_serializer_is_compressed(repository):
     class Mine(BytesSerializer):
         id = "mine/1"
 

@@ -1,4 +1,4 @@
-"""The serializers' own kit, over every built-in serializer."""
+"""Conformance kit run over every built-in serializer."""
 
 import datetime
 import decimal
@@ -35,7 +35,7 @@ class Point(NamedTuple):
 
 
 def objects(cells):
-    """An object column: pandas would infer another dtype from the cells of a plain array."""
+    """Return an object column; pandas would infer another dtype from a plain array."""
     return pd.Series(cells, dtype=object)
 
 

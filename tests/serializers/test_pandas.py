@@ -1,4 +1,4 @@
-"""The serializers' own kit, over what pandas can hold."""
+"""Conformance kit run over pandas objects."""
 
 import datetime
 import decimal
@@ -28,7 +28,7 @@ class Colour(enum.IntEnum):
 
 
 def objects(cells):
-    """An object column: pandas would infer another dtype from the cells of a plain array."""
+    """Return an object column; pandas would infer another dtype from a plain array."""
     return pd.Series(cells, dtype=object)
 
 
@@ -36,7 +36,7 @@ def twice(part):
     return [part, part]
 
 
-ZONE = zoneinfo.ZoneInfo("Europe/Berlin")  # by name, pandas 2 would give pytz
+ZONE = zoneinfo.ZoneInfo("Europe/Berlin")  # pandas 2 would use pytz for a name
 BERLIN = pd.to_datetime(["2020-01-01", None, "2020-06-01"], utc=True).tz_convert(ZONE)
 COLUMNS = {
     **{dtype: np.array([1, 2, 3], dtype) for dtype in ("i1", "u1", "i2", "u4", "i8", "u8", "f2", "f4", "f8")},
@@ -84,7 +84,7 @@ COLUMNS = {
     "object decimal": objects([decimal.Decimal("1.50"), None, decimal.Decimal("-0.01")]),
     "object whole decimal": objects([decimal.Decimal(10**30), decimal.Decimal(0), NAN]),
     "object uuid": objects([uuid.UUID(int=5), None, uuid.uuid4()]),
-    "texts": objects([["x", "y"], None, []]),
+    "strings": objects([["x", "y"], None, []]),
     "numbers": objects([[1], [2, 3], NAN]),
     "dates or None": objects([[datetime.date(2020, 1, 1), None], [], [None]]),
     "lists of lists": objects([[[1], [2]], [[]], None]),
@@ -129,7 +129,7 @@ def shared_with_rest(cell):
     return {"lists": objects([cell, [2], [3]]), "odd": objects([{1}, (cell,), 3])}
 
 
-def holding_itself():
+def contains_itself():
     made = pd.DataFrame({"a": [1, 2], "b": objects([1, 2])})
     made.at[0, "b"] = [made]
     return made
@@ -238,7 +238,7 @@ class TestMixed(SerializerTests):
         "nothing but rest": pd.DataFrame({"a": [1, {2}]}),
         "not a frame": FRAME["a"],
         "can't be pickled": FRAME.assign(odd=[iter([]), (_ for _ in ()), 1]),
-        "itself": holding_itself(),
+        "contains itself": contains_itself(),
     }
 
 
@@ -264,24 +264,24 @@ def write(frame, place):
     )
 
 
-def test_a_view_of_a_frame_is_read_only():
+def test_view_of_frame_is_read_only():
     stored = stored_bytes(FrameSerializer().encode(FRAME_OF_ALL)).toreadonly()
     view = FrameSerializer().decode(stored, trusted=True)
     for place, dtype in enumerate(view.dtypes):
         if isinstance(dtype, pd.StringDtype | pd.ArrowDtype):
-            continue  # immutable in memory: writing replaces it in this one frame
-        with pytest.raises((ValueError, TypeError, AssertionError)):  # pandas takes it for an error of its own
+            continue  # strings are immutable: writing replaces the column of this frame only
+        with pytest.raises((ValueError, TypeError, AssertionError)):  # pandas may fail with its own AssertionError
             write(view, place)
 
 
-def test_every_column_can_be_written_to_without_effect_elsewhere():
+def test_columns_are_writable_and_independent():
     stored = stored_bytes(FrameSerializer().encode(FRAME_OF_ALL))
     mine, other = (FrameSerializer().decode(memoryview(bytearray(stored)), trusted=True) for _ in range(2))
     for place, dtype in enumerate(mine.dtypes):
-        if not isinstance(dtype, pd.ArrowDtype):  # whose lists pandas itself can't assign
+        if not isinstance(dtype, pd.ArrowDtype):  # pandas cannot assign lists in these
             write(mine, place)
     assert mine["f8"].iloc[0] == 3.0
-    assert mine["texts"].iloc[0] == "written"
+    assert mine["strings"].iloc[0] == "written"
     assert_exact(FRAME_OF_ALL, other)
 
 

@@ -1,4 +1,4 @@
-"""Pickles: the serializers' own kit, and what plain pickle would change or drag along."""
+"""Pickle: the conformance kit, and objects that plain pickle would change or bloat."""
 
 import contextlib
 import datetime
@@ -49,7 +49,7 @@ def masked(*arguments, hard=False, **options):
     return array
 
 
-def holding_itself():
+def contains_itself():
     array = np.array([1, None], dtype=object)
     array[1] = array
     return locked(array)
@@ -62,7 +62,7 @@ ARRAYS = {
     "read-only objects, strided": locked(np.array([[1], "x", None, 2], dtype=object))[::2],
     "read-only record": locked(np.rec.fromarrays([[1, 2], ["a", "b"]], names="n,t")),
     "read-only matrix": locked(np.arange(6).reshape(2, 3).view(Sub)),
-    "read-only and holding itself": holding_itself(),
+    "read-only and contains itself": contains_itself(),
     "broadcast": np.broadcast_to(np.float32(1.5), (3, 4)),
     "times": np.arange(10_000).astype("M8[ns]"),
     "big-endian times": np.arange(10).astype(">M8[ns]"),
@@ -108,7 +108,7 @@ class TestPickle(SerializerTests):
     }
 
 
-def test_a_memmap_comes_back_as_an_array(tmp_path):
+def test_memmap_loads_as_array(tmp_path):
     np.arange(10_000.0).tofile(tmp_path / "data")
     for mode, shape in (("r", (10_000,)), ("c", (100, 100)), ("r+", (10_000,))):
         mapped = np.memmap(tmp_path / "data", mode=mode, shape=shape, dtype="f8")
@@ -141,7 +141,7 @@ def test_a_memmap_comes_back_as_an_array(tmp_path):
     ],
     ids=lambda obj: f"{type(obj).__module__}.{type(obj).__name__}",
 )
-def test_only_what_is_in_view_is_stored(obj):
+def test_only_visible_cells_are_stored(obj):
     assert stored_bytes(PickleSerializer().encode([obj])).nbytes < 3_000
     assert stored_bytes(default_serializers.encode(obj)[1]).nbytes < 5_000
 
@@ -149,7 +149,7 @@ def test_only_what_is_in_view_is_stored(obj):
 @pytest.mark.parametrize(
     "obj", [{"x": np.arange(10_000.0)[::2]}, {"x": np.arange(10_000).astype("M8[s]")}, masked(np.arange(10_000.0))]
 )
-def test_large_memory_goes_out_of_band(obj):
+def test_large_memory_is_out_of_band(obj):
     encoded = PickleSerializer().encode(obj)
     assert max(frame.nbytes for frame in encoded.frames) >= 40_000
     assert encoded.frames[1].nbytes < 2_000
@@ -206,13 +206,13 @@ def attributed(frame, value):
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", REFUSED)
-def test_refuses_what_would_change(name):
+def test_refuses_inexact_objects(name):
     make, words = REFUSED[name]
     with pytest.raises(payloadfs.EncodeError, match=f"(?s){words}"):
         default_serializers.encode(make())
 
 
-def test_a_view_of_a_pickle_is_read_only():
+def test_view_of_pickle_is_read_only():
     obj = {
         "small": np.arange(3),
         "large": np.arange(10_000.0),
@@ -227,6 +227,6 @@ def test_a_view_of_a_pickle_is_read_only():
     for name in ("small", "large", "object", "times", "masked", "strided"):
         with pytest.raises(ValueError, match="read-only"):
             value[name][0] = 1
-    for column in (0, 2):  # text is immutable in memory: writing replaces it in this one frame
+    for column in (0, 2):  # strings are immutable: writing replaces the column of this frame only
         with pytest.raises(ValueError, match=r"read-only|immutable"):
             value["frame"].iloc[0, column] = value["frame"].iloc[1, column]

@@ -1,4 +1,4 @@
-"""Which pickler stores what: the C one all that it can, cloudpickle the rest, and nothing differs but the time."""
+"""Choice of the pickler: the C pickler where possible, cloudpickle otherwise, with the same result."""
 
 import collections
 import copyreg
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from payloadfs._typenames import class_name
 from payloadfs.serializers._pickle import pickler as _pickler
 from payloadfs.serializers._pickle import serializer as _pickle
 from payloadfs.serializers._pickle.serializer import PickleSerializer
@@ -92,7 +93,7 @@ def never(*_):
 
 
 def streams(obj, without=None):
-    """The stream of each pickler; None for the C one where it gave way."""
+    """Return the stream of each pickler; None for the C pickler if it declined."""
     try:
         fast = _pickler.dump(obj, lambda _: True, without)
     except Exception:  # noqa: BLE001  whatever it is, cloudpickle has its turn
@@ -120,7 +121,7 @@ FAST = {
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_the_c_pickler_writes_what_cloudpickle_would(name, monkeypatch):
+def test_c_pickler_matches_cloudpickle(name, monkeypatch):
     fast, slow = streams(FAST[name])
     assert fast is not None
     assert fast[1] is slow[1] is False
@@ -157,23 +158,23 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_whatever_cloudpickle_does_in_its_own_way_goes_to_it(name):
+def test_objects_that_need_cloudpickle(name):
     fast, slow = streams(OTHERS[name])
     assert fast is None or fast == slow
 
 
-def test_each_class_that_cloudpickle_knows_is_in_one_list_or_refused_by_pickle():
+def test_every_cloudpickle_class_is_listed_or_refused_by_pickle():
     known = {type(obj) for obj in OTHERS.values()}
     for cls in cloudpickle.Pickler._dispatch_table:
-        named = f"{cls.__module__}.{cls.__qualname__}" in _pickler._CLOUDPICKLE
+        named = class_name(cls) in _pickler._CLOUDPICKLE
         refused = issubclass(cls, (io.TextIOWrapper, memoryview)) if isinstance(cls, type) else True
         views = isinstance(cls, type) and issubclass(cls, (collections.abc.KeysView, collections.abc.ValuesView))
         items = isinstance(cls, type) and issubclass(cls, collections.abc.ItemsView)
-        # Of abstract methods and properties there are no instances of exactly that class worth a case.
+        # Abstract methods and properties have no instances of exactly that class.
         assert named or refused or views or items or cls in known or cls.__module__ == "abc", cls
 
 
-def test_names_that_look_like_main_are_only_slower():
+def test_names_that_look_like_main_use_cloudpickle():
     for obj in ("__main__", [1, "if __name__ == '__main__':"], {"x" * 70_000: "__main__"}):
         assert PickleSerializer().decode(stored_bytes(PickleSerializer().encode([obj, {1}])), trusted=True) == [
             obj,
@@ -181,7 +182,7 @@ def test_names_that_look_like_main_are_only_slower():
         ]
 
 
-def test_what_is_registered_by_value_goes_by_value():
+def test_modules_registered_by_value():
     module = sys.modules[__name__]
     cloudpickle.register_pickle_by_value(module)
     try:
@@ -193,7 +194,7 @@ def test_what_is_registered_by_value_goes_by_value():
     assert PickleSerializer().decode(stored, trusted=True)[0].total() == 1
 
 
-def test_copyreg_is_asked():
+def test_copyreg_is_used():
     copyreg.pickle(Registered, lambda _: (Order, (3, "registered")))
     try:
         fast, slow = streams([Registered()])
@@ -203,7 +204,7 @@ def test_copyreg_is_asked():
     assert pickle.loads(fast[0]) == pickle.loads(slow[0]) == [Order(3, "registered")]
 
 
-def test_code_is_noted_whoever_can_reduce_it():
+def test_code_is_detected_despite_copyreg():
     copyreg.pickle(types.CodeType, lambda code: (compile, (f"# {code.co_name}", "made", "exec")))
     try:
         stream, _, _ = _pickle._dump([slots.__code__])
@@ -212,7 +213,7 @@ def test_code_is_noted_whoever_can_reduce_it():
     assert stream.has_code
 
 
-def test_the_first_attempt_leaves_no_buffers_behind():
+def test_failed_first_attempt_leaves_no_buffers():
     arrays = [np.arange(10_000.0), np.arange(5000)]
     for obj in ([*arrays, lambda: 1], [*arrays, MEMBER.total], [*arrays, "__main__"]):
         stream, buffers, data = _pickle._dump(obj)
@@ -221,16 +222,16 @@ def test_the_first_attempt_leaves_no_buffers_behind():
         assert np.array_equal(pickle.loads(b"".join(stream.pieces), buffers=buffers)[0], arrays[0])
 
 
-def test_what_must_not_be_inside_is_found_by_both():
+def test_both_picklers_refuse_the_excluded_object():
     frame = pd.DataFrame({"a": [1]})
     for obj in ([frame], {"x": (1, frame)}):
         for dump in (_pickler.dump, _pickler.dump_by_value):
-            with pytest.raises(pickle.PicklingError, match="holds itself"):
+            with pytest.raises(pickle.PicklingError, match="contains itself"):
                 dump(obj, lambda _: True, frame)
     assert streams([pd.DataFrame({"a": [2]})], frame)[0]
 
 
-def test_no_memory_is_no_reason_to_try_again(monkeypatch):
+def test_memory_error_is_not_retried(monkeypatch):
     class Full:
         def __reduce__(self):
             raise MemoryError
@@ -240,7 +241,7 @@ def test_no_memory_is_no_reason_to_try_again(monkeypatch):
         _pickle._dump([Full()])
 
 
-def test_a_large_stream_is_kept_in_pieces():
+def test_large_stream_is_kept_in_pieces():
     encoded = PickleSerializer().encode([{"id": n, "name": f"name {n}"} for n in range(50_000)])
     sizes = [frame.nbytes for frame in encoded.frames]
     assert sum(sizes) > 1_000_000
@@ -267,7 +268,7 @@ if sys.argv[2] == "save":
         print(repository.save(obj).to_json())
 """
 
-ELSEWHERE = """
+OTHER_PROGRAM = """
 import sys
 from payloadfs import Pointer, Repository
 repository = Repository(sys.argv[1])
@@ -282,11 +283,11 @@ assert colors[0].RED.value == 1
 """
 
 
-def test_what_is_of_main_is_loaded_by_another_program(tmp_path):
+def test_objects_of_main_load_in_another_program(tmp_path):
     (tmp_path / "program.py").write_text(IN_MAIN)
     command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "objects"), "save"]
     saved = subprocess.run(command, capture_output=True, text=True, check=False)
     assert saved.returncode == 0, saved.stderr
-    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "objects")]
+    command = [sys.executable, "-c", OTHER_PROGRAM, str(tmp_path / "objects")]
     loaded = subprocess.run(command, input=saved.stdout, capture_output=True, text=True, check=False)
     assert loaded.returncode == 0, loaded.stderr

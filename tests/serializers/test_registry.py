@@ -1,4 +1,4 @@
-"""Who stores what: exact class, base classes, predicate, entry points, and pickle last."""
+"""Choice of the serializer: exact class, base classes, predicate, entry points, and pickle last."""
 
 import importlib.abc
 import sys
@@ -52,7 +52,7 @@ def chosen(registry, obj):
     return registry.encode(obj)[0].id
 
 
-def test_the_order(no_entry_points):
+def test_order(no_entry_points):
     registry = SerializerRegistry()
     assert chosen(registry, Square(4)) == "pickle/1"
     registry.register(ShapeSerializer("any/1"), predicate=lambda obj: isinstance(obj, Shape))
@@ -69,7 +69,7 @@ def test_the_order(no_entry_points):
     assert chosen(registry, {"a": 1}) == "json/1"
 
 
-def test_a_copy_is_independent(no_entry_points):
+def test_copy_is_independent(no_entry_points):
     registry = SerializerRegistry()
     twin = registry.copy()
     twin.register(ShapeSerializer(), Shape)
@@ -78,19 +78,19 @@ def test_a_copy_is_independent(no_entry_points):
 
 
 @pytest.mark.parametrize("id_", ["json/1", "Shape/1", "shape", "shape/0", "os.system/1"])
-def test_ids_that_are_refused(id_):
+def test_invalid_ids_are_refused(id_):
     with pytest.raises(ConfigError):
         SerializerRegistry().register(ShapeSerializer(id_), Shape)
 
 
-def test_an_id_is_given_once():
+def test_ids_are_unique():
     registry = SerializerRegistry()
     registry.register(ShapeSerializer(), Shape)
     with pytest.raises(ConfigError, match="taken"):
         registry.register(ShapeSerializer(), Square)
 
 
-def test_entry_points_are_loaded_when_first_needed(monkeypatch):
+def test_entry_points_are_loaded_lazily(monkeypatch):
     loads = []
 
     class Entry(EntryPoint):
@@ -113,7 +113,7 @@ def test_entry_points_are_loaded_when_first_needed(monkeypatch):
     assert caught.value.kind == "unknown-serializer"
 
 
-def test_a_missing_package_is_named(monkeypatch):
+def test_missing_package_is_named(monkeypatch):
     repository = Repository("memory://missing-package")
     frame = pd.DataFrame({"a": [1]})
     pointer = repository.save(frame)
@@ -124,7 +124,7 @@ def test_a_missing_package_is_named(monkeypatch):
         assert caught.value.kind == "missing-package"
 
 
-def test_a_package_that_does_not_fit_another_is_quoted(monkeypatch):
+def test_message_of_incompatible_package_is_quoted(monkeypatch):
     class Unfit(importlib.abc.MetaPathFinder):
         def find_spec(self, name, path, target=None):
             if name == "pyarrow":

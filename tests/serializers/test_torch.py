@@ -1,4 +1,4 @@
-"""torch: what it shares stays shared, on memory that is mapped. Runs where torch is installed."""
+"""torch: shared storages stay shared and are mapped. Skipped if torch is not installed."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ class TestTorch(SerializerTests):
     }
 
 
-def test_a_storage_is_stored_once_and_mapped():
+def test_storage_is_stored_once_and_mapped():
     encoded = PickleSerializer().encode([BASE, BASE.T, BASE[5]])
     stored = stored_bytes(encoded)
     assert BASE.nbytes < stored.nbytes < 1.1 * BASE.nbytes
@@ -52,7 +52,7 @@ def test_a_storage_is_stored_once_and_mapped():
     assert np.frombuffer(stored, "f4", BASE.numel(), stored.nbytes - BASE.nbytes)[1000] == -1.0
 
 
-def test_a_view_can_be_written_to_without_harm():
+def test_writing_to_a_view_is_safe():
     stored = stored_bytes(PickleSerializer().encode({"w": BASE})).toreadonly()
     value = PickleSerializer().decode(stored, trusted=True)["w"]
     value[0, 0] = 7.0

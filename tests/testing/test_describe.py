@@ -1,4 +1,4 @@
-"""What the strict comparison says of objects that keep a fact where attributes and values do not show it."""
+"""Strict comparison of objects whose state is not visible in attributes and values."""
 
 import copy
 import datetime as dt
@@ -160,7 +160,7 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
-def test_tells_apart(name):
+def test_difference(name):
     one, other = DIFFERENT[name]
     assert_exact(one, one)
     for left, right in ((one, other), (other, one)):
@@ -169,7 +169,7 @@ def test_tells_apart(name):
 
 
 @pytest.mark.parametrize("name", ["coords", "order", "reference system", "colours"])
-def test_tells_apart_in_libraries(name):
+def test_difference_in_libraries(name):
     one, other = LIBRARIES[name]()
     with pytest.raises(AssertionError):
         assert_exact(one, other)
@@ -218,18 +218,18 @@ SAME = {
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_a_copy_is_the_same(name):
+def test_copy_is_equal(name):
     assert_exact(SAME[name], pickle.loads(pickle.dumps(SAME[name])))
     assert_exact(SAME[name], copy.deepcopy(SAME[name]))
 
 
-def test_chunks_of_a_column_are_no_part_of_a_table():
+def test_chunks_of_table_columns_are_ignored():
     whole = pa.table({"a": words("a", "b").take(pa.array([0, 0])), "b": [NAN, None]})
     assert_exact(whole, pa.concat_tables([whole.slice(0, 1), whole.slice(1)]))
     with pytest.raises(AssertionError):
         assert_exact(whole, whole.slice(0, 1))
 
 
-def test_what_no_pickler_takes_has_a_description_without_addresses():
+def test_unpicklable_object_is_described_without_address():
     facts = [fact for obj in (threading.Lock(), iter([1]), property(len)) for _, fact in describe(obj)]
     assert not [fact for fact in facts if re.search("0x[0-9a-f]{6}", fact)]

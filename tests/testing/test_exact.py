@@ -1,4 +1,4 @@
-"""The strict comparison itself: pairs that differ in one respect each, and pairs that do not differ."""
+"""Strict comparison: pairs that differ in one respect, and pairs that are equal."""
 
 import collections
 import copy
@@ -25,7 +25,7 @@ DAYS = pd.date_range("2020-01-01", periods=3, freq="D")
 BITS = np.array([0x7FF8000000000001, 0x7FF8000000000000, 0xFFF8000000000000], "u8").view("f8")
 ZURICH = zoneinfo.ZoneInfo("Europe/Zurich")
 D = decimal.Decimal
-# pandas 2.2 has no choice of missing value, but a storage of that name.
+# pandas 2.2 has no na_value argument, but a storage with that name.
 NAN_STRING = pd.StringDtype("pyarrow", na_value=np.nan) if pd.__version__ >= "3" else pd.StringDtype("pyarrow_numpy")
 
 
@@ -116,7 +116,7 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
-def test_tells_apart(name):
+def test_difference(name):
     one, other = DIFFERENT[name]
     assert_exact(one, one)
     assert_exact(other, other)
@@ -127,7 +127,7 @@ def test_tells_apart(name):
             assert_exact({"in": [left]}, {"in": [right]})
 
 
-def test_there_are_many_of_them():
+def test_there_are_many_pairs():
     assert len(DIFFERENT) >= 150
 
 
@@ -137,7 +137,7 @@ SAME = [1, "a", NAN, None, {"a": [1, {2: 3}]}, {1, 2}, (1, [2]), shared([1]), IT
 
 
 @pytest.mark.parametrize("obj", SAME, ids=lambda obj: type(obj).__name__)
-def test_a_copy_is_the_same(obj):
+def test_copy_is_equal(obj):
     assert_exact(obj, copy.deepcopy(obj))
     assert_exact(obj, pickle.loads(pickle.dumps(obj)))
 

@@ -1,4 +1,4 @@
-"""The runner of the corpus itself: each outcome that it has to tell apart, made on purpose."""
+"""The harness of the corpus: every outcome that it must distinguish."""
 
 import os
 import threading
@@ -10,7 +10,7 @@ from ..exactness.harness import report, round_trips
 
 
 def made():
-    """Return one object for each outcome; its class goes along, since nobody could import it from here."""
+    """Return one object for each outcome; its class is pickled by value, since the reader cannot import it."""
 
     class Reduced:
         def __init__(self, function, *arguments):
@@ -76,6 +76,6 @@ def test_messages_say_what_happened(outcomes):
     assert len(report(outcomes).splitlines()) >= 7
 
 
-def test_knows_what_runs_a_pickle(outcomes):
+def test_executable(outcomes):
     assert [outcomes[name].executable for name in ("exact", "exact behind it", "last")] == [False, False, True]
     assert outcomes["refused"].serializer == ""

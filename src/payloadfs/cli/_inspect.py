@@ -20,7 +20,7 @@ from ..errors import (
 )
 from ..pointer import Pointer
 from ..repository import Repository
-from ..serializers import facts_of
+from ..serializers import read_metadata
 from ._common import add_pointer, age, open_repository, printable, read_pointer, size, utc_time
 
 __all__ = ["configure_inspect"]
@@ -111,7 +111,7 @@ def _check_object(pointer: Pointer, repository: Repository, report: dict[str, An
             "data_bytes": sum(data),
         }
     try:
-        report |= facts_of(pointer.serializer, buffer)
+        report |= read_metadata(pointer.serializer, buffer)
     except Exception as error:  # an unsigned object can contain anything
         raise DecodeError(f"The object is not valid for serializer {pointer.serializer!r}: {error}.") from error
 

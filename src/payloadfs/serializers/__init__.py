@@ -1,9 +1,9 @@
-"""Objects to bytes and back: the `Serializer` protocol, the registry, one file per family of types."""
+"""Conversion of objects to bytes and back: the `Serializer` protocol, the registry, one file per family of types."""
 
 from ._base import Encoded as Encoded
 from ._base import NotExactError as NotExactError
 from ._base import Serializer as Serializer
-from ._metadata import facts_of as facts_of
+from ._metadata import read_metadata as read_metadata
 from ._registry import SerializerRegistry as SerializerRegistry
 from ._registry import decode as decode
 
@@ -14,8 +14,8 @@ __all__ = [
     "SerializerRegistry",
     "decode",
     "default_serializers",
-    "facts_of",
+    "read_metadata",
 ]
 
 default_serializers = SerializerRegistry()
-"""What repositories use unless they are given others; `payloadfs.register_serializer` adds to it."""
+"""The registry that repositories use by default; `payloadfs.register_serializer` adds to it."""

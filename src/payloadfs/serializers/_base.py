@@ -1,4 +1,4 @@
-"""What a serializer is: one kind of object to bytes and back, exactly."""
+"""The serializer protocol: one kind of object to bytes and back, exactly."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["Encoded", "NotExactError", "Serializer"]
 
 
 class NotExactError(Exception):
-    """Raised by `Serializer.encode` for an object that it can't store exactly.
+    """Signal from `Serializer.encode` that it cannot store an object exactly.
 
-    It is no error of the user's: the registry goes on to the next serializer, and in the end to
-    pickle. It never leaves this package.
+    This is not a user error: the registry continues with the next serializer and finally with
+    pickle. The exception never leaves this package.
 
     Parameters
     ----------
     instead : tuple of Serializer and Encoded, optional
-        Another serializer, and what it makes of the object, where that is known already. The
-        registry takes it without asking further.
+        Another serializer and the object as it encodes it, if already known. The registry uses
+        them without trying further serializers.
     """
 
     def __init__(self, instead: tuple[Serializer, Encoded] | None = None) -> None:
@@ -29,16 +29,16 @@ class NotExactError(Exception):
 
 @runtime_checkable
 class Serializer(Protocol):
-    """Turns objects of some kind into bytes and back.
+    """Converter of one kind of object to bytes and back.
 
-    Every serializer passes `payloadfs.testing.SerializerTests`.
+    Every serializer must pass `payloadfs.testing.SerializerTests`.
 
     Attributes
     ----------
     id : str
-        Name and version, for example ``"pandas/1"``. A version, once released, is read for ever.
+        Name and version, for example ``"pandas/1"``. A released version must stay readable forever.
     executable : bool
-        Whether decoding can run code that the bytes choose.
+        Whether decoding can run code chosen by the bytes.
     """
 
     @property
@@ -48,14 +48,14 @@ class Serializer(Protocol):
     def executable(self) -> bool: ...
 
     def encode(self, obj: Any) -> Encoded:
-        """Return `obj` as frames: views of its own memory wherever that is possible.
+        """Return `obj` as frames: views of its memory where possible.
 
         Raises
         ------
         NotExactError
-            This serializer would not give back exactly `obj`; another has to store it.
+            This serializer cannot restore `obj` exactly; the registry tries the next one.
         EncodeError
-            No serializer can.
+            No serializer can store `obj`.
         """
         ...
 
@@ -65,15 +65,15 @@ class Serializer(Protocol):
         Parameters
         ----------
         buffer : memoryview
-            The whole object, checked, in memory that nobody else reads afterwards. The result may
-            keep views of it; they are writable if and only if it is.
+            The whole object, checked, in memory that belongs to the result. The result may keep
+            views of it; they are writable if and only if `buffer` is.
         trusted : bool
-            Whether a signature vouches for whoever wrote the bytes. If not, everything in them
-            has to be validated before it is used.
+            Whether the bytes are covered by a signature. If not, validate everything in them
+            before use.
 
         Raises
         ------
         Exception
-            Of any kind; the repository turns it into `DecodeError`.
+            Any kind; the repository turns it into `DecodeError`.
         """
         ...

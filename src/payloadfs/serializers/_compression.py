@@ -1,4 +1,4 @@
-"""Compressed objects: what another serializer wrote, as one plain ``.zst`` or ``.lz4`` file.
+"""Compressed objects: the output of another serializer as one plain ``.zst`` or ``.lz4`` file.
 
 ::
 
@@ -8,9 +8,9 @@
     table    a skippable frame of both formats: magic u32, size u32, and in it per chunk: size u64,
              unpacked size u64; then number of chunks u64, magic 16 bytes
 
-All numbers are little-endian. The command line tools ``zstd`` and ``lz4`` unpack such a file; they
-skip the table, which is there so that all cores can unpack at once, into memory of the right size.
-Nothing is unpacked without a signature: only a signed table says what unpacking will cost.
+All numbers are little-endian. The command line tools ``zstd`` and ``lz4`` decompress such a file;
+they skip the table, which lets all cores decompress at the same time into memory of the right size.
+Unsigned objects are never decompressed: only a signed table reliably states the cost.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from .._threads import available_cores
 from ..errors import PolicyError
 from ._base import Encoded, Serializer
 
-__all__ = ["Compressed", "compressed"]
+__all__ = ["Compressed", "compress"]
 
-_FROM_BYTES = 4096
-"""Smaller objects stay as they are: with them it is the request that costs."""
+_MIN_BYTES = 4096
+"""Smaller objects are not compressed: their cost is the request."""
 
 _ENTRY = struct.Struct("<QQ")
 _SKIPPABLE = struct.Struct("<II")
 _SKIPPABLE_MAGIC = 0x184D2A50
 _TRAILER = struct.Struct("<Q16s")
 _MAGIC = b"payloadfs packed"
-_ENDINGS = {"zstd": "zst", "lz4": "lz4"}
+_EXTENSIONS = {"zstd": "zst", "lz4": "lz4"}
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
 class Compressed:
-    """Stores what another serializer stores, compressed.
+    """Serializer that compresses the output of another serializer.
 
     Parameters
     ----------
     inner : Serializer
-        Its id stands behind the codec's name in the id: ``"zstd-pandas/1"``.
+        The serializer to wrap. The id combines codec and inner id: ``"zstd-pandas/1"``.
     codec : {"zstd", "lz4"}
-        Of pyarrow.
+        Codec of pyarrow.
 
     Notes
     -----
@@ -64,14 +64,14 @@ class Compressed:
         self._codec = codec
 
     def encode(self, obj: Any) -> Encoded:
-        """Return what the inner serializer makes of `obj`, compressed."""
-        return self.packed(self.inner.encode(obj))
+        """Return `obj` as encoded by the inner serializer, compressed."""
+        return self.compress(self.inner.encode(obj))
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> Any:
         """Return the object in `buffer`."""
-        return self.inner.decode(self.unpacked(buffer, trusted=trusted), trusted=trusted)
+        return self.inner.decode(self.decompress(buffer, trusted=trusted), trusted=trusted)
 
-    def packed(self, encoded: Encoded) -> Encoded:
+    def compress(self, encoded: Encoded) -> Encoded:
         """Return `encoded` compressed."""
         import pyarrow as pa
 
@@ -79,58 +79,60 @@ class Compressed:
             raw = chunk[0] if len(chunk) == 1 else b"".join(chunk)
             return memoryview(raw).nbytes, pa.Codec(self._codec).compress(raw, asbytes=True)
 
-        done = list(_on_all_cores(pack, _collected(encoded)))
+        done = list(_parallel_map(pack, _iter_chunks(encoded)))
         entries = [_ENTRY.pack(len(piece), raw_bytes) for raw_bytes, piece in done]
         table = b"".join([*entries, _TRAILER.pack(len(entries), _MAGIC)])
         table = _SKIPPABLE.pack(_SKIPPABLE_MAGIC, len(table)) + table
         return Encoded(
-            [*(as_bytes(piece) for _, piece in done), as_bytes(table)], f"{encoded.extension}.{_ENDINGS[self._codec]}"
+            [*(as_bytes(piece) for _, piece in done), as_bytes(table)],
+            f"{encoded.extension}.{_EXTENSIONS[self._codec]}",
         )
 
-    def unpacked(self, buffer: memoryview, *, trusted: bool, max_bytes: int | None = None) -> memoryview:
-        """Return the bytes that the inner serializer wrote, in memory of their own.
+    def decompress(self, buffer: memoryview, *, trusted: bool, max_bytes: int | None = None) -> memoryview:
+        """Return the bytes that the inner serializer wrote, in newly allocated memory.
 
         Raises
         ------
         ValueError
-            It is not signed, or the table does not fit. Nothing was allocated.
+            The object is not signed, or the table is invalid. Nothing was allocated.
         PolicyError
-            It would be larger than `max_bytes`. Nothing was allocated.
+            The result would be larger than `max_bytes`. Nothing was allocated.
         """
         import pyarrow as pa
 
         if not trusted:
-            raise ValueError("it is compressed, which needs a signature")
-        places = _places(buffer)
-        size_bytes = places[-1][3] if places else 0
+            raise ValueError("compressed objects need a signed pointer")
+        ranges = _chunk_ranges(buffer)
+        size_bytes = ranges[-1][3] if ranges else 0
         if max_bytes is not None and size_bytes > max_bytes:
             raise PolicyError(
-                f"The object has {size_bytes} bytes unpacked, max_bytes is {max_bytes}. Nothing was unpacked.",
+                f"The object has {size_bytes} bytes uncompressed, but max_bytes is {max_bytes}. "
+                "Nothing was decompressed.",
                 kind="policy-size",
             )
         whole = private_memory(size_bytes)
 
-        def unpack(place: tuple[int, int, int, int]) -> None:
-            start, stop, raw_start, raw_stop = place
+        def unpack(chunk_range: tuple[int, int, int, int]) -> None:
+            start, stop, raw_start, raw_stop = chunk_range
             raw = pa.Codec(self._codec).decompress(pa.py_buffer(buffer[start:stop]), raw_stop - raw_start)
             whole[raw_start:raw_stop] = as_bytes(memoryview(raw))
 
-        for _ in _on_all_cores(unpack, places):
+        for _ in _parallel_map(unpack, ranges):
             pass
         return whole.toreadonly() if buffer.readonly else whole
 
 
-def compressed(serializer: Serializer, encoded: Encoded, codec: str) -> tuple[Serializer, Encoded]:
-    """Return serializer and object, compressed by `codec` unless that is "none" or makes it no smaller."""
+def compress(serializer: Serializer, encoded: Encoded, codec: str) -> tuple[Serializer, Encoded]:
+    """Return serializer and object, compressed with `codec` unless that is "none" or does not help."""
     size_bytes = sum(map(frame_bytes, encoded.frames)) + len(encoded.suffix)
-    if codec == "none" or size_bytes < _FROM_BYTES:
+    if codec == "none" or size_bytes < _MIN_BYTES:
         return serializer, encoded
     outer = Compressed(serializer, codec)
-    packed = outer.packed(encoded)
+    packed = outer.compress(encoded)
     return (outer, packed) if sum(map(frame_bytes, packed.frames)) < size_bytes else (serializer, encoded)
 
 
-def _collected(encoded: Encoded) -> Iterator[list[memoryview]]:
+def _iter_chunks(encoded: Encoded) -> Iterator[list[memoryview]]:
     """Yield the object in chunks of at most 4 MiB, each as a list of pieces."""
     chunk: list[memoryview] = []
     chunk_bytes = 0
@@ -139,36 +141,36 @@ def _collected(encoded: Encoded) -> Iterator[list[memoryview]]:
             if chunk and chunk_bytes + piece.nbytes > CHUNK_BYTES:
                 yield chunk
                 chunk, chunk_bytes = [], 0
-            # What a lazy frame made is gone with its next piece.
+            # A piece of a lazy frame is only valid until the next one.
             chunk.append(memoryview(bytes(piece)) if isinstance(frame, LazyFrame) else piece)
             chunk_bytes += piece.nbytes
     if chunk:
         yield chunk
 
 
-def _places(buffer: memoryview) -> list[tuple[int, int, int, int]]:
-    """Return per chunk where it begins and ends, packed and unpacked."""
+def _chunk_ranges(buffer: memoryview) -> list[tuple[int, int, int, int]]:
+    """Return the compressed and uncompressed start and stop of each chunk."""
     count, magic = _TRAILER.unpack_from(buffer, buffer.nbytes - _TRAILER.size)
     table_bytes = count * _ENTRY.size + _TRAILER.size
     table_at = buffer.nbytes - table_bytes
     head_at = table_at - _SKIPPABLE.size
     if magic != _MAGIC or head_at < 0 or _SKIPPABLE.unpack_from(buffer, head_at) != (_SKIPPABLE_MAGIC, table_bytes):
-        raise ValueError("its table does not fit")
-    places, start, raw_start = [], 0, 0
+        raise ValueError("the chunk table is invalid")
+    ranges, start, raw_start = [], 0, 0
     for size, raw_bytes in _ENTRY.iter_unpack(buffer[table_at : buffer.nbytes - _TRAILER.size]):
         if raw_bytes > CHUNK_BYTES:
-            raise ValueError(f"it has a chunk of {raw_bytes} bytes")
-        places.append((start, start + size, raw_start, raw_start + raw_bytes))
+            raise ValueError(f"a chunk of {raw_bytes} bytes is too large")
+        ranges.append((start, start + size, raw_start, raw_start + raw_bytes))
         start, raw_start = start + size, raw_start + raw_bytes
     if start != head_at:
-        raise ValueError("its table does not cover it")
-    return places
+        raise ValueError("the chunk table does not cover the object")
+    return ranges
 
 
-def _on_all_cores(work: Callable[[_In], _Out], given: Iterable[_In]) -> Iterator[_Out]:
-    """Yield the result of `work` for each of `given`, in order, with few under way at a time."""
-    given, cores = iter(given), available_cores()
-    batch = list(itertools.islice(given, cores))
+def _parallel_map(work: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
+    """Yield the result of `work` for each of `items`, in order, with only a few in flight."""
+    items, cores = iter(items), available_cores()
+    batch = list(itertools.islice(items, cores))
     if len(batch) < 2:
         yield from map(work, batch)
         return
@@ -177,4 +179,4 @@ def _on_all_cores(work: Callable[[_In], _Out], given: Iterable[_In]) -> Iterator
     with ThreadPoolExecutor(cores) as pool:
         while batch:
             yield from pool.map(work, batch)
-            batch = list(itertools.islice(given, 2 * cores))
+            batch = list(itertools.islice(items, 2 * cores))

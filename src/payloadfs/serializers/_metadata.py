@@ -1,27 +1,27 @@
-"""What can be told of an object without decoding it: versions, columns. Runs no code."""
+"""Metadata of an object that can be read without decoding it: versions, columns. Runs no code."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from .._keys import split_serializer
+from .._typenames import split_serializer
 from ._pickle.container import unpack
 
-__all__ = ["facts_of"]
+__all__ = ["read_metadata"]
 
 _MAX_COLUMNS = 50
 
 
-def facts_of(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
-    """Return facts about the checked object `buffer`; an empty dict for plain bytes and text.
+def read_metadata(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
+    """Return metadata of the checked object `buffer`; an empty dict for plain bytes and strings.
 
     Parameters
     ----------
     serializer_id : str
-        Of the signed pointer; unknown ones have no facts.
+        The id in the signed pointer; unknown ids have no metadata.
     buffer : memoryview
-        The whole object. Its digest was checked.
+        The whole object. Its digest must have been checked.
     """
     codec, serializer_id = split_serializer(serializer_id)
     if codec:
@@ -34,16 +34,16 @@ def facts_of(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
             "pickle": {"stream bytes": head.nbytes, "buffers": len(buffers), "functions": meta["code"]},
         }
     if name.startswith(("pandas", "polars", "arrow")):
-        return _arrow_facts(buffer)
+        return _arrow_metadata(buffer)
     return {}
 
 
-def _arrow_facts(buffer: memoryview) -> dict[str, Any]:
+def _arrow_metadata(buffer: memoryview) -> dict[str, Any]:
     try:
         import pyarrow as pa
     except ImportError:
         return {"columns": "unknown: pyarrow is not installed"}
-    # The schema only: no batch is read or unpacked.
+    # Only the schema: no batch is read or decompressed.
     schema = pa.ipc.open_file(pa.py_buffer(buffer)).schema
     columns = {field.name: str(field.type) for field in list(schema)[:_MAX_COLUMNS]}
     if len(schema) > _MAX_COLUMNS:
@@ -51,6 +51,6 @@ def _arrow_facts(buffer: memoryview) -> dict[str, Any]:
     sidecar = (schema.metadata or {}).get(b"payloadfs")
     if not sidecar:
         return {"columns": columns}
-    facts = json.loads(sidecar)
-    pickled = facts["columns"].count(["rest"])
-    return {"versions": facts["versions"], "columns": columns} | ({"pickled columns": pickled} if pickled else {})
+    meta = json.loads(sidecar)
+    pickled = meta["columns"].count(["rest"])
+    return {"versions": meta["versions"], "columns": columns} | ({"pickled columns": pickled} if pickled else {})

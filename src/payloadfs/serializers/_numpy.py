@@ -1,4 +1,4 @@
-"""numpy arrays as ``.npy`` files: any numpy opens them in place; a load maps them."""
+"""numpy arrays as ``.npy`` files that any numpy can open; loading maps them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _HEADER_BYTES = 4096
 
 
 class NumpySerializer:
-    """Stores arrays of exact class ``numpy.ndarray`` and plain dtype.
+    """Serializer of arrays of exact class ``numpy.ndarray`` and plain dtype.
 
     Structured, object, ``StringDType`` and extended-precision arrays and subclasses are left to
     pickle, since ``.npy`` would change them. A ``numpy.memmap`` is stored as the array that it
-    shows, and comes back as a plain one: neither its file nor its path goes anywhere.
+    shows and loaded as a plain array; its file and path are not stored.
 
     Notes
     -----
-    Cost of saving: no copy; a strided view is gathered piece by piece, and only its own cells.
-    Cost of loading: none, the array is a view of the object's memory.
+    Cost of saving: no copy; only the cells of a strided view are gathered, piece by piece.
+    Cost of loading: no copy, the array is a view of the object's memory.
     """
 
     id = "npy/1"
@@ -42,7 +42,7 @@ class NumpySerializer:
 
         if type(obj) not in (np.ndarray, np.memmap) or not _is_plain(obj.dtype):
             raise NotExactError
-        # A memmap without its file is an array like any other; the path is never stored.
+        # Without its file, a memmap is a plain array. The path is never stored.
         encoded = _npy(obj.view(np.ndarray))
         if not obj.flags.writeable:
             raise NotExactError(instead=(ReadOnlyNumpySerializer(), encoded))
@@ -58,20 +58,20 @@ class NumpySerializer:
         header = np.lib.format.read_array_header_1_0(file)
         shape, fortran, dtype = header
         if not _is_plain(dtype) or any(length < 0 for length in shape):
-            raise ValueError(f"not an array that this serializer writes: {dtype}, {shape}")
+            raise ValueError(f"invalid dtype or shape: {dtype}, {shape}")
         count, offset = math.prod(shape), file.tell()
         if count == 0:
             return np.empty(shape, dtype, order="F" if fortran else "C")
         if count * dtype.itemsize > buffer.nbytes - offset:
-            raise ValueError("the array does not fit its object")
+            raise ValueError("the array is larger than the object")
         flat = np.frombuffer(buffer, dtype, count, offset)
         return flat.reshape(shape, order="F" if fortran else "C")
 
 
 class ReadOnlyNumpySerializer:
-    """Stores arrays as `NumpySerializer` does, and gives them back read-only, as they were.
+    """Serializer of read-only arrays. Stores them as `NumpySerializer` does and loads them read-only.
 
-    What pandas hands out (``frame.to_numpy()``) is read-only.
+    Arrays that pandas returns (``frame.to_numpy()``) are read-only.
     """
 
     id = "npy-readonly/1"
@@ -99,8 +99,8 @@ def _npy(array: npt.NDArray[Any]) -> Encoded:
 
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     header = io.BytesIO()
-    facts = {"descr": array.dtype.str, "fortran_order": fortran, "shape": array.shape}
-    np.lib.format.write_array_header_1_0(header, facts)
+    fields = {"descr": array.dtype.str, "fortran_order": fortran, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(header, fields)
     frames: list[Frame] = [as_bytes(header.getvalue()), array_frame(array.T if fortran else array)]
     return Encoded(frames, extension="npy", sealable=True, data=frozenset({1}))
 
@@ -118,15 +118,15 @@ def _is_plain(dtype: np.dtype[Any]) -> bool:
 
 
 def array_frame(array: npt.NDArray[Any]) -> Frame:
-    """Return the cells of `array` in C order as a frame. A copy only of what is strided, by pieces."""
+    """Return the cells of `array` in C order as a frame. Copies only strided arrays, piece by piece."""
     import numpy as np
 
     if array.flags.c_contiguous:
         return array.reshape(-1).view(np.uint8).data
-    return LazyFrame(array.nbytes, lambda: _gathered(array))
+    return LazyFrame(array.nbytes, lambda: _gather(array))
 
 
-def _gathered(array: npt.NDArray[Any]) -> Iterator[memoryview]:
+def _gather(array: npt.NDArray[Any]) -> Iterator[memoryview]:
     import numpy as np
 
     cells = np.nditer(

@@ -1,4 +1,4 @@
-"""Bytes, text and JSON values, stored as themselves: any program reads them in place."""
+"""Bytes, strings and JSON values, stored as plain files that any program can read."""
 
 from __future__ import annotations
 
@@ -9,19 +9,36 @@ from typing import Any
 from .._buffers import as_bytes
 from ._base import Encoded, NotExactError
 
-__all__ = ["BytesSerializer", "JsonSerializer", "TextSerializer", "check_exact", "json_bytes"]
+__all__ = [
+    "IMMUTABLE_SCALARS",
+    "JSON_SCALARS",
+    "BytesSerializer",
+    "JsonSerializer",
+    "TextSerializer",
+    "check_exact",
+]
 
 _MAX_NODES = 10_000
 """Larger values are pickled: walking them in Python would cost more than pickling them."""
 
 _MAX_DEPTH = 100
-_ATOMS = frozenset({str, int, bool, type(None)})
-# `check_exact` refuses what would go in circles.
+JSON_SCALARS = frozenset({str, int, float, bool, type(None)})
+"""Classes of single JSON values. NaN and infinity are floats, but JSON lacks them."""
+
+IMMUTABLE_SCALARS = frozenset(
+    {
+        *("NoneType", "bool", "int", "float", "str", "bytes"),
+        *("datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta", "decimal.Decimal", "uuid.UUID"),
+    }
+)
+"""Names of the immutable classes that are plain data. Names, so that checking an object imports no class."""
+
+# `check_exact` refuses circular references.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
 
 
 class BytesSerializer:
-    """Stores ``bytes`` as they are. Loading copies once, since ``bytes`` own their memory."""
+    """Serializer of ``bytes``. Loading copies once, since ``bytes`` own their memory."""
 
     id = "bytes/1"
     executable = False
@@ -38,24 +55,24 @@ class BytesSerializer:
 
 
 class TextSerializer:
-    """Stores ``str`` as UTF-8."""
+    """Serializer of ``str`` as UTF-8."""
 
     id = "text/1"
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        """Return the text as UTF-8; a lone surrogate has none and is left to pickle."""
+        """Return the string as UTF-8. Strings with lone surrogates are remaining to pickle."""
         if type(obj) is not str:
             raise NotExactError
         return Encoded([as_bytes(_utf8(obj))], extension="txt")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> str:  # noqa: ARG002
-        """Return the text."""
+        """Return the string."""
         return str(buffer, "utf-8")
 
 
 class JsonSerializer:
-    """Stores None, bool, int, float, str, list and dict where JSON gives back the same."""
+    """Serializer of None, bool, int, float, str, list and dict that JSON restores exactly."""
 
     id = "json/1"
     executable = False
@@ -70,10 +87,10 @@ class JsonSerializer:
 
 
 def json_bytes(obj: Any) -> bytes:
-    """Return `obj` as JSON, or raise `NotExactError` if that would not give back exactly `obj`.
+    """Return `obj` as JSON, or raise `NotExactError` if JSON would not restore exactly `obj`.
 
-    Only exact classes pass (no subclass, no tuple), keys are ``str``, floats are finite, and no
-    list or dict occurs twice, since JSON would tear the two apart.
+    Only exact classes pass (no subclasses, no tuples). Keys must be ``str`` and floats finite, and
+    no list or dict may occur twice, since JSON would make two of it.
     """
     check_exact(obj)
     try:
@@ -84,20 +101,20 @@ def json_bytes(obj: Any) -> bytes:
 
 
 def check_exact(obj: Any, *, max_nodes: float = _MAX_NODES) -> None:
-    """Raise `NotExactError` unless JSON gives back exactly `obj`, and that within `max_nodes` values."""
+    """Raise `NotExactError` if JSON does not restore `obj` exactly, or `obj` has more than `max_nodes` values."""
     seen: set[int] = set()
-    left, level = max_nodes - 1, [obj]
+    remaining, level = max_nodes - 1, [obj]
     for _ in range(_MAX_DEPTH + 1):
         below: list[Any] = []
         for part in level:
             kind = type(part)
-            if kind in _ATOMS or (kind is float and math.isfinite(part)):
+            if kind in JSON_SCALARS and (kind is not float or math.isfinite(part)):
                 continue
             if kind not in (dict, list) or id(part) in seen:
                 raise NotExactError
             seen.add(id(part))
-            left -= len(part)
-            if left < 0 or (kind is dict and not {*map(type, part)} <= {str}):
+            remaining -= len(part)
+            if remaining < 0 or (kind is dict and not {*map(type, part)} <= {str}):
                 raise NotExactError
             below.extend(part.values() if kind is dict else part)
         if not below:

@@ -1,7 +1,7 @@
 """polars frames and series as the Arrow IPC files that polars itself writes.
 
-A ``polars.LazyFrame`` is no data but a plan, and is pickled as such: a scan of a file stays a path,
-which has to mean the same where it is collected. Collect it first to store what it gives.
+A ``polars.LazyFrame`` is a query plan, not data, and is pickled as such: a scanned file stays a path,
+which must be valid where the plan is collected. Collect the frame first to store its result.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ._base import Encoded, NotExactError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["PolarsFrameSerializer", "PolarsSeriesSerializer", "trouble_of"]
+__all__ = ["PolarsFrameSerializer", "PolarsSeriesSerializer", "find_unsupported"]
 
 
 class PolarsFrameSerializer:
-    """Stores a ``polars.DataFrame`` through polars' own writer and reader.
+    """Serializer of ``polars.DataFrame`` that uses polars' own writer and reader.
 
     Notes
     -----
-    Cost: one copy of the frame's size while saving, another while loading.
+    Cost: one copy of the frame to save, and one to load.
     """
 
     id = "polars/1"
@@ -38,9 +38,9 @@ class PolarsFrameSerializer:
 
         if type(obj) is not pl.DataFrame:
             raise NotExactError
-        trouble = trouble_of(obj)
-        if trouble is not None:
-            raise EncodeError(f"The polars frame can't be stored: {trouble[1]}.", path=f"obj{trouble[0]}")
+        problem = find_unsupported(obj)
+        if problem is not None:
+            raise EncodeError(f"The polars frame cannot be stored: {problem[1]}.", path=f"obj{problem[0]}")
         if any(map(_is_opaque, obj.dtypes)):
             raise NotExactError
         file = io.BytesIO()
@@ -55,7 +55,7 @@ class PolarsFrameSerializer:
 
 
 class PolarsSeriesSerializer:
-    """Stores a ``polars.Series`` as a frame with one column."""
+    """Serializer of ``polars.Series`` as a frame with one column."""
 
     id = "polars-series/1"
     executable = False
@@ -64,7 +64,7 @@ class PolarsSeriesSerializer:
         """Return the series as an Arrow IPC file."""
         import polars as pl
 
-        if type(obj) is not pl.Series or trouble_of(obj):
+        if type(obj) is not pl.Series or find_unsupported(obj):
             raise NotExactError
         return PolarsFrameSerializer().encode(obj.to_frame())
 
@@ -74,7 +74,7 @@ class PolarsSeriesSerializer:
 
 
 def _validated(buffer: memoryview) -> io.BytesIO:
-    """Return the same frame written anew, after pyarrow validated it: polars itself validates nothing."""
+    """Return the frame rewritten by pyarrow after full validation, because polars validates nothing."""
     import pyarrow as pa
 
     table = read_ipc(buffer, trusted=False)
@@ -85,8 +85,8 @@ def _validated(buffer: memoryview) -> io.BytesIO:
     return file
 
 
-def trouble_of(obj: Any) -> tuple[str, str] | None:
-    """Return where and why a polars frame or series can't be stored, or None if it can."""
+def find_unsupported(obj: Any) -> tuple[str, str] | None:
+    """Return the path and reason why a polars frame or series cannot be stored, or None if it can."""
     import polars as pl
 
     own = [name for name in vars(obj) if not name.startswith("_")]
@@ -94,27 +94,27 @@ def trouble_of(obj: Any) -> tuple[str, str] | None:
         return f".{own[0]}", f"polars would lose the attribute {own[0]!r}; keep it beside the frame"
     schema = obj.schema if isinstance(obj, pl.DataFrame) else {obj.name: obj.dtype}
     for name, dtype in schema.items():
-        if any(part.base_type() is pl.Object for part in _inside(dtype)):
+        if any(part.base_type() is pl.Object for part in _nested_dtypes(dtype)):
             return f"[{name!r}]", (
-                f"its column {name!r} has the dtype Object, which polars itself can't store; "
-                "give it another dtype, or store its values as a list"
+                f"its column {name!r} has the dtype Object, which polars itself cannot store; "
+                "convert it to another dtype, or store its values as a list"
             )
-        if any(isinstance(part, pl.Array) and 0 in part.shape for part in _inside(dtype)):
-            return f"[{name!r}]", f"its column {name!r} has arrays of width 0, which polars writes and can't read"
+        if any(isinstance(part, pl.Array) and 0 in part.shape for part in _nested_dtypes(dtype)):
+            return f"[{name!r}]", f"its column {name!r} has arrays of width 0, which polars can write but not read"
     return None
 
 
-def _inside(dtype: Any) -> Iterator[Any]:
-    """Yield `dtype` and what it nests, at any depth."""
+def _nested_dtypes(dtype: Any) -> Iterator[Any]:
+    """Yield `dtype` and its nested dtypes, at any depth."""
     yield dtype
     nested = [field.dtype for field in getattr(dtype, "fields", ())]
     for part in [*nested, getattr(dtype, "inner", None)]:
         if part is not None:
-            yield from _inside(part)
+            yield from _nested_dtypes(part)
 
 
 def _is_opaque(dtype: Any) -> bool:
-    """Return whether a column of `dtype` is an extension or unknown, which IPC would change."""
+    """Return whether `dtype` is an extension or unknown type, which IPC would change."""
     import polars as pl
 
     return dtype.base_type() is pl.Unknown or type(dtype).__module__.split(".")[0] != "polars"

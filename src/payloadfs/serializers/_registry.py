@@ -1,17 +1,16 @@
-"""Which serializer stores an object: by exact class, base classes, predicate, and in the end pickle."""
+"""Choice of the serializer for an object: by exact class, base classes, predicate, and finally pickle."""
 
 from __future__ import annotations
 
 import functools
 import importlib
-import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .._keys import split_serializer
+from .._typenames import SERIALIZER_ID, short_class_name, split_serializer
 from ..errors import ConfigError, DecodeError, PayloadError
 from ._base import Encoded, NotExactError, Serializer
-from ._compression import Compressed, compressed
+from ._compression import Compressed, compress
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -20,7 +19,6 @@ __all__ = ["SerializerRegistry", "decode"]
 
 ENTRY_POINTS = "payloadfs.serializers"
 
-_ID = re.compile(r"[a-z][a-z0-9-]{0,39}/[1-9][0-9]{0,3}")
 _BUILT_IN = {
     "bytes/1": ("_plain", "BytesSerializer", ["builtins.bytes"]),
     "text/1": ("_plain", "TextSerializer", ["builtins.str"]),
@@ -29,7 +27,7 @@ _BUILT_IN = {
         "JsonSerializer",
         [f"builtins.{name}" for name in ("NoneType", "bool", "int", "float", "list", "dict")],
     ),
-    "pickle-batches/1": ("_pickle.batched", "RowsSerializer", ["builtins.list", "builtins.dict"]),
+    "pickle-batches/1": ("_pickle.batched", "BatchedPickleSerializer", ["builtins.list", "builtins.dict"]),
     "npy/1": ("_numpy", "NumpySerializer", ["numpy.ndarray"]),
     "npy-readonly/1": ("_numpy", "ReadOnlyNumpySerializer", []),
     "arrow-table/1": ("_arrow.tables", "ArrowTableSerializer", ["pyarrow.Table"]),
@@ -45,20 +43,20 @@ _BUILT_IN_CLASSES: dict[str, list[str]] = {}
 for _id, (_, _, _names) in _BUILT_IN.items():
     for _class in _names:
         _BUILT_IN_CLASSES.setdefault(_class, []).append(_id)
-_LAST = "pickle/1"
+_FALLBACK = "pickle/1"
 
 
 class SerializerRegistry:
-    """Serializers by class and by id.
+    """Mapping of classes and ids to serializers.
 
-    An object is offered to the serializers of its exact class, then of its base classes, then to
-    those with a fitting predicate (newest first), and at last to pickle; the first that can store
-    it exactly does. Classes are known by name (``"pandas.DataFrame"``: top package and class), so
-    nothing is imported to find out what an object is not.
+    The registry tries the serializers of an object's exact class, then those of its base classes,
+    then those with a matching predicate (newest first), and finally pickle. It uses the first that
+    can store the object exactly. Classes are looked up by name (``"pandas.DataFrame"``: top package
+    and class), so choosing a serializer imports nothing.
 
-    Packages add serializers through the entry point group ``payloadfs.serializers``: the name is
-    the class it is for, ``"acme.Image"``, the value the `Serializer` or its class. It is loaded
-    when such an object is first saved, or when an id that is not built in is first read.
+    Packages add serializers through the entry point group ``payloadfs.serializers``: the entry's
+    name is the class, ``"acme.Image"``, its value the `Serializer` or its class. The entry is
+    loaded when an object of that class is first saved, or when an unknown id is first read.
 
     Examples
     --------
@@ -78,63 +76,65 @@ class SerializerRegistry:
         *classes: type | str,
         predicate: Callable[[Any], bool] | None = None,
     ) -> None:
-        """Add a serializer for objects of `classes` and their subclasses, or that fit `predicate`.
+        """Add a serializer for objects of `classes` and their subclasses, or for which `predicate` is true.
 
         Parameters
         ----------
         serializer : Serializer
-            Passes `payloadfs.testing.SerializerTests`.
+            Must pass `payloadfs.testing.SerializerTests`.
         *classes : type or str
             Classes, or their names as top package and class, ``"acme.Image"``.
         predicate : callable, optional
-            Asked for objects for which no class fits.
+            Called with objects that no serializer stored by class.
 
         Raises
         ------
         ConfigError
-            Its id is malformed, or taken by another serializer.
+            The id is malformed, or taken by another serializer.
         """
-        if not _ID.fullmatch(serializer.id) or split_serializer(serializer.id)[0]:
-            raise ConfigError(f"{serializer.id!r} is no serializer id; use name/version, like 'acme-image/1'.")
+        if not SERIALIZER_ID.fullmatch(serializer.id) or split_serializer(serializer.id)[0]:
+            raise ConfigError(
+                f"{serializer.id!r} is not a valid serializer id; use name/version, for example 'acme-image/1'."
+            )
         if serializer.id in _BUILT_IN or self._by_id.get(serializer.id, serializer) is not serializer:
-            raise ConfigError(f"The serializer id {serializer.id!r} is taken.", kind="serializer-id")
+            raise ConfigError(f"The serializer id {serializer.id!r} is already taken.", kind="serializer-id")
         self._by_id[serializer.id] = serializer
         for cls in classes:
-            name = cls if isinstance(cls, str) else _name(cls)
+            name = cls if isinstance(cls, str) else short_class_name(cls)
             self._by_class.setdefault(name, []).insert(0, serializer)
         if predicate is not None:
             self._predicates.insert(0, (predicate, serializer))
 
     def copy(self) -> SerializerRegistry:
-        """Return a registry with the same serializers that can be changed by itself."""
+        """Return an independent registry with the same serializers."""
         twin = SerializerRegistry()
-        twin._by_class = {name: list(found) for name, found in self._by_class.items()}
+        twin._by_class = {name: list(serializers) for name, serializers in self._by_class.items()}
         twin._predicates = list(self._predicates)
         twin._by_id = dict(self._by_id)
         return twin
 
     def encode(self, obj: Any, *, compression: str = "none") -> tuple[Serializer, Encoded]:
-        """Return the first serializer that stores `obj` exactly, and what it made of it.
+        """Return the first serializer that stores `obj` exactly, and the encoded object.
 
         Parameters
         ----------
         obj : object
-            What to store.
+            The object to store.
         compression : {"none", "zstd", "lz4"}
-            What it makes no smaller, and what is small, is stored as it is.
+            Small objects, and those that compression does not shrink, are stored uncompressed.
 
         Raises
         ------
         EncodeError
-            None does; names where inside `obj` the trouble is.
+            No serializer can store `obj`; the message names the part that fails.
         """
-        serializer, encoded = self._encoded(obj)
+        serializer, encoded = self._encode(obj)
         try:
-            return compressed(serializer, encoded, compression)
+            return compress(serializer, encoded, compression)
         except ImportError as error:
             raise _missing_package(f"{compression}-{serializer.id}", error) from error
 
-    def _encoded(self, obj: Any) -> tuple[Serializer, Encoded]:
+    def _encode(self, obj: Any) -> tuple[Serializer, Encoded]:
         for serializer in self._candidates(obj):
             try:
                 return serializer, serializer.encode(obj)
@@ -143,16 +143,16 @@ class SerializerRegistry:
                     return declined.instead
             except ImportError as error:
                 raise _missing_package(serializer.id, error) from error
-        last = _built_in(_LAST)
+        last = _built_in(_FALLBACK)
         return last, last.encode(obj)
 
     def by_id(self, serializer_id: str) -> Serializer:
-        """Return the serializer called `serializer_id`.
+        """Return the serializer with the id `serializer_id`.
 
         Raises
         ------
         DecodeError
-            There is none here (``kind="unknown-serializer"``). Nothing was fetched.
+            The id is unknown (``kind="unknown-serializer"``). Nothing was fetched.
         """
         codec, inner = split_serializer(serializer_id)
         if codec and not split_serializer(inner)[0]:
@@ -161,37 +161,36 @@ class SerializerRegistry:
             return _built_in(serializer_id)
         if serializer_id not in self._by_id:
             for entry in _entry_points().values():
-                found = _loaded(entry)
-                if found.id == serializer_id:
-                    return found
+                serializer = _load(entry)
+                if serializer.id == serializer_id:
+                    return serializer
             raise DecodeError(
-                f"No serializer {serializer_id!r} is known here: install the package that brings it, "
-                "or update payloadfs.",
+                f"Unknown serializer {serializer_id!r}: install the package that provides it, or update payloadfs.",
                 kind="unknown-serializer",
             )
         return self._by_id[serializer_id]
 
     def _candidates(self, obj: Any) -> Iterator[Serializer]:
         for cls in type(obj).__mro__[:-1]:
-            name = _name(cls)
+            name = short_class_name(cls)
             yield from self._by_class.get(name, ())
             if name in _BUILT_IN_CLASSES:
                 yield from map(_built_in, _BUILT_IN_CLASSES[name])
             elif name in _entry_points():
-                yield _loaded(_entry_points()[name])
+                yield _load(_entry_points()[name])
         for predicate, serializer in self._predicates:
             if predicate(obj):
                 yield serializer
 
 
 def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_bytes: int | None = None) -> Any:
-    """Return what `serializer` makes of checked bytes; whatever goes wrong becomes an error of ours.
+    """Return the object in `buffer`, whose bytes were checked. Any failure becomes a `PayloadError`.
 
-    Compressed bytes that would have more than `max_bytes` are not unpacked.
+    Objects that would exceed `max_bytes` after decompression are not decompressed.
     """
     try:
         if isinstance(serializer, Compressed):
-            buffer = serializer.unpacked(buffer, trusted=trusted, max_bytes=max_bytes)
+            buffer = serializer.decompress(buffer, trusted=trusted, max_bytes=max_bytes)
             serializer = serializer.inner
         return serializer.decode(buffer, trusted=trusted)
     except (PayloadError, MemoryError):
@@ -200,28 +199,22 @@ def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_byt
         raise _missing_package(serializer.id, error) from error
     except Exception as error:
         raise DecodeError(
-            f"Serializer {serializer.id!r} can't decode the object: {type(error).__name__}: {error}."
+            f"Serializer {serializer.id!r} cannot decode the object: {type(error).__name__}: {error}."
         ) from error
 
 
 def _missing_package(serializer_id: str, error: ImportError) -> ConfigError:
-    """Return the error that names the package without which a serializer can't work."""
+    """Return the error for a package that a serializer needs and cannot import."""
     if not isinstance(error, ModuleNotFoundError):
-        # It is there, but not fit for another one, of which only its own words tell.
+        # The package is installed but conflicts with another; only its own message says which.
         return ConfigError(
-            f"Serializer {serializer_id!r} can't import a package that it needs: {error}.", kind="missing-package"
+            f"Serializer {serializer_id!r} cannot import a package that it needs: {error}.", kind="missing-package"
         )
     return ConfigError(
         f"Serializer {serializer_id!r} needs the package {error.name}, which is not installed: "
         f"pip install {error.name}.",
         kind="missing-package",
     )
-
-
-@functools.cache
-def _name(cls: type) -> str:
-    # Packages move classes between their private modules; the top name is what users know.
-    return f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}"
 
 
 @functools.cache
@@ -240,9 +233,9 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 
 @functools.cache
-def _loaded(entry: EntryPoint) -> Serializer:
+def _load(entry: EntryPoint) -> Serializer:
     loaded = entry.load()
     serializer: Serializer = loaded() if isinstance(loaded, type) else loaded
-    if serializer.id in _BUILT_IN or not _ID.fullmatch(serializer.id):
-        raise ConfigError(f"The serializer {entry.value!r} has the id {serializer.id!r}, which is not its to use.")
+    if serializer.id in _BUILT_IN or not SERIALIZER_ID.fullmatch(serializer.id):
+        raise ConfigError(f"The serializer {entry.value!r} has the id {serializer.id!r}, which is invalid or reserved.")
     return serializer

@@ -1,7 +1,7 @@
-"""The functions that pickles name to rebuild what pickle by itself would change.
+"""Functions that stored pickles call to rebuild objects that plain pickle would change.
 
-Their names and arguments are part of the format: pickles that were written refer to them. They may
-get further arguments with defaults, and never go away.
+Their names and arguments are part of the format, because stored pickles refer to them. They may
+get further arguments with defaults, and must never be removed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ __all__ = [
 
 
 def set_read_only(array: Any, state: Any) -> None:
-    """Give an array its state, and then lock it."""
+    """Set the state of an array, then make it read-only."""
     array.__setstate__(state)
     array.flags.writeable = False
 
 
 def set_cause(error: BaseException, state: Any) -> None:
-    """Give an exception its state and its cause."""
+    """Set the state and the cause of an exception."""
     plain, cause, suppress = state
     if plain:
         error.__setstate__(plain)
@@ -47,7 +47,7 @@ def set_cause(error: BaseException, state: Any) -> None:
 
 
 def masked_array(data: Any, mask: Any, fill_value: Any, hard_mask: bool, info: dict[str, Any] | None = None) -> Any:
-    """Return a masked array over `data`; without a mask (None) it has none, rather than one of all False."""
+    """Return a masked array over `data`; if `mask` is None it has no mask, rather than one of all False."""
     import numpy as np
 
     array: Any = np.ma.MaskedArray(data, mask=np.ma.nomask if mask is None else mask, hard_mask=hard_mask)
@@ -57,28 +57,28 @@ def masked_array(data: Any, mask: Any, fill_value: Any, hard_mask: bool, info: d
 
 
 def table_of_rows(schema: pa.Schema, rows: int) -> pa.Table:
-    """Return a table without columns that has rows."""
+    """Return a table with rows but without columns."""
     import pyarrow as pa
 
     return pa.table({"": pa.nulls(rows)}).replace_schema_metadata(schema.metadata).select([])
 
 
 def batch_of_rows(schema: pa.Schema, rows: int) -> pa.RecordBatch:
-    """Return a record batch without columns that has rows."""
+    """Return a record batch with rows but without columns."""
     import pyarrow as pa
 
     return pa.record_batch({"": pa.nulls(rows)}).replace_schema_metadata(schema.metadata).select([])
 
 
 def sorted_map_type(key: Any, item: Any) -> Any:
-    """Return Arrow's type of maps whose keys are sorted."""
+    """Return the Arrow map type with sorted keys."""
     import pyarrow as pa
 
     return pa.map_(key, item, keys_sorted=True)
 
 
 def month_day_nano(months: int, days: int, nanoseconds: int) -> Any:
-    """Return what Arrow makes of an interval of months, days and nanoseconds."""
+    """Return an Arrow interval of months, days and nanoseconds."""
     import pyarrow as pa
 
     return pa.MonthDayNano([months, days, nanoseconds])
@@ -105,7 +105,7 @@ def extension_scalar(kind: Any, value: pa.Scalar) -> pa.Scalar:
 
 
 def viewed(array: npt.NDArray[Any], dtype: Any) -> Any:
-    """Return the memory of `array` as one of `dtype`."""
+    """Return a view of the memory of `array` as `dtype`."""
     return array.view(dtype)
 
 
@@ -114,7 +114,7 @@ def storage(content: npt.NDArray[Any]) -> Any:
     torch = importlib.import_module("torch")
     if not content.size:
         return torch.UntypedStorage(0)
-    # torch knows no read-only memory: writing to it would end the process.
+    # torch has no read-only memory: writing to it would crash the process.
     whole = content if content.flags.writeable else content.copy()
     return torch.frombuffer(whole, dtype=torch.uint8).untyped_storage()
 

@@ -1,17 +1,17 @@
-"""Which versions wrote an object: kept inside it, named when it can't be decoded elsewhere."""
+"""Package versions that wrote an object: stored in it, and named if it cannot be decoded elsewhere."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 
-__all__ = ["told_apart", "versions_here"]
+__all__ = ["describe_mismatch", "versions_here"]
 
 _PACKAGES = ("cloudpickle", "numpy", "pandas", "polars", "pyarrow")
 
 
 def versions_here() -> dict[str, str]:
-    """Return the versions of Python and of those packages that are loaded. Imports nothing."""
+    """Return the versions of Python and of the loaded packages. Imports nothing."""
     versions = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in _PACKAGES:
         version = getattr(sys.modules.get(name), "__version__", None)
@@ -20,18 +20,18 @@ def versions_here() -> dict[str, str]:
     return versions
 
 
-def told_apart(written: Mapping[str, str]) -> str:
-    """Return a clause that names the versions that wrote an object and those that read it.
+def describe_mismatch(written: Mapping[str, str]) -> str:
+    """Return a clause that names the versions that wrote an object and those that are reading it.
 
     Examples
     --------
-    >>> told_apart({"python": "3.1.0"})
+    >>> describe_mismatch({"python": "3.1.0"})
     'written with python 3.1.0, read with python ...'
     """
     here = versions_here()
-    ours = {name: here.get(name, "none") for name in written}
-    return f"written with {_spell(written)}, read with {_spell(ours)}"
+    current = {name: here.get(name, "none") for name in written}
+    return f"written with {_format(written)}, read with {_format(current)}"
 
 
-def _spell(versions: Mapping[str, str]) -> str:
+def _format(versions: Mapping[str, str]) -> str:
     return " ".join(f"{name} {version}" for name, version in versions.items())

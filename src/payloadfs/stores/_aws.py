@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -144,7 +145,7 @@ def s3_target(root: str, options: Mapping[str, Any]) -> Target:
         from obstore.store import S3Store
 
         http: Any = client_options(endpoint, limits.get("connect_s", CONNECT_S), read_s, ca_file)
-        provider = None if source is None else (lambda: _for_obstore(source()))
+        provider = None if source is None else partial(_for_obstore, source)
         settings: Any = config
         return S3Store(
             bucket,
@@ -231,7 +232,7 @@ def _from_botocore(known: Mapping[str, Any]) -> _Session:
 
     try:
         session = Session(profile=known["profile"])
-        # The client is only asked about endpoint and region. With keys of its own it searches for no others,
+        # The client is only asked about endpoint and region. With any keys it searches for no others,
         # which may take requests.
         client = session.create_client(
             "s3",
@@ -282,7 +283,8 @@ def _checked(source: CredentialsSource, bucket: str) -> Callable[[], Credentials
     return credentials
 
 
-def _for_obstore(found: Credentials) -> Any:
+def _for_obstore(source: Callable[[], Credentials]) -> Any:
+    found = source()
     return {
         "access_key_id": found.key,
         "secret_access_key": found.secret,

@@ -140,6 +140,6 @@ def collect(key: str, body: Body) -> bytes:
     return content
 
 
-def refuse_pickle(store: Store) -> NoReturn:
-    """Raise the error for an attempt to pickle a store that has credentials. For ``__reduce__``."""
-    raise TypeError(f"{store!r} holds credentials and cannot be pickled: pickle the Repository, or pass its URL.")
+def refuse_pickle(self: object) -> NoReturn:
+    """Raise the error for an attempt to pickle a store that holds credentials. For ``__reduce__``."""
+    raise TypeError(f"{self!r} holds credentials and cannot be pickled: pickle the Repository, or pass its URL.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
@@ -37,7 +38,7 @@ _forked_with_obstore: list[bool] = []
 
 
 def _after_fork() -> None:
-    # Whoever imported it: all users of obstore in a process share its threads.
+    # No matter which code imported it: all users of obstore in a process share its threads.
     if "obstore" in sys.modules:
         _forked_with_obstore.append(True)
 
@@ -217,7 +218,7 @@ class ObstoreStore:
                 if not piece.nbytes:
                     continue
                 part = ByteRange(start, start + piece.nbytes)
-                if self._retry.call("compare", key, lambda part=part: b"".join(source.open_range(part))) != piece:
+                if self._retry.call("compare", key, partial(_joined, source, part)) != piece:
                     return False
                 start = part.stop
             return start > 0 or self.info(key).size_bytes == 0
@@ -288,9 +289,13 @@ class ObstoreStore:
             raise ConfigError(
                 f"{extra}:// needs obstore: pip install 'payloadfs[{extra}]'.", kind="missing-package"
             ) from error
-        except Exception:  # noqa: BLE001  obstore's errors have no common class of their own here
+        except Exception:  # noqa: BLE001  obstore raises many kinds
             # Not chained: the message may hold an option's value.
             raise ConfigError(f"The storage options for {self.root} are not valid.", kind="options") from None
+
+
+def _joined(source: _Source, part: ByteRange) -> bytes:
+    return b"".join(source.open_range(part))
 
 
 class _Pieces:

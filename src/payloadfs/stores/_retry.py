@@ -73,14 +73,14 @@ class Retry:
             The translated error of the last attempt.
         """
         started_s = time.monotonic()
-        for pause_s in (*PAUSES_S, None):
+        for pause_s in (*PAUSES_S, 0.0):
             attempted_s = time.monotonic()
             try:
                 result = attempt()
             except Exception as error:
                 cause = from_obstore(error)
                 ours = self._translator.translate(cause, operation, key)
-                is_final = pause_s is None or is_stopped() or ours.kind not in kinds
+                is_final = not pause_s or is_stopped() or ours.kind not in kinds
                 if is_final or not self._may_help(ours, started_s, attempted_s):
                     if ours is error:
                         raise

@@ -1,4 +1,4 @@
-"""Conformance kits for your own stores and serializers, and real servers to run them against."""
+"""Conformance kits for third-party stores and serializers, and real servers to run them against."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use, because pytest imports this package for its plugin in every run.
+    # Loaded lazily: pytest imports this package for its plug-in in every run of every project.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,20 +1,20 @@
-"""pyarrow in words: types with all that hangs on their fields, and cells by their bits."""
+"""Descriptions of pyarrow objects: types with all metadata of their fields, and cells by their bits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["TABLE", "type_words", "values"]
+__all__ = ["TABLE", "describe_type", "values"]
 
 Line = tuple[str, str]
 
 
 def values(array: Any, path: str, walk: Any) -> Iterator[Line]:
-    """Yield type and values of an Arrow array, whatever its chunks."""
+    """Yield type and values of an Arrow array, independent of its chunks."""
     import pyarrow as pa
 
-    yield f"{path}.type", type_words(array.type)
+    yield f"{path}.type", describe_type(array.type)
     chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
     chunks = _joined(chunks) if len(chunks) > 1 else chunks
     start = 0
@@ -25,7 +25,7 @@ def values(array: Any, path: str, walk: Any) -> Iterator[Line]:
 
 
 def _joined(chunks: list[Any]) -> list[Any]:
-    """Return `chunks` as one, or as they are where Arrow can't join their type or their dictionaries."""
+    """Return `chunks` joined, or unchanged if Arrow cannot join their type or dictionaries."""
     import pyarrow as pa
 
     of_one = not pa.types.is_dictionary(chunks[0].type) or all(
@@ -38,7 +38,7 @@ def _joined(chunks: list[Any]) -> list[Any]:
 
 
 def _cells(array: Any, path: str, walk: Any, start: int = 0) -> Iterator[Line]:
-    """Yield what the cells of one array are, down to bits where Python's objects would lose some."""
+    """Yield the cells of one array, as bits where Python objects would lose some."""
     import pyarrow as pa
 
     kind = array.type
@@ -77,31 +77,31 @@ def _leaves(array: Any, path: str, walk: Any, start: int) -> Iterator[Line]:
 
     kind = array.type
     if pa.types.is_floating(kind):
-        # Bits too: NaN has many, and Python's floats are wider than some of Arrow's.
+        # Bits too: NaN has many bit patterns, and Python floats are wider than some of Arrow's.
         bits = array.view({16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}[kind.bit_width]).to_pylist()
         for number, (value, word) in enumerate(zip(array.to_pylist(), bits, strict=True), start):
             yield f"{path}[{number}]", "None" if word is None else f"{value!r} {word:x}"
         return
     if pa.types.is_temporal(kind) and kind.bit_width <= 64:
-        # Python's times end at microseconds, and at the year 9999.
+        # Python times are limited to microseconds and to the year 9999.
         array = array.view(pa.int32() if kind.bit_width == 32 else pa.int64())
     for number, cell in enumerate(array.to_pylist(), start):
         yield from walk(cell, f"{path}[{number}]")
 
 
-def type_words(kind: Any) -> str:
-    """Return all that there is to say of an Arrow type, with names, nullability and metadata of its fields."""
+def describe_type(kind: Any) -> str:
+    """Return the description of an Arrow type, with names, nullability and metadata of its fields."""
     import pyarrow as pa
 
-    words = f"{type(kind).__module__}.{type(kind).__name__} {kind}"
+    name = f"{type(kind).__module__}.{type(kind).__name__} {kind}"
     if isinstance(kind, pa.BaseExtensionType):
         written = kind.__arrow_ext_serialize__() if isinstance(kind, pa.ExtensionType) else b""
-        return f"{words} {written!r} of {type_words(kind.storage_type)}"
+        return f"{name} {written!r} of {describe_type(kind.storage_type)}"
     if pa.types.is_dictionary(kind):
-        return f"{words} of {type_words(kind.value_type)}"
+        return f"{name} of {describe_type(kind.value_type)}"
     fields = [kind.field(number) for number in range(kind.num_fields)]
-    inside = [f"{field.name!r} {field.nullable} {field.metadata} {type_words(field.type)}" for field in fields]
-    return f"{words} {inside}" if inside else words
+    inside = [f"{field.name!r} {field.nullable} {field.metadata} {describe_type(field.type)}" for field in fields]
+    return f"{name} {inside}" if inside else name
 
 
 def _schemas(obj: Any, path: str, walk: Any) -> Iterator[Line]:
@@ -111,12 +111,12 @@ def _schemas(obj: Any, path: str, walk: Any) -> Iterator[Line]:
 
 
 def _fields(obj: Any, path: str, walk: Any) -> Iterator[Line]:
-    yield path, f"{obj.name!r} {type_words(obj.type)} nullable={obj.nullable}"
+    yield path, f"{obj.name!r} {describe_type(obj.type)} nullable={obj.nullable}"
     yield from walk(obj.metadata, f"{path}.metadata")
 
 
 def _types(obj: Any, path: str, _: Any) -> Iterator[Line]:
-    yield path, type_words(obj)
+    yield path, describe_type(obj)
 
 
 def _tables(obj: Any, path: str, walk: Any) -> Iterator[Line]:
@@ -127,18 +127,18 @@ def _tables(obj: Any, path: str, walk: Any) -> Iterator[Line]:
 
 
 def _chunked(obj: Any, path: str, walk: Any) -> Iterator[Line]:
-    yield f"{path}.type", type_words(obj.type)
+    yield f"{path}.type", describe_type(obj.type)
     yield f"{path}.num_chunks", str(obj.num_chunks)
     for number, chunk in enumerate(obj.chunks):
         yield from values(chunk, f"{path}.chunk({number})", walk)
 
 
 def _scalars(obj: Any, path: str, walk: Any) -> Iterator[Line]:
-    """Yield what one cell is. Its parts are scalars and arrays again."""
+    """Yield one cell. Its parts are scalars and arrays."""
     import pyarrow as pa
 
     kind = obj.type
-    yield f"{path}.type", type_words(kind)
+    yield f"{path}.type", describe_type(kind)
     yield f"{path}.is_valid", str(obj.is_valid)
     if not obj.is_valid:
         return

@@ -1,38 +1,61 @@
-"""Strict comparison: equal in every respect that a program could notice.
+"""Strict comparison: equality in every respect that a program could observe.
 
 Stricter than ``==`` and than ``pandas.testing``: class, dtype, labels and their classes, kind of each
 missing value, float bits, freq, levels, attrs, flags, memory order, writability, shared references.
 
-Everything rests on `describe`, which says in plain text what an object is. A description does not
-depend on the process, so what was loaded elsewhere can be described there and compared here: no
-other serializer has to be trusted for the way back.
+It is based on `describe`, which describes an object in plain strings. Descriptions do not depend on
+the process, so an object can be loaded and described in another process and compared here, without
+a second serializer for the way back.
 """
 
 from __future__ import annotations
 
+import collections
+import copyreg
+import datetime as dt
+import decimal
+import dis
+import enum
+import functools
 import itertools
-from collections.abc import Iterator
+import logging
+import pathlib
+import re
+import struct
+import sys
+import types
+import uuid
+import zoneinfo
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ._describe import Line, Walk
+from .._typenames import class_name, loaded_class
+from . import _describe_libraries
 
 __all__ = ["Line", "assert_exact", "describe", "first_difference"]
 
+Line = tuple[str, str]
+_SHOWN_BY_REPR = (type(None), bool, str, bytes, range, slice, type(Ellipsis), type(NotImplemented))
+_DIGITS = 10**1000  # Python converts at most 4300 digits
+_VALUES = (int, float, complex, str, bytes)
+_TIMES = (dt.date, dt.time, dt.datetime, dt.timedelta)
+_NO_IDENTITY = (enum.Enum, type, dt.tzinfo, decimal.Decimal, uuid.UUID, *_TIMES)
+
 
 def describe(obj: Any, *, path: str = "obj") -> Iterator[Line]:
-    """Yield pairs of a place and a fact, in a fixed order, that say all that could be noticed of `obj`.
+    """Yield pairs of path and description, in a fixed order, that cover all observable state of `obj`.
 
     Parameters
     ----------
     obj : object
-        Anything. What is met a second time is described as the same as what was met first.
+        Any object. A repeated reference is described by the path of the first one.
     path : str
-        How to call the object.
+        Name of the object in the paths.
 
     Examples
     --------
-    >>> for place, fact in describe({"a": [1]}):
-    ...     print(place, "is", fact)
+    >>> for path, description in describe({"a": [1]}):
+    ...     print(path, "is", description)
     obj is dict
     len(obj) is 1
     obj.keys()[0] is 'a'
@@ -45,14 +68,14 @@ def describe(obj: Any, *, path: str = "obj") -> Iterator[Line]:
 
 
 def assert_exact(expected: Any, actual: Any, *, path: str = "obj") -> None:
-    """Raise `AssertionError` that names the first place where `actual` differs from `expected`.
+    """Raise `AssertionError` if `actual` differs from `expected`; the message names the first difference.
 
     Parameters
     ----------
     expected, actual : object
-        What was saved and what came back.
+        The object that was saved and the one that was loaded.
     path : str
-        How to call the object in the message.
+        Name of the object in the message.
 
     Examples
     --------
@@ -66,10 +89,270 @@ def assert_exact(expected: Any, actual: Any, *, path: str = "obj") -> None:
 
 
 def first_difference(expected: Iterator[Line], actual: Iterator[Line]) -> str | None:
-    """Return in words where two descriptions part, or None if they are the same."""
+    """Return a message about the first difference of two descriptions, or None if they are equal."""
     for left, right in itertools.zip_longest(expected, actual, fillvalue=("the end", "nothing more")):
         if left != right:
             if left[0] == right[0]:
                 return f"{left[0]}: {right[1]:.200} instead of {left[1]:.200}"
             return f"{right[0]} ({right[1]:.200}) instead of {left[0]} ({left[1]:.200})"
     return None
+
+
+class Walk:
+    """Traversal of one object that remembers the objects visited."""
+
+    def __init__(self) -> None:
+        # Objects are kept alive, or the id of a temporary object could be reused.
+        self._visited = collections.ChainMap[int, tuple[Any, str]]()
+
+    def __call__(self, obj: Any, path: str) -> Iterator[Line]:
+        """Yield the description of `obj`."""
+        if id(obj) in self._visited:
+            yield path, f"the same as {self._visited[id(obj)][1]}"
+            return
+        scalar = _scalar(obj)
+        if scalar is None and not _has_no_identity(obj):
+            self._visited[id(obj)] = obj, path
+        yield path, class_name(_describe_libraries.class_of(obj))
+        if scalar is not None:
+            yield path, scalar
+            return
+        yield from _describer(obj)(obj, path, self)
+
+    def describe_unvisited(self, obj: Any, path: str) -> list[Line]:
+        """Return the description of `obj` without marking it as visited."""
+        other = Walk()
+        other._visited = self._visited.new_child()
+        return list(other(obj, path))
+
+    def parts(self, named: Mapping[str, Any], path: str) -> Iterator[Line]:
+        """Yield the descriptions of attributes of an object."""
+        for name, value in named.items():
+            yield from self(value, f"{path}.{name}")
+
+
+Describer = Callable[[Any, str, Walk], Iterator[Line]]
+
+
+def _scalar(obj: Any) -> str | None:
+    """Return the description of a scalar value, or None for any other object."""
+    kind = type(obj)
+    if kind in _SHOWN_BY_REPR:
+        return repr(obj)
+    if kind is int:
+        return _int(obj)
+    for cls, describe_scalar in _SCALARS:
+        if isinstance(obj, cls) and (kind is cls or cls not in _VALUES):
+            return describe_scalar(obj)
+    if kind in _TIMES and getattr(obj, "tzinfo", None) is None:
+        return repr(obj)
+    return _describe_libraries.scalar(obj)
+
+
+def _has_no_identity(obj: Any) -> bool:
+    if isinstance(obj, (tuple, frozenset)):
+        return not hasattr(obj, "__dict__")
+    return isinstance(obj, _NO_IDENTITY) or _describe_libraries.has_no_identity(obj)
+
+
+def _int(value: int) -> str:
+    return int.__repr__(value) if abs(value) < _DIGITS else hex(value)
+
+
+def _float(value: float) -> str:
+    return f"{float.__repr__(value)} {struct.pack('>d', value).hex()}"
+
+
+def _complex(value: complex) -> str:
+    return f"{_float(value.real)} {_float(value.imag)}j"
+
+
+_SCALARS: list[tuple[type, Callable[[Any], str]]] = [
+    (enum.Enum, lambda obj: str(obj.name)),
+    (float, _float),
+    (complex, _complex),
+    (decimal.Decimal, lambda obj: str(obj.as_tuple())),
+    (type, class_name),
+    (zoneinfo.ZoneInfo, lambda obj: str(obj.key)),
+    (dt.timezone, repr),
+    (re.Pattern, lambda obj: f"{obj.pattern!r} {obj.flags}"),
+    (pathlib.PurePath, str),  # its other attributes are caches
+    (logging.Logger, lambda obj: str(obj.name)),
+]
+
+
+def _describer(obj: Any) -> Describer:
+    describer = _describe_libraries.find_describer(obj)
+    if describer is not None:
+        return describer
+    table: list[tuple[Any, Describer]] = [
+        ((dict, types.MappingProxyType), _dicts),
+        ((list, tuple, collections.deque), _sequences),
+        ((set, frozenset), _sets),
+        (bytearray, _bytes),
+        ((dt.datetime, dt.time), _zoned),
+        (types.FunctionType, _functions),
+        ((types.BuiltinFunctionType, types.ModuleType), _named),
+        ((types.MethodDescriptorType, types.ClassMethodDescriptorType, types.WrapperDescriptorType), _named),
+        (types.CodeType, _codes),
+        (types.MethodType, _methods),
+        (functools.partial, _partials),
+        (BaseException, _exceptions),
+        (_VALUES, _subclassed),
+    ]
+    return next((describer for cls, describer in table if isinstance(obj, cls)), _others)
+
+
+def _dicts(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield f"len({path})", str(len(obj))
+    for number, (key, value) in enumerate(obj.items()):
+        if type(key) is str:
+            yield f"{path}.keys()[{number}]", repr(key)
+        else:
+            yield from walk(key, f"{path}.keys()[{number}]")
+        yield from walk(value, f"{path}[{key!r:.60}]" if type(key) is str else f"{path}.values()[{number}]")
+    if isinstance(obj, collections.defaultdict):
+        yield from walk(obj.default_factory, f"{path}.default_factory")
+    yield from _state(obj, path, walk)
+
+
+def _sequences(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield f"len({path})", str(len(obj))
+    if isinstance(obj, collections.deque):
+        yield f"{path}.maxlen", str(obj.maxlen)
+    for number, value in enumerate(obj):
+        yield from walk(value, f"{path}[{number}]")
+    yield from _state(obj, path, walk)
+
+
+def _sets(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield f"len({path})", str(len(obj))
+    # Sorted by description, because the order of a set depends on the process.
+    ordered = sorted((walk.describe_unvisited(value, "element"), number) for number, value in enumerate(obj))
+    elements, first = list(obj), 0
+    for number, (lines, pos) in enumerate(ordered):
+        # Elements with equal descriptions have no order either.
+        first = first if number and lines == ordered[number - 1][0] else number
+        yield from walk(elements[pos], f"{path}.element[{first}]")
+    yield from _state(obj, path, walk)
+
+
+def _bytes(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield path, repr(bytes(obj))
+    yield from _state(obj, path, walk)
+
+
+def _zoned(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield path, repr(obj.replace(tzinfo=None))
+    yield from walk(obj.tzinfo, f"{path}.tzinfo")
+    yield from _state(obj, path, walk)
+
+
+def _named(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    owner = getattr(obj, "__self__", None)
+    yield path, f"{getattr(obj, '__module__', None)}.{getattr(obj, '__qualname__', obj.__name__)}"
+    if owner is not None and not isinstance(owner, types.ModuleType):
+        yield from walk(owner, f"{path}.__self__")
+
+
+def _functions(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield path, f"{obj.__module__}.{obj.__qualname__}"
+    if getattr(sys.modules.get(obj.__module__), obj.__qualname__, None) is obj and obj.__module__ != "__main__":
+        return
+    yield from walk(obj.__code__, f"{path}.__code__")
+    cells = [_content(cell) for cell in obj.__closure__ or ()]
+    yield from walk.parts({"__closure__": cells, "__defaults__": obj.__defaults__}, path)
+    yield from walk.parts({"__kwdefaults__": obj.__kwdefaults__, "__dict__": obj.__dict__}, path)
+    used = {name: obj.__globals__[name] for name in sorted(_globals(obj.__code__)) if name in obj.__globals__}
+    yield from walk.parts({"__annotations__": obj.__annotations__, "__globals__": used}, path)
+
+
+def _globals(code: types.CodeType) -> set[str]:
+    """Return the names of globals that `code` and its inner functions use."""
+    inner = [_globals(const) for const in code.co_consts if isinstance(const, types.CodeType)]
+    return {str(step.argval) for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}.union(*inner)
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return "an empty cell"
+
+
+def _codes(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    names = ("name", "code", "names", "varnames", "freevars", "cellvars", "flags", "exceptiontable")
+    counts = ("argcount", "posonlyargcount", "kwonlyargcount")
+    for name in (f"co_{name}" for name in names + counts):
+        yield f"{path}.{name}", repr(getattr(obj, name))
+    yield from walk(obj.co_consts, f"{path}.co_consts")
+
+
+def _methods(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield f"{path}.__func__", f"{obj.__func__.__module__}.{obj.__func__.__qualname__}"
+    yield from walk(obj.__self__, f"{path}.__self__")
+
+
+def _partials(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield from walk.parts({"func": obj.func, "args": obj.args, "keywords": obj.keywords}, path)
+    yield from _state(obj, path, walk)
+
+
+def _exceptions(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield from walk(obj.args, f"{path}.args")
+    yield from walk(obj.__cause__, f"{path}.__cause__")
+    yield f"{path}.__suppress_context__", str(obj.__suppress_context__)
+    yield from _state(obj, path, walk)
+    yield from _reduced(obj, path, walk)  # the filename of an OSError is not in its __dict__
+
+
+def _subclassed(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    base: Any = next(cls for cls in _VALUES if isinstance(obj, cls))
+    yield path, {int: _int, float: _float, complex: _complex}.get(base, base.__repr__)(obj)
+    yield from _state(obj, path, walk)
+
+
+def _others(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield from _state(obj, path, walk)
+    cls: Any = type(obj)
+    has_own = (
+        cls in copyreg.dispatch_table
+        or cls.__reduce__ is not object.__reduce__
+        or cls.__reduce_ex__ is not object.__reduce_ex__
+    )
+    if not has_own and (hasattr(obj, "__dict__") or any("__slots__" in vars(base) for base in cls.__mro__[:-1])):
+        return
+    yield from _reduced(obj, path, walk)
+
+
+def _reduced(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    """Yield what pickle would store of an object, or its repr if pickle refuses it."""
+    # Reducers that packages register for all exceptions (tblib does) say nothing about this one.
+    reduce = None if isinstance(obj, BaseException) else copyreg.dispatch_table.get(type(obj))
+    try:
+        reduced: Any = obj.__reduce_ex__(4) if reduce is None else reduce(obj)
+    except TypeError:
+        reduced = re.sub(r" at 0x[0-9a-f]+", "", repr(obj))
+    if isinstance(reduced, str):
+        yield path, reduced
+        return
+    for number, part in enumerate(reduced):
+        # Items of lists and dicts come as iterators.
+        yield from walk(list(part) if isinstance(part, Iterator) else part, f"{path}.__reduce__()[{number}]")
+
+
+def _state(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    """Yield the attributes of an object, in its ``__dict__`` and in slots."""
+    attributes = getattr(obj, "__dict__", {})
+    if isinstance(obj, loaded_class("numpy.ufunc")):
+        # numpy caches the signature there when it is first read.
+        attributes = {name: value for name, value in attributes.items() if name != "__signature__"}
+    yield from walk.parts(attributes, path)
+    for base in type(obj).__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            mangled = (
+                f"_{base.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
+            )
+            if name not in ("__dict__", "__weakref__") and hasattr(obj, mangled):
+                yield from walk(getattr(obj, mangled), f"{path}.{name}")

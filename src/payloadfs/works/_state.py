@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from .._typenames import type_label
 from ..errors import EncodeError, PointerError
 from ..payload import Payload
 from ..pointer import Pointer
@@ -112,12 +113,12 @@ def _encode_payload(value: Payload[Any], prefix: str | None) -> dict[str, Any]:
 
 
 def _reason(value: Any) -> str:
-    cls = type(value)
+    cls: type = type(value)
     if cls is tuple:
         return "a tuple would come back as a list; use a list"
     if isinstance(value, (*_SCALARS, float, list, dict)):
         return f"{cls.__qualname__} would come back as another class; convert it to a plain value"
-    return f"{cls.__module__.partition('.')[0]}.{cls.__qualname__} is not JSON-serializable".replace("builtins.", "")
+    return f"{type_label(cls)} is not JSON-serializable"
 
 
 def decode(value: Any, repository: Repository | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""What can't be stored exactly: a function that makes it, and words that the error has to hold."""
+"""Objects that cannot be stored exactly: a function that creates each, and a pattern for the error."""
 
 import asyncio
 import contextvars
@@ -49,7 +49,7 @@ def with_alpha():
 
 
 def opened():
-    """A dataset that reads its values when they are asked for."""
+    """Return a dataset that reads its values lazily."""
     xarray = importlib.import_module("xarray")
     with tempfile.TemporaryDirectory() as folder:
         xarray.Dataset({"t": ("x", [1.5])}).to_netcdf(f"{folder}/a.nc", engine="scipy")

@@ -173,7 +173,7 @@ class Careful(Endless):
 
 
 class Measured(np.ndarray):
-    """An array with an attribute, as numpy's documentation tells how to write one."""
+    """An array with an attribute, written as in numpy's documentation."""
 
     def __new__(cls, data, unit=None):
         made = np.asarray(data).view(cls)

@@ -1,4 +1,4 @@
-"""Models of the corpus, in a module of their own: pydantic need not be there."""
+"""Models of the corpus, in a separate module, because pydantic is optional."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""Arrow tables and record batches, and what frames share with them: IPC messages and memory."""
+"""Arrow tables and record batches, and the IPC and memory code that pandas frames share with them."""

@@ -1,9 +1,9 @@
 """Arrow IPC files without a copy: writing as frames, reading as views.
 
-pyarrow's writer hands each buffer of a batch to its sink as it lies in memory; the sink here keeps
-the views instead of copying them. A column that is strided in memory, and so no Arrow buffer, goes
-through the writer as a reserved range of untouched address space, and its real bytes, gathered
-piece by piece, take the place of that range among the frames.
+pyarrow's writer passes each buffer of a batch to its sink without a copy; the sink here keeps
+views of them. A column that is strided in memory cannot be an Arrow buffer. It goes through the
+writer as a reserved range of untouched address space, which is then replaced among the frames by
+the resolve bytes, gathered piece by piece.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _DICTIONARY = 2  # in Message.fbs
 
 
 class LazyBuffers:
-    """Stand-ins for frames that are made piece by piece, known to the writer by their address."""
+    """Placeholders for frames that are created piece by piece, identified by their address."""
 
     def __init__(self) -> None:
         self._frames: dict[int, LazyFrame] = {}
 
-    def stand_in(self, frame: LazyFrame) -> pa.Buffer:
+    def placeholder(self, frame: LazyFrame) -> pa.Buffer:
         """Return a buffer of the size of `frame` that must never be read."""
         import pyarrow as pa
 
@@ -53,15 +53,15 @@ class LazyBuffers:
         self._frames[reserved.address] = frame
         return reserved
 
-    def real(self, buffer: pa.Buffer) -> Frame:
+    def resolve(self, buffer: pa.Buffer) -> Frame:
         """Return the frame that `buffer` stands for, or `buffer` itself as one."""
         return self._frames.get(buffer.address) or as_bytes(buffer)
 
 
 class GatheredBuffers(LazyBuffers):
-    """No stand-ins, for arrays that are small and do not go through `write_ipc`."""
+    """Variant without placeholders, for small arrays that do not go through `write_ipc`."""
 
-    def stand_in(self, frame: LazyFrame) -> pa.Buffer:
+    def placeholder(self, frame: LazyFrame) -> pa.Buffer:
         """Return a buffer with the bytes of `frame`. One copy."""
         import pyarrow as pa
 
@@ -72,11 +72,11 @@ def as_buffer(frame: Frame, lazy: LazyBuffers) -> pa.Buffer:
     """Return `frame` as an Arrow buffer. No copy."""
     import pyarrow as pa
 
-    return lazy.stand_in(frame) if isinstance(frame, LazyFrame) else pa.py_buffer(frame)
+    return lazy.placeholder(frame) if isinstance(frame, LazyFrame) else pa.py_buffer(frame)
 
 
 class _FrameSink:
-    """A file to pyarrow's eyes that keeps what it is given."""
+    """Write-only file for pyarrow that keeps every buffer instead of copying it."""
 
     closed = False
 
@@ -91,18 +91,18 @@ class _FrameSink:
         if isinstance(data, bytes):
             self._small.append(data)
         elif data.size:
-            self.settle()
+            self.flush_small()
             if data.address in self._data_addresses:
                 self.data.add(len(self.frames))
-            self.frames.append(self._lazy.real(data))
+            self.frames.append(self._lazy.resolve(data))
 
-    def settle(self) -> None:
+    def flush_small(self) -> None:
         if self._small:
             self.frames.append(as_bytes(b"".join(self._small)))
             self._small = []
 
     def flush(self) -> None:
-        """Part of being a file; nothing is held back that a flush could send."""
+        """Do nothing: pyarrow requires the method, but nothing is buffered."""
 
     def close(self) -> None:
         self.closed = True
@@ -114,19 +114,21 @@ def write_ipc(schema: pa.Schema, batches: Iterable[pa.RecordBatch], lazy: LazyBu
     Raises
     ------
     NotExactError
-        An IPC file can't hold these batches, for example with dictionaries that differ.
+        An IPC file cannot hold these batches, for example because their dictionaries differ.
     """
     import pyarrow as pa
 
     batches = list(batches)
-    sink = _FrameSink(lazy or LazyBuffers(), {place for batch in batches for place in _data_addresses(batch.columns)})
+    sink = _FrameSink(
+        lazy or LazyBuffers(), {address for batch in batches for address in _data_addresses(batch.columns)}
+    )
     try:
         with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise NotExactError from error
-    sink.settle()
+    sink.flush_small()
     ending = sink.frames.pop()
     assert isinstance(ending, memoryview)
     footer_bytes, _ = _FOOTER_END.unpack_from(ending, ending.nbytes - _FOOTER_END.size)
@@ -141,10 +143,10 @@ def write_ipc(schema: pa.Schema, batches: Iterable[pa.RecordBatch], lazy: LazyBu
 
 
 def _data_addresses(arrays: Iterable[pa.Array]) -> Iterator[int]:
-    """Yield the addresses of buffers in which any bytes are harmless: numbers and characters.
+    """Yield the addresses of buffers whose bytes cannot affect memory access: numbers and characters.
 
-    Offsets, validity, dictionary codes and the like decide which memory is read, so they are
-    structure; so is every buffer of a nested type, and what the writer had to copy.
+    Offsets, validity and dictionary codes decide which memory is read, so they are structure. So is
+    every buffer of a nested type, and every buffer that the writer had to copy.
     """
     import pyarrow as pa
 
@@ -162,24 +164,24 @@ def read_ipc(buffer: memoryview, *, trusted: bool) -> pa.Table:
 
     Notes
     -----
-    Arrow checks no offset, and has no limit for what compressed bytes unpack to. So what no
-    signature vouches for is refused if anything in it is compressed or if it claims more rows than
-    it has bits, and validated in full.
+    Arrow checks no offsets and does not limit the size of decompressed data. Therefore unsigned
+    files are refused if anything in them is compressed or if they claim more rows than they have
+    bits, and are otherwise validated in full.
     """
     import pyarrow as pa
 
     if not trusted and any(map(_is_compressed, _messages(buffer))):
-        raise ValueError("it is compressed, which needs a signature")
+        raise ValueError("compressed objects need a signed pointer")
     table = pa.ipc.open_file(pa.py_buffer(buffer)).read_all()
     if not trusted:
         if table.num_rows > 8 * buffer.nbytes:
-            raise ValueError(f"it claims {table.num_rows} rows in {buffer.nbytes} bytes, which needs a signature")
+            raise ValueError(f"{table.num_rows} rows in {buffer.nbytes} bytes need a signed pointer")
         table.validate(full=True)
     return table
 
 
 def to_stream(arrays: list[pa.Array]) -> bytes:
-    """Return `arrays`, of one length, as an Arrow IPC stream with one batch; nothing if there are none."""
+    """Return `arrays` of equal length as an Arrow IPC stream with one batch; empty bytes for no arrays."""
     import pyarrow as pa
 
     if not arrays:
@@ -192,7 +194,7 @@ def to_stream(arrays: list[pa.Array]) -> bytes:
 
 
 def from_stream(stream: memoryview, *, trusted: bool) -> list[pa.Array]:
-    """Return the arrays in an Arrow IPC stream as views of it; checks what `read_ipc` checks."""
+    """Return the arrays in an Arrow IPC stream as views of it. Checks the same as `read_ipc`."""
     import pyarrow as pa
 
     if not stream.nbytes:
@@ -201,7 +203,7 @@ def from_stream(stream: memoryview, *, trusted: bool) -> list[pa.Array]:
     if not trusted and any(
         message.type != "schema" and _is_compressed(memoryview(message.metadata)) for message in messages
     ):
-        raise ValueError("it is compressed, which needs a signature")
+        raise ValueError("compressed objects need a signed pointer")
     batch = pa.ipc.open_stream(pa.py_buffer(stream)).read_next_batch()
     if not trusted:
         batch.validate(full=True)
@@ -209,20 +211,20 @@ def from_stream(stream: memoryview, *, trusted: bool) -> list[pa.Array]:
 
 
 def batches_end(buffer: memoryview) -> int:
-    """Return where in an IPC file the end-of-stream mark behind the last batch ends."""
+    """Return the offset in an IPC file after the end-of-stream mark that follows the last batch."""
     return max(start + head_bytes + body_bytes for start, head_bytes, body_bytes in _blocks(buffer)) + _MARK_BYTES
 
 
 def _messages(buffer: memoryview) -> Iterator[memoryview]:
-    """Yield the metadata of every message that an IPC file names."""
+    """Yield the metadata of every message in the footer of an IPC file."""
     for start, _, _ in _blocks(buffer):
         if start < 0 or buffer[start : start + 4] != _MESSAGE_MARK:
-            raise ValueError("its footer names a message that is none")
+            raise ValueError("the footer points at something that is not an IPC message")
         yield buffer[start + 8 :]
 
 
 def _blocks(buffer: memoryview) -> Iterator[tuple[int, int, int]]:
-    """Yield start, size of metadata and size of body of what the footer of an IPC file names (File.fbs)."""
+    """Yield start, metadata size and body size of each message in the footer of an IPC file (File.fbs)."""
     footer_bytes, _ = _FOOTER_END.unpack_from(buffer, buffer.nbytes - _FOOTER_END.size)
     footer = buffer[buffer.nbytes - _FOOTER_END.size - footer_bytes :]
     for number in (_DICTIONARIES, _BATCHES):
@@ -230,14 +232,14 @@ def _blocks(buffer: memoryview) -> Iterator[tuple[int, int, int]]:
         if field is None:
             continue
         blocks = field + _U32.unpack_from(footer, field)[0]
-        for place in range(_U32.unpack_from(footer, blocks)[0]):
-            yield _BLOCK.unpack_from(footer, blocks + 4 + _BLOCK.size * place)
+        for pos in range(_U32.unpack_from(footer, blocks)[0]):
+            yield _BLOCK.unpack_from(footer, blocks + 4 + _BLOCK.size * pos)
 
 
 def _is_compressed(message: memoryview) -> bool:
-    """Return whether an IPC message holds compressed buffers (Message.fbs).
+    """Return whether an IPC message has compressed buffers (Message.fbs).
 
-    pyarrow does not tell before it has unpacked them, so the field is looked up by hand: Message
+    pyarrow only reports this after decompression, so the field is read directly: Message
     (header type: field 1, header: 2), DictionaryBatch (data: 1), RecordBatch (compression: 3).
     """
     root = _U32.unpack_from(message)[0]
@@ -249,10 +251,10 @@ def _is_compressed(message: memoryview) -> bool:
 
 
 def _field(flat: memoryview, table: int, number: int) -> int | None:
-    """Return where field `number` of a flatbuffers table lies, or None if it is left out."""
+    """Return the offset of field `number` of a flatbuffers table, or None if the field is absent."""
     layout = table - _I32.unpack_from(flat, table)[0]
-    place = 4 + 2 * number
-    offset = _U16.unpack_from(flat, layout + place)[0] if place < _U16.unpack_from(flat, layout)[0] else 0
+    entry = 4 + 2 * number
+    offset = _U16.unpack_from(flat, layout + entry)[0] if entry < _U16.unpack_from(flat, layout)[0] else 0
     return table + offset if offset else None
 
 

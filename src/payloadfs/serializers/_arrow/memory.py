@@ -1,4 +1,4 @@
-"""Arrow arrays over numpy memory, and numpy views over Arrow memory. Nothing here copies but bits."""
+"""Arrow arrays over numpy memory, and numpy views over Arrow memory. Only bitmaps are copied."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["Memory", "bitmap", "nat_bitmap", "one_chunk", "packed", "primitive", "unpacked"]
+__all__ = ["ObjectBuffer", "bitmap", "nat_bitmap", "one_chunk", "pack_bits", "primitive", "unpack_bits"]
 
 
-class Memory:
-    """The object's memory, from which arrays are handed out as views.
+class ObjectBuffer:
+    """Memory of a stored object, of which decoded arrays are views.
 
     Parameters
     ----------
     buffer : memoryview
         The whole object.
     trusted : bool
-        False: whatever Arrow's own validation leaves out has to be checked too.
+        If false, decoders must also check what Arrow's validation leaves out.
     """
 
     def __init__(self, buffer: memoryview, *, trusted: bool) -> None:
@@ -36,11 +36,11 @@ class Memory:
         self._address: int = pa.py_buffer(buffer).address
 
     def offset(self, buffer: pa.Buffer) -> int:
-        """Return where in the object `buffer` lies."""
+        """Return the offset of `buffer` in the object."""
         return int(buffer.address) - self._address
 
-    def owned(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return `array`, which is no view of this memory, but read-only if this memory is."""
+    def match_writability(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return `array`, which does not share this memory, made read-only if this memory is."""
         array.flags.writeable = not self._buffer.readonly
         return array
 
@@ -54,7 +54,7 @@ class Memory:
         return np.frombuffer(self._buffer, dtype, count, self.offset(data) + array.offset * np.dtype(dtype).itemsize)
 
     def block(self, arrays: list[pa.Array], dtype: Any) -> npt.NDArray[Any] | None:
-        """Return `arrays` as the rows of one strided view, or None if they lie unevenly."""
+        """Return `arrays` as the rows of one strided view, or None if their spacing is uneven."""
         import numpy as np
 
         starts = [self.offset(array.buffers()[1]) for array in arrays] if len(arrays[0]) else []
@@ -66,21 +66,21 @@ class Memory:
 
 
 def bitmap(mask: npt.NDArray[np.bool_]) -> pa.Buffer | None:
-    """Return Arrow's validity bitmap for `mask` (true where missing), or None if nothing is."""
-    return packed(~mask) if mask.any() else None
+    """Return Arrow's validity bitmap for `mask` (true where missing), or None if nothing is missing."""
+    return pack_bits(~mask) if mask.any() else None
 
 
 def nat_bitmap(values: npt.NDArray[Any]) -> pa.Buffer | None:
     """Return Arrow's validity bitmap for datetimes or timedeltas, or None if none is NaT."""
     import numpy as np
 
-    # NaT is the least integer: to look for it is several times faster than to ask each cell.
+    # NaT is the smallest integer: a search for it is several times faster than `isnat`.
     if not len(values) or values.view("i8").min() != np.iinfo("i8").min:
         return None
     return bitmap(np.isnat(values))
 
 
-def packed(flags: npt.NDArray[np.bool_]) -> pa.Buffer:
+def pack_bits(flags: npt.NDArray[np.bool_]) -> pa.Buffer:
     """Return `flags` as bits in Arrow's order."""
     import numpy as np
     import pyarrow as pa
@@ -110,8 +110,8 @@ def primitive(kind: pa.DataType, values: npt.NDArray[Any], missing: pa.Buffer | 
     return pa.Array.from_buffers(kind, len(values), [missing, data])
 
 
-def unpacked(bits: pa.Buffer, array: pa.Array) -> npt.NDArray[np.bool_]:
-    """Return the cells of a bitmap that belongs to `array`, as an array of its own."""
+def unpack_bits(bits: pa.Buffer, array: pa.Array) -> npt.NDArray[np.bool_]:
+    """Return the bits of a bitmap of `array` as a new boolean array."""
     import numpy as np
 
     if not len(array):

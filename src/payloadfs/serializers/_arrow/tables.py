@@ -14,14 +14,14 @@ __all__ = ["ArrowBatchSerializer", "ArrowTableSerializer", "is_changed_by_ipc"]
 
 
 class ArrowTableSerializer:
-    """Stores a ``pyarrow.Table`` as an Arrow IPC file that other programs and languages open.
+    """Serializer of ``pyarrow.Table`` as an Arrow IPC file that other programs and languages can open.
 
-    Column chunks come back cut at the same rows for all columns. Tables with extension types or
-    with dictionaries that differ by chunk are left to pickle.
+    After loading, all columns are chunked at the same rows. Tables with extension types or with
+    dictionaries that differ by chunk are left to pickle.
 
     Notes
     -----
-    Cost: no copy, neither to save nor to load.
+    Cost: no copy to save or to load.
     """
 
     id = "arrow-table/1"
@@ -41,7 +41,7 @@ class ArrowTableSerializer:
 
 
 class ArrowBatchSerializer:
-    """Stores a ``pyarrow.RecordBatch`` as an Arrow IPC file with one batch."""
+    """Serializer of ``pyarrow.RecordBatch`` as an Arrow IPC file with one batch."""
 
     id = "arrow-batch/1"
     executable = False
@@ -61,15 +61,15 @@ class ArrowBatchSerializer:
         table = read_ipc(buffer, trusted=trusted)
         batches = table.to_batches()
         if len(batches) > 1:
-            raise ValueError(f"{len(batches)} batches where one was saved")
+            raise ValueError(f"expected one batch, found {len(batches)}")
         return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
 def is_changed_by_ipc(schema: pa.Schema) -> bool:
     """Return whether a type in `schema`, at any depth, is an extension, a union, or an unusual map.
 
-    A reader that did not register an extension would silently get its storage type. Names and
-    metadata of a map's fields become the usual ones.
+    A reader that did not register an extension would silently get its storage type. IPC replaces
+    unusual names and metadata of a map's fields by the standard ones.
     """
     import pyarrow as pa
 

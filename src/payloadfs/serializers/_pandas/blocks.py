@@ -1,4 +1,4 @@
-"""A pandas frame out of decoded columns, in as few blocks as their memory allows."""
+"""Construction of a pandas frame from decoded columns, in as few blocks as their memory allows."""
 
 from __future__ import annotations
 
@@ -7,61 +7,63 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .._arrow.memory import Memory
+from .._arrow.memory import ObjectBuffer
 from .index import decode_column
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["REST", "blocks", "frame_of"]
+__all__ = ["REMAINDER", "blocks", "build_frame"]
 
-REST = ["rest"]
-"""The description of a column that Arrow does not carry."""
+REMAINDER = ["rest"]
+"""Description of a column that is pickled. The tag is part of the format."""
 
 Block = tuple[Any, list[int]]
 
 
-def blocks(descriptions: list[Any], arrays: list[pa.Array], rest: dict[str, Any], memory: Memory) -> Iterator[Block]:
-    """Yield values and the places of the columns that they are.
+def blocks(
+    descriptions: list[Any], arrays: list[pa.Array], remainder: dict[str, Any], memory: ObjectBuffer
+) -> Iterator[Block]:
+    """Yield values and the positions of their columns.
 
-    Neighbours of one numeric dtype that lie evenly come as one strided view, the columns as rows.
+    Adjacent columns of one numeric dtype with even spacing become one strided view, columns as rows.
     """
     stored = iter(arrays)
     for description, run in itertools.groupby(range(len(descriptions)), key=descriptions.__getitem__):
-        places = list(run)
-        if description == REST:
-            yield from ((rest[str(place)], [place]) for place in places)
+        positions = list(run)
+        if description == REMAINDER:
+            yield from ((remainder[str(pos)], [pos]) for pos in positions)
             continue
-        taken = list(itertools.islice(stored, len(places)))
+        taken = list(itertools.islice(stored, len(positions)))
         block = None
-        if len(places) > 1 and description[0] == "numpy" and description[1] != "|b1":
+        if len(positions) > 1 and description[0] == "numpy" and description[1] != "|b1":
             block = memory.block(taken, description[1])
         if block is not None:
-            yield block, places
+            yield block, positions
         else:
-            pairs = zip(taken, places, strict=True)
-            yield from ((decode_column(description, array, memory), [place]) for array, place in pairs)
+            pairs = zip(taken, positions, strict=True)
+            yield from ((decode_column(description, array, memory), [pos]) for array, pos in pairs)
 
 
-def frame_of(found: Iterable[Block], index: pd.Index, labels: pd.Index) -> pd.DataFrame:
-    """Return the frame of `found`. No copy.
+def build_frame(column_blocks: Iterable[Block], index: pd.Index, labels: pd.Index) -> pd.DataFrame:
+    """Return the frame made of `column_blocks`. No copy.
 
     Raises
     ------
     ValueError
-        A column has another length than the index, or a label no column.
+        The length of a column does not match the index, or a label has no column.
     """
-    whole = list(found)
+    whole = list(column_blocks)
     lengths = {values.shape[-1] for values, _ in whole}
-    if lengths - {len(index)} or sum(len(places) for _, places in whole) != len(labels):
-        raise ValueError("the frame has another shape than its index and columns")
-    return _maker()(whole, index, labels)
+    if lengths - {len(index)} or sum(len(positions) for _, positions in whole) != len(labels):
+        raise ValueError("the shape of the frame does not match its index and columns")
+    return _frame_constructor()(whole, index, labels)
 
 
 @functools.cache
-def _maker() -> Callable[[list[Block], pd.Index, pd.Index], pd.DataFrame]:
-    # Made for those who bring blocks of their own; pandas has it from 3.0 on.
+def _frame_constructor() -> Callable[[list[Block], pd.Index, pd.Index], pd.DataFrame]:
+    # pandas' public function for callers that already have blocks; new in 3.0.
     try:
         from pandas.api.internals import create_dataframe_from_blocks
     except ImportError:
@@ -70,8 +72,8 @@ def _maker() -> Callable[[list[Block], pd.Index, pd.Index], pd.DataFrame]:
 
     def make(whole: list[Block], index: pd.Index, labels: pd.Index) -> pd.DataFrame:
         parts = [
-            (values[np.newaxis] if values.ndim == 1 and isinstance(values, np.ndarray) else values, np.array(places))
-            for values, places in whole
+            (values[np.newaxis] if values.ndim == 1 and isinstance(values, np.ndarray) else values, np.array(positions))
+            for values, positions in whole
         ]
         frame: pd.DataFrame = create_dataframe_from_blocks(parts, index, labels)
         return frame
@@ -86,10 +88,10 @@ def _from_columns(whole: list[Block], index: pd.Index, labels: pd.Index) -> pd.D
         frame = pd.DataFrame(whole[0][0].T, index=index, copy=False)
     else:
         columns = {}
-        for values, places in whole:
-            for row, place in zip(values if values.ndim == 2 else [values], places, strict=True):
-                # With the dtype given, so that pandas does not infer another from the cells.
-                columns[place] = pd.Series(row, index=index, dtype=row.dtype, copy=False)
+        for values, positions in whole:
+            for row, pos in zip(values if values.ndim == 2 else [values], positions, strict=True):
+                # The dtype is explicit, so that pandas does not infer another from the cells.
+                columns[pos] = pd.Series(row, index=index, dtype=row.dtype, copy=False)
         frame = pd.DataFrame(columns, index=index, copy=False)
     frame.columns = labels
     return frame

@@ -1,8 +1,8 @@
-"""pandas' arrays to Arrow arrays and back, exactly, one kind of dtype at a time.
+"""Exact conversion of pandas arrays to Arrow arrays and back, one kind of dtype at a time.
 
-Each column is stored as what other Arrow readers take it for, and described by a short JSON list
-that says how to get the very same pandas array back. What is not in the table below, by exact
-class, is not stored here (`NotExactError`).
+Each column is stored as the type that other Arrow readers expect, with a short JSON list that
+describes how to restore exactly the same pandas array. Dtypes that are not in the table below, by
+exact class, are not stored here (`NotExactError`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._arrow.ipc import LazyBuffers, as_buffer
-from .._arrow.memory import Memory, bitmap, nat_bitmap, one_chunk, packed, primitive, unpacked
+from .._arrow.memory import ObjectBuffer, bitmap, nat_bitmap, one_chunk, pack_bits, primitive, unpack_bits
 from .._arrow.tables import is_changed_by_ipc
 from .._base import NotExactError
 from .._numpy import array_frame
@@ -36,7 +36,7 @@ def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]
     Raises
     ------
     NotExactError
-        Arrow would not give back exactly these values.
+        Arrow would not restore exactly these values.
     """
     import numpy as np
 
@@ -51,10 +51,10 @@ def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]
     return encoders[type(dtype)](values, lazy)
 
 
-def decode_array(description: Description, array: pa.Array, memory: Memory) -> Any:
-    """Return the numpy or pandas array that was encoded: a view of `memory` where it can be."""
-    kind, *facts = description
-    decoded: Any = _DECODERS[kind](array, memory, *facts)
+def decode_array(description: Description, array: pa.Array, memory: ObjectBuffer) -> Any:
+    """Return the numpy or pandas array that was encoded: a view of `memory` where possible."""
+    kind, *params = description
+    decoded: Any = _DECODERS[kind](array, memory, *params)
     return decoded
 
 
@@ -80,13 +80,13 @@ def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Descript
         raise NotExactError
     description = ["numpy", dtype.str]
     if dtype.kind == "b":
-        return description, pa.Array.from_buffers(pa.bool_(), len(values), [None, packed(values)])
+        return description, pa.Array.from_buffers(pa.bool_(), len(values), [None, pack_bits(values)])
     if dtype.kind in "Mm":
         unit, step = np.datetime_data(dtype)
         if unit not in _UNITS or step != 1:
             raise NotExactError
         kind = pa.timestamp(unit) if dtype.kind == "M" else pa.duration(unit)
-        # NaT stays in the data, where loading finds it; the bitmap is for other readers.
+        # NaT stays in the data, where loading reads it; the bitmap is for other readers.
         return description, primitive(kind, values, nat_bitmap(values), lazy)
     if dtype.kind == "c" and dtype.itemsize <= 16:
         return ["complex", dtype.str], _encode_complex(values, lazy)
@@ -95,13 +95,13 @@ def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Descript
     return description, primitive(pa.from_numpy_dtype(dtype), values, None, lazy)
 
 
-def _decode_numpy(array: pa.Array, memory: Memory, dtype: str) -> npt.NDArray[Any]:
+def _decode_numpy(array: pa.Array, memory: ObjectBuffer, dtype: str) -> npt.NDArray[Any]:
     import numpy as np
 
     if dtype == "|b1":
-        return memory.owned(unpacked(array.buffers()[1], array))
+        return memory.match_writability(unpack_bits(array.buffers()[1], array))
     if np.dtype(dtype).kind not in "iufMm":
-        raise ValueError(f"no column has the dtype {dtype!r}")
+        raise ValueError(f"invalid column dtype {dtype!r}")
     return memory.view(array, dtype)
 
 
@@ -114,9 +114,9 @@ def _encode_complex(values: npt.NDArray[Any], lazy: LazyBuffers) -> pa.Array:
     return pa.Array.from_buffers(pa.list_(part, 2), len(values), [None], children=[parts])
 
 
-def _decode_complex(array: pa.Array, memory: Memory, dtype: str) -> npt.NDArray[Any]:
+def _decode_complex(array: pa.Array, memory: ObjectBuffer, dtype: str) -> npt.NDArray[Any]:
     if dtype not in ("<c8", "<c16"):
-        raise ValueError(f"no column has the dtype {dtype!r}")
+        raise ValueError(f"invalid column dtype {dtype!r}")
     return memory.view(array.values, f"<f{int(dtype[2:]) // 2}").view(dtype)
 
 
@@ -134,8 +134,8 @@ def _encode_zoned(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array
 
 
 def _offset_name(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    if rest:
+    minutes, remainder = divmod(seconds, 60)
+    if remainder:
         raise NotExactError
     if not minutes:
         return "UTC"
@@ -143,11 +143,11 @@ def _offset_name(seconds: float) -> str:
     return f"{'-' if seconds < 0 else '+'}{hours:02}:{minutes:02}"
 
 
-def _decode_zoned(array: pa.Array, memory: Memory, unit: str, *zone: Any) -> Any:
+def _decode_zoned(array: pa.Array, memory: ObjectBuffer, unit: str, *zone: Any) -> Any:
     import pandas as pd
 
     dtype = pd.DatetimeTZDtype(unit, decode_zone(*zone))  # pyright: ignore[reportArgumentType]
-    # No public constructor takes instants as they are.
+    # No public constructor takes instants without converting them.
     return pd.arrays.DatetimeArray._simple_new(memory.view(array, f"<M8[{unit}]"), dtype=dtype)
 
 
@@ -163,11 +163,11 @@ def _encode_period(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Arra
     return ["period", name], primitive(pa.int64(), np.asarray(values.view("i8")), missing, lazy)
 
 
-def _decode_period(array: pa.Array, memory: Memory, name: str) -> Any:
+def _decode_period(array: pa.Array, memory: ObjectBuffer, name: str) -> Any:
     import pandas as pd
 
     if not name.startswith("period["):
-        raise ValueError(f"no column has the dtype {name!r}")
+        raise ValueError(f"invalid column dtype {name!r}")
     return pd.arrays.PeriodArray(memory.view(array, "<i8"), dtype=pd.api.types.pandas_dtype(name))
 
 
@@ -186,7 +186,7 @@ def _encode_string(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
         raise NotExactError from error
 
 
-def _decode_string(array: pa.Array, _: Memory, storage: str, missing: str) -> Any:
+def _decode_string(array: pa.Array, _: ObjectBuffer, storage: str, missing: str) -> Any:
     import pandas as pd
 
     na_value = pd.NA if missing == "NA" else float("nan")
@@ -202,7 +202,7 @@ def _encode_arrow(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
     return ["arrow"], one_chunk(values.__arrow_array__())
 
 
-def _decode_arrow(array: pa.Array, _: Memory) -> Any:
+def _decode_arrow(array: pa.Array, _: ObjectBuffer) -> Any:
     import pandas as pd
     import pyarrow as pa
 
@@ -219,22 +219,24 @@ def _masked_dtypes() -> list[type]:
 def _encode_masked(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
     import pyarrow as pa
 
-    # The two arrays inside have no public names; `to_numpy` would copy and merge them.
+    # The two inner arrays have no public names; `to_numpy` would copy and merge them.
     data, mask = values._data, values._mask
     if values.dtype.kind == "b":
         return ["masked", "boolean"], pa.array(data, pa.bool_(), mask=mask, from_pandas=False)
     return ["masked", values.dtype.name], primitive(pa.from_numpy_dtype(data.dtype), data, bitmap(mask), lazy)
 
 
-def _decode_masked(array: pa.Array, memory: Memory, name: str) -> Any:
+def _decode_masked(array: pa.Array, memory: ObjectBuffer, name: str) -> Any:
     import numpy as np
     import pandas as pd
 
     validity, bits = array.buffers()
-    missing = memory.owned(np.zeros(len(array), np.bool_) if validity is None else ~unpacked(validity, array))
+    missing = memory.match_writability(
+        np.zeros(len(array), np.bool_) if validity is None else ~unpack_bits(validity, array)
+    )
     if name == "boolean":
-        return pd.arrays.BooleanArray(memory.owned(unpacked(bits, array)), missing)
-    # Not `pandas_dtype`, which tries every dtype there is.
+        return pd.arrays.BooleanArray(memory.match_writability(unpack_bits(bits, array)), missing)
+    # Not `pandas_dtype`, which tries every registered dtype.
     dtype: Any = getattr(pd, f"{name}Dtype")()
     kind = pd.arrays.FloatingArray if name.startswith("Float") else pd.arrays.IntegerArray
     return kind(memory.view(array, dtype.numpy_dtype), missing)

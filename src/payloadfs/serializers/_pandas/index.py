@@ -1,4 +1,4 @@
-"""pandas' indexes and categoricals to Arrow and back, with all that Arrow has no place for."""
+"""Conversion of pandas indexes and categoricals to Arrow and back, with metadata that Arrow lacks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from .._arrow.ipc import GatheredBuffers, LazyBuffers, from_stream, to_stream
-from .._arrow.memory import Memory, bitmap, unpacked
+from .._arrow.memory import ObjectBuffer, bitmap, unpack_bits
 from .._base import NotExactError
 from .._pickle.reducers import lost_attributes
 from .columns import decode_array, encode_array
@@ -25,36 +25,36 @@ def encode_column(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
     import pandas as pd
 
     if type(values.dtype) is pd.CategoricalDtype:
-        facts, dictionary = _encode_dictionary(values.codes, values.categories, lazy)
-        return ["category", bool(values.ordered), facts], dictionary
+        meta, dictionary = _encode_dictionary(values.codes, values.categories, lazy)
+        return ["category", bool(values.ordered), meta], dictionary
     if type(values.dtype) is pd.IntervalDtype:
         return _encode_intervals(values, lazy)
     return encode_array(values, lazy)
 
 
-def decode_column(description: Any, array: pa.Array, memory: Memory) -> Any:
-    """Return the column that was encoded: a view of `memory` where it can be."""
+def decode_column(description: Any, array: pa.Array, memory: ObjectBuffer) -> Any:
+    """Return the column that was encoded: a view of `memory` where possible."""
     import pandas as pd
 
     if description[0] == "interval":
         return _decode_intervals(array, memory, *description[1:])
     if description[0] != "category":
         return decode_array(description, array, memory)
-    _, ordered, facts = description
-    categories, codes = decode_index(facts, [array.dictionary], memory), _decode_codes(array, memory)
+    _, ordered, meta = description
+    categories, codes = decode_index(meta, [array.dictionary], memory), _decode_codes(array, memory)
     if memory.trusted:
-        # The public ways look at every category and code again, which takes ten times as long.
+        # The public constructors check every category and code parsed, which takes ten times as long.
         return pd.Categorical._simple_new(codes, pd.CategoricalDtype._from_fastpath(categories, ordered))
     return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(categories, ordered=ordered))
 
 
 def encode_index(index: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], list[pa.Array]]:
-    """Return JSON facts and Arrow arrays of an index.
+    """Return JSON metadata and Arrow arrays of an index.
 
     Raises
     ------
     NotExactError
-        Its class, values, name or freq can't be kept exactly.
+        The class, values, name or freq cannot be stored exactly.
     """
     import pandas as pd
 
@@ -68,7 +68,7 @@ def encode_index(index: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], li
             _encode_dictionary(codes, level, lazy) for codes, level in zip(index.codes, index.levels, strict=True)
         ]
         names = [encode_scalar(name) for name in index.names]
-        return {"kind": "multi", "levels": [facts for facts, _ in encoded], "names": names}, [a for _, a in encoded]
+        return {"kind": "multi", "levels": [meta for meta, _ in encoded], "names": names}, [a for _, a in encoded]
     if type(index) not in _classes():
         raise NotExactError
     values = index.to_numpy() if hasattr(index.dtype, "descr") else index.array
@@ -83,46 +83,44 @@ def encode_index(index: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], li
     }, [array]
 
 
-def decode_index(facts: dict[str, Any], arrays: list[pa.Array], memory: Memory) -> pd.Index:
+def decode_index(meta: dict[str, Any], arrays: list[pa.Array], memory: ObjectBuffer) -> pd.Index:
     """Return the index that was encoded."""
     import pandas as pd
 
-    if facts["kind"] == "range":
-        return pd.RangeIndex(*facts["range"], name=decode_scalar(facts["name"]))
-    if facts["kind"] == "multi":
-        levels = [decode_index(level, [a.dictionary], memory) for level, a in zip(facts["levels"], arrays, strict=True)]
+    if meta["kind"] == "range":
+        return pd.RangeIndex(*meta["range"], name=decode_scalar(meta["name"]))
+    if meta["kind"] == "multi":
+        levels = [decode_index(level, [a.dictionary], memory) for level, a in zip(meta["levels"], arrays, strict=True)]
         codes = [_decode_codes(array, memory) for array in arrays]
-        names = [decode_scalar(name) for name in facts["names"]]
+        names = [decode_scalar(name) for name in meta["names"]]
         return pd.MultiIndex(levels, codes, names=names, verify_integrity=not memory.trusted)
-    if facts["kind"] == "texts":
-        stream = memoryview(bytearray(base64.b64decode(facts["stream"])))
-        own = from_stream(stream, trusted=memory.trusted)
-        return decode_index(facts["facts"], own, Memory(stream, trusted=memory.trusted))
-    if facts["kind"] == "categories":
-        categories = decode_index(facts["categories"], arrays, memory)
-        dtype = pd.CategoricalDtype(categories, ordered=facts["ordered"])
+    if meta["kind"] == "texts":
+        stream = memoryview(bytearray(base64.b64decode(meta["stream"])))
+        level_arrays = from_stream(stream, trusted=memory.trusted)
+        return decode_index(meta["facts"], level_arrays, ObjectBuffer(stream, trusted=memory.trusted))
+    if meta["kind"] == "categories":
+        categories = decode_index(meta["categories"], arrays, memory)
+        dtype = pd.CategoricalDtype(categories, ordered=meta["ordered"])
         return pd.CategoricalIndex(
-            pd.Categorical.from_codes(range(len(categories)), dtype=dtype), name=decode_scalar(facts["name"])
+            pd.Categorical.from_codes(range(len(categories)), dtype=dtype), name=decode_scalar(meta["name"])
         )
-    values = decode_column(facts["values"], arrays[0], memory)
-    index: Any = pd.Index(
-        values, dtype=values.dtype, name=decode_scalar(facts["name"]), copy=False, tupleize_cols=False
-    )
-    if facts["freq"] is not None:
-        _set_freq(index, pd.tseries.frequencies.to_offset(facts["freq"]))
+    values = decode_column(meta["values"], arrays[0], memory)
+    index: Any = pd.Index(values, dtype=values.dtype, name=decode_scalar(meta["name"]), copy=False, tupleize_cols=False)
+    if meta["freq"] is not None:
+        _set_freq(index, pd.tseries.frequencies.to_offset(meta["freq"]))
     return index
 
 
 def _encode_level(values: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], list[pa.Array]]:
-    """Return the facts of a dictionary's values; a level that just lists its categories is these categories."""
+    """Return metadata and arrays of a dictionary's values; a level that lists its own categories is stored as these."""
     import numpy as np
     import pandas as pd
 
     if type(values) is not pd.CategoricalIndex or not np.array_equal(values.codes, np.arange(len(values.categories))):
         return encode_index(values, lazy)
-    facts, arrays = encode_index(values.categories, lazy)
+    meta, arrays = encode_index(values.categories, lazy)
     name = encode_scalar(values.name)
-    return {"kind": "categories", "ordered": bool(values.ordered), "categories": facts, "name": name}, arrays
+    return {"kind": "categories", "ordered": bool(values.ordered), "categories": meta, "name": name}, arrays
 
 
 def _classes() -> tuple[type, ...]:
@@ -136,18 +134,18 @@ def _encode_intervals(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
     import numpy as np
     import pyarrow as pa
 
-    facts, (left,) = encode_index(values.left, lazy)
-    right_facts, (right,) = encode_index(values.right, lazy)
+    meta, (left,) = encode_index(values.left, lazy)
+    right_meta, (right,) = encode_index(values.right, lazy)
     missing = bitmap(np.asarray(values.isna()))
     fields = [pa.field("left", left.type), pa.field("right", right.type)]
     struct = pa.Array.from_buffers(pa.struct(fields), len(values), [missing], children=[left, right])
-    return ["interval", values.closed, facts, right_facts], struct
+    return ["interval", values.closed, meta, right_meta], struct
 
 
-def _decode_intervals(array: pa.Array, memory: Memory, closed: Any, left: Any, right: Any) -> Any:
+def _decode_intervals(array: pa.Array, memory: ObjectBuffer, closed: Any, left: Any, right: Any) -> Any:
     import pandas as pd
 
-    ends = [decode_index(facts, [array.field(side)], memory) for side, facts in (("left", left), ("right", right))]
+    ends = [decode_index(meta, [array.field(side)], memory) for side, meta in (("left", left), ("right", right))]
     return pd.arrays.IntervalArray.from_arrays(*ends, closed=closed, copy=False)
 
 
@@ -156,40 +154,40 @@ def _encode_dictionary(codes: Any, values: Any, lazy: LazyBuffers) -> tuple[dict
     import pandas as pd
     import pyarrow as pa
 
-    facts, arrays = _encode_level(values, lazy)
-    # Only ranges have no array: a level that is one, or categories that are.
-    bounds = None if arrays else facts.get("categories", facts)["range"]
+    meta, arrays = _encode_level(values, lazy)
+    # Only ranges have no array: a range level, or range categories.
+    bounds = None if arrays else meta.get("categories", meta)["range"]
     entries = pa.array(np.arange(*bounds)) if bounds else arrays[0]
     if pa.types.is_struct(entries.type):
-        # Not every reader takes dictionaries of structs, so they see texts: "(0, 30]".
-        _, own = _encode_level(values, GatheredBuffers())
-        facts = {"kind": "texts", "stream": base64.b64encode(to_stream(own)).decode(), "facts": facts}
+        # Not every reader supports dictionaries of structs, so they see strings: "(0, 30]".
+        _, level_arrays = _encode_level(values, GatheredBuffers())
+        meta = {"kind": "texts", "stream": base64.b64encode(to_stream(level_arrays)).decode(), "facts": meta}
         entries = pa.array(list(map(str, values)), pa.large_string())
     if type(values) is pd.MultiIndex or pa.types.is_dictionary(entries.type):
         raise NotExactError
     codes = np.asarray(codes)
     validity = bitmap(codes < 0)
-    # Other readers refuse -1, pandas' mark for a missing value, even where it counts as null.
+    # Other readers refuse -1, pandas' code for a missing value, even if the cell is null.
     _, indices = encode_array(codes if validity is None else np.maximum(codes, 0), lazy)
     indices = pa.Array.from_buffers(indices.type, len(indices), [validity, indices.buffers()[1]])
-    return facts, pa.DictionaryArray.from_arrays(indices, entries, safe=False)
+    return meta, pa.DictionaryArray.from_arrays(indices, entries, safe=False)
 
 
 def _set_freq(index: Any, freq: Any) -> None:
-    # The public way compares every label with what the freq would give, which costs time, and fails
-    # for what pandas itself makes: days that were converted to a zone with a clock change. A wrong
-    # freq of unsigned bytes is a wrong value like any other: nothing follows it into memory.
+    # The public setter compares every label with the freq, which is slow, and it rejects indexes
+    # that pandas itself creates: days converted to a zone with a clock change. A wrong freq in
+    # unsigned bytes is only a wrong value: it does not affect memory access.
     holder = index if hasattr(type(index), "_freq") else index._data
     holder._freq = freq
 
 
-def _decode_codes(array: pa.DictionaryArray, memory: Memory) -> Any:
+def _decode_codes(array: pa.DictionaryArray, memory: ObjectBuffer) -> Any:
     """Return pandas' codes: a view of `memory`, or a copy where values are missing."""
     codes = memory.view(array.indices, array.indices.type.to_pandas_dtype())
     if array.null_count:
         codes = codes.copy()
-        codes[~unpacked(array.buffers()[0], array)] = -1
-        codes = memory.owned(codes)
+        codes[~unpack_bits(array.buffers()[0], array)] = -1
+        codes = memory.match_writability(codes)
     return codes
 
 
@@ -199,9 +197,9 @@ def _encode_freq(freq: Any) -> str | None:
     if freq is None:
         return None
     try:
-        again = to_offset(freq.freqstr)
+        parsed = to_offset(freq.freqstr)
     except ValueError as error:
         raise NotExactError from error
-    if type(again) is not type(freq) or again != freq:
+    if type(parsed) is not type(freq) or parsed != freq:
         raise NotExactError
     return str(freq.freqstr)

@@ -1,37 +1,39 @@
-"""Columns of Python objects to Arrow arrays and back, decided by one pass over every cell.
+"""Conversion of columns of Python objects to Arrow arrays and back, after a pass over every cell.
 
-Looking at the first few cells is how values change silently, so the class of each one counts,
-exactly: a subclass of ``str`` is not ``str``. Cells of one class become a column of that type, with
-at most one kind of missing value. Mixtures, lists and dicts that JSON gives back exactly become
-JSON texts. Everything else is not stored here (`NotExactError`).
+Inference from the first few cells changes values silently, so the exact class of every cell counts:
+a subclass of ``str`` is not ``str``. Cells of one class become a column of that type, with at most
+one kind of missing value. Mixtures, lists and dicts that JSON restores exactly become JSON strings.
+Everything else is not stored here (`NotExactError`).
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import itertools
 import json
 import math
 import struct
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._arrow.memory import Memory, bitmap, unpacked
+from .._arrow.memory import ObjectBuffer, bitmap, unpack_bits
 from .._base import NotExactError
-from .._plain import check_exact
-from .scalar_types import ATOMS
+from .._plain import JSON_SCALARS, check_exact
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["decode_cells", "encode_cells", "is_mutable", "shares"]
+__all__ = ["SCALAR_TYPES", "decode_cells", "encode_cells", "has_shared_objects", "is_mutable"]
 
 _MUTABLE = ("list", "ndarray", "json")
 _NAN = struct.pack("<d", math.nan)
 _NUMERIC = "iuf"
-_SCALARS = frozenset({str, int, float, bool, type(None)})
-_BY_NAME = {cls.__name__: atom for cls, atom in ATOMS.items()}
+_DECIMAL_DIGITS = 38
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -41,49 +43,51 @@ def encode_cells(values: npt.NDArray[Any]) -> tuple[list[Any], pa.Array]:
     Raises
     ------
     NotExactError
-        No Arrow array would give back exactly these cells.
+        No Arrow array would restore exactly these cells.
     """
     import numpy as np
     import pyarrow as pa
 
     cells = values.tolist()
-    kinds, missing, absent = _apart(cells)
+    kinds, missing, missing_mask = _split_missing(cells)
     kind = next(iter(kinds), str)
     try:
         if len(kinds) > 1 or kind in (dict, type(None)):
-            name, facts, array = _encode_json(cells, kinds, absent)
+            name, params, array = _encode_json(cells, kinds, missing_mask)
         elif kind is list:
-            name, facts, array = _encode_lists(cells, absent)
+            name, params, array = _encode_lists(cells, missing_mask)
         elif kind is np.ndarray:
-            name, facts, array = _encode_arrays(cells)
-        elif kind in ATOMS:
-            name, facts, array = kind.__name__, [], ATOMS[kind].encode(cells, absent)
+            name, params, array = _encode_arrays(cells)
+        elif kind in SCALAR_TYPES:
+            name, params, array = kind.__name__, [], SCALAR_TYPES[kind].encode(cells, missing_mask)
         else:
             raise NotExactError
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeError, OverflowError) as error:
         raise NotExactError from error
-    return ["object", name, *([missing, *facts] if facts or missing != "None" else [])], array
+    return ["object", name, *([missing, *params] if params or missing != "None" else [])], array
 
 
-def decode_cells(array: pa.Array, memory: Memory, kind: str, missing: str = "None", *facts: Any) -> npt.NDArray[Any]:
-    """Return the array of objects that was encoded. Its cells are objects of their own."""
+def decode_cells(
+    array: pa.Array, memory: ObjectBuffer, kind: str, missing: str = "None", *params: Any
+) -> npt.NDArray[Any]:
+    """Return the array of objects that was encoded. Its cells are new objects."""
     import numpy as np
 
-    found = _decoded(array, memory, kind, *facts)
-    if len(found) != len(array):
-        raise ValueError(f"{len(found)} cells where there should be {len(array)}")
-    cells: npt.NDArray[Any] = found if isinstance(found, np.ndarray) else np.fromiter(found, object, len(array))
+    decoded = _decode_by_kind(array, memory, kind, *params)
+    if len(decoded) != len(array):
+        raise ValueError(f"expected {len(array)} cells, decoded {len(decoded)}")
+    cells: npt.NDArray[Any] = decoded if isinstance(decoded, np.ndarray) else np.fromiter(decoded, object, len(array))
     if array.null_count:
-        cells[~unpacked(array.buffers()[0], array)] = _marker(missing)
-    return memory.owned(cells)
+        cells[~unpack_bits(array.buffers()[0], array)] = _missing_value(missing)
+    return memory.match_writability(cells)
 
 
 def is_mutable(description: list[Any]) -> bool:
-    """Return whether the cells of a column can be changed, so that it matters whether two are one object."""
+    """Return whether the cells of a column are mutable, so that shared references matter."""
     return description[0] == "object" and description[1] in _MUTABLE
 
 
-def shares(columns: Iterable[Iterable[Any]]) -> bool:
+def has_shared_objects(columns: Iterable[Iterable[Any]]) -> bool:
     """Return whether any list, dict or array occurs twice in the cells of `columns`, at any depth."""
     import numpy as np
 
@@ -100,68 +104,68 @@ def shares(columns: Iterable[Iterable[Any]]) -> bool:
     return False
 
 
-def _apart(cells: list[Any]) -> tuple[set[type], str, npt.NDArray[np.bool_] | None]:
-    """Return the classes of the cells, the name of the missing value among them, and where it stands.
+def _split_missing(cells: list[Any]) -> tuple[set[type], str, npt.NDArray[np.bool_] | None]:
+    """Return the classes of the cells, the kind of missing value, and a mask of the missing cells.
 
-    None is that value if there is no other; else it counts as a cell, since JSON has a word for it.
+    None counts as missing only if no other kind occurs; otherwise it is a cell, since JSON has null.
     """
     import numpy as np
     import pandas as pd
 
     kinds = set(map(type, cells))
-    found = {name: cls for name, cls in (("NA", type(pd.NA)), ("NaT", type(pd.NaT))) if cls in kinds}
-    kinds -= set(found.values())
+    missing_kinds = {name: cls for name, cls in (("NA", type(pd.NA)), ("NaT", type(pd.NaT))) if cls in kinds}
+    kinds -= set(missing_kinds.values())
     if float in kinds and kinds - {float, type(None)}:
         floats = [cell for cell in cells if type(cell) is float]
         nans = [struct.pack("<d", cell) for cell in floats if math.isnan(cell)]
         if set(nans) - {_NAN}:
             raise NotExactError
-        found |= {"nan": float} if nans else {}
+        missing_kinds |= {"nan": float} if nans else {}
         kinds -= {float} if len(nans) == len(floats) else set()
-    if len(found) > 1:
+    if len(missing_kinds) > 1:
         raise NotExactError
-    for name, cls in found.items():
+    for name, cls in missing_kinds.items():
         # Only NaN differs from itself.
-        absent = (type(cell) is cls and (name != "nan" or cell != cell) for cell in cells)
-        return kinds, name, np.fromiter(absent, np.bool_, len(cells))
+        is_missing = (type(cell) is cls and (name != "nan" or cell != cell) for cell in cells)
+        return kinds, name, np.fromiter(is_missing, np.bool_, len(cells))
     return kinds - {type(None)}, "None", None
 
 
 def _encode_json(
-    cells: list[Any], kinds: set[type], absent: npt.NDArray[np.bool_] | None
+    cells: list[Any], kinds: set[type], missing_mask: npt.NDArray[np.bool_] | None
 ) -> tuple[str, list[Any], pa.Array]:
     import pyarrow as pa
 
-    if kinds - _SCALARS - {list, dict}:
+    if kinds - JSON_SCALARS - {list, dict}:
         raise NotExactError
-    missing = [cell is None for cell in cells] if absent is None else absent.tolist()
+    missing = [cell is None for cell in cells] if missing_mask is None else missing_mask.tolist()
     check_exact([cell for cell, gone in zip(cells, missing, strict=True) if not gone], max_nodes=math.inf)
     try:
-        texts = [None if gone else _dumps(cell) for cell, gone in zip(cells, missing, strict=True)]
+        strings = [None if gone else _dumps(cell) for cell, gone in zip(cells, missing, strict=True)]
     except ValueError as error:  # an int of more digits than Python converts
         raise NotExactError from error
-    return "json" if kinds - _SCALARS else "mixed", [], pa.array(texts, pa.large_string())
+    return "json" if kinds - JSON_SCALARS else "mixed", [], pa.array(strings, pa.large_string())
 
 
-def _encode_lists(cells: list[Any], absent: npt.NDArray[np.bool_] | None) -> tuple[str, list[Any], pa.Array]:
-    """Return lists of one immutable class as Arrow lists, others as JSON."""
+def _encode_lists(cells: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> tuple[str, list[Any], pa.Array]:
+    """Return lists of one immutable class as Arrow lists, other lists as JSON."""
     import numpy as np
 
     lists = [cell if type(cell) is list else () for cell in cells]
     flat = list(itertools.chain.from_iterable(lists))
-    if not set(map(type, flat)) <= {*ATOMS, type(None)}:
-        return _encode_json(cells, {list}, absent)
+    if not set(map(type, flat)) <= {*SCALAR_TYPES, type(None)}:
+        return _encode_json(cells, {list}, missing_mask)
     try:
         (_, *inner), values = encode_cells(np.fromiter(flat, object, len(flat)))
     except NotExactError:
-        return _encode_json(cells, {list}, absent)
+        return _encode_json(cells, {list}, missing_mask)
     if inner[0] == "mixed":
-        return _encode_json(cells, {list}, absent)
+        return _encode_json(cells, {list}, missing_mask)
     return "list", [inner], _large_list(lists, values)
 
 
 def _encode_arrays(cells: list[Any]) -> tuple[str, list[Any], pa.Array]:
-    """Return numeric one-dimensional arrays, embeddings say, as Arrow lists."""
+    """Return numeric one-dimensional arrays, such as embeddings, as Arrow lists."""
     import numpy as np
     import pyarrow as pa
 
@@ -182,33 +186,125 @@ def _large_list(lists: list[Any], values: pa.Array) -> pa.Array:
 
     offsets = np.zeros(len(lists) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, lists), np.int64, len(lists)), out=offsets[1:])
-    absent = bitmap(np.fromiter((type(part) is tuple for part in lists), np.bool_, len(lists)))
+    validity = bitmap(np.fromiter((type(part) is tuple for part in lists), np.bool_, len(lists)))
     kind = pa.large_list(values.type)
-    return pa.Array.from_buffers(kind, len(lists), [absent, pa.py_buffer(offsets)], children=[values])
+    return pa.Array.from_buffers(kind, len(lists), [validity, pa.py_buffer(offsets)], children=[values])
 
 
-def _decoded(array: pa.Array, memory: Memory, kind: str, *facts: Any) -> Any:
-    """Return the cells as a list, or as the array itself where Arrow makes one."""
+def _decode_by_kind(array: pa.Array, memory: ObjectBuffer, kind: str, *params: Any) -> Any:
+    """Return the cells as a list, or as an array where Arrow creates one."""
     import numpy as np
 
     if kind in ("mixed", "json"):
-        texts = array.to_numpy(zero_copy_only=False)
-        return json.loads("[" + ",".join("null" if text is None else text for text in texts) + "]")
+        strings = array.to_numpy(zero_copy_only=False)
+        return json.loads("[" + ",".join("null" if string is None else string for string in strings) + "]")
     if kind in ("list", "ndarray"):
-        (inner,) = facts
+        (inner,) = params
         if kind == "list":
             parts: Any = decode_cells(array.values, memory, *inner).tolist()
         elif np.dtype(inner).kind in _NUMERIC:
             parts = memory.view(array.values, inner)
         else:
-            raise ValueError(f"no cell has the dtype {inner!r}")
+            raise ValueError(f"invalid cell dtype {inner!r}")
         offsets = array.offsets.to_numpy(zero_copy_only=False).tolist()
         return [parts[start:stop] for start, stop in itertools.pairwise(offsets)]
     return _BY_NAME[kind].decode(array)
 
 
-def _marker(missing: str) -> Any:
+def _missing_value(missing: str) -> Any:
     import pandas as pd
 
     markers: dict[str, Any] = {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}
     return markers[missing]
+
+
+@dataclass(frozen=True)
+class ScalarType:
+    """Conversion of one immutable Python class to Arrow and back.
+
+    Attributes
+    ----------
+    encode : callable
+        Takes a list of values of exactly this class and a mask of missing values (or None: missing
+        values are then None). Returns an Arrow array or raises `NotExactError`.
+    decode : callable
+        Takes the Arrow array. Returns the values; missing cells may hold anything.
+    """
+
+    encode: Callable[[list[Any], Any], pa.Array]
+    decode: Callable[[pa.Array], Sequence[Any]]
+
+
+def _to_arrow(kind: str, *arguments: Any) -> Callable[[list[Any], Any], pa.Array]:
+    def encode(values: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> pa.Array:
+        import pyarrow as pa
+
+        return pa.array(values, getattr(pa, kind)(*arguments), mask=missing_mask, from_pandas=False)
+
+    return encode
+
+
+def _refuse_zones(encode: Callable[[list[Any], Any], pa.Array]) -> Callable[[list[Any], Any], pa.Array]:
+    """Wrap `encode` so that it refuses times with a zone or a fold, which Arrow cannot store."""
+
+    def checked(values: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> pa.Array:
+        if any(getattr(value, "fold", 0) or getattr(value, "tzinfo", None) is not None for value in values):
+            raise NotExactError
+        return encode(values, missing_mask)
+
+    return checked
+
+
+def _encode_decimals(values: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> pa.Array:
+    # All must have one scale: Arrow would turn 1.5 into 1.50. It has no negative zero and no NaN.
+    numbers = [value for value in values if type(value) is decimal.Decimal]
+    scales = {number.as_tuple().exponent for number in numbers}
+    scale = next(iter(scales), 0)
+    if len(scales) > 1 or not isinstance(scale, int) or not -_DECIMAL_DIGITS <= scale <= 0:
+        raise NotExactError
+    if any(number.is_signed() and not number for number in numbers):
+        raise NotExactError
+    return _to_arrow("decimal128", _DECIMAL_DIGITS, -scale)(values, missing_mask)
+
+
+def _encode_uuids(values: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> pa.Array:
+    uuids = [value if type(value) is uuid.UUID else None for value in values]
+    if any(value is not None and value.is_safe is not uuid.SafeUUID.unknown for value in uuids):
+        raise NotExactError
+    return _to_arrow("binary", 16)([None if value is None else value.bytes for value in uuids], missing_mask)
+
+
+def _to_numbers(array: pa.Array) -> Sequence[Any]:
+    # Many times faster than `to_pylist`, with the same result if nothing is missing.
+    values: list[Any] = array.to_pylist() if array.null_count else array.to_numpy(zero_copy_only=False).tolist()
+    return values
+
+
+def _to_pylist(array: pa.Array) -> Sequence[Any]:
+    values: list[Any] = array.to_pylist()
+    return values
+
+
+def _to_objects(array: pa.Array) -> Sequence[Any]:
+    values: Sequence[Any] = array.to_numpy(zero_copy_only=False)
+    return values
+
+
+def _to_uuids(array: pa.Array) -> Sequence[Any]:
+    return [None if value is None else uuid.UUID(bytes=value) for value in array.to_pylist()]
+
+
+SCALAR_TYPES: dict[type, ScalarType] = {
+    str: ScalarType(_to_arrow("large_string"), _to_objects),
+    bytes: ScalarType(_to_arrow("large_binary"), _to_objects),
+    bool: ScalarType(_to_arrow("bool_"), _to_numbers),
+    int: ScalarType(_to_arrow("int64"), _to_numbers),
+    float: ScalarType(_to_arrow("float64"), _to_numbers),
+    dt.date: ScalarType(_to_arrow("date32"), _to_pylist),
+    dt.time: ScalarType(_refuse_zones(_to_arrow("time64", "us")), _to_pylist),
+    dt.datetime: ScalarType(_refuse_zones(_to_arrow("timestamp", "us")), _to_pylist),
+    dt.timedelta: ScalarType(_to_arrow("duration", "us"), _to_pylist),
+    decimal.Decimal: ScalarType(_encode_decimals, _to_pylist),
+    uuid.UUID: ScalarType(_encode_uuids, _to_uuids),
+}
+_BY_NAME = {cls.__name__: scalar_type for cls, scalar_type in SCALAR_TYPES.items()}

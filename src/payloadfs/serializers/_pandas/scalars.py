@@ -1,8 +1,8 @@
-"""Single values in JSON, each with its exact class: names of indexes, time zones, `attrs`.
+"""Single values as JSON, each with its exact class: names of indexes, time zones, `attrs`.
 
-A text stands for itself. Everything else is an object with one field, named after the class:
-``{"int": 3}``, ``{"Timestamp": [1767225600, "s", null]}``. What is not in the table below, by exact
-class, is not stored here (`NotExactError`).
+A string is stored unchanged. Any other value is an object with one field, named after the class:
+``{"int": 3}``, ``{"Timestamp": [1767225600, "s", null]}``. Classes that are not in the table below,
+by exact class, are not stored here (`NotExactError`).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _NUMPY_KINDS = "biufcMm"
 
 
 def encode_scalar(value: Any) -> Any:
-    """Return `value` in JSON.
+    """Return `value` as JSON.
 
     Raises
     ------
     NotExactError
-        Its class is not in the vocabulary, or JSON can't hold it.
+        The class is not in the vocabulary, or JSON cannot represent the value.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def encode_scalar(value: Any) -> Any:
         return value
     if value is None or kind is bool or (kind is int and abs(value) < _MAX_INT):
         return {kind.__name__: value}
-    for name, (cls, encode, _) in _vocabulary().items():
+    for name, (cls, encode, _) in _scalar_codecs().items():
         if kind is cls:
             return {name: encode(value)}
     if type(getattr(value, "dtype", None)).__module__.startswith("numpy") and kind is value.dtype.type:
@@ -48,16 +48,16 @@ def encode_scalar(value: Any) -> Any:
     raise NotExactError
 
 
-def decode_scalar(fact: Any) -> Any:
-    """Return the value that `encode_scalar` was given."""
-    if isinstance(fact, str):
-        return fact
-    ((name, value),) = fact.items()
+def decode_scalar(encoded: Any) -> Any:
+    """Return the value that `encode_scalar` encoded."""
+    if isinstance(encoded, str):
+        return encoded
+    ((name, value),) = encoded.items()
     if name in ("NoneType", "bool", "int"):
         return value
     if name == "numpy":
         return _decode_numpy(*value)
-    return _vocabulary()[name][2](value)
+    return _scalar_codecs()[name][2](value)
 
 
 def encode_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
@@ -69,9 +69,9 @@ def encode_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     return {"attrs": dict(attrs)}
 
 
-def decode_attrs(facts: Mapping[str, Any]) -> Any:
-    """Return the `attrs` in the sidecar `facts`."""
-    return facts["attrs"] if "attrs" in facts else _decode_tree(facts["attrs_tagged"])
+def decode_attrs(sidecar: Mapping[str, Any]) -> Any:
+    """Return the `attrs` in the sidecar `sidecar`."""
+    return sidecar["attrs"] if "attrs" in sidecar else _decode_tree(sidecar["attrs_tagged"])
 
 
 def _encode_tree(value: Any, seen: set[int]) -> Any:
@@ -85,13 +85,13 @@ def _encode_tree(value: Any, seen: set[int]) -> Any:
     return {"dict": [[encode_scalar(key), _encode_tree(part, seen)] for key, part in value.items()]}
 
 
-def _decode_tree(fact: Any) -> Any:
-    kind = next(iter(fact))
+def _decode_tree(encoded: Any) -> Any:
+    kind = next(iter(encoded))
     if kind == "list":
-        return [_decode_tree(part) for part in fact["list"]]
+        return [_decode_tree(part) for part in encoded["list"]]
     if kind == "dict":
-        return {decode_scalar(key): _decode_tree(part) for key, part in fact["dict"]}
-    return decode_scalar(fact)
+        return {decode_scalar(key): _decode_tree(part) for key, part in encoded["dict"]}
+    return decode_scalar(encoded)
 
 
 def encode_zone(zone: dt.tzinfo) -> list[Any]:
@@ -104,7 +104,7 @@ def encode_zone(zone: dt.tzinfo) -> list[Any]:
             return ["offset", offset.total_seconds()]
         return ["offset", offset.total_seconds(), str(zone)]
     name = getattr(zone, "zone", None)
-    # pytz has a class for each zone, and an object for each of its offsets.
+    # pytz has a class for each zone and an instance for each of its offsets.
     if (
         type(zone).__module__.partition(".")[0] == "pytz"
         and type(name) is str
@@ -114,22 +114,22 @@ def encode_zone(zone: dt.tzinfo) -> list[Any]:
     raise NotExactError
 
 
-def decode_zone(kind: str, fact: Any, name: str | None = None) -> dt.tzinfo:
-    """Return the time zone: a `ZoneInfo`, a fixed offset, or one of pytz."""
+def decode_zone(kind: str, encoded: Any, name: str | None = None) -> dt.tzinfo:
+    """Return the time zone: a `ZoneInfo`, a fixed offset or a pytz zone."""
     if kind == "zone":
-        return zoneinfo.ZoneInfo(fact)
+        return zoneinfo.ZoneInfo(encoded)
     if kind == "pytz":
         import pytz  # type: ignore[import-untyped]  # pyright: ignore[reportMissingModuleSource]
 
-        zone: dt.tzinfo = pytz.timezone(fact)
+        zone: dt.tzinfo = pytz.timezone(encoded)
         return zone
     if name is not None:
-        return dt.timezone(dt.timedelta(seconds=fact), name)
-    return dt.timezone(dt.timedelta(seconds=fact)) if fact else dt.UTC
+        return dt.timezone(dt.timedelta(seconds=encoded), name)
+    return dt.timezone(dt.timedelta(seconds=encoded)) if encoded else dt.UTC
 
 
-def _vocabulary() -> dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]]:
-    """Return class, encoder and decoder by name."""
+def _scalar_codecs() -> dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]]:
+    """Return class, encoder and decoder for each class name."""
     import pandas as pd
 
     return {
@@ -151,26 +151,26 @@ def _vocabulary() -> dict[str, tuple[type, Callable[[Any], Any], Callable[[Any],
 
 
 def _encode_timestamp(value: Any) -> list[Any]:
-    fact = [int(value.asm8.view("i8")), value.unit, None if value.tz is None else encode_zone(value.tz)]
-    if repr(_decode_timestamp(fact)) != repr(value):
+    encoded = [int(value.asm8.view("i8")), value.unit, None if value.tz is None else encode_zone(value.tz)]
+    if repr(_decode_timestamp(encoded)) != repr(value):
         raise NotExactError
-    return fact
+    return encoded
 
 
-def _decode_timestamp(fact: list[Any]) -> Any:
+def _decode_timestamp(encoded: list[Any]) -> Any:
     import numpy as np
     import pandas as pd
 
-    count, unit, zone = fact
+    count, unit, zone = encoded
     naive = pd.Timestamp(np.datetime64(count, unit))
     return naive if zone is None else naive.tz_localize("UTC").tz_convert(decode_zone(*zone))
 
 
-def _decode_timedelta(fact: list[Any]) -> Any:
+def _decode_timedelta(encoded: list[Any]) -> Any:
     import numpy as np
     import pandas as pd
 
-    return pd.Timedelta(np.timedelta64(*fact))
+    return pd.Timedelta(np.timedelta64(*encoded))
 
 
 def _period_alias(period: Any) -> str:
@@ -193,5 +193,5 @@ def _decode_numpy(name: str, content: str) -> Any:
 
     dtype = np.dtype(name)
     if dtype.kind not in _NUMPY_KINDS:
-        raise ValueError(f"no scalar has the dtype {name!r}")
+        raise ValueError(f"invalid scalar dtype {name!r}")
     return np.frombuffer(bytes.fromhex(content), dtype)[0]

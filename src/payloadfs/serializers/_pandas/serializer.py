@@ -1,12 +1,18 @@
 """pandas frames and series as Arrow IPC files with a sidecar.
 
-Arrow gives back one pandas frame in three: labels, index kinds, freq, dtypes, attrs and kinds of
-missing value get lost. Here columns go to Arrow by position, each as other programs read it, and
-all that Arrow has no place for goes to a sidecar in the schema's metadata: JSON from a closed
-vocabulary, and the column labels as a small Arrow stream. So nothing in the object can run code.
-Columns and labels outside that vocabulary join one pickle behind the batches, so that what they
-share stays shared; such an object has another serializer id, since a pickle can run code. What
-this can't give back exactly either is left to pickle as a whole.
+Plain Arrow restores only one pandas frame in three: labels, index kinds, freq, dtypes, attrs and
+kinds of missing values get lost. Here columns go to Arrow by position, each as other programs read
+it. Everything that Arrow cannot express goes to a sidecar in the schema's metadata: JSON from a
+closed vocabulary, and the column labels as a small Arrow stream. Nothing in the object can run code.
+
+Columns and labels outside that vocabulary, the remainder, share one pickle, so that references
+between them are kept. Such an object has another serializer id, since a pickle can run code::
+
+    ARROW1 00 00 | schema | batches ... | end-of-stream mark | zeros | container | footer ... | ARROW1
+
+The container is the one of `_pickle.container` and begins at a multiple of 64 bytes. Other readers
+of the file see only the columns that Arrow stores. A frame that is not exact this way either is
+pickled as a whole.
 """
 
 from __future__ import annotations
@@ -15,16 +21,17 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..._buffers import frame_bytes, padding
 from ...errors import DecodeError
-from .._arrow.ipc import GatheredBuffers, LazyBuffers, from_stream, read_ipc, to_stream, write_ipc
-from .._arrow.memory import Memory
+from .._arrow.ipc import GatheredBuffers, LazyBuffers, batches_end, from_stream, read_ipc, to_stream, write_ipc
+from .._arrow.memory import ObjectBuffer
 from .._base import Encoded, NotExactError
 from .._pickle.reducers import lost_attributes
-from .._versions import told_apart, versions_here
-from .blocks import REST, blocks, frame_of
+from .._pickle.serializer import PickleSerializer, pickle_container
+from .._versions import describe_mismatch, versions_here
+from .blocks import REMAINDER, blocks, build_frame
 from .index import decode_index, encode_column, encode_index
-from .object_columns import is_mutable, shares
-from .pickled_remainder import read_rest, with_rest
+from .object_columns import has_shared_objects, is_mutable
 from .scalars import decode_attrs, encode_attrs
 
 if TYPE_CHECKING:
@@ -34,23 +41,23 @@ if TYPE_CHECKING:
 __all__ = ["FrameSerializer", "MixedFrameSerializer", "SeriesSerializer"]
 
 MAX_COLUMNS = 2_000
-"""Wider frames are pickled: Arrow's cost per column would be hundreds of times that of pickle."""
+"""Wider frames are pickled, because Arrow's cost per column is hundreds of times that of pickle."""
 
-_REST_COLUMN: tuple[list[str], None] = (REST, None)
-_REST_INDEX: tuple[dict[str, str], list[Any]] = ({"kind": "rest"}, [])
-_FACTS = b"payloadfs"
+_REMAINDER_COLUMN: tuple[list[str], None] = (REMAINDER, None)
+_REMAINDER_INDEX: tuple[dict[str, str], list[Any]] = ({"kind": "rest"}, [])
+_SIDECAR = b"payloadfs"
 _LABELS = b"payloadfs.labels"
 
 
 class FrameSerializer:
-    """Stores a DataFrame of exact class ``pandas.DataFrame`` that Arrow and sidecar give back exactly.
+    """Serializer of frames of exact class ``pandas.DataFrame`` that Arrow and the sidecar restore exactly.
 
     Notes
     -----
-    Cost of saving: numeric, datetime and string columns are written from where they lie; booleans
-    and masks are packed to bits, objects are copied.
+    Cost of saving: numeric, datetime and string columns are not copied; booleans and masks are
+    packed to bits, objects are copied.
     Cost of loading: the same columns are views of the object's memory, frames of one numeric dtype
-    a single block; masks, booleans and objects are unpacked.
+    a single block; masks, booleans and objects are copied.
     """
 
     id = "pandas/1"
@@ -58,23 +65,23 @@ class FrameSerializer:
 
     def encode(self, obj: Any) -> Encoded:
         """Return the frame as an Arrow IPC file with a sidecar."""
-        encoded, rest = _encode_frame(obj)
-        if rest:
-            raise NotExactError(instead=(MixedFrameSerializer(), with_rest(encoded, rest, obj)))
+        encoded, remainder = _encode_frame(obj)
+        if remainder:
+            raise NotExactError(instead=(MixedFrameSerializer(), _add_remainder(encoded, remainder, obj)))
         return encoded
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pd.DataFrame:
-        """Return the frame: its columns are views of `buffer` where they can be."""
+        """Return the frame: its columns are views of `buffer` where possible."""
         frame, _ = _decode(buffer, {}, trusted=trusted)
         return frame
 
 
 class MixedFrameSerializer:
-    """Stores a DataFrame of which Arrow can carry some columns, and the others in one pickle.
+    """Serializer of frames with some columns in Arrow and the others in one pickle.
 
     Notes
     -----
-    Cost: as for ``pandas/1`` and, for the rest, ``pickle/1``.
+    Cost: that of ``pandas/1`` and, for the remainder, ``pickle/1``.
     """
 
     id = "pandas-mixed/1"
@@ -82,19 +89,19 @@ class MixedFrameSerializer:
 
     def encode(self, obj: Any) -> Encoded:
         """Return the frame as an Arrow IPC file with a sidecar and a pickle."""
-        encoded, rest = _encode_frame(obj)
-        if not rest:
+        encoded, remainder = _encode_frame(obj)
+        if not remainder:
             raise NotExactError
-        return with_rest(encoded, rest, obj)
+        return _add_remainder(encoded, remainder, obj)
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pd.DataFrame:
-        """Return the frame. Runs what the pickle says."""
-        frame, _ = _decode(buffer, read_rest(buffer), trusted=trusted)
+        """Return the frame. Runs the pickle."""
+        frame, _ = _decode(buffer, _read_remainder(buffer), trusted=trusted)
         return frame
 
 
 class SeriesSerializer:
-    """Stores a Series of exact class ``pandas.Series`` as a frame with one column."""
+    """Serializer of series of exact class ``pandas.Series`` as a frame with one column."""
 
     id = "pandas-series/1"
     executable = False
@@ -105,14 +112,14 @@ class SeriesSerializer:
 
         if type(obj) is not pd.Series or lost_attributes(obj):
             raise NotExactError
-        # An index of one label carries the series' name, of whatever kind.
-        encoded, rest = _encode(obj, [_plain(obj)], pd.RangeIndex(1, name=obj.name))
-        if rest:
+        # An index with one label stores the series' name, of any class.
+        encoded, remainder = _encode(obj, [_plain_array(obj)], pd.RangeIndex(1, name=obj.name))
+        if remainder:
             raise NotExactError
         return encoded
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pd.Series:
-        """Return the series, a view of `buffer` where it can be."""
+        """Return the series, a view of `buffer` where possible."""
         frame, labels = _decode(buffer, {}, trusted=trusted)
         series: pd.Series = frame.iloc[:, 0]
         series.name = labels.name
@@ -125,41 +132,41 @@ def _encode_frame(obj: Any) -> tuple[Encoded, dict[str, Any]]:
 
     if type(obj) is not pd.DataFrame or obj.shape[1] > MAX_COLUMNS or lost_attributes(obj):
         raise NotExactError
-    # The public ways make a Series of each column first, with a deep copy of the frame's attrs.
-    return _encode(obj, [_plain(values) for values in obj._iter_column_arrays()], obj.columns)
+    # The public ways create a Series for each column, with a deep copy of the frame's attrs.
+    return _encode(obj, [_plain_array(values) for values in obj._iter_column_arrays()], obj.columns)
 
 
 def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dict[str, Any]]:
-    """Return the Arrow file, and the rest that needs a pickle: empty for most frames."""
+    """Return the Arrow file and the remainder, which is empty for most frames."""
     lazy, attrs = LazyBuffers(), encode_attrs(obj.attrs)
-    index, label = _tried(encode_index, obj.index, lazy), _tried(encode_index, labels, GatheredBuffers())
+    index, label = _try_encode(encode_index, obj.index, lazy), _try_encode(encode_index, labels, GatheredBuffers())
     encoded = _encode_columns(values, obj.attrs, lazy, alone=index is not None and label is not None)
-    # Copies, since pandas hands out its arrays read-only.
-    rest = {str(place): values[place].copy() for place, (_, array) in enumerate(encoded) if array is None}
-    rest |= {"index": obj.index} if index is None else {}
-    rest |= {"labels": labels} if label is None else {}
-    if rest and obj.attrs:
-        # Cells and labels in there may hold a part of them, or the dict itself.
-        rest, attrs = rest | {"attrs": obj.attrs}, {}
-    index_facts, index_arrays = index or _REST_INDEX
-    label_facts, label_arrays = label or _REST_INDEX
-    facts = {
+    # Copies, since pandas returns read-only arrays.
+    remainder = {str(pos): values[pos].copy() for pos, (_, array) in enumerate(encoded) if array is None}
+    remainder |= {"index": obj.index} if index is None else {}
+    remainder |= {"labels": labels} if label is None else {}
+    if remainder and obj.attrs:
+        # Cells and labels in the remainder may refer to the attrs or to a part of them.
+        remainder, attrs = remainder | {"attrs": obj.attrs}, {}
+    index_meta, index_arrays = index or _REMAINDER_INDEX
+    label_meta, label_arrays = label or _REMAINDER_INDEX
+    sidecar = {
         "version": 1,
         "versions": versions_here(),
         "columns": [description for description, _ in encoded],
-        "index": index_facts,
-        "labels": label_facts,
+        "index": index_meta,
+        "labels": label_meta,
         **attrs,
         "duplicates": obj.flags.allows_duplicate_labels,
     }
-    metadata = {_FACTS: json.dumps(facts, separators=(",", ":")).encode(), _LABELS: to_stream(label_arrays)}
+    metadata = {_SIDECAR: json.dumps(sidecar, separators=(",", ":")).encode(), _LABELS: to_stream(label_arrays)}
     names = _field_names(labels, [f"__index_level_{level}__" for level in range(len(index_arrays))])
     stored = [
         (name, array)
         for name, array in zip(names, [*(array for _, array in encoded), *index_arrays], strict=True)
         if array is not None
     ]
-    return _file(stored, metadata, lazy), rest
+    return _file(stored, metadata, lazy), remainder
 
 
 def _file(columns: list[tuple[str, pa.Array]], metadata: dict[bytes, bytes], lazy: LazyBuffers) -> Encoded:
@@ -172,23 +179,23 @@ def _file(columns: list[tuple[str, pa.Array]], metadata: dict[bytes, bytes], laz
 def _encode_columns(
     values: list[Any], attrs: Mapping[Any, Any], lazy: LazyBuffers, *, alone: bool
 ) -> list[tuple[Any, pa.Array | None]]:
-    """Return description and Arrow array of each column; those that are left to the rest have no array.
+    """Return description and Arrow array of each column; columns of the remainder have no array.
 
-    `alone` says that no labels are left to the rest.
+    `alone` means that no labels go to the remainder.
     """
-    encoded = [_tried(encode_column, part, lazy) or _REST_COLUMN for part in values]
-    mutable = [place for place, (description, _) in enumerate(encoded) if is_mutable(description)]
-    if mutable and shares([[attrs], *(values[place] for place in mutable)]):
+    encoded = [_try_encode(encode_column, part, lazy) or _REMAINDER_COLUMN for part in values]
+    mutable = [pos for pos, (description, _) in enumerate(encoded) if is_mutable(description)]
+    if mutable and has_shared_objects([[attrs], *(values[pos] for pos in mutable)]):
         raise NotExactError
-    if _REST_COLUMN in encoded or not alone:
-        # The rest may refer to cells that can be changed, so those go with it.
-        encoded = [_REST_COLUMN if place in mutable else found for place, found in enumerate(encoded)]
+    if _REMAINDER_COLUMN in encoded or not alone:
+        # The remainder may refer to mutable cells, so their columns go with it.
+        encoded = [_REMAINDER_COLUMN if pos in mutable else column for pos, column in enumerate(encoded)]
     if encoded and all(array is None for _, array in encoded):
         raise NotExactError
     return encoded
 
 
-def _tried(encode: Callable[..., Any], *arguments: Any) -> Any:
+def _try_encode(encode: Callable[..., Any], *arguments: Any) -> Any:
     import pyarrow as pa
 
     try:
@@ -197,52 +204,87 @@ def _tried(encode: Callable[..., Any], *arguments: Any) -> Any:
         return None
 
 
-def _decode(buffer: memoryview, rest: dict[str, Any], *, trusted: bool) -> tuple[pd.DataFrame, pd.Index]:
+def _decode(buffer: memoryview, remainder: dict[str, Any], *, trusted: bool) -> tuple[pd.DataFrame, pd.Index]:
     table = read_ipc(buffer, trusted=trusted)
-    facts = json.loads(table.schema.metadata[_FACTS])
+    sidecar = json.loads(table.schema.metadata[_SIDECAR])
     try:
-        return _rebuild(table, facts, rest, Memory(buffer, trusted=trusted))
+        return _rebuild(table, sidecar, remainder, ObjectBuffer(buffer, trusted=trusted))
     except Exception as error:
         raise DecodeError(
-            f"The frame can't be rebuilt: {type(error).__name__}: {error}; it was {told_apart(facts['versions'])}."
+            f"Cannot rebuild the frame: {type(error).__name__}: {error}; it was {describe_mismatch(sidecar['versions'])}."
         ) from error
 
 
 def _rebuild(
-    table: pa.Table, facts: dict[str, Any], rest: dict[str, Any], memory: Memory
+    table: pa.Table, sidecar: dict[str, Any], remainder: dict[str, Any], memory: ObjectBuffer
 ) -> tuple[pd.DataFrame, pd.Index]:
     import pyarrow as pa
 
-    if facts["version"] != 1:
-        raise ValueError(f"unknown sidecar version {facts['version']!r}")
+    if sidecar["version"] != 1:
+        raise ValueError(f"unknown sidecar version {sidecar['version']!r}")
     arrays = [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in table.columns]
-    descriptions = facts["columns"]
-    width = len(descriptions) - descriptions.count(REST)
-    index = rest["index"] if facts["index"] == _REST_INDEX[0] else decode_index(facts["index"], arrays[width:], memory)
+    descriptions = sidecar["columns"]
+    width = len(descriptions) - descriptions.count(REMAINDER)
+    index = (
+        remainder["index"]
+        if sidecar["index"] == _REMAINDER_INDEX[0]
+        else decode_index(sidecar["index"], arrays[width:], memory)
+    )
     stored = memoryview(bytearray(table.schema.metadata[_LABELS]))
-    labels_memory = Memory(stored, trusted=memory.trusted)
-    if facts["labels"] == _REST_INDEX[0]:
-        labels = rest["labels"]
+    labels_memory = ObjectBuffer(stored, trusted=memory.trusted)
+    if sidecar["labels"] == _REMAINDER_INDEX[0]:
+        labels = remainder["labels"]
     else:
-        labels = decode_index(facts["labels"], from_stream(stored, trusted=memory.trusted), labels_memory)
-    found = blocks(descriptions, arrays[:width], rest, memory)
-    frame = frame_of(found, index, labels)
-    # The setter would copy the dict, which cells in the rest may hold.
-    frame._attrs = rest["attrs"] if "attrs" in rest else decode_attrs(facts)
-    if not facts["duplicates"]:
+        labels = decode_index(sidecar["labels"], from_stream(stored, trusted=memory.trusted), labels_memory)
+    column_blocks = blocks(descriptions, arrays[:width], remainder, memory)
+    frame = build_frame(column_blocks, index, labels)
+    # The setter would copy the dict, to which cells in the remainder may refer.
+    frame._attrs = remainder["attrs"] if "attrs" in remainder else decode_attrs(sidecar)
+    if not sidecar["duplicates"]:
         frame.flags.allows_duplicate_labels = False
     return frame, labels
 
 
-def _plain(values: Any) -> Any:
-    """Return the array of a column or series: numpy's own, even where pandas wraps it in one of its."""
+def _add_remainder(encoded: Encoded, remainder: dict[str, Any], frame: Any) -> Encoded:
+    """Return the Arrow file `encoded` with the remainder of `frame` in it.
+
+    Raises
+    ------
+    NotExactError
+        The remainder cannot be pickled, or contains the frame itself. Pickling the whole frame then
+        succeeds, or raises an error that names the part that fails.
+    """
+    try:
+        pickled = pickle_container(remainder, without=frame)
+    except Exception as error:
+        raise NotExactError from error
+    zeros = memoryview(bytes(padding(sum(map(frame_bytes, encoded.frames)))))
+    before = len(encoded.frames) + 1
+    return Encoded(
+        [*encoded.frames, zeros, *pickled.frames],
+        encoded.extension,
+        suffix=encoded.suffix,
+        sealable=encoded.sealable,
+        data=encoded.data | {before + pos for pos in pickled.data},
+    )
+
+
+def _read_remainder(buffer: memoryview) -> dict[str, Any]:
+    """Return the remainder in the Arrow file `buffer`. Runs its pickle."""
+    end = batches_end(buffer)
+    remainder: dict[str, Any] = PickleSerializer().decode(buffer[end + padding(end) :], trusted=True)
+    return remainder
+
+
+def _plain_array(values: Any) -> Any:
+    """Return the array of a column or series: numpy's, even if pandas wraps it."""
     import numpy as np
 
     return np.asarray(values) if isinstance(values.dtype, np.dtype) else getattr(values, "array", values)
 
 
 def _field_names(labels: pd.Index, extra: list[str]) -> list[str]:
-    """Return Arrow's names of the columns: the labels where they are unique texts that UTF-8 has."""
+    """Return Arrow's names of the columns: the labels if they are unique strings that UTF-8 can encode."""
     names = [name for name in labels if type(name) is str and name == name.encode("utf-8", "ignore").decode()]
     if len({*names, *extra}) < len(labels) + len(extra):
         names = [f"column_{position}" for position in range(len(labels))]

@@ -1,1 +1,1 @@
-"""Everything that is not plain data: pickle, protocol 5, with large buffers out of band."""
+"""Pickle, protocol 5, with large buffers out of band: for everything that is not plain data."""

@@ -1,4 +1,4 @@
-"""The container for pickles: a small head and large aligned frames, in one object.
+"""Container for pickles: a small head and large aligned buffers in one object.
 
 ::
 
@@ -31,7 +31,7 @@ _ENTRY = struct.Struct("<QQ")
 
 
 def pack(meta: dict[str, Any], head: Sequence[Frame], buffers: Sequence[memoryview], data: Collection[int]) -> Encoded:
-    """Return a container. No copy of `head`, which is in pieces, or `buffers`; those at the positions `data` are data."""
+    """Return a container. Copies neither `head`, a list of pieces, nor `buffers`; `data` lists the data buffers."""
     meta_bytes = json.dumps(meta, separators=(",", ":")).encode()
     head_bytes = sum(map(frame_bytes, head))
     offset = _HEADER.size + _ENTRY.size * len(buffers) + len(meta_bytes) + head_bytes
@@ -54,7 +54,7 @@ def unpack(container: memoryview) -> tuple[dict[str, Any], memoryview, list[memo
     Raises
     ------
     ValueError
-        A length or offset does not fit. Nothing was allocated.
+        A length or offset is invalid. Nothing was allocated.
     """
     magic, version, count, meta_bytes, head_bytes = _HEADER.unpack_from(container)
     if magic != _MAGIC or version != VERSION:
@@ -62,7 +62,7 @@ def unpack(container: memoryview) -> tuple[dict[str, Any], memoryview, list[memo
     table_end = _HEADER.size + count * _ENTRY.size
     end = table_end + meta_bytes + head_bytes
     if end > container.nbytes:
-        raise ValueError("the container's table does not fit its size")
+        raise ValueError("the container's table exceeds its size")
     buffers = []
     for offset, size in _ENTRY.iter_unpack(container[_HEADER.size : table_end]):
         if offset < end or padding(offset) or offset + size > container.nbytes:
@@ -71,5 +71,5 @@ def unpack(container: memoryview) -> tuple[dict[str, Any], memoryview, list[memo
         end = offset + size
     meta = json.loads(bytes(container[table_end : table_end + meta_bytes]))
     if not isinstance(meta, dict):
-        raise TypeError("the container's meta is not an object")
+        raise TypeError("the container's metadata is not a JSON object")
     return meta, container[table_end + meta_bytes : table_end + meta_bytes + head_bytes], buffers

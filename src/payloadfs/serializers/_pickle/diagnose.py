@@ -1,54 +1,57 @@
-"""Which part of an object can't be pickled: the path that an `EncodeError` names."""
+"""Search for the part of an object that cannot be pickled: the path in an `EncodeError`."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["culprit"]
+from ..._typenames import loaded_class
+
+__all__ = ["find_unpicklable"]
 
 _MAX_DEPTH = 50
 
 
-def culprit(obj: Any, dump: Callable[[Any], Any]) -> tuple[str, Any]:
+def find_unpicklable(obj: Any, dump: Callable[[Any], Any]) -> tuple[str, Any]:
     """Return path and value of the innermost part of `obj` at which `dump` fails.
 
     Parameters
     ----------
     obj : object
-        `dump` failed for it.
+        An object for which `dump` failed.
     dump : callable
-        Raises for what can't be stored.
+        Raises for objects that cannot be stored.
 
     Notes
     -----
-    Cost: dumps each sibling on the way down once; only ever run for an object that failed.
+    Cost: dumps each sibling on the way down once. Only called after a failure.
 
     Examples
     --------
     >>> import pickle
-    >>> culprit({"model": [1, (x for x in [])]}, pickle.dumps)[0]
+    >>> find_unpicklable({"model": [1, (x for x in [])]}, pickle.dumps)[0]
     "obj['model'][1]"
     """
     path, seen = "obj", {id(obj)}
     for _ in range(_MAX_DEPTH):
-        found = next(((step, part) for step, part in _listed(obj) if id(part) not in seen and _fails(dump, part)), None)
-        if found is None:
+        failing = next(
+            ((step, part) for step, part in _list_parts(obj) if id(part) not in seen and _fails(dump, part)), None
+        )
+        if failing is None:
             break
-        path, obj = path + found[0], found[1]
+        path, obj = path + failing[0], failing[1]
         seen.add(id(obj))
     return path, obj
 
 
-def _listed(obj: Any) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    # An object whose parts can't even be listed, or no further, is looked at as far as they can.
+def _list_parts(obj: Any) -> list[tuple[str, Any]]:
+    parts: list[tuple[str, Any]] = []
+    # If listing the parts fails midway, the parts before the failure still count.
     with contextlib.suppress(Exception):
-        found.extend(_parts(obj))
-    return found
+        parts.extend(_iter_parts(obj))
+    return parts
 
 
 def _fails(dump: Callable[[Any], Any], child: Any) -> bool:
@@ -59,8 +62,8 @@ def _fails(dump: Callable[[Any], Any], child: Any) -> bool:
     return False
 
 
-def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of `obj` and how one would reach them from it."""
+def _iter_parts(obj: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of `obj`, each with the expression that reaches it."""
     if isinstance(obj, Mapping):
         yield from ((f"[{key!r:.60}]", value) for key, value in obj.items())
     elif isinstance(obj, (list, tuple)):
@@ -71,25 +74,16 @@ def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
         yield from _captured(obj)
     elif isinstance(obj, types.MethodType):
         yield ".__self__", obj.__self__
-    elif isinstance(obj, _loaded("pandas", "DataFrame")):
+    elif isinstance(obj, loaded_class("pandas.DataFrame")):
         yield from ((f".{name}", getattr(obj, name)) for name in ("attrs", "columns", "index"))
-        yield from ((f"[{label!r:.60}]", list(obj.iloc[:, place])) for place, label in enumerate(obj.columns))
-    elif isinstance(obj, (_loaded("pandas", "Series"), _loaded("pandas", "Index"))):
+        yield from ((f"[{label!r:.60}]", list(obj.iloc[:, pos])) for pos, label in enumerate(obj.columns))
+    elif isinstance(obj, (loaded_class("pandas.Series"), loaded_class("pandas.Index"))):
         yield from ((f".{name}", getattr(obj, name)) for name in ("attrs", "name", "index") if hasattr(obj, name))
-        yield from ((f"[{place}]", cell) for place, cell in enumerate(obj))
-    elif isinstance(obj, _loaded("numpy", "ndarray")):
-        yield from ((f".ravel()[{place}]", cell) for place, cell in enumerate(obj.ravel()) if obj.dtype.hasobject)
+        yield from ((f"[{pos}]", cell) for pos, cell in enumerate(obj))
+    elif isinstance(obj, loaded_class("numpy.ndarray")):
+        yield from ((f".ravel()[{pos}]", cell) for pos, cell in enumerate(obj.ravel()) if obj.dtype.hasobject)
     else:
         yield from _attributes(obj)
-
-
-def _loaded(module: str, name: str) -> Any:
-    """Return a class without importing it; `_Nothing` if nothing can be an instance."""
-    return getattr(sys.modules.get(module), name, _Nothing)
-
-
-class _Nothing:
-    pass
 
 
 def _captured(function: types.FunctionType) -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
-"""Whether objects of a class can be made again: what pickle stores, and then fails to load, is refused.
+"""Checks that objects can be reconstructed: objects that pickle would store but fail to load are refused.
 
-Pickle never looks whether ``__new__`` or ``__init__`` will take the arguments that it stored for
-them, and it asks objects without attributes for attributes. Both show only when the object is loaded.
+Pickle does not check whether ``__new__`` or ``__init__`` accepts the stored arguments, and it calls
+``__getattr__`` on objects without attributes. Both failures would appear only on loading.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["check_made", "checker_for", "without_init"]
+__all__ = ["check_constructor_args", "checker_for", "skip_init"]
 
 _FILLED_BY_INIT = (
     AttributeError,
@@ -27,54 +27,54 @@ _FILLED_BY_INIT = (
     SystemExit,
     UnicodeError,
 )
-"""Exceptions that have more than `args`, and get it from their own ``__init__``."""
+"""Exceptions whose ``__init__`` sets more than `args`."""
 
 
 def checker_for(cls: Any) -> Callable[[Any], Any] | None:
-    """Return a reducer that checks what pickle would do with objects of `cls`, or None if nothing can fail."""
+    """Return a reducer that checks objects of `cls`, or None if loading them cannot fail."""
     reduces: tuple[Any, Any] = (cls.__reduce__, cls.__reduce_ex__)
     if issubclass(cls, type) or cls in copyreg.dispatch_table or any(map(_is_python, reduces)):
         return None
     if _is_python(cls.__new__) and not _is_named_tuple(cls):
-        return _checked
+        return _reduce_checked
     if reduces != (object.__reduce__, object.__reduce_ex__):
-        return _checked if _is_python(cls.__init__) else None
-    return None if _can_be_asked(cls) else _refuse_unasked
+        return _reduce_checked if _is_python(cls.__init__) else None
+    return None if _has_safe_getattr(cls) else _refuse_getattr
 
 
-def check_made(reduced: Any) -> Any:
-    """Return the reduction `reduced`, or raise `pickle.PicklingError` if its arguments do not fit.
+def check_constructor_args(reduced: Any) -> Any:
+    """Return `reduced` after checking its constructor arguments.
 
     Raises
     ------
     pickle.PicklingError
-        What it calls takes other arguments.
+        The constructor does not accept the stored arguments.
     """
     if isinstance(reduced, str):
         return reduced
-    make, arguments, named = reduced[0], reduced[1], {}
-    if make is copyreg.__newobj__:  # type: ignore[attr-defined]
-        make = arguments[0].__new__
-    elif make is copyreg.__newobj_ex__:  # type: ignore[attr-defined]
-        cls, arguments, named = arguments
-        make, arguments = cls.__new__, (cls, *arguments)
-    elif not isinstance(make, type):
+    constructor, args, kwargs = reduced[0], reduced[1], {}
+    if constructor is copyreg.__newobj__:  # type: ignore[attr-defined]
+        constructor = args[0].__new__
+    elif constructor is copyreg.__newobj_ex__:  # type: ignore[attr-defined]
+        cls, args, kwargs = args
+        constructor, args = cls.__new__, (cls, *args)
+    elif not isinstance(constructor, type):
         return reduced
-    signature = _signature(make)
+    signature = _signature(constructor)
     try:
         if signature is not None:
-            signature.bind(*arguments, **named)
+            signature.bind(*args, **kwargs)
     except TypeError as error:
         raise pickle.PicklingError(
-            f"it could not be made again ({error}); give its class a __reduce__ or __getnewargs__"
+            f"it cannot be reconstructed ({error}); add a __reduce__ or __getnewargs__ to its class"
         ) from error
     return reduced
 
 
-def without_init(error: BaseException, reduced: Any) -> Any:
-    """Return a reduction of an exception that leaves out ``__init__``, which often takes other arguments.
+def skip_init(error: BaseException, reduced: Any) -> Any:
+    """Return a reduction of an exception that skips ``__init__``, which often takes other arguments.
 
-    Its `args` and attributes are in the reduction anyway.
+    The reduction contains `args` and attributes anyway.
     """
     cls = type(error)
     if reduced[0] is not cls or not _is_python(cls.__init__) or isinstance(error, _FILLED_BY_INIT):
@@ -82,19 +82,19 @@ def without_init(error: BaseException, reduced: Any) -> Any:
     return (copyreg.__newobj__, (cls, *reduced[1]), *reduced[2:])  # type: ignore[attr-defined]
 
 
-def _checked(obj: Any) -> Any:
-    return check_made(obj.__reduce_ex__(5))
+def _reduce_checked(obj: Any) -> Any:
+    return check_constructor_args(obj.__reduce_ex__(5))
 
 
-def _refuse_unasked(_: Any) -> Any:
+def _refuse_getattr(_: Any) -> Any:
     raise pickle.PicklingError(
-        "its __getattr__ fails for an object without attributes, as pickle makes it at first; "
-        "let it raise AttributeError for names that begin with '__'"
+        "its __getattr__ fails for an object without attributes, which pickle creates first; "
+        "raise AttributeError there for names that start with '__'"
     )
 
 
-def _can_be_asked(cls: Any) -> bool:
-    """Return whether an empty object answers whether it has a ``__setstate__``."""
+def _has_safe_getattr(cls: Any) -> bool:
+    """Return whether looking up ``__setstate__`` works on an object without attributes."""
     if not _is_python(getattr(cls, "__getattr__", None)) or hasattr(cls, "__setstate__"):
         return True
     try:
@@ -114,8 +114,8 @@ def _is_python(function: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _signature(make: Any) -> inspect.Signature | None:
+def _signature(constructor: Any) -> inspect.Signature | None:
     try:
-        return inspect.signature(make)
-    except ValueError:  # it is built in, and does not tell
+        return inspect.signature(constructor)
+    except ValueError:  # a built-in without a signature
         return None

@@ -1,7 +1,7 @@
-"""How the pickler stores what plain pickle would change, and what it refuses.
+"""Reducers for objects that plain pickle would change, and refusal of objects that cannot be stored.
 
-Read-only arrays stay read-only, masked arrays keep their kind of mask, a slice does not drag the
-memory around it along, tables without columns keep their rows.
+Read-only arrays stay read-only, masked arrays keep their kind of mask, a slice is stored without
+the memory around it, tables without columns keep their rows.
 """
 
 from __future__ import annotations
@@ -13,41 +13,35 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ..._typenames import class_name, loaded_class
 from .. import _restore
-from .._polars import trouble_of
-from .reconstructible import check_made, checker_for, without_init
+from .._polars import find_unsupported
+from .reconstructible import check_constructor_args, checker_for, skip_init
 
-__all__ = ["lost_attributes", "reducer_for", "type_name"]
+__all__ = ["lost_attributes", "reducer_for"]
 
 _REFUSED = (io.TextIOWrapper, memoryview, weakref.ProxyType, weakref.CallableProxyType)
 _OFFSET_BYTES = 8
-_FACTS_OF_A_FILE = ("_mmap", "filename", "offset", "mode")
-"""What numpy notes about a masked array over a memmap."""
+_MEMMAP_INFO = ("_mmap", "filename", "offset", "mode")
+"""What numpy records about a masked array over a memmap."""
 
 
 def reducer_for(cls: type) -> Callable[[Any], Any] | None:
-    """Return what reduces objects of class `cls` for a pickler, or None where pickle is exact.
+    """Return the reducer for objects of class `cls`, or None where pickle is exact.
 
-    It returns a reduction or `NotImplemented`, and raises `pickle.PicklingError` for what can't
-    come back as it was.
+    A reducer returns a reduction or `NotImplemented`. It raises `pickle.PicklingError` for objects
+    that cannot be restored exactly.
     """
     if issubclass(cls, _REFUSED):
         return _refuse
-    for module, name, reduce in _TABLE:
-        # What is not loaded can't occur, so nothing is imported.
-        known = getattr(sys.modules.get(module), name, None)
-        if known is not None and issubclass(cls, known):
+    for name, reduce in _REDUCERS:
+        if issubclass(cls, loaded_class(name)):
             return reduce
     return checker_for(cls)
 
 
-def type_name(obj: Any) -> str:
-    """Return module and name of the class of `obj`, without ``builtins.``."""
-    return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
-
-
 def _refuse(obj: Any) -> Any:
-    raise pickle.PicklingError(f"a {type_name(obj)} is not data that can be copied")
+    raise pickle.PicklingError(f"a {class_name(type(obj))} cannot be copied")
 
 
 def _reduce_masked(obj: Any) -> Any:
@@ -57,7 +51,7 @@ def _reduce_masked(obj: Any) -> Any:
         return NotImplemented
     array: Any = obj
     mask = None if array.mask is np.ma.nomask else array.mask
-    info = {name: value for name, value in array._optinfo.items() if name not in _FACTS_OF_A_FILE}
+    info = {name: value for name, value in array._optinfo.items() if name not in _MEMMAP_INFO}
     return _restore.masked_array, (array.data, mask, array._fill_value, array.hardmask, info)
 
 
@@ -65,30 +59,30 @@ def _reduce_array(obj: Any) -> Any:
     import numpy as np
 
     if type(obj) not in (np.ndarray, np.memmap):
-        return _locked(obj)
-    # A memmap without its file is an array like any other; the path is never stored.
+        return _reduce_read_only(obj)
+    # Without its file, a memmap is a plain array. The path is never stored.
     array = obj.view(np.ndarray) if type(obj) is np.memmap else obj
     if not array.flags.forc and not array.dtype.hasobject and array.dtype.kind != "T":
-        # One copy, of the cells in view. numpy itself copies them several times into the stream.
+        # One copy of the visible cells; numpy itself would copy them several times into the stream.
         array = np.ascontiguousarray(array)
         array.flags.writeable = obj.flags.writeable
     if array.dtype.kind in "Mm":
-        # numpy hands out the memory of numbers only.
+        # numpy exports the memory of numbers only.
         return _restore.viewed, (array.view("i8"), array.dtype)
     if array.flags.writeable:
         return NotImplemented if array is obj else array.__reduce_ex__(5)
-    return _locked(array)
+    return _reduce_read_only(array)
 
 
-def _locked(obj: Any) -> Any:
-    """Return a reduction that keeps `obj` read-only, which numpy forgets of all but plain memory."""
+def _reduce_read_only(obj: Any) -> Any:
+    """Return a reduction that keeps `obj` read-only; numpy itself only does so for plain memory."""
     if obj.flags.writeable:
         return NotImplemented
     reduced = obj.__reduce_ex__(5)
     if reduced[0].__name__ == "_frombuffer":
         return reduced
     if len(reduced) < 3 or reduced[2] is None:
-        raise pickle.PicklingError(f"a read-only {type_name(obj)} would come back writable")
+        raise pickle.PicklingError(f"a read-only {class_name(type(obj))} would be writable after loading")
     return (*reduced[:3], None, None, _restore.set_read_only)
 
 
@@ -98,15 +92,15 @@ def _reduce_pandas(obj: Any) -> Any:
     lost = lost_attributes(obj)
     if lost:
         raise pickle.PicklingError(
-            f"pandas would lose the attribute {lost[0]!r}; keep it in .attrs, or name it in the _metadata of a subclass"
+            f"pandas would lose the attribute {lost[0]!r}; store it in .attrs, or list it in the _metadata of a subclass"
         )
     if isinstance(obj, pd.Series) and "_name" not in obj._metadata and type(obj).__getstate__ is pd.Series.__getstate__:
-        raise pickle.PicklingError("it would lose its name, since the _metadata of its class leaves out '_name'")
+        raise pickle.PicklingError("it would lose its name, because the _metadata of its class omits '_name'")
     return NotImplemented
 
 
 def lost_attributes(obj: Any) -> list[str]:
-    """Return the names of attributes that somebody gave a frame, series or index, and that pandas never copies."""
+    """Return the names of attributes that were set on a frame, series or index and that pandas never copies."""
     kept = {*getattr(obj, "_metadata", ()), *obj._accessors, "sortorder"}
     return sorted(name for name in vars(obj) if not name.startswith("_") and name not in kept)
 
@@ -119,7 +113,7 @@ def _reduce_index(obj: Any) -> Any:
 
 
 def _reduce_error(obj: BaseException) -> Any:
-    reduced = check_made(without_init(obj, obj.__reduce_ex__(5)))
+    reduced = check_constructor_args(skip_init(obj, obj.__reduce_ex__(5)))
     if (obj.__cause__ is None and not obj.__suppress_context__) or len(reduced) > 3:
         return reduced
     state = reduced[2] if len(reduced) > 2 else None
@@ -127,27 +121,27 @@ def _reduce_error(obj: BaseException) -> Any:
 
 
 def _reduce_polars(obj: Any) -> Any:
-    trouble = trouble_of(obj)
-    if trouble is not None:
-        raise pickle.PicklingError(trouble[1])
+    problem = find_unsupported(obj)
+    if problem is not None:
+        raise pickle.PicklingError(problem[1])
     return NotImplemented
 
 
 def _reduce_xarray(obj: Any) -> Any:
     if obj._close is None:
         return NotImplemented
-    # What would close the file that it came from; its data may long be loaded.
-    make, arguments, (plain, slots), *rest = obj.__reduce_ex__(5)
-    return make, arguments, (plain, slots | {"_close": None}), *rest
+    # Drop the function that closes the source file; the data may already be loaded.
+    constructor, args, (state, slots), *remaining = obj.__reduce_ex__(5)
+    return constructor, args, (state, slots | {"_close": None}), *remaining
 
 
 def _refuse_path(_: Any) -> Any:
-    raise pickle.PicklingError("its data is still in a file, of which only the path would be stored; .load() it first")
+    raise pickle.PicklingError("its data is still in a file, and only the path would be stored; call .load() first")
 
 
 def _reduce_image(obj: Any) -> Any:
     if hasattr(obj, "tag_v2") or getattr(obj, "n_frames", 1) > 1:
-        raise pickle.PicklingError("PIL would lose its other frames and tags; .copy() it, or store the file's bytes")
+        raise pickle.PicklingError("PIL would lose its other frames and tags; use .copy(), or store the file's bytes")
     if obj.mode in ("P", "PA") and obj.palette is not None and obj.palette.mode != "RGB":
         raise pickle.PicklingError(f"PIL would lose part of its {obj.palette.mode} palette; convert the image first")
     return NotImplemented
@@ -160,10 +154,10 @@ def _reduce_map_type(obj: Any) -> Any:
 def _reduce_arrow_array(obj: Any) -> Any:
     import pyarrow as pa
 
-    # Plain pickle stores whole buffers, so a slice would take along cells that nobody meant to store.
+    # Plain pickle stores whole buffers, so a slice would include cells outside of it.
     try:
         unseen_bytes = obj.get_total_buffer_size() - obj.nbytes
-    except pa.ArrowTypeError:  # of views, which pyarrow can't measure before 19
+    except pa.ArrowTypeError:  # views, whose size pyarrow before 19 cannot report
         return pa.concat_arrays([obj]).__reduce__()
     if unseen_bytes <= _OFFSET_BYTES * len(obj.buffers()):
         return NotImplemented
@@ -182,14 +176,14 @@ def _reduce_arrow_table(obj: Any) -> Any:
 def _reduce_fixed_list_type(obj: Any) -> Any:
     import pyarrow as pa
 
-    # Plain pickle forgets the field of the items.
+    # Plain pickle loses the field of the items.
     return pa.list_, (obj.value_field, obj.list_size)
 
 
 def _reduce_scalar(obj: Any) -> Any:
     import pyarrow as pa
 
-    # Plain pickle goes through Python's objects, which have no nanoseconds and one dictionary for all.
+    # Plain pickle goes through Python objects, which lose nanoseconds and dictionaries.
     return _restore.first, (pa.repeat(obj, 1),)
 
 
@@ -207,7 +201,7 @@ def _reduce_extension(obj: Any) -> Any:
 
 def _reduce_tensor(obj: Any) -> Any:
     torch: Any = sys.modules["torch"]
-    # torch's own reduction tears tensors apart that share a storage, and forgets gradients.
+    # torch's own reduction separates tensors that share a storage, and loses gradients.
     plain = obj.layout is torch.strided and obj.device.type == "cpu" and not obj.is_quantized and obj.is_leaf
     if not plain or vars(obj) or obj.is_conj() or obj.is_neg() or obj._backward_hooks:
         return NotImplemented
@@ -216,8 +210,8 @@ def _reduce_tensor(obj: Any) -> Any:
     if type(obj) is not torch.Tensor:
         return NotImplemented
     dtype = str(obj.dtype).removeprefix("torch.")
-    place = (obj.storage_offset(), tuple(obj.shape), obj.stride())
-    return _restore.tensor, (obj.untyped_storage(), dtype, *place, obj.requires_grad, obj.grad)
+    layout = (obj.storage_offset(), tuple(obj.shape), obj.stride())
+    return _restore.tensor, (obj.untyped_storage(), dtype, *layout, obj.requires_grad, obj.grad)
 
 
 def _reduce_storage(obj: Any) -> Any:
@@ -227,30 +221,30 @@ def _reduce_storage(obj: Any) -> Any:
     return _restore.storage, (torch.empty(0, dtype=torch.uint8).set_(obj).numpy(),)
 
 
-_TABLE: list[tuple[str, str, Callable[[Any], Any]]] = [
-    ("builtins", "BaseException", _reduce_error),
-    ("ctypes", "CDLL", _refuse),
-    ("numpy.ma", "MaskedArray", _reduce_masked),
-    ("numpy", "ndarray", _reduce_array),
-    ("pandas", "DataFrame", _reduce_pandas),
-    ("pandas", "Series", _reduce_pandas),
-    ("pandas", "Index", _reduce_index),
-    ("PIL.Image", "Image", _reduce_image),
-    ("polars", "DataFrame", _reduce_polars),
-    ("polars", "Series", _reduce_polars),
-    ("pyarrow", "Array", _reduce_arrow_array),
-    ("pyarrow", "Table", _reduce_arrow_table),
-    ("pyarrow", "RecordBatch", _reduce_arrow_table),
-    ("pyarrow", "MapType", _reduce_map_type),
-    ("pyarrow", "FixedSizeListType", _reduce_fixed_list_type),
-    ("pyarrow", "MonthDayNano", _reduce_interval),
-    ("pyarrow", "ExtensionScalar", _reduce_extension),
-    ("pyarrow", "RunEndEncodedScalar", _reduce_run_end),
-    ("pyarrow", "Scalar", _reduce_scalar),
-    ("xarray", "DataArray", _reduce_xarray),
-    ("xarray", "Dataset", _reduce_xarray),
-    ("xarray", "DataTree", _reduce_xarray),
-    ("xarray.backends.file_manager", "FileManager", _refuse_path),
-    ("torch", "Tensor", _reduce_tensor),
-    ("torch", "UntypedStorage", _reduce_storage),
+_REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
+    ("builtins.BaseException", _reduce_error),
+    ("ctypes.CDLL", _refuse),
+    ("numpy.ma.MaskedArray", _reduce_masked),
+    ("numpy.ndarray", _reduce_array),
+    ("pandas.DataFrame", _reduce_pandas),
+    ("pandas.Series", _reduce_pandas),
+    ("pandas.Index", _reduce_index),
+    ("PIL.Image.Image", _reduce_image),
+    ("polars.DataFrame", _reduce_polars),
+    ("polars.Series", _reduce_polars),
+    ("pyarrow.Array", _reduce_arrow_array),
+    ("pyarrow.Table", _reduce_arrow_table),
+    ("pyarrow.RecordBatch", _reduce_arrow_table),
+    ("pyarrow.MapType", _reduce_map_type),
+    ("pyarrow.FixedSizeListType", _reduce_fixed_list_type),
+    ("pyarrow.MonthDayNano", _reduce_interval),
+    ("pyarrow.ExtensionScalar", _reduce_extension),
+    ("pyarrow.RunEndEncodedScalar", _reduce_run_end),
+    ("pyarrow.Scalar", _reduce_scalar),
+    ("xarray.DataArray", _reduce_xarray),
+    ("xarray.Dataset", _reduce_xarray),
+    ("xarray.DataTree", _reduce_xarray),
+    ("xarray.backends.file_manager.FileManager", _refuse_path),
+    ("torch.Tensor", _reduce_tensor),
+    ("torch.UntypedStorage", _reduce_storage),
 ]

@@ -1,7 +1,7 @@
-"""Everything else: pickle, protocol 5, with large buffers out of band in one container.
+"""Serializer of last resort: pickle, protocol 5, with large buffers out of band in one container.
 
-Memory of numpy, Arrow and pandas, nested anywhere, is written as it lies and mapped back without
-a copy. What pickle would change silently (an open file, a memoryview) is refused.
+Memory of numpy, Arrow and pandas, nested anywhere, is written and mapped back without a copy.
+Objects that pickle would change silently (an open file, a memoryview) are refused.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import types
 from typing import Any
 
 from ..._buffers import as_bytes
+from ..._typenames import class_name
 from ...errors import DecodeError, EncodeError
 from .. import _restore
 from .._base import Encoded
-from .._versions import told_apart, versions_here
+from .._versions import describe_mismatch, versions_here
 from .container import pack, unpack
-from .diagnose import culprit
+from .diagnose import find_unpicklable
 from .pickler import Stream, dump, dump_by_value
-from .reducers import type_name
 
-__all__ = ["PickleSerializer", "container"]
+__all__ = ["PickleSerializer", "pickle_container"]
 
 OUT_OF_BAND_FROM_BYTES = 4096
-"""Smaller buffers stay inside the pickle stream: a page of padding would cost more than a copy."""
+"""Smaller buffers stay in the pickle stream: their padding would cost more than a copy."""
 
 
 class PickleSerializer:
-    """Stores any object that cloudpickle can, and refuses what it would change.
+    """Serializer of any object that cloudpickle can store without changing it.
 
     Functions and classes of ``__main__``, lambdas and closures are stored by value.
 
@@ -48,54 +48,56 @@ class PickleSerializer:
         Raises
         ------
         EncodeError
-            `obj` or something inside it can't be stored exactly; names the path to it.
+            `obj` or a part of it cannot be stored exactly; the message names the path.
         """
         try:
-            return container(obj)
+            return pickle_container(obj)
         except Exception as error:
-            path, inner = culprit(obj, _dump)
+            path, inner = find_unpicklable(obj, _dump)
             raise EncodeError(
-                f"{path} ({type_name(inner)}) can't be stored: {_words(error)}. Leave it out, "
-                "for example with __getstate__, and make it anew after loading.",
+                f"{path} ({class_name(type(inner))}) cannot be stored: {_describe_error(error)}. Exclude it, "
+                "for example in __getstate__, and recreate it after loading.",
                 path=path,
             ) from error
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> Any:  # noqa: ARG002
-        """Return the object in the container `buffer`. Runs what the pickle says."""
+        """Return the object in the container `buffer`. Runs the pickle."""
         meta, head, buffers = unpack(buffer)
         written = meta["versions"]
         minor = f"{sys.version_info[0]}.{sys.version_info[1]}."
         if meta["code"] and not written["python"].startswith(minor):
-            # Bytecode of another Python would not fail but crash, and only when it is called.
+            # Bytecode of another Python version crashes the process when it is called.
             raise DecodeError(
-                f"The object holds compiled functions and was {told_apart(written)}.", kind="code-version"
+                f"The object contains compiled functions and was {describe_mismatch(written)}.", kind="code-version"
             )
         try:
-            return _ReadOnly(head, buffers).load() if buffer.readonly else pickle.loads(head, buffers=buffers)
+            return _ReadOnlyUnpickler(head, buffers).load() if buffer.readonly else pickle.loads(head, buffers=buffers)
         except Exception as error:
-            raise DecodeError(f"The pickle can't be loaded: {_words(error)}; it was {told_apart(written)}.") from error
+            raise DecodeError(
+                f"Cannot load the pickle: {_describe_error(error)}; it was {describe_mismatch(written)}."
+            ) from error
 
 
-class _ReadOnly(pickle.Unpickler):
-    """Loads a pickle and locks every numpy array in it, also those inside the stream and inside frames."""
+class _ReadOnlyUnpickler(pickle.Unpickler):
+    """Unpickler that makes every numpy array read-only, including those in the stream and in frames."""
 
     def __init__(self, head: memoryview, buffers: list[memoryview]) -> None:
         super().__init__(io.BytesIO(head), buffers=buffers)
         self._arrays: list[Any] = []
 
     def find_class(self, module: str, name: str) -> Any:
-        found = super().find_class(module, name)
+        target = super().find_class(module, name)
         ours = module == _restore.__name__ or module.partition(".")[0] == "numpy"
-        if not ours or not isinstance(found, (types.FunctionType, types.BuiltinFunctionType)):
-            return found
+        if not ours or not isinstance(target, (types.FunctionType, types.BuiltinFunctionType)):
+            return target
 
-        def make(*arguments: Any) -> Any:
-            made = found(*arguments)
-            if hasattr(made, "flags"):
-                self._arrays.append(made)
-            return made
+        def call(*args: Any) -> Any:
+            value = target(*args)
+            if hasattr(value, "flags"):
+                self._arrays.append(value)
+            return value
 
-        return make
+        return call
 
     def load(self) -> Any:
         value = super().load()
@@ -104,13 +106,15 @@ class _ReadOnly(pickle.Unpickler):
         return value
 
 
-def container(obj: Any, *, without: Any = None) -> Encoded:
-    """Return the pickle of `obj` as a container, whatever error that takes.
+def pickle_container(obj: Any, *, without: Any = None) -> Encoded:
+    """Return the pickle of `obj` as a container. Any exception of the pickler propagates.
 
     Parameters
     ----------
+    obj : object
+        The object to pickle.
     without : object, optional
-        It is an error if `obj` holds this object.
+        Raise `pickle.PicklingError` if `obj` contains this object.
     """
     stream, buffers, data = _dump(obj, without)
     return pack({"versions": versions_here(), "code": stream.has_code}, [*map(as_bytes, stream.pieces)], buffers, data)
@@ -125,7 +129,7 @@ def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[
         raw = buffer.raw()
         if raw.nbytes < OUT_OF_BAND_FROM_BYTES:
             return True
-        # Arrow keeps offsets in such buffers too, and follows them without a look.
+        # Arrow's buffers may hold offsets, which it follows without checking.
         if type(memoryview(buffer).obj).__module__ == "numpy":
             data.add(len(buffers))
         buffers.append(as_bytes(raw))
@@ -135,7 +139,7 @@ def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[
         stream = dump(obj, keep_in_band, without)
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001  cloudpickle can more, or says better what is wrong
+    except Exception:  # noqa: BLE001  cloudpickle supports more, or has a better message
         stream = None
     if stream is None:
         buffers.clear()
@@ -144,5 +148,5 @@ def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[
     return stream, buffers, data
 
 
-def _words(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(".: ")

@@ -1,4 +1,4 @@
-"""numpy, pandas and scalars of theirs in words. Nothing is imported: what is not loaded can't occur."""
+"""Descriptions of objects of numpy, pandas, polars, xarray, torch and PIL. Imports none of them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,17 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import _describe_arrow, _describe_tables
+from .._typenames import loaded_class
+from . import _describe_arrow
 
-__all__ = ["class_of", "describer", "has_no_identity", "scalar"]
+__all__ = ["class_of", "find_describer", "has_no_identity", "scalar"]
 
 Line = tuple[str, str]
 
 
-def loaded(name: str) -> Any:
-    """Return the class ``package.Class``, or a class of which nothing is an instance."""
-    package, _, attribute = name.rpartition(".")
-    return getattr(sys.modules.get(package), attribute, _Nothing)
-
-
-class _Nothing:
-    pass
-
-
 def class_of(obj: Any) -> type:
-    """Return the class that counts: a memmap is stored as the array that it shows."""
-    return loaded("numpy.ndarray") if isinstance(obj, loaded("numpy.memmap")) else type(obj)
+    """Return the class to describe: a memmap counts as the array that it shows."""
+    return loaded_class("numpy.ndarray") if isinstance(obj, loaded_class("numpy.memmap")) else type(obj)
 
 
 _VALUES = (
@@ -45,65 +36,65 @@ _VALUES = (
 
 
 def has_no_identity(obj: Any) -> bool:
-    """Return whether `obj` can't be changed, so that nobody can tell it from an equal one."""
-    return isinstance(obj, tuple(map(loaded, _VALUES)))
+    """Return whether `obj` is immutable, so that it is indistinguishable from an equal object."""
+    return isinstance(obj, tuple(map(loaded_class, _VALUES)))
 
 
 def scalar(obj: Any) -> str | None:
-    """Return what there is to say of a scalar of numpy or pandas, or None for everything else."""
-    if obj is getattr(sys.modules.get("pandas"), "NaT", _Nothing) or type(obj).__name__ == "NAType":
+    """Return the description of a scalar of numpy or pandas, or None for any other object."""
+    if obj is loaded_class("pandas.NaT") or type(obj).__name__ == "NAType":
         return "missing"
-    if isinstance(obj, loaded("pandas.Timestamp")):
+    if isinstance(obj, loaded_class("pandas.Timestamp")):
         return f"{obj!r} {obj.unit} {obj.asm8.view('i8')} {type(obj.tz).__module__} {obj.tz!r} fold={obj.fold}"
-    if isinstance(obj, loaded("pandas.Timedelta")):
+    if isinstance(obj, loaded_class("pandas.Timedelta")):
         return f"{obj!r} {obj.unit} {obj.asm8.view('i8')}"
-    if isinstance(obj, loaded("pandas.Period")):
+    if isinstance(obj, loaded_class("pandas.Period")):
         return f"{obj!r} {obj.ordinal} {obj.freq!r}"
-    if isinstance(obj, loaded("pandas.tseries.offsets.BaseOffset")):
+    if isinstance(obj, loaded_class("pandas.tseries.offsets.BaseOffset")):
         kwds = {name: value for name, value in obj.kwds.items() if name != "calendar"}
         return f"{obj!r} {obj.n} {obj.normalize} {sorted(kwds.items(), key=str)}"
-    if isinstance(obj, loaded("numpy.dtype")):
-        return dtype_words(obj)
-    if isinstance(obj, loaded("pandas.CategoricalDtype")):
+    if isinstance(obj, loaded_class("numpy.dtype")):
+        return describe_dtype(obj)
+    if isinstance(obj, loaded_class("pandas.CategoricalDtype")):
         return None
-    if isinstance(obj, loaded("pandas.api.extensions.ExtensionDtype")):
+    if isinstance(obj, loaded_class("pandas.api.extensions.ExtensionDtype")):
         return _extension_dtype(obj)
-    if isinstance(obj, loaded("numpy.generic")) and not obj.dtype.hasobject and obj.dtype.fields is None:
-        return f"{dtype_words(obj.dtype)} {obj!r} {obj.tobytes().hex()}"
+    if isinstance(obj, loaded_class("numpy.generic")) and not obj.dtype.hasobject and obj.dtype.fields is None:
+        return f"{describe_dtype(obj.dtype)} {obj!r} {obj.tobytes().hex()}"
     return None
 
 
-def dtype_words(dtype: Any) -> str:
-    """Return all that there is to say of a numpy dtype."""
+def describe_dtype(dtype: Any) -> str:
+    """Return the description of a numpy dtype."""
     # Not its class: numpy counts the two names of one integer (l and q) as the same.
-    words = f"{dtype!r} {dtype.str} {dtype.itemsize}"
+    description = f"{dtype!r} {dtype.str} {dtype.itemsize}"
     if dtype.fields:
-        inside = sorted((name, dtype_words(field), rest) for name, (field, *rest) in dtype.fields.items())
-        words += f" aligned={dtype.isalignedstruct} {inside}"
+        inside = sorted((name, describe_dtype(field), rest) for name, (field, *rest) in dtype.fields.items())
+        description += f" aligned={dtype.isalignedstruct} {inside}"
     if dtype.subdtype:
-        words += f" of {dtype_words(dtype.subdtype[0])}"
+        description += f" of {describe_dtype(dtype.subdtype[0])}"
     if dtype.metadata:
-        words += f" metadata={sorted(dtype.metadata.items(), key=str)}"
+        description += f" metadata={sorted(dtype.metadata.items(), key=str)}"
     if type(dtype).__name__ == "StringDType":
-        words += f" {getattr(dtype, 'na_object', 'none')!r} {dtype.coerce}"
-    return words
+        description += f" {getattr(dtype, 'na_object', 'none')!r} {dtype.coerce}"
+    return description
 
 
 def _extension_dtype(dtype: Any) -> str:
-    words = f"{type(dtype).__module__}.{type(dtype).__name__} {dtype}"
+    description = f"{type(dtype).__module__}.{type(dtype).__name__} {dtype}"
     for name in ("storage", "na_value", "tz", "unit", "freq", "closed", "fill_value", "ordered"):
         value = getattr(dtype, name, None)
-        words += f" {name}={type(value).__module__}.{type(value).__name__} {value!r}" if value is not None else ""
+        description += f" {name}={type(value).__module__}.{type(value).__name__} {value!r}" if value is not None else ""
     fill_value = getattr(dtype, "fill_value", None)
     if isinstance(fill_value, float):
-        words += f" {struct.pack('>d', fill_value).hex()}"
+        description += f" {struct.pack('>d', fill_value).hex()}"
     if hasattr(dtype, "pyarrow_dtype"):
-        words += f" of {_describe_arrow.type_words(dtype.pyarrow_dtype)}"
-    return words
+        description += f" of {_describe_arrow.describe_type(dtype.pyarrow_dtype)}"
+    return description
 
 
-def describer(obj: Any) -> Callable[..., Iterator[Line]] | None:
-    """Return the function that describes `obj`, or None for what has no package of its own here."""
+def find_describer(obj: Any) -> Callable[..., Iterator[Line]] | None:
+    """Return the function that describes `obj`, or None if it belongs to none of these packages."""
     table: list[tuple[str, Callable[..., Iterator[Line]]]] = [
         ("pandas.DataFrame", _frames),
         ("pandas.Series", _series),
@@ -114,9 +105,15 @@ def describer(obj: Any) -> Callable[..., Iterator[Line]] | None:
         ("numpy.ma.MaskedArray", _masked),
         ("numpy.ndarray", _arrays),
         *_describe_arrow.TABLE,
-        *_describe_tables.TABLE,
+        ("polars.DataFrame", _polars),
+        ("polars.Series", _polars),
+        ("polars.LazyFrame", _plans),
+        ("xarray.Dataset", _xarrays),
+        ("xarray.DataArray", _xarrays),
+        ("torch.Tensor", _tensors),
+        ("PIL.Image.Image", _images),
     ]
-    return next((function for name, function in table if isinstance(obj, loaded(name))), None)
+    return next((function for name, function in table if isinstance(obj, loaded_class(name))), None)
 
 
 def _arrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
@@ -130,10 +127,10 @@ def _arrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
 
 
 def contents(array: Any, path: str, walk: Any) -> Iterator[Line]:
-    """Yield what the cells of an array are, in C order: each object, or a digest of their bytes."""
-    yield f"{path}.dtype", dtype_words(array.dtype)
+    """Yield the cells of an array in C order: each object, or a digest of their bytes."""
+    yield f"{path}.dtype", describe_dtype(array.dtype)
     if array.dtype.names:
-        # Field by field, since the bytes between fields mean nothing.
+        # Field by field, since the bytes between fields are padding.
         for name in array.dtype.names:
             yield from contents(sys.modules["numpy"].asarray(array[name]), f"{path}[{name!r}]", walk)
     elif array.dtype.hasobject or array.dtype.kind == "T":
@@ -155,7 +152,7 @@ def _masked(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     if obj.mask is not np.ma.nomask:
         yield from _arrays(obj.mask, f"{path}.mask", walk)
     yield from walk(obj.fill_value, f"{path}.fill_value")
-    # Where a memmap's file is goes nowhere, as with the memmap itself.
+    # The file of a memmap is not stored.
     info = {name: value for name, value in obj._optinfo.items() if name not in ("_mmap", "filename", "offset", "mode")}
     yield from walk(info, f"{path}._optinfo")
 
@@ -164,8 +161,8 @@ def _frames(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     yield f"{path}.shape", str(obj.shape)
     yield from indexes(obj.columns, f"{path}.columns", walk)
     yield from indexes(obj.index, f"{path}.index", walk)
-    yield from _facts(obj, path, walk)
-    # Without its attrs, of which pandas would give each column a deep copy.
+    yield from _metadata_of(obj, path, walk)
+    # Without attrs, which pandas would deep-copy for each column.
     bare = sys.modules["pandas"].DataFrame(obj, copy=False)
     for number in range(bare.shape[1]):
         yield from _values(bare.iloc[:, number], f"{path}.iloc[:, {number}]", walk)
@@ -174,11 +171,11 @@ def _frames(obj: Any, path: str, walk: Any) -> Iterator[Line]:
 def _series(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     yield from walk(obj.name, f"{path}.name")
     yield from indexes(obj.index, f"{path}.index", walk)
-    yield from _facts(obj, path, walk)
+    yield from _metadata_of(obj, path, walk)
     yield from _values(obj, path, walk)
 
 
-def _facts(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+def _metadata_of(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     yield from walk(obj.attrs, f"{path}.attrs")
     yield f"{path}.flags.allows_duplicate_labels", str(obj.flags.allows_duplicate_labels)
     for name in obj._metadata:
@@ -188,35 +185,35 @@ def _facts(obj: Any, path: str, walk: Any) -> Iterator[Line]:
 
 
 def _own(obj: Any, path: str, walk: Any) -> Iterator[Line]:
-    """Yield the attributes that somebody gave an object of pandas."""
+    """Yield the attributes that were set on a pandas object."""
     known = {*getattr(obj, "_metadata", ()), *obj._accessors, "sortorder"}
     named = {name: value for name, value in sorted(vars(obj).items()) if name not in known and name[0] != "_"}
     yield from walk.parts(named, path)
 
 
 def indexes(obj: Any, path: str, walk: Any) -> Iterator[Line]:
-    """Yield what there is to say of an index: names, freq, levels and codes, or the labels."""
+    """Yield the description of an index: names, freq, levels and codes, or the labels."""
     yield f"{path}.__class__", f"{type(obj).__module__}.{type(obj).__name__}"
     for number, name in enumerate(obj.names):
         yield from walk(name, f"{path}.names[{number}]")
     if type(obj).__name__ != "PeriodIndex" and getattr(obj, "freq", None) is not None:
         yield f"{path}.freq", f"{type(obj.freq).__name__} {scalar(obj.freq)}"
     yield from _own(obj, path, walk)
-    if isinstance(obj, loaded("pandas.MultiIndex")):
+    if isinstance(obj, loaded_class("pandas.MultiIndex")):
         yield f"{path}.sortorder", str(obj.sortorder)
         for number, (level, codes) in enumerate(zip(obj.levels, obj.codes, strict=True)):
             yield from indexes(level, f"{path}.levels[{number}]", walk)
-            # As one width: pandas itself changes it at every turn.
+            # In one width, because pandas changes the width freely.
             yield from contents(codes.astype("i8"), f"{path}.codes[{number}]", walk)
-    elif isinstance(obj, loaded("pandas.RangeIndex")):
+    elif isinstance(obj, loaded_class("pandas.RangeIndex")):
         yield path, f"{obj.start} {obj.stop} {obj.step} {obj.dtype}"
     else:
         yield from _values(obj, path, walk)
 
 
 def _values(obj: Any, path: str, walk: Any) -> Iterator[Line]:
-    """Yield the values of a series or an index; whether pandas hands them out read-only says nothing."""
-    if isinstance(obj.dtype, loaded("numpy.dtype")):
+    """Yield the values of a series or index; whether pandas returns them read-only is ignored."""
+    if isinstance(obj.dtype, loaded_class("numpy.dtype")):
         yield from contents(obj.to_numpy(), path, walk)
     else:
         yield from _extension_arrays(obj.array, path, walk)
@@ -234,7 +231,7 @@ def _intervals(obj: Any, path: str, walk: Any) -> Iterator[Line]:
 
 def _extension_arrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     yield f"{path}.array.__class__", f"{type(obj).__module__}.{type(obj).__name__}"
-    yield f"{path}.dtype", _extension_dtype(obj.dtype) if hasattr(obj.dtype, "na_value") else dtype_words(obj.dtype)
+    yield f"{path}.dtype", _extension_dtype(obj.dtype) if hasattr(obj.dtype, "na_value") else describe_dtype(obj.dtype)
     yield f"len({path})", str(len(obj))
     if hasattr(obj, "categories"):
         yield from indexes(obj.categories, f"{path}.categories", walk)
@@ -260,3 +257,71 @@ def _extension_arrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
         yield f"{path}.crs", str(getattr(obj, "crs", None))
         for number, cell in enumerate(obj):
             yield from walk(cell, f"{path}[{number}]")
+
+
+def _polars(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield f"{path}.shape", str(obj.shape)
+    for number, series in enumerate(obj.get_columns() if hasattr(obj, "get_columns") else [obj]):
+        yield f"{path}.columns[{number}]", f"{series.name!r} {series.dtype!r}"
+        yield from _polars_cells(series, f"{path}.columns[{number}]", walk)
+
+
+def _polars_cells(series: Any, path: str, walk: Any) -> Iterator[Line]:
+    description = repr(series.dtype)
+    if description.startswith("Struct("):
+        yield f"{path}.is_null()", str(series.is_null().to_list())
+        for field in series.struct.fields:
+            yield from _polars_cells(series.struct.field(field), f"{path}[{field!r}]", walk)
+        return
+    if any(name in description for name in ("Datetime(", "Duration(", "Time")) and "Categorical" not in description:
+        # Python times are limited to microseconds. Physical codes of categories differ by process.
+        series = series.to_physical()
+    yield from walk(series.to_list(), f"{path}.to_list()")
+
+
+def _plans(obj: Any, path: str, _: Any) -> Iterator[Line]:
+    yield path, obj.explain(optimized=False)
+    # The explained plan does not include its data.
+    yield f"{path}.serialize()", hashlib.sha256(obj.serialize()).hexdigest()[:16]
+
+
+def _xarrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield f"{path}.coords", str(list(obj.coords))
+    yield f"{path}.data_vars", str(list(getattr(obj, "data_vars", ())))
+    for name, variable in sorted(obj.variables.items() if hasattr(obj, "variables") else obj.coords.items(), key=str):
+        yield f"{path}[{name!r}].dims", str(variable.dims)
+        yield from walk.parts({"attrs": variable.attrs, "values": variable.values}, f"{path}[{name!r}]")
+    yield f"{path}.dims", str(dict(obj.sizes))
+    yield from walk(obj.attrs, f"{path}.attrs")
+    if hasattr(obj, "name"):
+        yield from walk.parts({"name": obj.name, "values": obj.values}, path)
+    for name, index in sorted(obj.indexes.items(), key=str):
+        yield from walk(index, f"{path}.indexes[{name!r}]")
+
+
+def _tensors(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield path, f"{obj.dtype} {tuple(obj.shape)} {obj.requires_grad} {obj.layout} {obj.device}"
+    if obj.layout is not sys.modules["torch"].strided:
+        yield from walk(obj.to_dense(), f"{path}.to_dense()")
+        return
+    yield from walk(obj.grad, f"{path}.grad")
+    storage = obj.untyped_storage()
+    yield from walk(_Storage.of(storage, walk), f"{path}.untyped_storage()")
+    yield f"{path}.stride()", str(obj.stride())
+    dense = obj.detach().contiguous().view(-1)
+    content = dense.view(sys.modules["torch"].uint8).numpy().tobytes() if dense.numel() else b""
+    yield f"{path}.tobytes()", hashlib.sha256(content).hexdigest()[:16]
+
+
+class _Storage:
+    """Stand-in for a torch storage, because torch creates a new Python object on every access."""
+
+    @staticmethod
+    def of(storage: Any, walk: Any) -> Any:
+        known = vars(walk).setdefault("storages", {})
+        return known.setdefault(storage.data_ptr(), _Storage()) if storage.nbytes() else _Storage()
+
+
+def _images(obj: Any, path: str, walk: Any) -> Iterator[Line]:
+    yield path, f"{obj.mode} {obj.size} {hashlib.sha256(obj.tobytes()).hexdigest()[:16]}"
+    yield from walk.parts({"info": obj.info, "palette": obj.getpalette(None)}, path)

@@ -1,0 +1,71 @@
+"""Names of classes and serializers, as pointers, registries and messages spell them."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from typing import Any
+
+from ._buffers import COMPRESSIONS
+
+__all__ = ["SERIALIZER_ID", "class_name", "loaded_class", "short_class_name", "split_serializer", "type_label"]
+
+SERIALIZER_ID = re.compile(r"[a-z][a-z0-9-]{0,39}/[1-9][0-9]{0,3}")
+"""Pattern of a serializer id: name and version."""
+
+_MAX_LABEL_CHARS = 80
+
+
+def class_name(cls: type) -> str:
+    """Return the module and name of `cls`, without ``builtins.``.
+
+    Examples
+    --------
+    >>> import decimal
+    >>> class_name(decimal.Decimal), class_name(int)
+    ('decimal.Decimal', 'int')
+    """
+    return f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
+
+
+@functools.cache
+def short_class_name(cls: type) -> str:
+    """Return the top package and name of `cls`, such as ``pandas.DataFrame`` or ``builtins.int``.
+
+    Packages move classes between their private modules; users know the top name.
+    """
+    return f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}"
+
+
+@functools.lru_cache(maxsize=1024)
+def type_label(cls: type) -> str:
+    """Return the name of `cls` for a pointer: top package and class, ASCII, without ``builtins.``."""
+    name = f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}".removeprefix("builtins.")
+    return re.sub(r"[^A-Za-z0-9_.<>-]", "_", name)[:_MAX_LABEL_CHARS]
+
+
+def loaded_class(name: str) -> Any:
+    """Return the class called `name` (``module.Class``) if its module is loaded, else a class without instances.
+
+    Nothing is imported: if the module is not loaded, no object of the class exists.
+    """
+    module, _, attribute = name.rpartition(".")
+    return getattr(sys.modules.get(module), attribute, _NotLoaded)
+
+
+class _NotLoaded:
+    """Stand-in for a class whose module is not loaded. It has no instances."""
+
+
+@functools.lru_cache(maxsize=1024)
+def split_serializer(serializer_id: str) -> tuple[str, str]:
+    """Return the compression in a serializer id ("" if there is none), and the id without it.
+
+    Examples
+    --------
+    >>> split_serializer("zstd-pandas/1"), split_serializer("npy-readonly/1")
+    (('zstd', 'pandas/1'), ('', 'npy-readonly/1'))
+    """
+    codec, _, inner = serializer_id.partition("-")
+    return (codec, inner) if codec in COMPRESSIONS else ("", serializer_id)
