@@ -36,7 +36,7 @@ class Payload(Generic[T]):
         `to_dict`, `value`, `hash`, pickling or copying, as it is at that moment; from then on the
         payload holds only the pointer.
     repository : Repository, optional
-        Where to store it. Default: the repository of the settings in force at that moment.
+        Where to store it. Default: the repository of the settings then in force.
     prefix : str, optional
         First part of the object's key; see `Repository.save`.
     compression : {"none", "zstd", "lz4"}, optional
@@ -45,11 +45,11 @@ class Payload(Generic[T]):
     Raises
     ------
     EncodeError
-        `value` is a payload or a pointer already.
+        `value` is already a payload or a pointer.
 
     Notes
     -----
-    A payload may be used by many threads, and in a forked child; it stores one object. Payloads are
+    Many threads and forked children may use the same payload; it stores one object. Payloads are
     equal if root, key and digest of their pointers are; two that are not saved are equal only if they
     are the same payload.
 
@@ -74,7 +74,7 @@ class Payload(Generic[T]):
     ) -> None:
         if isinstance(value, Payload | Pointer):
             use = "use it as it is" if isinstance(value, Payload) else "use Payload.from_pointer(pointer)"
-            raise EncodeError(f"Payload() takes an object, and this is a {type(value).__name__}: {use}.", kind="nested")
+            raise EncodeError(f"Payload() takes an object, not a {type(value).__name__}: {use}.", kind="nested")
         self._held: T = value
         self._pointer: Pointer | None = None
         self._repository = repository
@@ -85,7 +85,7 @@ class Payload(Generic[T]):
     @classmethod
     def from_pointer(cls, pointer: Pointer, *, repository: Repository | None = None) -> Self:
         """Return the payload of `pointer`. No I/O; nothing is resolved."""
-        # Not by the constructor of a subclass: it may take other arguments.
+        # Without the constructor of a subclass, which may take other arguments.
         payload = cls.__new__(cls)
         Payload.__init__(payload, _NOTHING, repository=repository)
         payload._pointer = pointer
@@ -100,12 +100,12 @@ class Payload(Generic[T]):
         text : str or bytes
             From `to_json`, or the same JSON object formatted differently.
         repository : Repository, optional
-            Resolves it, with its keys and policy. Default: the one in force at that moment.
+            Resolves it, with its keys and policy. Default: the one then in force.
 
         Raises
         ------
         PointerError
-            The text is not exactly one pointer.
+            `text` is not exactly one pointer.
         """
         return cls.from_pointer(Pointer.from_json(text), repository=repository)
 
@@ -116,7 +116,7 @@ class Payload(Generic[T]):
         Raises
         ------
         PointerError
-            The object is not exactly one pointer.
+            `value` is not exactly one pointer.
         """
         return cls.from_pointer(Pointer.from_dict(value), repository=repository)
 
@@ -124,7 +124,7 @@ class Payload(Generic[T]):
     def value(self) -> T:
         """An independent copy of the object, a new one with each use; its arrays are writable.
 
-        Raises and costs as `Repository.load`; on first use also as `save`.
+        Errors and cost are those of `Repository.load`, and on first use also those of `save`.
         """
         value: T = self._from_stored(self._in_force().load(self.pointer))
         return value
