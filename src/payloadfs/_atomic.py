@@ -75,9 +75,9 @@ def atomic_file(path: str, *, replace: bool, mode: int = 0o600, fsync: bool = Tr
         sync_folder(folder)
 
 
-def sync_folder(path: str = ".", *, dir_fd: int | None = None) -> None:
-    """Make the names in a folder survive a power cut. A `dir_fd` opened only for search is enough."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+def sync_folder(path: str) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -13,24 +13,6 @@ from dataclasses import dataclass
 
 from .errors import EncodeError
 
-__all__ = [
-    "ALIGNMENT",
-    "CHUNK_BYTES",
-    "COMPRESSIONS",
-    "SMALL_BYTES",
-    "ByteRange",
-    "FileMapping",
-    "Frame",
-    "LazyFrame",
-    "as_bytes",
-    "chunks",
-    "frame_bytes",
-    "padding",
-    "private_memory",
-    "read_once",
-    "release_pages",
-]
-
 ALIGNMENT = 64
 """Data starts at multiples of this many bytes: the size of a cache line, which Arrow recommends."""
 

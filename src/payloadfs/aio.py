@@ -16,6 +16,7 @@ then deleted, because the caller never receives its pointer.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -121,14 +122,14 @@ async def _in_thread(
     call: Callable[[], T], undo: Callable[[Any], None] | None = None, *, cancel: Callable[[], None] | None = None
 ) -> T:
     """Return what `call` returns. If cancelled, call `cancel`, and `undo` with the result once `call` has finished."""
-    job: Future[T] = _pool.get().submit(copy_context().run, call)
+    job: Future[T] = _pool[os.getpid()].submit(copy_context().run, call)
     try:
         return await asyncio.wrap_future(job)
     except asyncio.CancelledError:
         if cancel is not None:
             cancel()
         if undo is not None:
-            _pool.get().submit(_undo, job, undo)
+            _pool[os.getpid()].submit(_undo, job, undo)
         raise
 
 

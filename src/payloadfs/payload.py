@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self
 
 from ._batch import DEFAULT_CONCURRENCY
-from ._forks import PerProcess
+from ._forks import on_fork
 from .config import Compression
 from .errors import EncodeError
 from .pointer import Pointer
@@ -24,6 +25,13 @@ else:
 
     T = TypeVar("T")
 _NOTHING: Any = object()
+_lock_of_locks = threading.Lock()
+
+
+@on_fork
+def _after_fork() -> None:
+    global _lock_of_locks
+    _lock_of_locks = threading.Lock()
 
 
 class Payload(Generic[T]):
@@ -80,7 +88,7 @@ class Payload(Generic[T]):
         self._repository = repository
         self._prefix = prefix
         self._compression = compression
-        self._lock = PerProcess(threading.Lock)
+        self._lock = (os.getpid(), threading.Lock())
 
     @classmethod
     def from_pointer(cls, pointer: Pointer, *, repository: Repository | None = None) -> Self:
@@ -164,7 +172,7 @@ class Payload(Generic[T]):
             The store failed. Nothing is visible; the payload keeps the object, so saving can be tried again.
         """
         if self._pointer is None:
-            with self._lock.get():
+            with self._saving():
                 if self._pointer is None:
                     repository = self._in_force()
                     self._pointer = repository.save(
@@ -192,6 +200,14 @@ class Payload(Generic[T]):
 
     def _in_force(self) -> Repository:
         return self._repository or default_repository()
+
+    def _saving(self) -> threading.Lock:
+        with _lock_of_locks:
+            process, lock = self._lock
+            if process != os.getpid():
+                # A fork copies locks as they are: a lock held by another thread would never be released.
+                self._lock = (os.getpid(), lock := threading.Lock())
+        return lock
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Payload):

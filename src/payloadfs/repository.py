@@ -381,7 +381,7 @@ class Repository:
 
     def _store_at(self, root: str) -> Store:
         """Return this process's store at `root`, or raise `ConfigError`. No request."""
-        stores, settings = self._stores.get(), self.settings
+        stores, settings = self._stores[os.getpid()], self.settings
         if root not in stores:
             # The storage options are for roots of the same scheme as the configured one.
             options = settings.storage_options if scheme_of(root) == scheme_of(settings.url) else {}

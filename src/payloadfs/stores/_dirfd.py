@@ -7,9 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from .._atomic import sync_folder
-
-__all__ = ["Folder", "file_system_type", "is_ours", "make_folders", "open_folder", "open_subfolder", "reserve"]
+__all__ = ["Folder", "file_system_type", "is_ours", "make_folders", "open_folder", "open_subfolder", "reserve", "sync"]
 
 # This user may have only search permission for the folders above.
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,11 +61,20 @@ def open_subfolder(folder: int, name: str, *, create: bool = False, fsync: bool 
     try:
         os.mkdir(name, 0o700, dir_fd=folder)
         if fsync:
-            sync_folder(dir_fd=folder)
+            sync(folder)
     except FileExistsError:
         # Another writer created it first.
         pass
     return os.open(name, _SEARCH, dir_fd=folder)
+
+
+def sync(folder: int) -> None:
+    """Make the names in `folder` survive a power cut. A descriptor for search only cannot do that."""
+    file = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def make_folders(path: str) -> None:

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .._atomic import sync_folder, temporary_file
+from .._atomic import temporary_file
 from .._buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
 from .._urls import local_path
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo, body_size_error
-from ._dirfd import Folder, file_system_type, is_ours, make_folders, open_folder, open_subfolder, reserve
+from ._dirfd import Folder, file_system_type, is_ours, make_folders, open_folder, open_subfolder, reserve, sync
 
 __all__ = ["LocalStore"]
 
@@ -71,7 +71,7 @@ class LocalStore:
         with self._translated("put", key), self._folder(key, create=True) as (folder, name, _):
             self._write(folder, name, key, body)
             if self._fsync:
-                sync_folder(dir_fd=folder)
+                sync(folder)
 
     def _write(self, folder: int, name: str, key: str, body: Body) -> None:
         with _new_file(folder) as (file, source):

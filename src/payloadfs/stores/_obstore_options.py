@@ -12,18 +12,6 @@ from .._urls import scheme_of
 if TYPE_CHECKING:
     from ._aws import Credentials
 
-__all__ = [
-    "CONNECT_S",
-    "READ_S",
-    "Target",
-    "UnmappedError",
-    "client_options",
-    "gs_az_target",
-    "refuse_fsspec_settings",
-    "refuse_proxies",
-    "retry_config",
-]
-
 CONNECT_S, READ_S = 5.0, 10.0
 """How long a server may take to accept a connection, and may stay silent."""
 
