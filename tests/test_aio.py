@@ -1,4 +1,4 @@
-"""The awaitable twins: same results, same errors, the loop goes on, and cancelling leaves nothing behind."""
+"""Awaitable versions: same results and errors, the loop keeps running, and cancelling leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def repository(tmp_path: Any) -> Repository:
 
 
 class Slow(Repository):
-    """Saves that take until `go`."""
+    """A repository whose saves wait for `go`."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -41,7 +41,7 @@ class Slow(Repository):
             await asyncio.sleep(0.001)
 
 
-def test_twins_do_as_the_others(repository: Repository) -> None:
+def test_results_are_those_of_the_synchronous_calls(repository: Repository) -> None:
     async def main() -> None:
         pointer = await aio.save([1], repository=repository, prefix="run")
         assert pointer.key.startswith("run/")
@@ -59,7 +59,7 @@ def test_twins_do_as_the_others(repository: Repository) -> None:
     asyncio.run(main())
 
 
-def test_errors_are_those_of_the_others(repository: Repository) -> None:
+def test_errors_are_those_of_the_synchronous_calls(repository: Repository) -> None:
     async def main() -> None:
         with pytest.raises(EncodeError):
             await aio.save((x for x in "a"), repository=repository)
@@ -82,7 +82,7 @@ def test_errors_are_those_of_the_others(repository: Repository) -> None:
     asyncio.run(main())
 
 
-def test_settings_and_context_variables_come_along() -> None:
+def test_settings_and_context_variables_are_passed_on() -> None:
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
 
     class Seen:
@@ -103,7 +103,7 @@ def test_settings_and_context_variables_come_along() -> None:
     assert asyncio.run(main()) == [[number, number] for number in range(30)]
 
 
-def test_the_loop_goes_on(tmp_path: Any) -> None:
+def test_the_loop_keeps_running(tmp_path: Any) -> None:
     repository = Slow(tmp_path / "objects")
 
     async def main() -> None:
@@ -113,7 +113,7 @@ def test_the_loop_goes_on(tmp_path: Any) -> None:
         ]
         tasks = [asyncio.ensure_future(one) for one in saving]
         await repository.has_begun()
-        # Only a loop that runs can let them go on.
+        # Only a loop that is running can release them.
         repository.go.set()
         await asyncio.gather(*tasks)
 
@@ -122,7 +122,7 @@ def test_the_loop_goes_on(tmp_path: Any) -> None:
 
 
 def settled(repository: Repository) -> list[Any]:
-    """Return what is stored once the background has ended."""
+    """Return what is stored once all background calls have ended."""
     for pool in list(aio._pool._values.values()):
         pool.shutdown()
     aio._pool._values.clear()
@@ -130,7 +130,7 @@ def settled(repository: Repository) -> list[Any]:
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_cancelling_takes_effect_at_once_and_leaves_nothing(tmp_path: Any, many: bool) -> None:
+def test_cancelling_takes_effect_immediately_and_leaves_nothing(tmp_path: Any, many: bool) -> None:
     repository = Slow(tmp_path / "objects", fsync=False)
     asked = []
 
@@ -159,12 +159,12 @@ def test_cancelling_takes_effect_at_once_and_leaves_nothing(tmp_path: Any, many:
     assert settled(repository) == []
 
 
-def test_a_cancelled_save_that_has_ended_already_leaves_nothing(repository: Repository) -> None:
+def test_cancelling_a_finished_save_leaves_nothing(repository: Repository) -> None:
     async def main() -> None:
         task = asyncio.ensure_future(aio.save(1, repository=repository))
         await asyncio.sleep(0)
         while not list(repository.list()):
-            # The loop does not run meanwhile: it can't see that the save has ended.
+            # The loop is blocked here, so it cannot notice that the save has ended.
             time.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -174,7 +174,7 @@ def test_a_cancelled_save_that_has_ended_already_leaves_nothing(repository: Repo
     assert settled(repository) == []
 
 
-def test_what_could_not_be_deleted_again_is_told(
+def test_a_failed_deletion_is_logged(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     slow = Slow(repository.root)
@@ -196,7 +196,7 @@ def test_what_could_not_be_deleted_again_is_told(
     assert left.key in caplog.text
 
 
-def test_a_cancelled_value_keeps_the_payload_whole(tmp_path: Any) -> None:
+def test_a_cancelled_value_leaves_the_payload_usable(tmp_path: Any) -> None:
     repository = Slow(tmp_path / "objects", fsync=False)
     payload = Payload([1], repository=repository)
 
@@ -214,7 +214,7 @@ def test_a_cancelled_value_keeps_the_payload_whole(tmp_path: Any) -> None:
     assert len(list(repository.list())) == 1
 
 
-def test_threads_are_bounded_and_go(repository: Repository) -> None:
+def test_threads_are_bounded_and_end(repository: Repository) -> None:
     most = 0
 
     async def main() -> None:
@@ -236,12 +236,12 @@ def test_threads_are_bounded_and_go(repository: Repository) -> None:
     settled(repository)
     ours = [thread for thread in threading.enumerate() if thread.name.startswith("payloadfs")]
     for thread in ours:
-        # They were told to end, and nobody waited for it.
+        # They were asked to end, and no call waited for them.
         thread.join(10)
     assert not [thread for thread in ours if thread.is_alive()]
 
 
-def test_a_forked_child_has_threads_of_its_own(repository: Repository) -> None:
+def test_a_forked_child_has_its_own_threads(repository: Repository) -> None:
     asyncio.run(aio.save(1, repository=repository))
     child = os.fork()
     if child == 0:
@@ -281,7 +281,7 @@ def test_ctrl_c_ends_the_program_and_leaves_nothing(repository: Repository, tmp_
 
 
 @pytest.mark.parametrize("count", [100, 2000])
-def test_a_cancelled_load_many_begins_nothing_more(tmp_path: Any, count: int) -> None:
+def test_a_cancelled_load_many_starts_nothing_more(tmp_path: Any, count: int) -> None:
     begun, go = [], threading.Event()
 
     class Waits(Repository):

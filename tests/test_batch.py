@@ -1,4 +1,4 @@
-"""Many at once: in order, bounded, every failure told, nothing lost."""
+"""Batches: results in order, bounded concurrency, every failure reported, no result lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def repository(tmp_path: Any) -> Repository:
 
 
 class Watched(Repository):
-    """Counts how many saves run at once, and lets the later ones end first."""
+    """A repository that counts concurrent saves, and whose later saves end first."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -43,7 +43,7 @@ class Watched(Repository):
 
 
 @pytest.mark.parametrize("max_concurrency", [1, 3, 50])
-def test_results_keep_the_order_and_no_more_run_than_may(max_concurrency: int) -> None:
+def test_results_are_in_order_and_concurrency_is_bounded(max_concurrency: int) -> None:
     repository = Watched("memory://many/order")
     pointers = repository.save_many(range(40), prefix="run", max_concurrency=max_concurrency)
     assert min(max_concurrency, 10) <= repository.most <= max_concurrency
@@ -52,7 +52,7 @@ def test_results_keep_the_order_and_no_more_run_than_may(max_concurrency: int) -
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("payloadfs-many")]
 
 
-def test_nothing_is_a_result_too(repository: Repository) -> None:
+def test_none_is_a_result(repository: Repository) -> None:
     assert repository.save_many([]) == []
     assert repository.load_many(iter(())) == []
 
@@ -84,7 +84,7 @@ def test_an_exception_that_was_saved_is_a_result(repository: Repository) -> None
 
 
 @pytest.mark.parametrize("max_concurrency", [0, -1, 1.0, True, "4", None])
-def test_bad_bounds_are_refused_before_anything_is_done(repository: Repository, max_concurrency: Any) -> None:
+def test_an_invalid_concurrency_is_refused_first(repository: Repository, max_concurrency: Any) -> None:
     def never() -> Iterator[Any]:
         raise AssertionError("asked for an object")
         yield
@@ -95,7 +95,7 @@ def test_bad_bounds_are_refused_before_anything_is_done(repository: Repository, 
         assert caught.value.kind == "max-concurrency"
 
 
-def test_objects_are_asked_for_in_this_thread_and_held_only_while_on_their_way(repository: Repository) -> None:
+def test_objects_are_iterated_in_this_thread_and_released_when_saved(repository: Repository) -> None:
     alive: weakref.WeakSet[frozenset[int]] = weakref.WeakSet()
     most, threads = 0, set()
 
@@ -111,11 +111,11 @@ def test_objects_are_asked_for_in_this_thread_and_held_only_while_on_their_way(r
 
     assert len(repository.save_many(things(), max_concurrency=4)) == 60
     assert threads == {threading.get_ident()}
-    # Four on their way, one that waits for room, and what a thread lets go of a moment later.
+    # Four being saved, one waiting, and those that a thread releases a moment later.
     assert most <= 4 + 1 + 4
 
 
-def test_context_variables_come_along(repository: Repository) -> None:
+def test_context_variables_are_passed_on(repository: Repository) -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
     seen = []
 
@@ -130,7 +130,7 @@ def test_context_variables_come_along(repository: Repository) -> None:
     assert variable.get() == "outer"
 
 
-def test_an_error_of_the_objects_themselves_tells_what_was_saved(repository: Repository) -> None:
+def test_an_error_in_the_iterable_reports_what_was_saved(repository: Repository) -> None:
     def objects() -> Iterator[int]:
         yield 1
         yield 2
@@ -152,7 +152,7 @@ def test_an_exit_in_a_thread_is_not_lost(repository: Repository) -> None:
 
 
 @pytest.mark.parametrize("wait", ["for room", "for the end"])
-def test_an_interrupt_begins_nothing_more_and_tells_what_was_saved(repository: Repository, wait: str) -> None:
+def test_an_interrupt_starts_nothing_more_and_reports_what_was_saved(repository: Repository, wait: str) -> None:
     count, max_concurrency = (100, 2) if wait == "for room" else (4, 4)
     begun = []
 
@@ -180,7 +180,7 @@ def test_an_interrupt_begins_nothing_more_and_tells_what_was_saved(repository: R
     assert {info.key for info in repository.list()} == {pointer.key for pointer in done.values()}
 
 
-def test_many_in_a_forked_child(repository: Repository) -> None:
+def test_batches_in_a_forked_child(repository: Repository) -> None:
     pointers = repository.save_many(range(20), max_concurrency=5)
     child = os.fork()
     if child == 0:

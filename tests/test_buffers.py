@@ -1,4 +1,4 @@
-"""Memory that is given back."""
+"""Memory whose pages are released."""
 
 import mmap
 import random
@@ -18,21 +18,21 @@ def mapped(tmp_path):
         yield mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
-def test_only_whole_pages_of_the_part_are_given_back():
+def test_only_whole_pages_are_released():
     memory = private_memory(5 * PAGE)
     memory[:] = b"x" * memory.nbytes
     release_pages(memory[10 : 3 * PAGE + 10])
     assert bytes(memory) == b"x" * PAGE + bytes(2 * PAGE) + b"x" * 2 * PAGE
 
 
-def test_a_part_of_a_part_is_found_where_it_lies():
+def test_a_slice_of_a_slice_releases_the_right_pages():
     memory = private_memory(5 * PAGE)
     memory[:] = b"x" * memory.nbytes
     release_pages(memory[PAGE:][PAGE : 2 * PAGE])
     assert bytes(memory) == b"x" * 2 * PAGE + bytes(PAGE) + b"x" * 2 * PAGE
 
 
-def test_less_than_a_page_stays():
+def test_less_than_a_page_is_not_released():
     memory = private_memory(2 * PAGE)
     memory[:] = b"x" * memory.nbytes
     release_pages(memory[1 : PAGE + 1])
@@ -40,14 +40,14 @@ def test_less_than_a_page_stays():
     assert bytes(memory) == b"x" * 2 * PAGE
 
 
-def test_pages_of_a_file_come_back_from_it(mapped):
+def test_released_pages_of_a_file_are_read_again(mapped):
     memory = memoryview(mapped)
     memory[0:1] = b"y"
     release_pages(memory[: 2 * PAGE])
     assert bytes(memory) == b"f" * 4 * PAGE
 
 
-def test_other_memory_stays():
+def test_other_memory_is_not_released():
     memory = memoryview(bytearray(b"x" * 4 * PAGE))
     release_pages(memory)
     read_only = private_memory(4 * PAGE)
@@ -62,7 +62,7 @@ def resident_mb():
 
 
 @pytest.mark.parametrize("start", [0, 100, PAGE])
-def test_a_mapped_file_passes_without_staying(tmp_path, start):
+def test_a_mapped_file_is_read_without_staying_in_memory(tmp_path, start):
     content, path = random.Random(3).randbytes(5 * CHUNK_BYTES + 1000), tmp_path / "object"
     path.write_bytes(content)
     with path.open("rb") as file:
@@ -78,7 +78,7 @@ def test_a_mapped_file_passes_without_staying(tmp_path, start):
     assert memory[5] == content[start + 5] ^ 1
 
 
-def test_other_memory_passes_in_one_piece(mapped):
+def test_other_memory_is_read_in_one_piece(mapped):
     for memory in (private_memory(3 * CHUNK_BYTES), memoryview(b"x" * 2 * CHUNK_BYTES), memoryview(mapped)):
         assert [piece.nbytes for piece in read_once(memory)] == [memory.nbytes]
     memory = private_memory(3 * CHUNK_BYTES)

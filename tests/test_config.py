@@ -1,4 +1,4 @@
-"""Settings: five sources, one order, no secret in any text, and no word of a misspelling lost."""
+"""Settings: five sources, one order of precedence, no secret in any message, and every misspelling reported."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def origin(name: str) -> str:
     return {row.name: row.origin for row in describe()}[name]
 
 
-# For each setting: its texts in a file and in the environment with the values that these mean, then
+# For each setting: its values in a file and in the environment with what they mean, then
 # the values for code and for a context.
 LADDER: dict[str, Any] = {
     "url": ('"s3://file"', "s3://file", "s3://environ", "s3://environ", "s3://code", "s3://context"),
@@ -118,7 +118,7 @@ def test_defaults(clean: Path) -> None:
 
 
 @pytest.mark.parametrize("base", ["", "relative", "."])
-def test_a_relative_xdg_folder_is_void(base: str, clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_xdg_folder_is_ignored(base: str, clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", base)
     monkeypatch.setenv("XDG_DATA_HOME", base)
     monkeypatch.setenv("XDG_CACHE_HOME", base)
@@ -175,7 +175,7 @@ def test_a_misspelt_variable_is_named(name: str, near: str, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", ["PAYLOADFS_TENANT", "PAYLOADFS_TEST", "PAYLOADFS_S3_URL", "PAYLOAD_URL"])
-def test_variables_of_others_are_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_other_tools_are_ignored(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "x")
     assert current().origins["url"] == "default"
 
@@ -242,11 +242,11 @@ def test_wrong_values_in_code(name: str, value: Any) -> None:
     for say in ways:
         with pytest.raises(ConfigError) as caught:
             say(**{name: value})
-        check_words(caught.value, name, "(context)" if "using" in str(say) else "(co")
+        check_message(caught.value, name, "(context)" if "using" in str(say) else "(co")
     assert current().fingerprint() == before.fingerprint()
 
 
-def check_words(error: ConfigError, name: str, source: str) -> None:
+def check_message(error: ConfigError, name: str, source: str) -> None:
     everything = "".join(traceback.format_exception(error)) + repr(vars(error))
     assert repr(name) in str(error)
     assert source in str(error)
@@ -295,7 +295,7 @@ def test_wrong_values_in_the_environment(variable: str, text: str, monkeypatch: 
     for _ in range(2):
         with pytest.raises(ConfigError) as caught:
             current()
-        check_words(caught.value, name, f"(environment {variable})")
+        check_message(caught.value, name, f"(environment {variable})")
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_wrong_values_in_a_file(line: str, name: str, clean: Path) -> None:
     path = write_toml(clean, line)
     with pytest.raises(ConfigError) as caught:
         current()
-    check_words(caught.value, name, f"(file {path})")
+    check_message(caught.value, name, f"(file {path})")
 
 
 @pytest.mark.parametrize("content", [f"secret = '{CANARY}".encode(), f"{CANARY} = \xff".encode("latin-1")])
@@ -358,7 +358,7 @@ def test_the_current_folder_is_not_searched(clean: Path, monkeypatch: pytest.Mon
 # --- secrets
 
 
-def test_no_text_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_message_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {
         "key": CANARY,
         "anon": False,
@@ -440,7 +440,7 @@ def test_an_inherited_descriptor(clean: Path) -> None:
     assert KEYS[2].id in run.stdout
 
 
-def test_the_key_lines_win_over_the_descriptor_and_the_file(monkeypatch: pytest.MonkeyPatch, clean: Path) -> None:
+def test_key_lines_take_precedence_over_descriptor_and_file(monkeypatch: pytest.MonkeyPatch, clean: Path) -> None:
     (clean / "ring").write_text(KEYS[1].to_line())
     monkeypatch.setenv("PAYLOADFS_KEYS_FD", str(os.open(clean / "ring", os.O_RDONLY)))
     monkeypatch.setenv("PAYLOADFS_KEYS_FILE", "/keys")
@@ -473,7 +473,7 @@ def test_contexts_nest_and_end() -> None:
     assert current().pickle == "signed"
 
 
-def test_a_context_holds_in_its_own_thread_only() -> None:
+def test_a_context_applies_only_in_its_thread() -> None:
     configure("s3://all")
     seen: dict[str, tuple[str, str]] = {}
 
@@ -493,7 +493,7 @@ def test_a_context_holds_in_its_own_thread_only() -> None:
     assert seen == {f"t{n}": ("s3://all", f"s3://t{n}") for n in range(4)}
 
 
-def test_a_context_holds_in_its_own_task() -> None:
+def test_a_context_applies_only_in_its_task() -> None:
     async def task(name: str) -> str:
         with using(f"s3://{name}"):
             await asyncio.sleep(0.01)
@@ -585,7 +585,7 @@ def test_roots_are_wider_only_when_nothing_is_configured(monkeypatch: pytest.Mon
     assert current().merged(max_bytes=1).roots == ("s3://bucket",)
 
 
-def test_the_policy_takes_what_settings_say() -> None:
+def test_the_policy_accepts_all_settings() -> None:
     hints = get_type_hints(Settings, vars(config))
     assert get_args(hints["pickle"]) == get_args(PickleRule)
     assert get_args(hints["unsigned"]) == get_args(UnsignedRule)
@@ -625,7 +625,7 @@ def test_fingerprints_cover_everything() -> None:
     assert same.fingerprint() == base.fingerprint()
     two = current().merged(storage_options={"a": 1, "b": {"c": 2, "d": 3}})
     assert two.fingerprint() == current().merged(storage_options={"b": {"d": 3, "c": 2}, "a": 1}).fingerprint()
-    # The same url, once set and once not: the roots differ.
+    # The same URL, configured and by default: the roots differ.
     assert current().merged(current().url).fingerprint() != current().fingerprint()
 
 

@@ -1,4 +1,4 @@
-"""BLAKE3's own threads don't survive a fork; a child must not wait for them."""
+"""BLAKE3's own threads do not survive a fork; a child must not wait for them."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The error tree: bases as drawn, and every fact survives pickling."""
+"""The error tree: bases as documented, and every attribute survives pickling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POINTER = Pointer("s3://data", "run/1.bin", "bytes/1", 3, Digest("b3", bytes(32)
 CLASSES: list[Any] = [getattr(errors, name) for name in errors.__all__ if name != "BatchError"]
 
 # What a class adds to message, kind and pointer.
-OWN_FACTS: dict[type, dict[str, Any]] = {
+OWN_ATTRIBUTES: dict[type, dict[str, Any]] = {
     errors.WorkError: {"work": "root.src"},
     errors.UnknownKeyError: {"key_id": "0123abcd"},
     errors.EncodeError: {"path": "obj.model._lock"},
@@ -28,7 +28,7 @@ OWN_FACTS: dict[type, dict[str, Any]] = {
 
 
 def _drawn_tree() -> dict[str, tuple[str, str | None]]:
-    """Return class -> (parent, built-in base) as the module's docstring draws them."""
+    """Return class -> (parent, built-in base) as in the module's docstring."""
     tree: dict[str, tuple[str, str | None]] = {}
     path: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -40,12 +40,12 @@ def _drawn_tree() -> dict[str, tuple[str, str | None]]:
     return tree
 
 
-def test_the_drawing_names_every_class() -> None:
+def test_the_tree_lists_every_class() -> None:
     assert set(_drawn_tree()) == set(errors.__all__)
 
 
 @pytest.mark.parametrize(("name", "bases"), _drawn_tree().items())
-def test_bases_are_as_drawn(name: str, bases: tuple[str, str | None]) -> None:
+def test_bases_are_as_documented(name: str, bases: tuple[str, str | None]) -> None:
     parent, builtin = bases
     expected = [parent] + ([builtin] if builtin else [])
     assert [base.__name__ for base in getattr(errors, name).__bases__] == expected
@@ -58,8 +58,8 @@ def test_every_exception_in_the_module_is_exported() -> None:
 
 @pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_pickling_keeps_all_facts(cls: Any, protocol: int) -> None:
-    facts = {"kind": "exact-cause", "pointer": POINTER, **OWN_FACTS.get(cls, {})}
+def test_pickling_keeps_all_attributes(cls: Any, protocol: int) -> None:
+    facts = {"kind": "exact-cause", "pointer": POINTER, **OWN_ATTRIBUTES.get(cls, {})}
     error = cls("What happened.", **facts)
     error.add_note("A note by a caller.")
     for twin in (pickle.loads(pickle.dumps(error, protocol)), copy.copy(error), copy.deepcopy(error)):
@@ -73,15 +73,15 @@ def test_pickling_keeps_all_facts(cls: Any, protocol: int) -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_every_own_fact_is_listed_here(cls: Any) -> None:
-    # A new fact must be added to OWN_FACTS, so that pickling it is tested.
-    own = OWN_FACTS.get(cls, {})
+def test_every_attribute_is_listed_here(cls: Any) -> None:
+    # A new attribute must be added to OWN_ATTRIBUTES, so that pickling it is tested.
+    own = OWN_ATTRIBUTES.get(cls, {})
     assert set(vars(cls("Message."))) == {"message", "kind", "pointer", *own}
     assert all(vars(cls("Message."))[name] != value for name, value in own.items()), "the fact must differ from default"
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_text_is_the_message(cls: Any) -> None:
+def test_str_is_the_message(cls: Any) -> None:
     error = cls("No object under 'run/1.bin': 100 % gone.")
     if isinstance(error, OSError):
         # By itself it would print "[Errno 2] other words" from here on.
@@ -91,7 +91,7 @@ def test_text_is_the_message(cls: Any) -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_kinds_are_short_stable_words(cls: Any) -> None:
+def test_kinds_are_short_and_stable(cls: Any) -> None:
     assert cls("Message.").kind == cls.default_kind
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", cls.default_kind)
     assert cls("Message.", kind="other").kind == "other"
@@ -103,7 +103,7 @@ def test_default_kinds_differ() -> None:
 
 
 def test_a_subclass_with_its_own_arguments_pickles_too() -> None:
-    # _rebuild calls the class with the message alone; all else comes back with __dict__.
+    # _rebuild calls the class with the message alone; everything else is restored from __dict__.
     error = pickle.loads(pickle.dumps(errors.UnknownKeyError("Message.", key_id="ffffffff")))
     assert error.key_id == "ffffffff"
     assert isinstance(error, ValueError)
@@ -115,7 +115,7 @@ def many() -> errors.BatchError:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_pickling_a_group_keeps_all_facts(protocol: int) -> None:
+def test_pickling_a_group_keeps_all_attributes(protocol: int) -> None:
     error = many()
     error.add_note("A note by a caller.")
     for twin in (pickle.loads(pickle.dumps(error, protocol)), copy.copy(error), copy.deepcopy(error)):
@@ -129,7 +129,7 @@ def test_pickling_a_group_keeps_all_facts(protocol: int) -> None:
         assert twin.failed[1].transient
 
 
-def test_a_group_is_taken_apart_by_class() -> None:
+def test_a_group_is_split_by_class() -> None:
     seen: list[Any] = []
     try:
         try:

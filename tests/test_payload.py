@@ -1,4 +1,4 @@
-"""The payload at every border it can cross."""
+"""The payload in JSON, copies, pickles, threads and processes."""
 
 import concurrent.futures
 import copy
@@ -53,7 +53,7 @@ def test_value_is_an_independent_copy_everywhere(default):
     assert_exact(FRAME, Payload.from_json(payload.to_json()).value)
 
 
-def test_the_content_is_that_of_the_first_border(default):
+def test_the_content_is_that_of_the_first_use(default):
     values = [1]
     payload = Payload(values)
     values.append(2)
@@ -84,7 +84,7 @@ def test_a_view_of_a_frame_says_that_it_is_read_only(default):
 
 
 @pytest.mark.parametrize("cross", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
-def test_copying_and_pickling_move_the_pointer_only(default, cross):
+def test_copying_and_pickling_transfer_only_the_pointer(default, cross):
     payload = Payload({"big": np.zeros(1_000_000)})
     assert not payload.is_saved
     twin = cross(payload)
@@ -104,7 +104,7 @@ def test_two_uses_store_one_object(default):
     assert len(stored(default)) == 1
 
 
-def test_json_default_refuses_others_as_json_does():
+def test_json_default_refuses_other_types_as_json_does():
     with pytest.raises(TypeError, match="Object of type set is not JSON serializable"):
         json.dumps({1}, default=payloadfs.json_default)
 
@@ -120,7 +120,7 @@ def test_a_payload_inside_a_payload_stays_a_payload(default):
 
 
 @pytest.mark.parametrize("value", [None, False, 0, "", [], {}, b"", float("nan")])
-def test_nothing_like_values_are_values(default, value):
+def test_falsy_values_are_values(default, value):
     assert_exact(value, Payload(value).value)
 
 
@@ -141,7 +141,7 @@ def test_threads_save_once(default):
 def test_through_a_process_pool_and_back(default, method):
     context = multiprocessing.get_context(method)
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        # Only functions that a spawned process can import: it knows nothing of this file.
+        # Only functions that a spawned process can import, which this file is not.
         value = pool.submit(operator.attrgetter("value"), Payload(np.arange(100_000))).result()
         made_there = pool.submit(Payload, np.arange(100_000)).result()
     assert_exact(np.arange(100_000), value)
@@ -163,7 +163,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-def test_a_forked_child_goes_on(default):
+def test_a_forked_child_is_not_blocked(default):
     done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=30)
     assert done.stdout == "0\n", done.stderr
 
@@ -239,7 +239,7 @@ RUN_IDS = ["manual__2026-11-28T01:30:00+00:00", "order:42/eu", "two[0]", "a b", 
 
 
 @pytest.mark.parametrize("prefix", RUN_IDS)
-def test_a_prefix_may_be_any_run_id(repository, prefix):
+def test_any_run_id_is_a_valid_prefix(repository, prefix):
     pointer = repository.save([1], prefix=prefix)
     assert repository.load(pointer) == [1]
     assert [info.key for info in repository.list(prefix)] == [pointer.key]

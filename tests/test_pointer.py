@@ -70,7 +70,7 @@ def test_round_trips(pointer: Pointer, signed: bool, random: Any, indent: Any) -
         reformatted.verify(RING)
 
 
-def test_escapes_are_only_another_spelling() -> None:
+def test_escaped_characters_are_equivalent() -> None:
     escaped = "".join(f"\\u{ord(c):04x}" for c in SIGNED["key"])
     pointer = Pointer.from_json(TEXT.replace(SIGNED["key"], escaped).replace("s3://", "s3:\\/\\/"))
     pointer.verify(RING)
@@ -79,7 +79,7 @@ def test_escapes_are_only_another_spelling() -> None:
 
 def test_size_limits() -> None:
     longest = Pointer("s3://" + "b" * (MAX_ROOT_CHARS - 5), "k" * 512, "a" * 40 + "/9999", 2**53 - 1, Digest("s256", bytes(32), sealed=True), 2**53 - 1, "t" * 80).signed(RING)  # fmt: skip
-    # Whatever from_dict takes, from_json takes.
+    # from_json accepts everything that from_dict accepts.
     assert len(longest.to_json()) <= MAX_POINTER_BYTES
     assert Pointer.from_json(longest.to_json()) == longest
     assert len(Pointer.from_dict(SIGNED).to_json()) < 400
@@ -114,7 +114,7 @@ def test_a_signature_covers_every_field(name: str, value: Any) -> None:
 
 
 def test_a_signature_covers_every_attribute() -> None:
-    # Asked of the class itself, so that a field that is added later can't be forgotten.
+    # From the class itself, so that a field that is added later is not forgotten.
     pointer = Pointer.from_dict(SIGNED)
     inside = {field.name for field in dataclasses.fields(Pointer)} - {"key_id", "mac"}
     assert len(pointer._fields()) == 1 + len(inside)

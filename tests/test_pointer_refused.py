@@ -42,7 +42,7 @@ def _with(**changes: Any) -> dict[str, Any]:
 
 
 def _spelled(name: str, spelling: str) -> str:
-    """Return the signed pointer's JSON with the value of `name` in exactly this spelling."""
+    """Return the signed pointer's JSON with the value of `name` spelled exactly like this."""
     return json.dumps(_with(**{name: "@"})).replace('"@"', spelling)
 
 
@@ -75,7 +75,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "mac": ["A" * 42, "A" * 44, "A" * 42 + "=", "+" * 43, "/" * 43, "none", "é" * 43, "A" * 42 + "\n"],
 }  # fmt: skip
 
-# JSON texts and bytes that are not exactly one pointer.
+# JSON strings and bytes that are not exactly one pointer.
 BAD_JSON: dict[str, list[str | bytes]] = {
     "JSON of something else": [
         "", " ", "null", "true", "1", '"x"', "[]", "{}", "{", "}", "nul", f"[{TEXT}]", json.dumps(TEXT), "'" + TEXT + "'",
@@ -98,7 +98,7 @@ BAD_JSON: dict[str, list[str | bytes]] = {
     ],
 }  # fmt: skip
 
-# What is no mapping of exactly the pointer's fields.
+# Values that are not a mapping with exactly the pointer's fields.
 BAD_MAPPINGS: dict[str, list[Any]] = {
     "no mapping": [None, 1, True, [], [SIGNED], [*SIGNED.items()], (), set(), object(), FIELDS.items(), dict, 1.5, {}],
     "half a signature": [
@@ -123,7 +123,7 @@ BAD_MAPPINGS: dict[str, list[Any]] = {
             "x" * 999,
         )
     ],
-    "field name that is no text": [{**SIGNED, odd: 1} for odd in (1, None, (), b"root", 10**5000, 1.5)],
+    "field name that is not a string": [{**SIGNED, odd: 1} for odd in (1, None, (), b"root", 10**5000, 1.5)],
 }
 
 
@@ -196,11 +196,11 @@ CASES: list[tuple[str, Any]] = [
 def test_bad_pointers_are_refused(kind: str, case: Any) -> None:
     with pytest.raises(PointerError) as caught:
         Pointer.from_json(case) if isinstance(case, (str, bytes)) else Pointer.from_dict(case)
-    # What goes into a log: no control characters, no end of a long text.
+    # The message may be logged: no control characters, and long strings are cut off.
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
     if isinstance(case, str):
-        # The same in bytes: what a socket or a database gives.
+        # The same in bytes, as from a socket or a database.
         with pytest.raises(PointerError):
             Pointer.from_json(case.encode("utf-8", "surrogatepass"))
 

@@ -67,7 +67,7 @@ def test_the_matrix(pickle: Any, unsigned: Any, roots: tuple[str, ...], *, signe
     assert _allowed(policy, _pointer(signed=signed), executable=executable) is expected
 
 
-def test_defaults_are_the_careful_ones() -> None:
+def test_defaults_are_the_strictest_useful_ones() -> None:
     policy = Policy(("s3://data",))
     assert _allowed(policy, _pointer(signed=True), executable=True)
     assert not _allowed(policy, _pointer(signed=False), executable=True)
@@ -110,7 +110,7 @@ def test_each_rule_has_its_kind(policy: Policy, pointer: Pointer, kind: str) -> 
         Policy(("s3://data/runs", "gs://*"), pickle="always", unsigned="never", max_bytes=2**60),
     ],
 )
-def test_what_is_just_allowed(policy: Policy) -> None:
+def test_limits_are_inclusive(policy: Policy) -> None:
     policy.check(_pointer(), executable=True)
 
 

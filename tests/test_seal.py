@@ -1,4 +1,4 @@
-"""The seal: what goes out, what a check finds, and that nothing but IntegrityError comes out of it."""
+"""The seal: what is written, what a check detects, and that a check raises only IntegrityError."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _bytes(size: int, seed: int = 0) -> memoryview:
 
 
 def _lazy(size: int, step: int = 100_000) -> LazyFrame:
-    """A frame that makes its bytes anew each time, in pieces of `step`."""
+    """Return a frame that creates its bytes each time, in pieces of `step`."""
 
     def pieces() -> Iterator[memoryview]:
         for start in range(0, size, step):
@@ -106,14 +106,14 @@ def _positions(size: int, tail: int, algorithm: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("name", "algorithm"), SENT)
-def test_what_was_sent_passes(name: str, algorithm: str) -> None:
+def test_unchanged_objects_pass(name: str, algorithm: str) -> None:
     stored, digest = SENT[name, algorithm]
     assert not _refused(stored, digest)
     assert not _refused(stored, digest, data=False)
     assert digest.algorithm == algorithm
 
 
-def test_layouts_are_what_they_seem() -> None:
+def test_layouts_are_as_intended() -> None:
     assert SEALED == ["arrow", "container", "structure only", "one data span", "lazy", "large structure"]
     kinds = {name: [kind for _, kind, _ in _seal(name).spans] for name in SEALED}
     assert kinds == {
@@ -133,7 +133,7 @@ def _seal(name: str) -> Any:
 
 
 @pytest.mark.parametrize(("name", "algorithm"), SENT)
-def test_every_flip_is_found(name: str, algorithm: str) -> None:
+def test_every_flip_is_detected(name: str, algorithm: str) -> None:
     stored, digest = SENT[name, algorithm]
     tail = _seal(name).tail_bytes if digest.sealed else 0
     changed = bytearray(stored)
@@ -145,7 +145,7 @@ def test_every_flip_is_found(name: str, algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("name", SEALED)
-def test_flips_in_structure_and_tail_are_found_without_data(name: str) -> None:
+def test_flips_in_structure_and_tail_are_detected_without_data(name: str) -> None:
     stored, digest = SENT[name, "b3"]
     changed = bytearray(stored)
     start, found = 0, []
@@ -161,7 +161,7 @@ def test_flips_in_structure_and_tail_are_found_without_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_truncation_and_any_growth_is_found(name: str) -> None:
+def test_every_truncation_and_growth_is_detected(name: str) -> None:
     stored, digest = SENT[name, "b3"]
     sizes = range(len(stored)) if len(stored) <= 6000 else _positions(len(stored), 1000, "b3")
     for size in sizes:
@@ -193,7 +193,7 @@ TRAILERS = [
 @pytest.mark.parametrize(
     "suffix", [b"", b"\0\0\0\0ARROW1", b"\xff\xff\xff\xffARROW1", b"\x20\0\0\0ARROW1", b"\x05\0\0\0ARROW1"]
 )
-def test_forged_tails_give_no_other_error(suffix: bytes) -> None:
+def test_forged_tails_raise_no_other_error(suffix: bytes) -> None:
     sealed = Digest("b3", bytes(32), sealed=True)
     for trailer in TRAILERS:
         for body in (b"", bytes(48), bytes(100), b"\xff" * 148, struct.pack("<QQ32s", 2**64 - 1, 7, b"") * 2):
@@ -209,7 +209,7 @@ def test_forged_tails_give_no_other_error(suffix: bytes) -> None:
     "sizes", [[], [50], [99], [50, 49], [101], [50, 51], [100, 0, 1], [0], [200], [2**64 - 1, 101]]
 )
 def test_a_table_that_does_not_cover_the_body_is_refused(sizes: list[int]) -> None:
-    # All digests are right: what lies between the last span and the table would go unchecked.
+    # All digests match, but the bytes between the last span and the table would not be checked.
     body, table, start = bytes(_bytes(100)), b"", 0
     for size in sizes:
         table += struct.pack("<QQ32s", size, 0, digest_of([body[start : start + size]], "b3"))
@@ -225,7 +225,7 @@ def test_read_seal_never_raises(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_plain_and_sealed_digests_never_pass_for_each_other(name: str) -> None:
+def test_plain_and_sealed_digests_are_not_interchangeable(name: str) -> None:
     stored, digest = SENT[name, "b3"]
     assert _refused(stored, replace(digest, sealed=not digest.sealed))
     assert _refused(stored, replace(digest, algorithm="s256"))
@@ -239,7 +239,7 @@ def test_plain_and_sealed_digests_never_pass_for_each_other(name: str) -> None:
         assert _refused(stored, replace(plain, sealed=True))
 
 
-def test_spans_swapped_between_objects_are_found() -> None:
+def test_spans_swapped_between_objects_are_detected() -> None:
     encoded = LAYOUTS["container"]
     other = _sent(replace(encoded, frames=[encoded.frames[0], _bytes(70 * KIB, 9), *encoded.frames[2:]]))
     stored, digest = SENT["container", "b3"]
@@ -271,7 +271,7 @@ def test_outgoing_at_every_border(size: int, algorithm: Any) -> None:
             assert max(map(len, pieces), default=0) <= CHUNK_BYTES
             stored = b"".join(pieces)
             assert len(stored) == outgoing.size_bytes
-            # A store that has to try again iterates again.
+            # A store that retries iterates again.
             assert b"".join(outgoing) == stored
             assert outgoing.digest == first
             assert first.sealed is (sealable and sum(_size(frame) for frame in frames) >= SEAL_FROM_BYTES)
@@ -365,7 +365,7 @@ def test_many_frames_are_hashed_in_their_order(algorithm: Any) -> None:
     assert not _refused(stored, digest)
 
 
-def test_memory_is_cut_where_the_object_has_whole_chunks() -> None:
+def test_pieces_end_at_whole_chunks_of_the_object() -> None:
     frames = [as_bytes(_bytes(size, size)) for size in (1216, 9 * MIB, 100, 2 * CHUNK_BYTES, 64)]
     offset, whole = 0, set()
     for piece in Outgoing(Encoded(frames, "bin", sealable=True, data=frozenset({1, 3})), "b3"):
@@ -376,7 +376,7 @@ def test_memory_is_cut_where_the_object_has_whole_chunks() -> None:
 
 
 def test_pieces_stay_valid_as_long_as_promised() -> None:
-    """Small pieces are kept until the end, large ones only until the next; made ones take each other's place."""
+    """Small pieces are kept until the end, large ones only until the next one; lazy frames reuse memory."""
 
     def reusing(size: int, step: int) -> LazyFrame:
         def pieces() -> Iterator[memoryview]:
@@ -410,7 +410,7 @@ class _FailingHasher:
 
 
 @pytest.mark.parametrize("after", [0, 1, 5, 16])
-def test_an_error_of_the_hash_thread_comes_out(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+def test_an_error_in_the_hash_thread_is_raised(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(seal, "hasher", lambda _: _FailingHasher(after))
     outgoing = Outgoing(Encoded([_bytes(17 * MIB), *[_bytes(100)] * 12], "bin"), "b3")
     with pytest.raises(MemoryError, match="no room to hash"):
@@ -445,7 +445,7 @@ def test_the_writer_waits_for_a_slow_hash(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("after", [1, 3, 10_000])
 @pytest.mark.parametrize("frames", [[_bytes(17 * MIB)], [_lazy(9 * MIB)], [_bytes(100, n) for n in range(20_000)]])
-def test_a_store_that_stops_and_begins_anew(after: int, frames: list[Any]) -> None:
+def test_a_store_that_stops_and_starts_again(after: int, frames: list[Any]) -> None:
     outgoing = Outgoing(Encoded(frames, "bin", sealable=True, data=ALL), "b3")
     for _ in range(3):
         for number, _ in enumerate(outgoing, 1):

@@ -26,7 +26,7 @@ FIELDS = st.lists(st.binary(max_size=12) | st.sampled_from([b"1 ", b" ", b"", b"
 
 
 def _independent_mac(secret: bytes, fields: list[bytes]) -> str:
-    """HMAC as RFC 2104 writes it, over the encoding as the docs write it: no code is shared with ours."""
+    """HMAC as in RFC 2104, over the encoding as in the docs; shares no code with the package."""
 
     def rfc_2104(key: bytes, message: bytes) -> bytes:
         block = key.ljust(64, b"\0")
@@ -63,7 +63,7 @@ def test_different_fields_never_encode_alike(one: list[bytes], two: list[bytes])
 
 
 @given(st.lists(st.binary(max_size=8), min_size=1, max_size=4), st.data())
-def test_moving_a_border_changes_the_encoding(fields: list[bytes], data: st.DataObject) -> None:
+def test_moving_a_field_boundary_changes_the_encoding(fields: list[bytes], data: st.DataObject) -> None:
     # The same bytes in a row, cut elsewhere: what a plain concatenation would confuse.
     row = b"".join(fields)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(row)), max_size=3)))
@@ -73,7 +73,7 @@ def test_moving_a_border_changes_the_encoding(fields: list[bytes], data: st.Data
 
 @pytest.mark.parametrize("secret", [b"", b"k", b"k" * 31, b"k" * 33, b"a passphrase"])
 def test_a_key_is_32_bytes(secret: bytes) -> None:
-    # An empty environment variable must not become a key that everybody has.
+    # An empty environment variable must not become a key that is the same everywhere.
     with pytest.raises(ConfigError) as caught:
         Key(secret)
     assert "passphrase" not in str(caught.value)
@@ -100,7 +100,7 @@ def test_rotation() -> None:
 
 
 @pytest.mark.parametrize("keys", [[], [Key(b"k" * 32, retired=True)]])
-def test_nothing_signs_without_a_key_that_may(keys: list[Key]) -> None:
+def test_signing_needs_a_key_that_is_not_retired(keys: list[Key]) -> None:
     with pytest.raises(ConfigError, match="payloadfs keys generate") as caught:
         KeyRing(keys).sign([b""])
     assert caught.value.kind == "no-key"
@@ -176,7 +176,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_is_refused_and_never_echoed(tmp_path: pathlib.Path, content: bytes) -> None:
+def test_invalid_content_is_refused_and_never_repeated(tmp_path: pathlib.Path, content: bytes) -> None:
     path = tmp_path / "keys"
     path.write_bytes(content)
     path.chmod(0o600)
@@ -191,7 +191,7 @@ def test_garbage_is_refused_and_never_echoed(tmp_path: pathlib.Path, content: by
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o027])
 @pytest.mark.parametrize("replace", [True, False])
-def test_mode_is_0600_at_every_instant(
+def test_mode_is_always_0600(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, umask: int, *, replace: bool
 ) -> None:
     modes: list[int] = []
@@ -239,7 +239,7 @@ def test_without_create_a_missing_file_is_an_empty_ring(tmp_path: pathlib.Path) 
 
 
 def _make(path: pathlib.Path, kind: str) -> None:
-    """Put something at `path` that is no key file of ours alone."""
+    """Create something at `path` that is not a private key file."""
     if kind == "fifo":
         os.mkfifo(path, 0o600)
     elif kind == "folder":
@@ -275,17 +275,17 @@ def test_only_a_private_regular_file_is_read(
 
 
 @pytest.mark.parametrize("through_link", [True, False])
-def test_a_file_of_someone_else_is_refused(
+def test_a_file_of_another_user_is_refused(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, *, through_link: bool
 ) -> None:
     (tmp_path / "theirs").write_text(LINE)
     (tmp_path / "theirs").chmod(0o600)
     (tmp_path / "keys").symlink_to("theirs")
     path = tmp_path / ("keys" if through_link else "theirs")
-    # A link to a file of one's own is fine: that is how secrets are often mounted.
+    # A link to the user's own file is allowed: secrets are often mounted that way.
     assert read_or_create_keys(path, create=True).keys == (KEY,)
-    someone = os.geteuid() + 1
-    monkeypatch.setattr(os, "geteuid", lambda: someone)
+    other_user = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: other_user)
     with pytest.raises(ConfigError, match="only you can read or write"):
         read_or_create_keys(path, create=True)
 

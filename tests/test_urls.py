@@ -1,4 +1,4 @@
-"""Root URLs: what is refused, what is brought to the one canonical spelling, and what is under what."""
+"""Root URLs: which are refused, how they become canonical, and which are below which."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from payloadfs.errors import ConfigError
 
 SECRET = "hunter2"
 
-# Each of these is bad for every protocol that fsspec knows ("bucket" is no host a file URL may have).
+# Each of these is bad for every protocol that fsspec knows (a file URL must not have the host "bucket").
 TEMPLATES = {
     "chained before": "{0}::s3://bucket/x",
     "chained after": "simplecache::{0}://bucket/x",
@@ -43,7 +43,7 @@ BAD = [
     "://bucket", "s3:///x", "s3://", "1s3://bucket", "s_3://bucket", "s3+://bucket", "-s3://bucket", "s3 ://bucket",
     " s3://bucket", "\ns3://bucket", "s3\n://bucket", "s3:\n//bucket", "arrow_hdfs://host/x", "\uff533://bucket", "\u04553://bucket",
     "s³://bucket", "s3\0://bucket", "s3.s3://bucket", "url:s3://bucket", "s3:s3://bucket", f"{SECRET}:x@s3://bucket",
-    # place
+    # host
     "s3://.", "s3://..", "s3://-b", "s3://b-", "s3://_b", "s3://b.", "s3://.b", "s3://b:", "s3://b:x", "s3://b:123456",
     "s3://b:1:2", "s3://[::1]/x", "s3://b:٣", "s3://*", "s3://*/x", "s3://b*", "s3://büro", "s3://b\u200b", "s3://b%41",
     "s3://b\n", "s3://b\r\n", "s3://b\r\n/x", "s3://\nb", "s3://b\t", "s3://b\x7f", "s3://b\0", "s3://b ", "s3://b|c",
@@ -123,7 +123,7 @@ def test_good_roots_stay_as_they_are(root: str) -> None:
 @pytest.mark.parametrize(
     "value", [None, 1, b"/x", b"s3://b", "", [], {"url": SECRET}, ("s3://b",), type("P", (), {})()]
 )
-def test_what_is_no_text_or_path_is_refused(value: Any) -> None:
+def test_other_types_than_string_or_path_are_refused(value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         canonical_root(value)
     assert SECRET not in str(caught.value)
@@ -144,8 +144,8 @@ def test_what_is_no_text_or_path_is_refused(value: Any) -> None:
         "data:,x",
     ],
 )
-def test_what_only_looks_like_a_url_is_no_folder(text: str) -> None:
-    # pathlib makes "s3:/b" of "s3://b": as a folder it would hide where the data went.
+def test_what_only_looks_like_a_url_is_not_a_folder(text: str) -> None:
+    # pathlib makes "s3:/b" of "s3://b": the data must not go to a local folder of that name.
     for value in (text, pathlib.PurePosixPath(text)):
         with pytest.raises(ConfigError) as caught:
             canonical_root(value)
@@ -195,8 +195,8 @@ FOLDER_NAMES = st.binary(min_size=1, max_size=60).filter(
 @given(
     st.lists(FOLDER_NAMES | st.sampled_from([b"a b", b"%", b"%41", b"~", b"\xff", "é".encode(), b"a::b"]), max_size=4)
 )
-def test_any_folder_name_goes_in_and_out(names: list[bytes]) -> None:
-    # Below a folder that is not there, so that no link can take part.
+def test_any_folder_name_round_trips(names: list[bytes]) -> None:
+    # Below a folder that does not exist, so that no link is involved.
     folder = os.fsdecode(b"/".join([b"/no-such-folder", *names]))
     root = canonical_root(folder)
     assert root_problem(root) is None
@@ -232,7 +232,7 @@ def test_root_problem_never_raises_and_passes_only_the_canonical(text: str) -> N
         ("s3://data/runs", "s3://data", True),
         ("s3://data/runs/1", "s3://data/runs", True),
         ("s3://data", "s3://data/runs", False),
-        # A prefix in letters is none in folders.
+        # A prefix of the string is not a parent folder.
         ("s3://database", "s3://data", False),
         ("s3://data/runs2", "s3://data/runs", False),
         ("s3://data.evil", "s3://data", False),

@@ -1,4 +1,4 @@
-"""The cache under a repository: requests counted in front of a real server, processes that ask all at once."""
+"""The cache of a repository: requests to a real server are counted, and many processes load at the same time."""
 
 import hashlib
 import os
@@ -28,15 +28,15 @@ print(hashlib.sha256(value.tobytes()).hexdigest(), flush=True)
 """
 
 
-class Far(MemoryFileSystem):
-    """A file system that is far, as far as payloadfs can tell, and counts what is read."""
+class RemoteFileSystem(MemoryFileSystem):
+    """A file system that payloadfs considers remote, and that counts reads."""
 
-    protocol = "far"
+    protocol = "remote"
     store, pseudo_dirs, reads = {}, [""], []
 
     @classmethod
     def _strip_protocol(cls, path):
-        return super()._strip_protocol(path.removeprefix("far://"))
+        return super()._strip_protocol(path.removeprefix("remote://"))
 
     def open(self, path, mode="rb", **options):
         if mode == "rb":
@@ -45,11 +45,11 @@ class Far(MemoryFileSystem):
 
 
 @pytest.fixture
-def far():
-    fsspec.register_implementation("far", Far, clobber=True)
-    Far.store.clear()
-    Far.reads.clear()
-    return "far://place/runs"
+def remote():
+    fsspec.register_implementation("remote", RemoteFileSystem, clobber=True)
+    RemoteFileSystem.store.clear()
+    RemoteFileSystem.reads.clear()
+    return "remote://place/runs"
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_the_second_load_costs_no_request(payloadfs_seaweedfs, behind_proxy, obj
     assert len(proxy.requests) == len(first)
 
 
-def many_at_once(server, proxy, size_bytes, processes):
+def load_concurrently(server, proxy, size_bytes, processes):
     values = np.random.default_rng(1).integers(0, 256, size_bytes, dtype=np.uint8)
     repository = Repository(f"s3://{server.bucket()}", server.storage_options(), cache="off")
     pointer = repository.save(values)
@@ -120,7 +120,7 @@ def many_at_once(server, proxy, size_bytes, processes):
 @pytest.mark.s3
 def test_ten_processes_cost_one_download(behind_proxy):
     proxy, server = behind_proxy
-    many_at_once(server, proxy, 50_000_000, 10)
+    load_concurrently(server, proxy, 50_000_000, 10)
 
 
 @pytest.mark.s3
@@ -128,81 +128,81 @@ def test_ten_processes_cost_one_download(behind_proxy):
 @pytest.mark.timeout(600)
 def test_ten_processes_cost_one_download_of_500_mb(behind_proxy):
     proxy, server = behind_proxy
-    many_at_once(server, proxy, 500_000_000, 10)
+    load_concurrently(server, proxy, 500_000_000, 10)
 
 
 @pytest.mark.parametrize("obj", [b"x" * 1000, {"a": np.arange(300_000)}])
-def test_what_a_repository_does_with_it(far, cache_folder, obj):
-    repository = Repository(far)
+def test_which_calls_use_the_cache(remote, cache_folder, obj):
+    repository = Repository(remote)
     pointer = repository.save(obj)
     assert not cache_folder.exists()  # what is saved here is loaded elsewhere
     for _ in range(3):
         assert_exact(obj, repository.load(pointer))
-        assert len(Far.reads) == 1
+        assert len(RemoteFileSystem.reads) == 1
     (copy,) = cache_folder.glob("*/b3*")
     assert oct(cache_folder.stat().st_mode)[-3:] == "700"
-    # What is asked for in full has to be in the store itself.
+    # A read of the stored bytes goes to the store, not to the cache.
     repository.read(pointer)
-    assert len(Far.reads) == 2
+    assert len(RemoteFileSystem.reads) == 2
     repository.read(pointer, full=False)
-    assert len(Far.reads) == 2
+    assert len(RemoteFileSystem.reads) == 2
     repository.delete(pointer)
     assert not copy.exists()
     with pytest.raises(NotFoundError):
         repository.load(pointer)
 
 
-def test_a_changed_object_is_found_by_the_next_process_that_fetches_it(far, cache_folder):
-    repository = Repository(far)
+def test_a_changed_object_is_detected_by_the_next_process_that_fetches_it(remote, cache_folder):
+    repository = Repository(remote)
     pointer = repository.save(b"x" * 1000)
-    name = next(name for name in Far.store if name.endswith(pointer.key))
-    Far.store[name].seek(10)
-    Far.store[name].write(b"y")
+    name = next(name for name in RemoteFileSystem.store if name.endswith(pointer.key))
+    RemoteFileSystem.store[name].seek(10)
+    RemoteFileSystem.store[name].write(b"y")
     with pytest.raises(IntegrityError):
         repository.load(pointer)
     assert list(cache_folder.glob("*/*")) == []
 
 
 @pytest.mark.parametrize("settings", [{"cache": "off"}, {"cache_bytes": 0}])
-def test_off(far, cache_folder, settings):
-    repository = Repository(far, **settings)
+def test_off(remote, cache_folder, settings):
+    repository = Repository(remote, **settings)
     pointer = repository.save([1])
     for count in (1, 2):
         repository.load(pointer)
-        assert len(Far.reads) == count
+        assert len(RemoteFileSystem.reads) == count
     repository.delete(pointer)
     assert not cache_folder.exists()
 
 
 @pytest.mark.parametrize("url", ["memory://near", "near"])
-def test_near_stores_have_none(url, cache_folder, tmp_path, monkeypatch):
+def test_local_stores_have_no_cache(url, cache_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     repository = Repository(url)
     repository.load(repository.save(np.arange(300_000)))
     assert not cache_folder.exists()
 
 
-def test_another_folder_and_bound(far, cache_folder, tmp_path):
-    repository = Repository(far, cache=tmp_path / "near", cache_bytes=50_000)
+def test_another_folder_and_limit(remote, cache_folder, tmp_path):
+    repository = Repository(remote, cache=tmp_path / "near", cache_bytes=50_000)
     for obj in (b"x" * 20_000, b"y" * 20_000, b"z" * 20_000, b"w" * 60_000):
         assert repository.load(repository.save(obj)) == obj
     assert sum(copy.stat().st_size for copy in (tmp_path / "near").glob("*/b3*")) <= 50_000
     assert not cache_folder.exists()
 
 
-def test_a_signature_and_a_policy_come_first(far, cache_folder):
-    pointer = Repository(far).save([1])
-    Repository(far).load(pointer)
+def test_signature_and_policy_are_checked_first(remote, cache_folder):
+    pointer = Repository(remote).save([1])
+    Repository(remote).load(pointer)
     with pytest.raises(payloadfs.SignatureError):
-        Repository(far).load(replace(pointer, size_bytes=pointer.size_bytes + 1))
+        Repository(remote).load(replace(pointer, size_bytes=pointer.size_bytes + 1))
     with pytest.raises(payloadfs.PolicyError):
-        Repository("far://elsewhere").load(pointer)
+        Repository("remote://elsewhere").load(pointer)
     with pytest.raises(payloadfs.PolicyError):
-        Repository(far, max_bytes=1).load(pointer)
+        Repository(remote, max_bytes=1).load(pointer)
 
 
-def test_a_folder_open_to_others(far, cache_folder):
-    repository = Repository(far)
+def test_a_folder_open_to_others(remote, cache_folder):
+    repository = Repository(remote)
     pointer = repository.save([1])
     repository.load(pointer)
     cache_folder.chmod(0o777)

@@ -1,4 +1,4 @@
-"""Saved here, loaded by a process that knows the pointer, the key and the root only."""
+"""Objects saved here and loaded by a process that has only the pointer, the key and the root."""
 
 import os
 import subprocess
@@ -83,7 +83,7 @@ def loaded_elsewhere(pointers, **environment):
 
 
 def check_through_a_fresh_process(objects):
-    """Save all, load all here, and in one other process; compare strictly."""
+    """Save `objects`, load them here and in another process, and compare strictly."""
     repository = payloadfs.default_repository()
     pointers = [repository.save(obj) for obj in objects]
     for obj, pointer in zip(objects, pointers, strict=True):
@@ -134,7 +134,7 @@ def test_large_objects_of_every_kind():
 
 
 class OfMain:
-    """Stands in for a class of a script."""
+    """A class as in a script."""
 
 
 OfMain.__module__ = "__main__"
@@ -152,7 +152,7 @@ def test_functions_and_classes_of_main():
     assert cls.__name__ == "OfMain"
 
 
-def test_a_reader_without_the_key_is_told_what_to_do(tmp_path):
+def test_the_error_without_the_key_says_what_to_do(tmp_path):
     pointer = payloadfs.default_repository().save([1])
     done = subprocess.run(
         [sys.executable, "-c", READER],

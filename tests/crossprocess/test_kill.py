@@ -1,4 +1,4 @@
-"""A process that is killed while it saves leaves whole objects only, and every pointer that it told can be read."""
+"""A process that is killed while it saves leaves only whole objects, and every pointer it printed can be loaded."""
 
 import signal
 import subprocess
@@ -24,13 +24,13 @@ def kill_a_writer(folder, compression, delay_s):
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(folder), compression], stdout=subprocess.PIPE, text=True
     )
-    told = [writer.stdout.readline()]
+    lines = [writer.stdout.readline()]
     time.sleep(delay_s)
     writer.send_signal(signal.SIGKILL)
-    told += writer.stdout.read().splitlines(keepends=True)
+    lines += writer.stdout.read().splitlines(keepends=True)
     writer.wait()
     writer.stdout.close()
-    return [Pointer.from_json(line) for line in told if line.endswith("\n")]
+    return [Pointer.from_json(line) for line in lines if line.endswith("\n")]
 
 
 def check(repository, pointers):
@@ -40,7 +40,7 @@ def check(repository, pointers):
         assert np.all(value["array"] == number)
     listed = {info.key: info.size_bytes for info in repository.list()}
     assert {pointer.key: pointer.size_bytes for pointer in pointers}.items() <= listed.items()
-    # At most the one whose pointer was not told any more.
+    # At most one more: an object whose pointer was not printed yet.
     assert len(listed) <= len(pointers) + 1
 
 

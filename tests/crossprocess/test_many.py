@@ -1,4 +1,4 @@
-"""Thousands of small loads from S3 with 50 in flight: every one right, and nothing is left behind."""
+"""Thousands of small loads from S3, 50 at a time: all are right, and no resource leaks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULT_CONCURRENCY = 50
 def grown() -> tuple[int, int, float]:
     """Return open files, threads and resident megabytes of this process."""
     gc.collect()
-    # After awaited calls nobody waits for their threads, which end a moment later.
+    # After awaited calls their threads end a moment later.
     until_s = time.monotonic() + 10
     while time.monotonic() < until_s and any(one.name.startswith("payloadfs-many") for one in threading.enumerate()):
         time.sleep(0.01)
@@ -50,14 +50,14 @@ def load_all(repository: Repository, count: int, *, awaited: bool) -> None:
 def test_small_loads_leak_nothing(payloadfs_seaweedfs: S3Server, count: int, awaited: bool, cache: str) -> None:
     how = {} if cache == "on" else {"cache": "off"}
     repository = Repository(f"s3://{payloadfs_seaweedfs.bucket()}", payloadfs_seaweedfs.storage_options(), **how)
-    # Connections and threads that stay are made in the first part, and caches are filled.
+    # The first part creates the connections and threads that stay, and fills caches.
     load_all(repository, count // 3, awaited=awaited)
     files, threads, megabytes = grown()
     load_all(repository, count // 3, awaited=awaited)
     load_all(repository, count // 3, awaited=awaited)
     now = grown()
     print(f"{count} loads: files {files} > {now[0]}, threads {threads} > {now[1]}, MB {megabytes:.0f} > {now[2]:.0f}")
-    # As many connections as there are loads on their way may stay open.
+    # One connection per concurrent load may stay open.
     assert now[0] <= files + DEFAULT_CONCURRENCY
     assert now[1] <= threads
     assert now[2] <= megabytes + 30
@@ -66,10 +66,10 @@ def test_small_loads_leak_nothing(payloadfs_seaweedfs: S3Server, count: int, awa
 PROGRAM = """
 import json, sys
 from payloadfs import Pointer, Repository
-root, options, keys, cache, *texts = json.load(sys.stdin)
+root, options, keys, cache, *pointers = json.load(sys.stdin)
 repository = Repository(root, options, keys_file=keys, cache=cache)
-loaded = repository.load_many(map(Pointer.from_json, texts), max_concurrency=50)
-again = repository.load_many(map(Pointer.from_json, texts), max_concurrency=3)
+loaded = repository.load_many(map(Pointer.from_json, pointers), max_concurrency=50)
+again = repository.load_many(map(Pointer.from_json, pointers), max_concurrency=3)
 print(json.dumps([loaded, again]))
 print(sorted({"s3fs", "botocore", "pandas", "pyarrow"} & sys.modules.keys()))
 """
@@ -86,13 +86,13 @@ def test_a_fresh_process_loads_many_by_one_request_each(
     with counting_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
         options = {**payloadfs_seaweedfs.storage_options(), "endpoint_url": proxy.endpoint_url}
         options["client_kwargs"] = {"region_name": "us-east-1"}
-        place = str(tmp_path / "cache") if cache == "on" else "off"
-        asked = json.dumps([root, options, keys, place, *(pointer.to_json() for pointer in pointers)])
+        cache_folder = str(tmp_path / "cache") if cache == "on" else "off"
+        asked = json.dumps([root, options, keys, cache_folder, *(pointer.to_json() for pointer in pointers)])
         run = subprocess.run([sys.executable, "-c", PROGRAM], input=asked, capture_output=True, text=True, check=False)
         requests = [request.method for request in proxy.requests]
     assert run.returncode == 0, run.stderr
     loaded, loaded_libraries = run.stdout.splitlines()
     assert json.loads(loaded) == [objects, objects]
     assert requests == ["GET"] * (300 if cache == "on" else 600)
-    # Nobody's client is needed for it.
+    # No other client library is needed for it.
     assert loaded_libraries == "[]"

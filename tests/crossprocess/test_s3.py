@@ -1,4 +1,4 @@
-"""Writer and reader in different processes on S3; the reader has the pointer, the key and AWS variables only."""
+"""Writer and reader in different processes on S3; the reader has only the pointer, the key and AWS variables."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_every_kind_through_another_process(server, monkeypatch):
     repository = Repository(f"s3://{server.bucket()}/runs")
     pointers = [repository.save(obj) for obj in OBJECTS]
     lines = "".join(pointer.to_json() + "\n" for pointer in pointers)
-    # Nothing is configured there: neither URL nor roots.
+    # Neither a URL nor roots are configured there.
     done = subprocess.run([sys.executable, "-c", READER], input=lines.encode(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     for obj, value in zip(OBJECTS, cloudpickle.loads(done.stdout), strict=True):

@@ -1,4 +1,4 @@
-"""Mutation fuzz of signed pointers: none is accepted but those that still say the same.
+"""Mutation fuzz of signed pointers: only those with the same values are accepted.
 
 ``pytest tests/security/test_pointer_fuzz.py -m long`` runs a million mutants.
 """
@@ -23,7 +23,7 @@ STRANGER = KeyRing([Key(b"s" * 32)])
 
 
 def _originals() -> list[Pointer]:
-    """Pointers that differ in all fields, by three keys that are trusted."""
+    """Pointers that differ in all fields, signed with three trusted keys."""
     choose = random.Random(1)
     roots = ["s3://data/runs", "s3://data", "gs://lake-1/a=b", "file:///", "file:///srv/My%20Files", "https://h:8080/x"]
     pointers = []
@@ -44,7 +44,7 @@ def _originals() -> list[Pointer]:
 
 ORIGINALS = _originals()
 GENUINE = frozenset(ORIGINALS)
-TEXTS = [pointer.to_json() for pointer in ORIGINALS]
+STRINGS = [pointer.to_json() for pointer in ORIGINALS]
 DICTS = [pointer.to_dict() for pointer in ORIGINALS]
 ODD = [
     "null",
@@ -65,14 +65,14 @@ ODD = [
 
 
 def _flip(choose: random.Random, index: int) -> bytes:
-    raw = bytearray(TEXTS[index], "ascii")
+    raw = bytearray(STRINGS[index], "ascii")
     for _ in range(choose.choice((1, 1, 2, 5))):
         raw[choose.randrange(len(raw))] ^= 1 << choose.randrange(8)
     return bytes(raw)
 
 
 def _insert(choose: random.Random, index: int) -> bytes:
-    raw = bytearray(TEXTS[index], "ascii")
+    raw = bytearray(STRINGS[index], "ascii")
     at = choose.randrange(len(raw) + 1)
     raw[at:at] = choose.choice(
         (b" ", b"\n", b"0", b"/", b".", b'"', b",", b"\\", b"{", choose.randbytes(choose.randint(1, 3)))
@@ -81,20 +81,20 @@ def _insert(choose: random.Random, index: int) -> bytes:
 
 
 def _delete(choose: random.Random, index: int) -> str:
-    text = TEXTS[index]
+    text = STRINGS[index]
     at = choose.randrange(len(text))
     return text[:at] + text[at + choose.choice((1, 1, 1, 2, 8, 500)) :]
 
 
 def _replace_letter(choose: random.Random, index: int) -> str:
-    # The alphabet of values, so that most of these parse and only the MAC stands in the way.
-    text = TEXTS[index]
+    # The alphabet of values, so most of these parse, and only the MAC can reveal them.
+    text = STRINGS[index]
     at = choose.randrange(len(text))
     return text[:at] + choose.choice("abcdefABCDEF0123456789._-/:") + text[at + 1 :]
 
 
 def _digit(choose: random.Random, index: int) -> str:
-    text = TEXTS[index]
+    text = STRINGS[index]
     at = choose.choice([i for i, c in enumerate(text) if c.isdigit()])
     return text[:at] + choose.choice("0123456789") + text[at + 1 :]
 
@@ -107,7 +107,7 @@ def _swap_fields(choose: random.Random, index: int) -> str:
 
 
 def _splice(choose: random.Random, index: int) -> str:
-    # Within one pointer: a value, or the row of two values cut elsewhere.
+    # Within one pointer: a value, or two values with another boundary between them.
     fields = dict(DICTS[index])
     one, two = choose.sample([name for name, value in fields.items() if isinstance(value, str)], 2)
     row = str(fields[one]) + str(fields[two])
@@ -122,7 +122,7 @@ def _duplicate(choose: random.Random, index: int) -> str:
     fields, other = DICTS[index], choose.choice(DICTS)
     name = choose.choice([*fields])
     extra = f"{json.dumps(name)}:{json.dumps(other[name])}"
-    return choose.choice([TEXTS[index][:-1] + "," + extra + "}", "{" + extra + "," + TEXTS[index][1:]])
+    return choose.choice([STRINGS[index][:-1] + "," + extra + "}", "{" + extra + "," + STRINGS[index][1:]])
 
 
 def _retype(choose: random.Random, index: int) -> str:
@@ -141,7 +141,7 @@ def _rename(choose: random.Random, index: int) -> str:
 
 
 def _resign(choose: random.Random, index: int) -> str:
-    # By a key that is not trusted here, with its own id or the id of one that is.
+    # With a key that is not trusted, under its own id or the id of a trusted key.
     pointer = ORIGINALS[index].signed(STRANGER)
     return json.dumps({**pointer.to_dict(), **choose.choice([{}, {"kid": DICTS[index]["kid"]}])})
 
@@ -155,7 +155,7 @@ def _unsign(choose: random.Random, index: int) -> str:
 
 
 def _same(choose: random.Random, index: int) -> str:
-    # Reordered, reformatted, escaped: still the same pointer, and to be accepted.
+    # Reordered, reformatted, escaped: still the same pointer, which must be accepted.
     items = list(DICTS[index].items())
     choose.shuffle(items)
     text = json.dumps(dict(items), indent=choose.choice([None, 0, 1]))
@@ -180,10 +180,10 @@ def _attack(seed: int, count: int) -> None:
             pointer.verify(RING)
         except PointerError:
             continue
-        # Accepted: only if every value is as it was signed. Any other exception fails the test by itself.
+        # Accepted only if every value is unchanged. Any other exception fails the test.
         assert pointer in GENUINE, mutant
         same += 1
-    # Neither all refused by the parser, nor all the same: the fuzz reaches what it is there for.
+    # Neither all refused by the parser nor all unchanged: the fuzz reaches the signature check.
     assert reached_mac - same > count // 4
     assert same > count // 20
 

@@ -44,7 +44,7 @@ def canary(tmp_path):
 
 @pytest.fixture
 def no_decoding(monkeypatch):
-    """Fails the test if any serializer is asked to decode."""
+    """Fail the test if any serializer decodes."""
     for name in _registry._BUILT_IN:
         kind = type(_registry._built_in(name))
         monkeypatch.setattr(kind, "decode", lambda *args, **kwargs: pytest.fail("a decoder was called"))
@@ -107,7 +107,7 @@ def test_changed_objects_are_refused_before_a_decoder_runs(repository, no_decodi
 
 
 @pytest.mark.parametrize("name", ["sealed npy", "sealed frame", "sealed pickle"])
-def test_structure_is_checked_even_in_a_folder_of_our_own(tmp_path, no_decoding, name):
+def test_structure_is_checked_even_in_a_private_folder(tmp_path, no_decoding, name):
     repository = Repository(tmp_path / "objects", verify="auto")
     pointer = repository.save(OBJECTS[name])
     path = place(repository, pointer)
@@ -118,15 +118,15 @@ def test_structure_is_checked_even_in_a_folder_of_our_own(tmp_path, no_decoding,
             repository.load(pointer)
 
 
-TEXTS = pd.DataFrame({"t": [f"text {n}" for n in range(50_000)], "c": pd.Categorical(["u", "v"] * 25_000)})
+STRINGS = pd.DataFrame({"t": [f"text {n}" for n in range(50_000)], "c": pd.Categorical(["u", "v"] * 25_000)})
 NUMBERS = np.arange(50_000)
 
 
 @pytest.mark.parametrize(
     ("obj", "data_bytes"),
     [
-        (TEXTS, len("".join(TEXTS["t"]))),
-        ([TEXTS["t"].array], 0),
+        (STRINGS, len("".join(STRINGS["t"]))),
+        ([STRINGS["t"].array], 0),
         ([NUMBERS, "head"], NUMBERS.nbytes),
         (pd.DataFrame({"a": NUMBERS}), NUMBERS.nbytes),
         (pa.table({"l": [[1, 2, 3]] * 50_000}), 0),
@@ -149,7 +149,7 @@ def test_a_large_pickle_stream_is_structure(tmp_path, no_decoding):
         repository.load(pointer)
 
 
-def test_objects_that_were_swapped(repository, no_decoding):
+def test_swapped_objects(repository, no_decoding):
     pointers = [repository.save({"a": number}) for number in (1, 2)]
     first, second = (place(repository, pointer) for pointer in pointers)
     content = first.read_bytes()
@@ -160,14 +160,14 @@ def test_objects_that_were_swapped(repository, no_decoding):
             repository.load(pointer)
 
 
-def test_an_object_that_is_missing(repository, no_decoding):
+def test_a_missing_object(repository, no_decoding):
     pointer = repository.save([1])
     place(repository, pointer).unlink()
     with pytest.raises(NotFoundError):
         repository.load(pointer)
 
 
-def test_a_key_that_is_not_here(repository, tmp_path, no_decoding):
+def test_an_unknown_key(repository, tmp_path, no_decoding):
     stranger = Repository(tmp_path / "objects", keys=KeyRing([Key.generate()]))
     pointer = stranger.save([1])
     with pytest.raises(UnknownKeyError) as caught:
@@ -223,7 +223,7 @@ def unsigned(pointer, **changes):
     return dataclasses.replace(pointer, key_id="", mac="", **changes)
 
 
-def test_a_planted_pickle_behind_an_unsigned_pointer(repository, canary, no_decoding):
+def test_a_planted_pickle_with_an_unsigned_pointer(repository, canary, no_decoding):
     signed = repository.save([1])
     content = planted(canary)
     place(repository, signed).with_name("evil.pickle").write_bytes(content)
@@ -236,7 +236,7 @@ def test_a_planted_pickle_behind_an_unsigned_pointer(repository, canary, no_deco
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_a_planted_pickle_in_the_place_of_an_object(repository, canary, name):
+def test_a_planted_pickle_instead_of_an_object(repository, canary, name):
     pointer = repository.save(OBJECTS[name])
     path = place(repository, pointer)
     content = planted(canary)
@@ -247,7 +247,7 @@ def test_a_planted_pickle_in_the_place_of_an_object(repository, canary, name):
 
 
 @pytest.mark.parametrize("name", ["bytes", "text", "json", "npy", "pandas", "series", "arrow", "polars"])
-def test_a_planted_pickle_that_calls_itself_safe(repository, canary, name):
+def test_a_planted_pickle_with_the_id_of_a_safe_serializer(repository, canary, name):
     """An attacker with both state and bucket, but no key: no safe serializer ever runs code."""
     signed = repository.save(OBJECTS[name])
     content = planted(canary)
@@ -283,7 +283,7 @@ def test_pickle_rules(tmp_path):
         Repository(home).delete(unsigned(safe))
 
 
-def test_max_bytes_is_asked_before_anything_is_fetched(tmp_path, monkeypatch):
+def test_max_bytes_is_checked_before_anything_is_fetched(tmp_path, monkeypatch):
     pointer = Repository(tmp_path / "objects").save(b"x" * 1000)
     small = Repository(tmp_path / "objects", max_bytes=999)
     monkeypatch.setattr(type(small.store), "get", lambda *args: pytest.fail("the store was asked"))
@@ -292,7 +292,7 @@ def test_max_bytes_is_asked_before_anything_is_fetched(tmp_path, monkeypatch):
     assert caught.value.kind == "policy-size"
 
 
-def test_a_reader_with_nothing_configured_takes_object_stores_only_when_signed(monkeypatch):
+def test_a_reader_without_configuration_accepts_only_signed_pointers_to_object_stores(monkeypatch):
     ring = KeyRing([Key.generate()])
     reader = Repository(keys=ring)
     assert reader.policy.roots[1:] == ("s3://*", "gs://*", "az://*")
@@ -309,7 +309,7 @@ def test_a_reader_with_nothing_configured_takes_object_stores_only_when_signed(m
     assert asked == []
 
 
-def test_secrets_are_nowhere(tmp_path, caplog):
+def test_secrets_appear_nowhere(tmp_path, caplog):
     caplog.set_level("DEBUG")
     canary = "CANARY0secret"
     repository = Repository("s3://bucket/x", {"key": "id", "secret": canary, "endpoint_url": "http://127.0.0.1:1"})

@@ -1,4 +1,4 @@
-"""Frames that nobody signed, with bytes changed: an error or a value, never a dead process."""
+"""Unsigned frames with changed bytes: an error or a value, never a crashed process."""
 
 import random
 import subprocess

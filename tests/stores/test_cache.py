@@ -1,4 +1,4 @@
-"""The cache as an enemy meets it: wrong bytes, full disks, planted files, killed processes, many at once."""
+"""The cache under attack: wrong bytes, full disks, planted files, killed processes, concurrent loads."""
 
 import errno
 import logging
@@ -19,17 +19,16 @@ from payloadfs import _log as log
 from payloadfs._buffers import FileMapping, private_memory
 from payloadfs._seal import Encoded, Outgoing
 from payloadfs.errors import ConfigError, IntegrityError, NotFoundError, StoreError
-from payloadfs.stores import Fetched
+from payloadfs.stores import Fetched, _cache_quota
 from payloadfs.stores import _cache as _cache_module
-from payloadfs.stores import _cache_quota as _room
 from payloadfs.stores._base import SupportsFiles
 from payloadfs.stores._cache import Cache
 
 LARGE = 1_500_000
 
 
-class Far:
-    """A store whose gets are counted and can be held up."""
+class RemoteStore:
+    """A store that counts gets and can delay them."""
 
     root = "s3://far"
 
@@ -45,18 +44,18 @@ class Far:
         return Fetched(buffer)
 
 
-class FarIntoFiles(Far):
+class RemoteStoreIntoFiles(RemoteStore):
     def get_into(self, key, size_bytes, file):
         self.gets += 1
         self.before()
         content, half = self.objects[key], size_bytes // 2
-        # In any order.
+        # Not in order.
         assert os.pwrite(file, content[half:], half) == size_bytes - half
         assert os.pwrite(file, content[:half], 0) == half
 
 
 class Item:
-    """An object in a far store: what its pointer says, and its bytes."""
+    """An object in a remote store: the data of its pointer, and its bytes."""
 
     def __init__(self, store, content, *, data_from=None, algorithm="b3"):
         frames = [memoryview(content)] if data_from is None else [memoryview(b"S" * data_from), memoryview(content)]
@@ -71,7 +70,7 @@ class Item:
         return cache.read(self.store, self.key, self.size_bytes, self.digest, data=data)
 
 
-@pytest.fixture(params=[Far, FarIntoFiles])
+@pytest.fixture(params=[RemoteStore, RemoteStoreIntoFiles])
 def store(request):
     return request.param()
 
@@ -87,7 +86,7 @@ def cache(path):
 
 
 @pytest.fixture(autouse=True)
-def told():
+def forget_warnings():
     log._already_warned.clear()
 
 
@@ -99,12 +98,12 @@ def names(path):
     return [entry.name for entry in copies(path)]
 
 
-# --- what it is for
+# --- purpose
 
 
 @pytest.mark.parametrize("size_bytes", [1, 300, 64 * 1024, LARGE])
 @pytest.mark.parametrize("algorithm", ["b3", "s256"])
-def test_the_second_load_asks_nobody(store, cache, path, size_bytes, algorithm):
+def test_the_second_load_sends_no_request(store, cache, path, size_bytes, algorithm):
     item = Item(store, os.urandom(size_bytes), algorithm=algorithm)
     first = item.load(cache)
     assert store.gets == 1
@@ -144,11 +143,11 @@ def test_only_this_user_can_read_it(store, cache, path):
 
 
 def test_large_copies_are_mapped_and_data_is_not_hashed_again(cache, monkeypatch):
-    item = Item(FarIntoFiles(), os.urandom(LARGE), data_from=1000)
+    item = Item(RemoteStoreIntoFiles(), os.urandom(LARGE), data_from=1000)
     item.load(cache)
     hashed = []
     monkeypatch.setattr("payloadfs._seal.digest_of", lambda parts, algorithm: hashed.extend(map(len, parts)))
-    with pytest.raises(IntegrityError):  # nobody hashed anything rightly
+    with pytest.raises(IntegrityError):  # the hash function is broken
         _cache_module.check(memoryview(item.content), item.digest, data=True)
     monkeypatch.undo()
     seen = []
@@ -168,9 +167,9 @@ def test_empty_objects_are_not_kept(store, cache, path):
     assert not path.exists()
 
 
-def test_the_store_that_writes_files_is_known():
-    assert isinstance(FarIntoFiles(), SupportsFiles)
-    assert not isinstance(Far(), SupportsFiles)
+def test_which_stores_write_files():
+    assert isinstance(RemoteStoreIntoFiles(), SupportsFiles)
+    assert not isinstance(RemoteStore(), SupportsFiles)
 
 
 # --- wrong bytes
@@ -178,7 +177,7 @@ def test_the_store_that_writes_files_is_known():
 
 @pytest.mark.parametrize("at", [0, 700_000, -1])
 @pytest.mark.parametrize("data_from", [None, 1000])
-def test_wrong_bytes_never_get_a_name(store, cache, path, at, data_from):
+def test_wrong_bytes_are_never_named(store, cache, path, at, data_from):
     item = Item(store, os.urandom(LARGE), data_from=data_from)
     wrong = bytearray(item.content)
     wrong[at] ^= 1
@@ -198,7 +197,7 @@ def flip(file, at):
 
 @pytest.mark.parametrize("harm", [lambda f: flip(f, 10), lambda f: flip(f, -1), lambda f: os.truncate(f, 9)])
 @pytest.mark.parametrize("data_from", [None, 1000])
-def test_a_copy_that_is_wrong_is_fetched_again_once(store, cache, path, caplog, harm, data_from):
+def test_a_corrupt_copy_is_fetched_again_once(store, cache, path, caplog, harm, data_from):
     item = Item(store, os.urandom(LARGE), data_from=data_from)
     item.load(cache)
     harm(copies(path)[0])
@@ -215,7 +214,7 @@ def test_a_copy_that_is_wrong_is_fetched_again_once(store, cache, path, caplog, 
     assert copies(path) == []
 
 
-def test_wrong_data_is_found_in_full_or_where_others_could_write(store, cache, path):
+def test_wrong_data_is_detected_by_full_checks_or_if_others_could_write(store, cache, path):
     item = Item(store, os.urandom(LARGE), data_from=1000)
     item.load(cache)
     flip(copies(path)[0], 700_000)
@@ -227,7 +226,7 @@ def test_wrong_data_is_found_in_full_or_where_others_could_write(store, cache, p
     assert store.gets == 3
 
 
-def test_copies_from_before_the_machine_started_are_checked_in_full(store, path, monkeypatch):
+def test_copies_from_a_previous_boot_are_checked_in_full(store, path, monkeypatch):
     good, bad = (Item(store, os.urandom(LARGE), data_from=1000) for _ in range(2))
     for item in (good, bad):
         item.load(Cache(path))
@@ -244,7 +243,7 @@ def test_copies_from_before_the_machine_started_are_checked_in_full(store, path,
 
 
 @pytest.mark.parametrize("is_local", [True, False])
-def test_where_no_start_is_known_or_others_share_the_disk_data_is_always_checked(store, path, monkeypatch, is_local):
+def test_data_is_always_checked_without_a_boot_id_or_on_a_shared_disk(store, path, monkeypatch, is_local):
     monkeypatch.setattr(_cache_module, "_boot_id", lambda: "shared")
     monkeypatch.setattr(Cache, "is_local", is_local)
     item = Item(store, os.urandom(LARGE), data_from=1000)
@@ -258,7 +257,7 @@ def test_where_no_start_is_known_or_others_share_the_disk_data_is_always_checked
 
 
 @pytest.mark.parametrize("size_bytes", [300, LARGE])
-def test_what_a_killed_process_left_under_the_name_is_overwritten(store, cache, path, size_bytes):
+def test_an_incomplete_copy_of_a_killed_process_is_overwritten(store, cache, path, size_bytes):
     item, other = Item(store, os.urandom(size_bytes)), Item(store, b"x")
     other.load(cache)
     copies(path)[0].with_name(f".b3-{item.digest.value.hex()}-{size_bytes}").write_bytes(bytes(2 * size_bytes))
@@ -268,12 +267,12 @@ def test_what_a_killed_process_left_under_the_name_is_overwritten(store, cache, 
     assert len(copies(path)) == 2
 
 
-# --- a place of one's own
+# --- a private folder
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o702])
 @pytest.mark.parametrize("inner", [False, True])
-def test_a_folder_open_to_others_is_refused(store, cache, path, mode, inner):
+def test_a_folder_that_others_can_write_is_refused(store, cache, path, mode, inner):
     item = Item(store, b"x" * LARGE)
     item.load(cache)
     folder = copies(path)[0].parent if inner else path
@@ -286,7 +285,7 @@ def test_a_folder_open_to_others_is_refused(store, cache, path, mode, inner):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_folder_of_somebody_else_is_refused(store, cache, path):
+def test_a_folder_of_another_user_is_refused(store, cache, path):
     path.mkdir(mode=0o700)
     os.chown(path, 12345, 12345)
     with pytest.raises(ConfigError, match="owned or writable"):
@@ -303,7 +302,7 @@ def test_a_folder_below_one_that_others_can_write_is_checked_in_full(store, path
 
 
 @pytest.mark.parametrize("plant", [lambda p, t: p.symlink_to(t), lambda p, t: os.mkfifo(p), lambda p, t: os.link(t, p)])
-def test_what_is_planted_in_the_place_of_a_copy_is_removed(store, cache, path, tmp_path, plant):
+def test_what_is_planted_instead_of_a_copy_is_removed(store, cache, path, tmp_path, plant):
     item = Item(store, os.urandom(LARGE), data_from=1000)
     item.load(cache)
     (copy,) = copies(path)
@@ -317,7 +316,7 @@ def test_what_is_planted_in_the_place_of_a_copy_is_removed(store, cache, path, t
     assert target.read_bytes() == bytes(item.size_bytes)
 
 
-def test_a_link_in_the_place_of_a_folder_is_not_followed(store, cache, path, tmp_path, caplog):
+def test_a_link_instead_of_a_folder_is_not_followed(store, cache, path, tmp_path, caplog):
     item = Item(store, b"x" * LARGE)
     item.load(cache)
     folder = copies(path)[0].parent
@@ -346,14 +345,14 @@ def test_a_planted_link_is_not_filled(store, cache, path, tmp_path):
 
 @pytest.mark.parametrize("broken", ["reserve", "write", "rename", "open"])
 def test_a_disk_that_fails_costs_the_copy_not_the_load(path, monkeypatch, caplog, broken):
-    store, cache = Far(), Cache(path)
+    store, cache = RemoteStore(), Cache(path)
     items = [Item(store, bytes([n]) * LARGE) for n in range(3)]
     items[0].load(cache)
 
     def full(*args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    place = {"reserve": _cache_module, "open": _room.os}.get(broken, _cache_module.os)
+    place = {"reserve": _cache_module, "open": _cache_quota.os}.get(broken, _cache_module.os)
     with monkeypatch.context() as patch:
         patch.setattr(place, broken, full)
         for item in items[1:]:
@@ -363,17 +362,17 @@ def test_a_disk_that_fails_costs_the_copy_not_the_load(path, monkeypatch, caplog
     assert "No space left" in record.message
     assert "PAYLOADFS_CACHE" in record.message
     if broken == "reserve":
-        assert store.gets == 1  # nobody fetched what there was no room for
+        assert store.gets == 1  # an object that does not fit is not fetched into the cache
     assert items[1].load(cache) == items[1].content
 
 
-def test_a_file_in_the_place_of_the_folder(store, path):
+def test_a_file_instead_of_the_folder(store, path):
     path.write_text("mine")
     assert Item(store, b"x").load(Cache(path)) is None
     assert path.read_text() == "mine"
 
 
-def test_a_folder_that_vanishes_meanwhile(store, cache, path):
+def test_a_folder_that_is_removed_meanwhile(store, cache, path):
     import shutil
 
     store.before = lambda: shutil.rmtree(path)
@@ -384,10 +383,10 @@ def test_a_folder_that_vanishes_meanwhile(store, cache, path):
     assert len(copies(path)) == 1
 
 
-# --- the bound
+# --- the size limit
 
 
-def test_the_one_not_used_for_longest_goes_first(store, path):
+def test_the_least_recently_used_copy_is_evicted_first(store, path):
     cache = Cache(path, 950_000)
     items = [Item(store, os.urandom(90_000)) for _ in range(10)]
     for item in items:
@@ -400,12 +399,12 @@ def test_the_one_not_used_for_longest_goes_first(store, path):
     items[0].load(cache)  # used: now the youngest
     Item(store, os.urandom(90_000)).load(cache)
     here = {item.key for item in items if any(item.digest.value.hex() in name for name in names(path))}
-    # 11 of 90 kB are over the bound, and 9 are the most that nine tenths of it hold.
+    # 11 copies of 90 kB exceed the limit, and 9 are the most that fit in nine tenths of it.
     assert here == {item.key for item in items} - {"k1.bin", "k2.bin"}
     assert len(copies(path)) == 9
 
 
-def test_the_bound_holds_at_every_moment(store, path):
+def test_the_limit_is_never_exceeded(store, path):
     bound, most = 600_000, []
     caches = [Cache(path, bound) for _ in range(4)]
     items = [Item(store, os.urandom(20_000 + 4_000 * n)) for n in range(30)]
@@ -413,9 +412,9 @@ def test_the_bound_holds_at_every_moment(store, path):
 
     def watch():
         while not done.is_set():
-            # Nothing comes or goes while the room is locked; what is whole by now may just get its name.
+            # Nothing is added or removed while the total is locked; a complete copy may be renamed.
             sizes = {}
-            with _room.file_lock(str(path / "total"), 10, keep=True) as file:
+            with _cache_quota.file_lock(str(path / "total"), 10, keep=True) as file:
                 assert file is not None
                 for entry in path.glob("*/*"):
                     with suppress(FileNotFoundError):
@@ -441,7 +440,7 @@ def test_the_bound_holds_at_every_moment(store, path):
     assert 0 < sum(copy.stat().st_size for copy in copies(path)) <= bound
 
 
-def test_what_is_larger_than_the_bound_is_not_kept(store, path):
+def test_objects_larger_than_the_limit_are_not_kept(store, path):
     cache = Cache(path, 1_000_000)
     small = Item(store, b"x" * 1000)
     small.load(cache)
@@ -450,11 +449,11 @@ def test_what_is_larger_than_the_bound_is_not_kept(store, path):
     assert len(copies(path)) == 1
 
 
-def test_the_default_bound_is_half_of_what_is_free(store, path, monkeypatch):
+def test_the_default_limit_is_half_of_the_free_space(store, path, monkeypatch):
     room = Cache(path).quota
     free = [30 * 1024**3]
     monkeypatch.setattr(
-        _room.os, "statvfs", lambda _: type("Disk", (), {"f_bavail": free[0] // 4096, "f_frsize": 4096})
+        _cache_quota.os, "statvfs", lambda _: type("Disk", (), {"f_bavail": free[0] // 4096, "f_frsize": 4096})
     )
     assert room.limit_bytes(0) == 10 * 1024**3
     free[0] = 8 * 1024**3
@@ -462,8 +461,8 @@ def test_the_default_bound_is_half_of_what_is_free(store, path, monkeypatch):
     assert room.limit_bytes(8 * 1024**3) == 8 * 1024**3
 
 
-def test_what_is_mapped_may_go(path):
-    store = FarIntoFiles()
+def test_mapped_copies_can_be_evicted(path):
+    store = RemoteStoreIntoFiles()
     cache = Cache(path, 2_000_000)
     item = Item(store, os.urandom(LARGE), data_from=1000)
     item.load(cache)
@@ -475,17 +474,17 @@ def test_what_is_mapped_may_go(path):
     assert first[1:] == item.content[1:]
 
 
-def test_room_noted_for_what_was_never_written_is_found_again(store, path):
+def test_bytes_reserved_but_never_written_are_recovered(store, path):
     cache = Cache(path, 1_000_000)
     items = [Item(store, os.urandom(90_000)) for _ in range(5)]
     for item in items:
         item.load(cache)
-    assert cache.quota.reserve("b3-nobody", 450_000)  # and then the process was killed
+    assert cache.quota.reserve("b3-killed", 450_000)  # and then the process was killed
     Item(store, os.urandom(90_000)).load(cache)
     assert len(copies(path)) == 6
 
 
-def test_a_damaged_note_is_written_anew(store, path):
+def test_a_damaged_total_is_written_again(store, path):
     cache = Cache(path, 1_000_000)
     for content in (b"", b"abc", b"\xff" * 8):
         Item(store, os.urandom(90_000)).load(cache)
@@ -511,7 +510,7 @@ def test_clear_removes_copies_and_nothing_else(store, cache, path):
     assert cache.quota.clear() == (0, 0)
 
 
-def test_forget(store, cache, path):
+def test_evict(store, cache, path):
     item, other = (Item(store, os.urandom(100)) for _ in range(2))
     item.load(cache)
     other.load(cache)
@@ -522,7 +521,7 @@ def test_forget(store, cache, path):
     assert store.gets == 3
 
 
-# --- many at once
+# --- concurrent loads
 
 
 def test_threads_fetch_once(store, path):
@@ -535,7 +534,7 @@ def test_threads_fetch_once(store, path):
     assert len(copies(path)) == 1
 
 
-def test_who_waited_for_a_failure_does_not_make_others_wait(store, cache, path):
+def test_a_failed_fetch_does_not_delay_others(store, cache, path):
     item = Item(store, os.urandom(LARGE))
 
     def fail():
@@ -556,7 +555,7 @@ def test_who_waited_for_a_failure_does_not_make_others_wait(store, cache, path):
     assert copies(path) == []
 
 
-def test_nobody_waits_for_ever(store, cache, path, monkeypatch):
+def test_waiting_is_bounded(store, cache, path, monkeypatch):
     monkeypatch.setattr(_cache_module, "_WAIT_S", 0.2)
     item, free = Item(store, b"x" * 1000), threading.Event()
     store.before = lambda: free.wait(30)
@@ -569,7 +568,7 @@ def test_nobody_waits_for_ever(store, cache, path, monkeypatch):
         assert slow.result() == item.content
 
 
-def test_a_missing_object_is_no_copy(store, cache, path):
+def test_a_missing_object_leaves_no_copy(store, cache, path):
     item = Item(store, b"x" * LARGE)
 
     def miss():
@@ -584,7 +583,7 @@ def test_a_missing_object_is_no_copy(store, cache, path):
 FILLER = """
 import os, sys, time
 sys.path[:0] = {paths!r}
-from test_cache import Far, FarIntoFiles, Item
+from test_cache import RemoteStore, RemoteStoreIntoFiles, Item
 from payloadfs.stores._cache import Cache
 from pathlib import Path
 import threading
@@ -596,7 +595,7 @@ def before():
     time.sleep(1000)
 store.before = before
 if {forks}:
-    # The child outlives us, and was made while another thread of ours held the lock.
+    # The child outlives this process, and was forked while another thread held the lock.
     threading.Thread(target=item.load, args=[Cache(Path({path!r}))], daemon=True).start()
     reached.wait()
     child = os.fork()
@@ -610,7 +609,7 @@ item.load(Cache(Path({path!r})))
 
 
 @pytest.mark.parametrize("forks", [False, True])
-def test_a_killed_process_lets_go(store, cache, path, forks):
+def test_a_killed_process_releases_its_lock(store, cache, path, forks):
     item = Item(store, b"x" * LARGE)
     code = FILLER.format(
         paths=[str(Path(__file__).parent)], store=type(store).__name__, size=LARGE, path=str(path), forks=forks
@@ -637,7 +636,7 @@ def test_a_killed_process_lets_go(store, cache, path, forks):
     assert names(path) == [f"b3-{item.digest.value.hex()}-{LARGE}"]
 
 
-def test_what_a_killed_process_left_is_removed_and_what_is_incomplete_counts(store, path):
+def test_leftovers_of_killed_processes_are_removed_and_incomplete_copies_count(store, path):
     cache, free = Cache(path, 400_000), threading.Event()
     first = Item(store, os.urandom(90_000))
     first.load(cache)
@@ -654,7 +653,7 @@ def test_what_a_killed_process_left_is_removed_and_what_is_incomplete_counts(sto
         coming = [copy.size_bytes for copy in cache.quota.copies() if copy.is_incomplete]
         assert coming == [200_704]
         assert not left.exists()
-        # 92 kB here, 201 kB coming: no room for 201 kB more, whoever goes.
+        # 92 kB here, 201 kB coming: 201 kB more do not fit, whichever copy is evicted.
         (path / "total").unlink()
         assert not cache.quota.reserve("b3-another", 350_000)
         free.set()
@@ -662,7 +661,7 @@ def test_what_a_killed_process_left_is_removed_and_what_is_incomplete_counts(sto
 
 
 def test_a_forked_child_uses_the_cache(cache, path):
-    store = Far()
+    store = RemoteStore()
     item = Item(store, os.urandom(LARGE))
     item.load(cache)
     child = os.fork()

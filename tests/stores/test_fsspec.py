@@ -1,4 +1,4 @@
-"""The fsspec store: over memory (one atomic call), over a folder (staged, then moved), and its border."""
+"""The fsspec store: in memory (one atomic call), in a folder (staged, then moved), and its errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TestFolder(StoreTests):
         return folder_store(Path(store.root.removeprefix("file://")))
 
     @pytest.mark.parametrize("error", [RuntimeError(), KeyboardInterrupt()])
-    def test_nothing_stays_staged(self, store: Store, tmp_path: Path, error: BaseException) -> None:
+    def test_no_staged_file_is_left(self, store: Store, tmp_path: Path, error: BaseException) -> None:
         class Body(PiecesBody):
             def __iter__(self) -> Iterator[memoryview]:
                 yield from super().__iter__()
@@ -56,7 +56,7 @@ class TestFolder(StoreTests):
             store.put("run/1.bin", PiecesBody([b"other"]))
         assert os.listdir(tmp_path / ".staging") == []
 
-    def test_objects_of_other_programs_are_seen_at_once(self, store: Store, tmp_path: Path) -> None:
+    def test_objects_of_other_programs_are_visible_immediately(self, store: Store, tmp_path: Path) -> None:
         store.put("run/1.bin", PiecesBody([b"one"]))
         assert [info.key for info in store.list("run/")] == ["run/1.bin"]
         (tmp_path / "run" / "2.bin").write_bytes(b"two")
@@ -108,7 +108,7 @@ def test_missing_package() -> None:
 @pytest.mark.parametrize(
     ("words", "kept"),
     [
-        ("no way in for password1234", "no way in for ***"),
+        ("login failed for password1234", "login failed for ***"),
         ("at http://me:pw@host/x", "at http://***@host/x"),
         ("GET http://host/x?X-Amz-Signature=abcdef&b=1", "X-Amz-Signature=***&b=1"),
         ("nested-token-1", "***"),
