@@ -1,4 +1,4 @@
-"""Every test runs in a home of its own: no setting, key or object of the user's is seen or changed."""
+"""Every test runs in its own home: it neither sees nor changes settings, keys or objects of the user."""
 
 import builtins
 import os
@@ -34,8 +34,17 @@ def tripwire(monkeypatch):
         yield
 
 
+def pytest_configure():
+    """In CI the servers must be installed; elsewhere their tests are skipped."""
+    if os.environ.get("CI"):
+        from payloadfs.testing.servers import why_no_moto, why_no_seaweedfs
+
+        assert not why_no_moto(), why_no_moto()
+        assert not why_no_seaweedfs(), why_no_seaweedfs()
+
+
 def pytest_collection_modifyitems(items):
-    """What is long may take half an hour, also on a machine that does other things."""
+    """Long tests may take half an hour, also on a busy machine."""
     for item in items:
         if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(1800))

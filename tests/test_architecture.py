@@ -5,6 +5,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import typing
 
 import numpy as np
 import pandas as pd
@@ -100,6 +101,8 @@ def test_pickles_name_the_package_only():
     for name in payloadfs.__all__:
         value = getattr(payloadfs, name)
         assert getattr(value, "__module__", "payloadfs") == "payloadfs" or name == "register_serializer", name
+        if isinstance(value, type):
+            assert typing.get_type_hints(value).keys() >= vars(value).get("__annotations__", {}).keys()
     with payloadfs.using("memory://architecture"):
         assert b"cpayloadfs\nPayload" in pickle.dumps(payloadfs.Payload([1]), protocol=0)
 

@@ -78,8 +78,12 @@ __all__ = [
 
 # Pickles and tracebacks name the package, so that modules can move.
 for _name in __all__:
-    if hasattr(globals().get(_name), "__module__") and _name != "register_serializer":
-        globals()[_name].__module__ = __name__
+    _value = globals().get(_name)
+    if isinstance(_value, type) and "__annotations__" in vars(_value):
+        # Once the class names another module, its annotations could not be resolved any more.
+        _value.__annotations__ = typing.get_type_hints(_value)
+    if hasattr(_value, "__module__") and _name != "register_serializer":
+        _value.__module__ = __name__
 del default_serializers
 
 
