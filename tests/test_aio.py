@@ -148,12 +148,10 @@ def test_cancelling_takes_effect_at_once_and_leaves_nothing(tmp_path: Any, many:
         task = asyncio.ensure_future(saving)
         await repository.has_begun()
         task.cancel()
-        started_s = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
             await task
-        # It would last as long as the save: until `go`, which comes later.
+        # The save cannot end before `go` is set, which is later: so the task did not wait for it.
         assert not repository.go.is_set()
-        assert time.monotonic() - started_s < 5
 
     asyncio.run(main())
     assert len(asked) <= 4

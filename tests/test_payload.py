@@ -227,7 +227,7 @@ def test_the_prefix_is_the_first_part_of_the_key(repository):
     assert pointer.key.startswith("run-7/step=2/")
     assert [info.key for info in repository.list("run-7")] == [pointer.key]
     assert list(repository.list("run")) == []
-    for bad in ("../x", "/x", "a//b", "a/", ".", "a/./b", "", "\ud800", "ü" * 200, 7):
+    for bad in ("../x", "/x", "a//b", "a/", ".", "a/./b", "", "ü" * 200, 7):
         with pytest.raises(ConfigError, match="prefix") as caught:
             # It is refused before anything is encoded: a lock could not be.
             Payload(threading.Lock(), repository=repository, prefix=bad).save()
@@ -252,7 +252,7 @@ def unescaped(key):
         .encode()
         .decode("unicode_escape")
         .encode("latin-1")
-        .decode()
+        .decode("utf-8", "surrogatepass")
     )
 
 

@@ -213,8 +213,8 @@ def test_there_are_enough_bad_pointers() -> None:
 
 
 @pytest.mark.parametrize("value", [bytearray(TEXT, "ascii"), memoryview(TEXT.encode()), None, 1, SIGNED, [TEXT]])
-def test_from_json_takes_text_only(value: Any) -> None:
-    with pytest.raises(PointerError, match="JSON text"):
+def test_from_json_accepts_only_a_string_or_bytes(value: Any) -> None:
+    with pytest.raises(PointerError, match="must be JSON in a str or bytes"):
         Pointer.from_json(value)
 
 

@@ -286,7 +286,7 @@ def test_a_file_of_someone_else_is_refused(
     assert read_or_create_keys(path, create=True).keys == (KEY,)
     someone = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: someone)
-    with pytest.raises(ConfigError, match="yours alone"):
+    with pytest.raises(ConfigError, match="only you can read or write"):
         read_or_create_keys(path, create=True)
 
 

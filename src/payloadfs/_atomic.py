@@ -75,9 +75,9 @@ def atomic_file(path: str, *, replace: bool, mode: int = 0o600, fsync: bool = Tr
         sync_folder(folder)
 
 
-def sync_folder(path: str = ".", *, dir_fd: int | None = None) -> None:
-    """Make the names in a folder survive a power cut. A `dir_fd` opened only for search is enough."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+def sync_folder(path: str) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
@@ -85,25 +85,25 @@ def sync_folder(path: str = ".", *, dir_fd: int | None = None) -> None:
 
 
 @contextmanager
-def file_lock(name: str, wait_s: float, *, folder: int | None = None, keep: bool = False) -> Iterator[int | None]:
-    """Hold the lock file `name` inside the block, and remove it afterwards, unless `keep` or it was renamed.
+def file_lock(path: str, wait_s: float, *, dir_fd: int | None = None, keep: bool = False) -> Iterator[int | None]:
+    """Hold a lock on the file `path`, which is created, inside the block, and remove the file afterwards.
 
-    Threads exclude each other as processes do, and a process that dies releases its locks. The
-    block gets the file's descriptor, or None and no lock, if another thread or process held it for
-    `wait_s` seconds, or renamed or removed it meanwhile.
+    The lock excludes threads and other processes, and a process that dies releases it. Yields the
+    file's descriptor, or None and no lock if another thread or process held it for `wait_s` seconds,
+    or renamed or removed the file meanwhile. The file stays if `keep`, or if the block renamed it.
     """
-    file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
     _held.add(file)
-    mine = False
+    is_locked = False
     try:
-        mine = _lock(file, time.monotonic() + wait_s) and _is_named(file, name, folder)
-        yield file if mine else None
+        is_locked = _lock(file, time.monotonic() + wait_s) and _has_path(file, path, dir_fd)
+        yield file if is_locked else None
     finally:
-        # A child that was forked in between has released it already.
+        # A child that was forked inside the block has released it already.
         if file in _held:
             try:
-                if mine and not keep and _is_named(file, name, folder):
-                    os.unlink(name, dir_fd=folder)
+                if is_locked and not keep and _has_path(file, path, dir_fd):
+                    os.unlink(path, dir_fd=dir_fd)
             finally:
                 _unlock(file)
 
@@ -124,13 +124,13 @@ def _lock(file: int, until_s: float) -> bool:
 
 def _unlock(file: int) -> None:
     _held.discard(file)
-    # A child may have been forked before the file was noted as held: closing alone would not free it.
+    # A child that was forked before `_held` contained the file keeps it open: closing alone would not unlock it.
     fcntl.flock(file, fcntl.LOCK_UN)
     os.close(file)
 
 
-def _is_named(file: int, name: str, folder: int | None) -> bool:
+def _has_path(file: int, path: str, dir_fd: int | None) -> bool:
     try:
-        return os.path.samestat(os.fstat(file), os.stat(name, dir_fd=folder, follow_symlinks=False))
+        return os.path.samestat(os.fstat(file), os.stat(path, dir_fd=dir_fd, follow_symlinks=False))
     except FileNotFoundError:
         return False

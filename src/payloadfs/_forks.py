@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 __all__ = ["PerProcess", "on_fork"]
 
@@ -17,8 +17,8 @@ def on_fork(callback: Callable[[], None]) -> Callable[[], None]:
     return callback
 
 
-class PerProcess(Generic[T]):
-    """A value that each process creates for itself, when it first needs it.
+class PerProcess(dict[int, T]):
+    """A value that each process creates for itself when it first needs it, by ``value[os.getpid()]``.
 
     The value of the parent stays referenced in a forked child, so that nothing closes it there.
 
@@ -31,20 +31,14 @@ class PerProcess(Generic[T]):
     Examples
     --------
     >>> numbers = PerProcess(list)
-    >>> numbers.get() is numbers.get()
+    >>> numbers[os.getpid()] is numbers[os.getpid()]
     True
     """
 
-    __slots__ = ("_create", "_values")
-
     def __init__(self, create: Callable[[], T]) -> None:
+        super().__init__()
         self._create = create
-        self._values: dict[int, T] = {}
 
-    def get(self) -> T:
-        """Return the value of this process."""
+    def __missing__(self, process: int) -> T:
         # No lock: setdefault is atomic, and a lock held during a fork would never be released in the child.
-        process = os.getpid()
-        if process not in self._values:
-            self._values.setdefault(process, self._create())
-        return self._values[process]
+        return self.setdefault(process, self._create())

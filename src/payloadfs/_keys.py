@@ -58,12 +58,7 @@ def escape_prefix(prefix: str) -> str:
             "without a slash at its start or end. Nothing was saved.",
             kind="prefix",
         )
-    try:
-        escaped = "/".join(_ESCAPED.sub(_escape, segment) for segment in prefix.split("/"))
-    except UnicodeEncodeError as error:
-        raise ConfigError(
-            f"The prefix {prefix[:80]!r} has a character that UTF-8 cannot encode. Nothing was saved.", kind="prefix"
-        ) from error
+    escaped = "/".join(_ESCAPED.sub(_escape, segment) for segment in prefix.split("/"))
     if len(escaped) > _MAX_PREFIX_CHARS:
         raise ConfigError(
             f"The prefix {prefix[:80]!r} is too long: it takes {len(escaped)} characters of the key, and at most "
@@ -74,7 +69,7 @@ def escape_prefix(prefix: str) -> str:
 
 
 def _escape(match: re.Match[str]) -> str:
-    return "".join(f"={byte:02X}" for byte in match[0].encode())
+    return "".join(f"={byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
 
 
 def new_key(prefix: str | None, extension: str) -> str:

@@ -16,6 +16,7 @@ then deleted, because the caller never receives its pointer.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -24,6 +25,7 @@ from typing import Any, TypeVar
 from ._batch import DEFAULT_CONCURRENCY
 from ._forks import PerProcess
 from ._log import warn
+from .config import Compression
 from .errors import PayloadError
 from .payload import Payload
 from .pointer import Pointer
@@ -37,7 +39,7 @@ _pool = PerProcess(lambda: ThreadPoolExecutor(_MAX_THREADS, "payloadfs-aio"))  #
 
 
 async def save(
-    obj: Any, *, repository: Repository | None = None, prefix: str | None = None, compression: str | None = None
+    obj: Any, *, repository: Repository | None = None, prefix: str | None = None, compression: Compression | None = None
 ) -> Pointer:
     """Store `obj` and return the signed pointer to it, as `Repository.save` does.
 
@@ -82,7 +84,7 @@ async def save_many(
     *,
     repository: Repository | None = None,
     prefix: str | None = None,
-    compression: str | None = None,
+    compression: Compression | None = None,
     max_concurrency: int = DEFAULT_CONCURRENCY,
 ) -> list[Pointer]:
     """Store each of `objects` and return their pointers in order, as `Repository.save_many` does.
@@ -120,14 +122,14 @@ async def _in_thread(
     call: Callable[[], T], undo: Callable[[Any], None] | None = None, *, cancel: Callable[[], None] | None = None
 ) -> T:
     """Return what `call` returns. If cancelled, call `cancel`, and `undo` with the result once `call` has finished."""
-    job: Future[T] = _pool.get().submit(copy_context().run, call)
+    job: Future[T] = _pool[os.getpid()].submit(copy_context().run, call)
     try:
         return await asyncio.wrap_future(job)
     except asyncio.CancelledError:
         if cancel is not None:
             cancel()
         if undo is not None:
-            _pool.get().submit(_undo, job, undo)
+            _pool[os.getpid()].submit(_undo, job, undo)
         raise
 
 

@@ -24,7 +24,20 @@ from ._urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
 from .errors import ConfigError
 from .signing import KeyRing
 
-__all__ = ["TABLE", "KeywordSettings", "Setting", "Settings", "configure", "current", "describe", "suggestion", "using"]
+__all__ = [
+    "TABLE",
+    "Compression",
+    "KeywordSettings",
+    "Setting",
+    "Settings",
+    "configure",
+    "current",
+    "describe",
+    "suggestion",
+    "using",
+]
+
+Compression = Literal["none", "zstd", "lz4"]
 
 _Layer = dict[str, tuple[Any, str]]  # value and origin of each setting that one source names
 _Read = tuple[list[bytes | None], list[_Layer]]  # the variables, and the layers that follow from them
@@ -180,7 +193,7 @@ class KeywordSettings(TypedDict, total=False):
     verify: Literal["auto", "full"] | None
     digest: Literal["blake3", "sha256"] | None
     transport: Literal["auto", "obstore", "fsspec"] | None
-    compression: Literal["none", "zstd", "lz4"] | None
+    compression: Compression | None
     fsync: bool | None
     cache: str | os.PathLike[str] | None
     cache_bytes: int | None
@@ -239,7 +252,7 @@ class Settings:
     verify: Literal["auto", "full"]
     digest: Literal["blake3", "sha256"]
     transport: Literal["auto", "obstore", "fsspec"]
-    compression: Literal["none", "zstd", "lz4"]
+    compression: Compression
     fsync: bool
     cache: Path | None
     cache_bytes: int | None

@@ -23,8 +23,7 @@ short string that does not change once released. Every error can be pickled with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 __all__ = [
@@ -243,14 +242,3 @@ class WorkError(PayloadError):
     def __init__(self, message: str, *, work: str = "", kind: str | None = None, pointer: Any = None) -> None:
         super().__init__(message, kind=kind, pointer=pointer)
         self.work = work
-
-
-@contextmanager
-def about(pointer: Any) -> Iterator[None]:
-    """Set `pointer` on each error that leaves the block without one."""
-    try:
-        yield
-    except PayloadError as error:
-        if error.pointer is None:
-            error.pointer = pointer
-        raise

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self
 
 from ._batch import DEFAULT_CONCURRENCY
-from ._forks import PerProcess
+from ._forks import on_fork
+from .config import Compression
 from .errors import EncodeError
 from .pointer import Pointer
 from .repository import Repository, default_repository
@@ -23,6 +25,13 @@ else:
 
     T = TypeVar("T")
 _NOTHING: Any = object()
+_lock_of_locks = threading.Lock()
+
+
+@on_fork
+def _after_fork() -> None:
+    global _lock_of_locks
+    _lock_of_locks = threading.Lock()
 
 
 class Payload(Generic[T]):
@@ -35,7 +44,7 @@ class Payload(Generic[T]):
         `to_dict`, `value`, `hash`, pickling or copying, as it is at that moment; from then on the
         payload holds only the pointer.
     repository : Repository, optional
-        Where to store it. Default: the repository of the settings in force at that moment.
+        Where to store it. Default: the repository of the settings then in force.
     prefix : str, optional
         First part of the object's key; see `Repository.save`.
     compression : {"none", "zstd", "lz4"}, optional
@@ -44,13 +53,13 @@ class Payload(Generic[T]):
     Raises
     ------
     EncodeError
-        `value` is a payload or a pointer already.
+        `value` is already a payload or a pointer.
 
     Notes
     -----
-    A payload may be used by many threads, and in a forked child; it stores one object. Payloads are
-    equal if root, key and digest of their pointers are; two that are not saved are equal only if they
-    are the same payload.
+    Many threads and forked children may use the same payload; it stores one object. Two payloads are
+    equal if their pointers have the same root, key and digest. A payload that is not saved equals only
+    itself.
 
     Examples
     --------
@@ -69,22 +78,22 @@ class Payload(Generic[T]):
         *,
         repository: Repository | None = None,
         prefix: str | None = None,
-        compression: str | None = None,
+        compression: Compression | None = None,
     ) -> None:
         if isinstance(value, Payload | Pointer):
             use = "use it as it is" if isinstance(value, Payload) else "use Payload.from_pointer(pointer)"
-            raise EncodeError(f"Payload() takes an object, and this is a {type(value).__name__}: {use}.", kind="nested")
+            raise EncodeError(f"Payload() takes an object, not a {type(value).__name__}: {use}.", kind="nested")
         self._held: T = value
         self._pointer: Pointer | None = None
         self._repository = repository
         self._prefix = prefix
         self._compression = compression
-        self._lock = PerProcess(threading.Lock)
+        self._lock = (os.getpid(), threading.Lock())
 
     @classmethod
     def from_pointer(cls, pointer: Pointer, *, repository: Repository | None = None) -> Self:
         """Return the payload of `pointer`. No I/O; nothing is resolved."""
-        # Not by the constructor of a subclass: it may take other arguments.
+        # Without the constructor of a subclass, which may take other arguments.
         payload = cls.__new__(cls)
         Payload.__init__(payload, _NOTHING, repository=repository)
         payload._pointer = pointer
@@ -99,12 +108,12 @@ class Payload(Generic[T]):
         text : str or bytes
             From `to_json`, or the same JSON object formatted differently.
         repository : Repository, optional
-            Resolves it, with its keys and policy. Default: the one in force at that moment.
+            Resolves it, with its keys and policy. Default: the one then in force.
 
         Raises
         ------
         PointerError
-            The text is not exactly one pointer.
+            `text` is not exactly one pointer.
         """
         return cls.from_pointer(Pointer.from_json(text), repository=repository)
 
@@ -115,7 +124,7 @@ class Payload(Generic[T]):
         Raises
         ------
         PointerError
-            The object is not exactly one pointer.
+            `value` is not exactly one pointer.
         """
         return cls.from_pointer(Pointer.from_dict(value), repository=repository)
 
@@ -123,7 +132,7 @@ class Payload(Generic[T]):
     def value(self) -> T:
         """An independent copy of the object, a new one with each use; its arrays are writable.
 
-        Raises and costs as `Repository.load`; on first use also as `save`.
+        Errors and cost are those of `Repository.load`, and on first use also those of `save`.
         """
         value: T = self._from_stored(self._in_force().load(self.pointer))
         return value
@@ -163,7 +172,7 @@ class Payload(Generic[T]):
             The store failed. Nothing is visible; the payload keeps the object, so saving can be tried again.
         """
         if self._pointer is None:
-            with self._lock.get():
+            with self._saving():
                 if self._pointer is None:
                     repository = self._in_force()
                     self._pointer = repository.save(
@@ -191,6 +200,14 @@ class Payload(Generic[T]):
 
     def _in_force(self) -> Repository:
         return self._repository or default_repository()
+
+    def _saving(self) -> threading.Lock:
+        with _lock_of_locks:
+            process, lock = self._lock
+            if process != os.getpid():
+                # A fork copies locks as they are: a lock held by another thread would never be released.
+                self._lock = (os.getpid(), lock := threading.Lock())
+        return lock
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Payload):
@@ -237,7 +254,7 @@ def json_default(obj: Any) -> dict[str, str | int]:
     raise TypeError(f"Object of type {type(obj).__name__} is not JSON serializable; wrap it in Payload(...).")
 
 
-def save(obj: Any, *, prefix: str | None = None, compression: str | None = None) -> Pointer:
+def save(obj: Any, *, prefix: str | None = None, compression: Compression | None = None) -> Pointer:
     """Store `obj` in the repository of the settings in force and return its pointer; see `Repository.save`."""
     return default_repository().save(obj, prefix=prefix, compression=compression)
 
@@ -251,7 +268,7 @@ def save_many(
     objects: Iterable[Any],
     *,
     prefix: str | None = None,
-    compression: str | None = None,
+    compression: Compression | None = None,
     max_concurrency: int = DEFAULT_CONCURRENCY,
 ) -> list[Pointer]:
     """Store each of `objects` in the repository of the settings in force; see `Repository.save_many`."""

@@ -132,7 +132,7 @@ class Pointer:
         Raises
         ------
         PointerError
-            The text is not exactly one pointer of a known version.
+            `text` is not exactly one pointer of a known version.
         """
         if not isinstance(text, (str, bytes)):
             raise PointerError(
@@ -151,7 +151,7 @@ class Pointer:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Pointer:
-        """Return the pointer in `value`, a mapping of plain JSON values. Does no I/O.
+        """Return the pointer in `value`, a mapping of plain JSON values. No I/O; the signature is not checked.
 
         Raises
         ------

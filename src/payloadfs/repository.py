@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 from . import config
 from ._authorization import Authorizer
 from ._batch import DEFAULT_CONCURRENCY, Batch
+from ._forks import PerProcess
 from ._keys import escape_prefix, new_key
 from ._log import log_done
 from ._seal import Outgoing, check
 from ._typenames import type_label
 from ._urls import scheme_of
-from .config import KeywordSettings, Settings
+from .config import Compression, KeywordSettings, Settings
 from .errors import NotFoundError, PayloadError
 from .pointer import Pointer, as_pointer
 from .policy import Policy
@@ -92,7 +93,8 @@ class Repository:
             max_bytes=self.settings.max_bytes,
         )
         self._authorizer = Authorizer(self.settings.keys, self.settings.keys_file, self.policy, root_aliases or {})
-        self._stores: dict[tuple[int, str], Store] = {}
+        # By process: connections do not survive a fork, and a forked child may need another transport.
+        self._stores: PerProcess[dict[str, Store]] = PerProcess(dict)
 
     @property
     def root(self) -> str:
@@ -109,7 +111,7 @@ class Repository:
         """The keys that sign and verify here; the first use creates one if there is none."""
         return self._authorizer.signing_keys
 
-    def save(self, obj: Any, *, prefix: str | None = None, compression: str | None = None) -> Pointer:
+    def save(self, obj: Any, *, prefix: str | None = None, compression: Compression | None = None) -> Pointer:
         """Store `obj` and return the signed pointer to it.
 
         Parameters
@@ -210,7 +212,7 @@ class Repository:
         objects: Iterable[Any],
         *,
         prefix: str | None = None,
-        compression: str | None = None,
+        compression: Compression | None = None,
         max_concurrency: int = DEFAULT_CONCURRENCY,
     ) -> list[Pointer]:
         """Store each of `objects` and return their signed pointers in the same order.
@@ -350,7 +352,7 @@ class Repository:
         with _about(pointer):
             self._authorizer.verify(pointer)
 
-    def _save_batch(self, *, prefix: str | None, compression: str | None, max_concurrency: int) -> Batch:
+    def _save_batch(self, *, prefix: str | None, compression: Compression | None, max_concurrency: int) -> Batch:
         if prefix is not None:
             escape_prefix(prefix)
         return Batch(lambda obj: self.save(obj, prefix=prefix, compression=compression), "saved", max_concurrency)
@@ -379,21 +381,18 @@ class Repository:
 
     def _store_at(self, root: str) -> Store:
         """Return this process's store at `root`, or raise `ConfigError`. No request."""
-        # By process: connections do not survive a fork, and a forked child may need another transport.
-        store = self._stores.get((os.getpid(), root))
-        if store is None:
-            settings = self.settings
+        stores, settings = self._stores[os.getpid()], self.settings
+        if root not in stores:
             # The storage options are for roots of the same scheme as the configured one.
             options = settings.storage_options if scheme_of(root) == scheme_of(settings.url) else {}
-            store = open_store(root, options, fsync=settings.fsync, transport=settings.transport)
-            self._stores[os.getpid(), root] = store
-        return store
+            stores[root] = open_store(root, options, fsync=settings.fsync, transport=settings.transport)
+        return stores[root]
 
     def _cache_for(self, root: str) -> Cache | None:
         return open_cache(root, folder=self.settings.cache, max_bytes=self.settings.cache_bytes)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_stores": {}}
+        return self.__dict__ | {"_stores": PerProcess(dict)}
 
     def __repr__(self) -> str:
         return f"Repository({self.root!r})"

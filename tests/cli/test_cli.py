@@ -108,7 +108,7 @@ def test_wrong_input(refused, file, tmp_path, monkeypatch):
 def test_no_permission(refused, file, tmp_path):
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the folder should be")
-    refused("put", file, "--url", blocked / "objects", code=1, message="Can't write")
+    refused("put", file, "--url", blocked / "objects", code=1, message="Cannot put")
 
 
 def test_missing_changed_and_unknown(refused, pointer_file, tmp_path):

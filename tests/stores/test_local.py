@@ -117,7 +117,7 @@ def test_a_folder_below_one_that_others_can_write_is_not_trusted(tmp_path):
 
 def test_a_far_file_system_is_not_mapped(store, folder, monkeypatch):
     put(store)
-    monkeypatch.setattr(_local, "kind_of_file_system", lambda path: "nfs4")
+    monkeypatch.setattr(_local, "file_system_type", lambda path: "nfs4")
     fetched = _local.LocalStore(store.root).get("run/a.bin", LARGE)
     (folder / "run/a.bin").write_bytes(b"")
     assert bytes(fetched.buffer) == b"x" * LARGE

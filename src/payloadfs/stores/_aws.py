@@ -139,7 +139,7 @@ def s3_target(root: str, options: Mapping[str, Any]) -> Target:
         # One DELETE instead of a POST with a list.
         "disable_bulk_delete": True,
     }
-    source = None if anonymous else _checked(session.credentials, bucket)
+    source = None if anonymous else partial(_credentials, session.credentials)
 
     def new_client(read_s: float, retries: int) -> Any:
         from obstore.store import S3Store
@@ -273,14 +273,10 @@ def _from_botocore(known: Mapping[str, Any]) -> _Session:
     return _Session(endpoint, region, credentials, session.get_config_variable("ca_bundle"), style)
 
 
-def _checked(source: CredentialsSource, bucket: str) -> Callable[[], Credentials]:
-    def credentials() -> Credentials:
-        found = source()
-        if found is None:
-            raise no_credentials(f"Cannot use the bucket {bucket!r}")
-        return found
-
-    return credentials
+def _credentials(source: CredentialsSource) -> Credentials:
+    if (found := source()) is None:
+        raise no_credentials("Cannot sign requests")
+    return found
 
 
 def _for_obstore(source: Callable[[], Credentials]) -> Any:

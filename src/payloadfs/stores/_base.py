@@ -1,4 +1,4 @@
-"""What a store is: objects by key, each written once, whole or not at all."""
+"""The interface of stores: objects by key, each written once, whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Body", "Fetched", "ObjectInfo", "Store", "SupportsFiles", "body_size
 
 
 class Body(Protocol):
-    """The bytes of an object: iterate for pieces in order; iterate again to try again.
+    """The bytes of an object, in pieces. Iterate again to retry.
 
-    A piece is valid until the next one is asked for; one of less than `payloadfs._buffers.SMALL_BYTES`
-    stays valid. A body that has an attribute ``stable`` with the value True promises more: all its
-    pieces stay as they are for as long as they are held, so that they can be sent from where they lie.
+    A piece is valid until the next one is requested; pieces smaller than
+    `payloadfs._buffers.SMALL_BYTES` stay valid. If a body has an attribute ``stable`` that is True, all
+    its pieces stay valid and unchanged while they are referenced, so they can be sent without a copy.
     """
 
     @property
@@ -28,14 +28,14 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An object's bytes in memory of the caller's own.
+    """The bytes of an object, in memory that belongs to the caller.
 
     Parameters
     ----------
     buffer : memoryview
-        Writable and private: writing to it changes nothing in the store nor for anybody else.
+        Writable and private: changes to it affect neither the store nor other readers.
     owner_only : bool
-        Whether nobody but this user can have changed the bytes since they were written.
+        Whether only this user can have changed the bytes since they were written.
     """
 
     buffer: memoryview
@@ -44,7 +44,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a listing tells of an object: key, size in bytes, time of writing (seconds, UTC)."""
+    """An object in a listing: key, size in bytes, time of writing (seconds, UTC)."""
 
     key: str
     size_bytes: int
@@ -55,33 +55,33 @@ class ObjectInfo:
 class Store(Protocol):
     """Objects by key under one root.
 
-    Every store passes `payloadfs.testing.StoreTests`. Keys are valid (`payloadfs._keys.check_key`)
-    before a store sees them. A store may be used by many threads at once.
+    Every store passes `payloadfs.testing.StoreTests`. Keys were checked
+    (`payloadfs._keys.check_key`) before they reach a store. Many threads may use a store at the same time.
     """
 
     @property
     def root(self) -> str:
-        """Canonical URL of the store, as pointers carry it."""
+        """Canonical URL of the store, as in pointers."""
         ...
 
     def put(self, key: str, body: Body) -> None:
-        """Create the object `key`. It appears whole or not at all, and lasts once this returns.
+        """Create the object `key`. It appears whole or not at all, and is durable once this returns.
 
         Raises
         ------
         StoreError
-            It could not be written, or (``kind="exists"``) there is an object under that key,
-            which stays as it is. Nothing of `body` is visible and nothing is left behind.
+            It could not be written, or (``kind="exists"``) the key already exists; its object is
+            unchanged. No part of `body` is visible, and nothing is left behind.
         """
         ...
 
     def get(self, key: str, size_bytes: int) -> Fetched:
-        """Return the bytes of the object `key`, which should have `size_bytes` bytes.
+        """Return the bytes of the object `key`, whose size must be `size_bytes`.
 
         Raises
         ------
         NotFoundError
-            There is no such object.
+            The object does not exist.
         IntegrityError
             The object has another size; at most `size_bytes` + 1 bytes were read.
         StoreError
@@ -90,35 +90,35 @@ class Store(Protocol):
         ...
 
     def info(self, key: str) -> ObjectInfo:
-        """Return size and time of the object `key`, or raise `NotFoundError`. One request."""
+        """Return the size and time of the object `key`, or raise `NotFoundError`. One request."""
         ...
 
     def delete(self, key: str) -> None:
-        """Remove the object `key`; it is no error if there is none."""
+        """Delete the object `key`, if it exists."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the objects whose key begins with `prefix`, ordered by key, as they are read."""
+        """Yield the objects whose key starts with `prefix`, in the order of their keys, as they are listed."""
         ...
 
 
 @runtime_checkable
 class SupportsFiles(Protocol):
-    """A store that can write an object straight into a file, such as one of a cache."""
+    """A store that can write an object directly into a file, such as a cache file."""
 
     def get_into(self, key: str, size_bytes: int, file: int) -> None:
-        """Write the object's bytes into the open file descriptor `file`, preallocated to `size_bytes`, in any order.
+        """Write the object's bytes, in any order, into the open file descriptor `file`, which is `size_bytes` long.
 
-        Bytes lie in the file as in the object, from its offset 0 on, wherever the descriptor
-        stands. Raises as `Store.get`; the content of the file is then undefined.
+        Offsets in the file are those in the object, whatever the position of the descriptor. Raises the
+        same errors as `Store.get`; the content of the file is then undefined.
         """
         ...
 
 
 def body_size_error(key: str, expected_bytes: int, actual_bytes: int) -> StoreError:
-    """Return the error for a body that does not have the size that it states. Nothing was stored."""
+    """Return the error for a body whose size is not its `size_bytes`. Nothing was stored."""
     return StoreError(
-        f"The body for {key!r} should have {expected_bytes} bytes but has {actual_bytes}; nothing was stored.",
+        f"Expected {expected_bytes} bytes from the body for {key!r}, got {actual_bytes}; nothing was stored.",
         kind="body-size",
     )
 
@@ -129,7 +129,7 @@ def collect(key: str, body: Body) -> bytes:
     Raises
     ------
     StoreError
-        The body does not have the size that it states.
+        The size of the body is not its `size_bytes`.
     """
     collected = io.BytesIO()
     for piece in body:

@@ -80,7 +80,7 @@ class Cache:
     @property
     def is_local(self) -> bool:
         """Whether copies are on a disk of this machine, so that they can be mapped."""
-        return self._files._is_on_own_disk
+        return self._files.is_on_local_disk
 
     @functools.cached_property
     def _folder(self) -> str:
@@ -109,7 +109,7 @@ class Cache:
         Raises
         ------
         NotFoundError, IntegrityError, StoreError
-            As `Store.get`, and `IntegrityError` if the bytes are not those that were saved. No copy was kept.
+            As `Store.get`, and `IntegrityError` if the bytes changed. No copy was kept.
         ConfigError
             Other users can write to the cache folder. Nothing was fetched.
 
@@ -202,7 +202,7 @@ class Cache:
         name, wait_s = wanted.name, _WAIT_S + wanted.size_bytes * _WAIT_S_PER_BYTE
         with (
             self._files._folder(f"{self._folder}/{name}", create=True) as (folder, _, _),
-            file_lock(f".{name}", wait_s, folder=folder) as file,
+            file_lock(f".{name}", wait_s, dir_fd=folder) as file,
         ):
             if file is not None:
                 # A killed process may have left bytes in it.

@@ -22,7 +22,7 @@ _LEAST_BYTES = 16 * 1024
 LOCK_WAIT_S = 30.0
 """How long to wait for the lock of the total."""
 
-_NOTE = struct.Struct("<Q")
+_TOTAL = struct.Struct("<Q")
 _FOLDER = re.compile(r"[0-9a-f]{16}|shared")
 _NAME = re.compile(r"(\.?)(?:b3|s256)(?:-seal)?-[0-9a-f]{64}-([0-9]{1,16})")
 
@@ -49,8 +49,8 @@ class Quota:
     Notes
     -----
     The total is kept in a file, so that a new copy costs the same for ten copies and for ten
-    thousand. Bytes are counted before they are written: what a killed process counted and did not
-    write is corrected when the total reaches the limit and the folder is read.
+    thousand. Bytes are counted before they are written: what a killed process counted but did not
+    write is corrected when the total reaches the limit and the folder is listed.
     """
 
     def __init__(self, path: str, max_bytes: int | None) -> None:
@@ -67,7 +67,7 @@ class Quota:
     def reserve(self, name: str, size_bytes: int) -> bool:
         """Count the bytes of the copy `name`, whose lock the caller holds, and return whether they fit.
 
-        At the limit the copies that were not used for the longest time are evicted, until nine tenths remain.
+        At the limit the least recently used copies are evicted, until nine tenths of the limit are in use.
         """
         cost = _cost(size_bytes)
         if self._max_bytes is not None and cost > self._max_bytes:
@@ -75,12 +75,12 @@ class Quota:
         with self.locked() as file:
             if file is None:
                 return False
-            noted = os.pread(file, _NOTE.size, 0)
-            (used,) = _NOTE.unpack(noted) if len(noted) == _NOTE.size else (None,)
+            record = os.pread(file, _TOTAL.size, 0)
+            (used,) = _TOTAL.unpack(record) if len(record) == _TOTAL.size else (None,)
             if used is None or used + cost > self.limit_bytes(used):
                 used = self._evict(cost, name)
             fits: bool = used + cost <= self.limit_bytes(used)
-            os.pwrite(file, _NOTE.pack(used + cost if fits else used), 0)
+            os.pwrite(file, _TOTAL.pack(used + cost if fits else used), 0)
             return fits
 
     def locked(self) -> AbstractContextManager[int | None]:
@@ -115,7 +115,7 @@ class Quota:
         return count, size_bytes
 
     def _evict(self, cost: int, name: str) -> int:
-        """Remove the oldest copies until `cost` bytes fit, and return how many bytes the rest uses."""
+        """Remove the oldest copies until `cost` bytes fit, and return how many bytes the remaining ones use."""
         copies = sorted(copy for copy in self.copies() if not copy.path.endswith(f"/.{name}"))
         used = sum(copy.size_bytes for copy in copies)
         limit = self.limit_bytes(used)
@@ -138,7 +138,7 @@ def existing(path: str) -> str:
 
 
 def _is_abandoned(path: str) -> bool:
-    """Return whether no process fills the copy at `path` any more; it is then removed."""
+    """Return whether no process is filling the copy at `path`, which is then removed."""
     with file_lock(path, 0.0) as file:
         return file is not None
 
@@ -156,5 +156,5 @@ def _cost(size_bytes: int) -> int:
 
 
 def _entries(path: str) -> Iterator[os.DirEntry[str]]:
-    with suppress(FileNotFoundError), os.scandir(path) as found:
-        yield from found
+    with suppress(FileNotFoundError), os.scandir(path) as entries:
+        yield from entries

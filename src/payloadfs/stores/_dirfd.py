@@ -1,4 +1,4 @@
-"""Folders by descriptor: opened step by step without following links, and who else can change them."""
+"""Folders by descriptor, opened one path component at a time without following links; who can change them."""
 
 from __future__ import annotations
 
@@ -7,44 +7,42 @@ import os
 import stat
 from collections.abc import Callable
 
-from .._atomic import sync_folder
+__all__ = ["Folder", "file_system_type", "is_ours", "make_folders", "open_folder", "open_subfolder", "reserve", "sync"]
 
-__all__ = ["Folder", "enter", "is_ours", "kind_of_file_system", "make_folders", "open_folder", "reserve"]
-
-# Folders above may be open to us for search only.
+# This user may have only search permission for the folders above.
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Folder:
-    """An open folder; it is closed once nobody holds it.
+    """An open folder, closed when it is no longer referenced.
 
     Parameters
     ----------
     descriptor : int
         For use with ``dir_fd``.
     is_safe_above : bool
-        Whether, when it was opened, nobody else could put another folder in its place.
+        Whether no other user could replace it with another folder when it was opened.
     """
 
     def __init__(self, descriptor: int, is_safe_above: bool) -> None:
         self.descriptor = descriptor
         self.is_safe_above = is_safe_above
-        facts = os.fstat(descriptor)
+        st = os.fstat(descriptor)
         # No other folder has this device and inode while this one is open.
-        self.identity = facts.st_dev, facts.st_ino
+        self.identity = st.st_dev, st.st_ino
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        # As a default, since at the end of the process the module may be gone before its objects.
+        # `close` is a default argument because the module may be gone before its objects when the process ends.
         close(self.descriptor)
 
 
 def open_folder(path: str) -> Folder:
-    """Open the folder `path`, from the top and one step at a time: O_NOFOLLOW guards only the last step."""
+    """Open the folder `path` one component at a time, because O_NOFOLLOW applies only to the last component."""
     descriptor, safe = os.open("/", _SEARCH), True
     try:
-        for step in path.strip("/").split("/"):
+        for component in path.strip("/").split("/"):
             safe = safe and _is_safe_above(os.fstat(descriptor))
-            inner = os.open(step or ".", _SEARCH, dir_fd=descriptor)
+            inner = os.open(component or ".", _SEARCH, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = inner
     except BaseException:
@@ -53,25 +51,34 @@ def open_folder(path: str) -> Folder:
     return Folder(descriptor, safe)
 
 
-def enter(folder: int, step: str, *, create: bool = False, fsync: bool = False) -> int:
-    """Return the descriptor of the folder `step` in `folder`, which may be made (0700)."""
+def open_subfolder(folder: int, name: str, *, create: bool = False, fsync: bool = False) -> int:
+    """Return the descriptor of the folder `name` in `folder`, which is created (0700) if `create`."""
     try:
-        return os.open(step, _SEARCH, dir_fd=folder)
+        return os.open(name, _SEARCH, dir_fd=folder)
     except FileNotFoundError:
         if not create:
             raise
     try:
-        os.mkdir(step, 0o700, dir_fd=folder)
+        os.mkdir(name, 0o700, dir_fd=folder)
         if fsync:
-            sync_folder(dir_fd=folder)
+            sync(folder)
     except FileExistsError:
-        # Another writer was faster; its folder is as good.
+        # Another writer created it first.
         pass
-    return os.open(step, _SEARCH, dir_fd=folder)
+    return os.open(name, _SEARCH, dir_fd=folder)
+
+
+def sync(folder: int) -> None:
+    """Make the names in `folder` survive a power cut. A descriptor for search only cannot do that."""
+    file = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def make_folders(path: str) -> None:
-    """Make the folder `path` and those above it, each closed to others whatever the umask."""
+    """Create the folder `path` and its missing parents, all with mode 0700, whatever the umask."""
     missing = []
     while not os.path.isdir(path):
         missing.append(path)
@@ -80,30 +87,30 @@ def make_folders(path: str) -> None:
         os.makedirs(folder, mode=0o700, exist_ok=True)
 
 
-def is_ours(facts: os.stat_result) -> bool:
-    """Return whether this user alone can write."""
-    return facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
+def is_ours(st: os.stat_result) -> bool:
+    """Return whether only this user can write."""
+    return st.st_uid == os.geteuid() and not st.st_mode & 0o022
 
 
-def _is_safe_above(facts: os.stat_result) -> bool:
-    """Return whether nobody else can put another folder in the place of one in this folder."""
-    closed = not facts.st_mode & 0o022 or facts.st_mode & stat.S_ISVTX
-    return facts.st_uid in (0, os.geteuid()) and bool(closed)
+def _is_safe_above(st: os.stat_result) -> bool:
+    """Return whether no other user can replace a folder in this folder with another one."""
+    is_protected = not st.st_mode & 0o022 or bool(st.st_mode & stat.S_ISVTX)
+    return st.st_uid in (0, os.geteuid()) and is_protected
 
 
-def kind_of_file_system(path: str) -> str:
-    """Return the kind of file system at `path`, or "" where the system does not tell."""
-    kind, longest = "", -1
+def file_system_type(path: str) -> str:
+    """Return the type of the file system at `path`, or "" if the system does not report it."""
+    fs_type, longest = "", -1
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
             for line in mounts:
                 left, _, right = line.partition(" - ")
-                place = left.split()[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
-                if len(place) >= longest and (path + "/").startswith(place.rstrip("/") + "/"):
-                    kind, longest = right.split()[0], len(place)
+                mount_point = left.split()[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
+                if len(mount_point) >= longest and (path + "/").startswith(mount_point.rstrip("/") + "/"):
+                    fs_type, longest = right.split()[0], len(mount_point)
     except FileNotFoundError:
         return ""
-    return kind
+    return fs_type
 
 
 def reserve(file: int, size_bytes: int) -> None:

@@ -28,39 +28,20 @@ _TRANSIENT_ERRNO = frozenset(
     {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT}
 )
 _DENIED_CODES = frozenset(
-    {
-        "AccessDenied",
-        "AllAccessDisabled",
-        "ExpiredToken",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-    }
+    {"AccessDenied", "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId"}
+    | {"InvalidToken", "RequestTimeTooSkewed", "SignatureDoesNotMatch"}
 )
 _BUSY_CODES = frozenset(
-    {
-        "ConditionalRequestConflict",
-        "InternalError",
-        "OperationAborted",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "SlowDown",
-    }
+    {"ConditionalRequestConflict", "InternalError", "OperationAborted"}
+    | {"RequestTimeout", "ServiceUnavailable", "SlowDown"}
 )
 _CHECKSUM_CODES = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"})
 _UNREACHABLE = frozenset(
     {"ClientConnectorError", "ConnectionRefusedError", "ConnectTimeoutError", "EndpointConnectionError", "gaierror"}
 )
 _CONNECTION_LOST = frozenset(
-    {
-        "ClientError",
-        "ConnectionError",
-        "HTTPClientError",
-        "HTTPException",
-        "IncompleteReadError",
-        "ResponseStreamingError",
-    }
+    {"ClientError", "ConnectionError", "HTTPClientError"}
+    | {"HTTPException", "IncompleteReadError", "ResponseStreamingError"}
 )
 _DENIED, _MISSING, _TOO_MANY, _SERVER_FAILED = (401, 403), 404, 429, 500
 _EXISTS = (409, 412)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import secrets
 import sys
 import threading
@@ -91,7 +92,7 @@ class FsspecStore:
         self.root = root
         # An asynchronous file system does not survive a fork.
         self._opened = PerProcess(open_filesystem)
-        filesystem, path = self._opened.get()
+        filesystem, path = self._opened[os.getpid()]
         self._path = path.rstrip("/")
         self._retry = Retry(ErrorTranslator(root, filesystem.storage_options))
         protocols = {filesystem.protocol} if isinstance(filesystem.protocol, str) else set(filesystem.protocol)
@@ -251,11 +252,11 @@ class FsspecStore:
         return f"{self._path}/{key}"
 
     def _lock(self, key: str) -> threading.Lock:
-        locks = _locks.get()
+        locks = _locks[os.getpid()]
         return locks[hash((self.root, key)) % len(locks)]
 
     def _filesystem(self) -> Any:
-        return self._opened.get()[0]
+        return self._opened[os.getpid()][0]
 
     def _entry(self, operation: str, key: str, name: str) -> Mapping[str, Any]:
         entry: Mapping[str, Any] = self._call(operation, key, "info", name)

@@ -1,8 +1,8 @@
-"""A local folder: objects appear whole or not at all, and are mapped to be read.
+"""A store in a local folder: objects appear whole or not at all, and are mapped for reading.
 
-Writing: an unnamed file in the target folder, its space reserved, written, fsynced, then linked to
-its name, which must be new; then the folder is fsynced. A crash at any moment leaves nothing that
-has a name. Every folder below the root is opened by descriptor without following links.
+To write an object, an unnamed file is created in the target folder, its space reserved, written and
+fsynced, then linked to its name, which must be new; then the folder is fsynced. A crash at any moment
+leaves no incomplete file. Every folder below the root is opened by descriptor without following links.
 """
 
 from __future__ import annotations
@@ -16,23 +16,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .._atomic import sync_folder, temporary_file
+from .._atomic import temporary_file
 from .._buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
 from .._urls import local_path
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo, body_size_error
-from ._dirfd import Folder, enter, is_ours, kind_of_file_system, make_folders, open_folder, reserve
+from ._dirfd import Folder, file_system_type, is_ours, make_folders, open_folder, open_subfolder, reserve, sync
 
 __all__ = ["LocalStore"]
 
 _MAP_FROM_BYTES = 64 * 1024
 _RESERVE_FROM_BYTES = 1024 * 1024
-_MOST_PIECES = 1024  # of one call, on Linux and macOS
+_MAX_PIECES = 1024  # per call, on Linux and macOS
 _UNNAMED: int | None = getattr(os, "O_TMPFILE", None)
-# Kinds of file system that no other machine can change. Elsewhere a map could change, or kill the
-# process with SIGBUS, after the bytes were checked.
-_OWN_DISK = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"})
-_MAY_PASS = frozenset(
+# Types of file systems that no other machine can change. On others a mapping could change after its
+# bytes were checked, or kill the process with SIGBUS.
+_LOCAL_FILE_SYSTEMS = frozenset(
+    {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
+)
+_TRANSIENT = frozenset(
     {errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ESTALE}
 )
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -40,22 +42,22 @@ _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
 
 
 class LocalStore:
-    """Objects as files below one folder, which is made (0700) with the first object.
+    """Objects as files below one folder, which is created (0700) with the first object.
 
     Parameters
     ----------
     root : str
         Canonical ``file://`` root.
     fsync : bool
-        Whether `put` returns only once the object survives a power cut. Without it a small save
-        is some 0.5 ms faster.
+        Whether an object survives a power cut once `put` has returned. Without it a small save is
+        about 0.5 ms faster.
 
     Notes
     -----
-    Reading maps the file privately if this user alone can have written it and its file system is
-    on this machine: no copy, whatever the size. Otherwise it is read into memory: one copy.
+    A file is mapped privately, without a copy, if only this user can have written it and its file system
+    is on this machine. Otherwise it is read into memory: one copy.
 
-    The store keeps the root open, one descriptor, which spares each call a walk from the top.
+    The store keeps a descriptor of the root open, so that a call does not open every folder above it.
     """
 
     def __init__(self, root: str, *, fsync: bool = True) -> None:
@@ -66,10 +68,10 @@ class LocalStore:
 
     def put(self, key: str, body: Body) -> None:
         """Create the object `key` from `body`; see `Store.put`. Mode 0600."""
-        with _translated("write", key), self._folder(key, create=True) as (folder, name, _):
+        with self._translated("put", key), self._folder(key, create=True) as (folder, name, _):
             self._write(folder, name, key, body)
             if self._fsync:
-                sync_folder(dir_fd=folder)
+                sync(folder)
 
     def _write(self, folder: int, name: str, key: str, body: Body) -> None:
         with _new_file(folder) as (file, source):
@@ -78,19 +80,21 @@ class LocalStore:
                 # An unnamed file has no name but a link in /proc, which must be followed.
                 os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=source.startswith("/proc/"))
             except FileExistsError:
-                raise StoreError(f"The key {key!r} already exists; its object is unchanged.", kind="exists") from None
+                raise StoreError(
+                    f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists"
+                ) from None
 
     def _fill(self, file: int, key: str, body: Body) -> None:
         if body.size_bytes >= _RESERVE_FROM_BYTES:
             reserve(file, body.size_bytes)
-        written, waiting, pieces = 0, 0, []
-        kept_bytes = CHUNK_BYTES if getattr(body, "stable", False) else SMALL_BYTES
+        written, pending_bytes, pieces = 0, 0, []
+        valid_bytes = CHUNK_BYTES if getattr(body, "stable", False) else SMALL_BYTES
         for piece in body:
             pieces.append(piece)
-            waiting += piece.nbytes
-            if piece.nbytes >= kept_bytes or waiting >= CHUNK_BYTES or len(pieces) == _MOST_PIECES:
+            pending_bytes += piece.nbytes
+            if piece.nbytes >= valid_bytes or pending_bytes >= CHUNK_BYTES or len(pieces) == _MAX_PIECES:
                 written += _write(file, pieces)
-                waiting, pieces = 0, []
+                pending_bytes, pieces = 0, []
         written += _write(file, pieces)
         if written != body.size_bytes:
             raise body_size_error(key, body.size_bytes, written)
@@ -98,14 +102,14 @@ class LocalStore:
             os.fsync(file)
 
     def get(self, key: str, size_bytes: int) -> Fetched:
-        """Return the bytes of the object `key`; see `Store.get`. Mapped where that is safe."""
-        with _translated("read", key), self._folder(key) as (folder, name, owner_only):
-            # Without O_NONBLOCK a planted FIFO would hang the reader.
+        """Return the bytes of the object `key`; see `Store.get`. Mapped if that is safe."""
+        with self._translated("get", key), self._folder(key) as (folder, name, owner_only):
+            # Without O_NONBLOCK, opening a FIFO would hang.
             file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
             try:
-                facts = os.fstat(file)
-                _check_file(key, facts, size_bytes)
-                owner_only = owner_only and is_ours(facts) and facts.st_nlink == 1 and self._is_on_own_disk
+                st = os.fstat(file)
+                _check_file(key, st, size_bytes)
+                owner_only = owner_only and is_ours(st) and st.st_nlink == 1 and self.is_on_local_disk
                 if owner_only and size_bytes >= _MAP_FROM_BYTES:
                     return Fetched(memoryview(FileMapping(file, size_bytes, access=mmap.ACCESS_COPY)), owner_only=True)
                 return Fetched(_read(file, key, size_bytes), owner_only)
@@ -113,33 +117,53 @@ class LocalStore:
                 os.close(file)
 
     def info(self, key: str) -> ObjectInfo:
-        """Return size and time of the object `key`."""
-        with _translated("look at", key), self._folder(key) as (folder, name, _):
-            facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            return ObjectInfo(key, facts.st_size, facts.st_mtime)
+        """Return the size and time of the object `key`."""
+        with self._translated("info", key), self._folder(key) as (folder, name, _):
+            st = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            return ObjectInfo(key, st.st_size, st.st_mtime)
 
     def delete(self, key: str) -> None:
-        """Remove the object `key`; it is no error if there is none. Mappings of it stay valid."""
+        """Delete the object `key`, if it exists. Mappings of it stay valid."""
         try:
-            with _translated("delete", key), self._folder(key) as (folder, name, _):
+            with self._translated("delete", key), self._folder(key) as (folder, name, _):
                 os.unlink(name, dir_fd=folder)
         except NotFoundError:
             return
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the objects whose key begins with `prefix`, ordered by key, folder by folder."""
-        with _translated("list", prefix):
+        """Yield the objects whose key starts with `prefix`, in the order of their keys, one folder at a time."""
+        with self._translated("list", prefix):
             yield from _listed(self._path, "", prefix)
 
     @contextmanager
+    def _translated(self, operation: str, key: str) -> Iterator[None]:
+        """Translate errors of the operating system. No other code in this module does."""
+        what = f"{key!r} in {self.root}"
+        try:
+            yield
+        except (StoreError, NotFoundError, IntegrityError):
+            raise
+        except FileNotFoundError as error:
+            raise NotFoundError(f"Object {what} not found.") from error
+        except OSError as error:
+            reason = error.strerror or error
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise StoreError(
+                    f"Cannot {operation} {what}: expected a folder, found a link or a file.", kind="link"
+                ) from error
+            if error.errno in _DENIED:
+                raise StoreError(f"Permission denied: cannot {operation} {what} ({reason}).", kind="denied") from error
+            raise StoreError(f"Cannot {operation} {what}: {reason}.", transient=error.errno in _TRANSIENT) from error
+
+    @contextmanager
     def _folder(self, key: str, *, create: bool = False) -> Iterator[tuple[int, str, bool]]:
-        """Give the descriptor of the folder of `key`, the name in it, and whether all is ours alone."""
-        *below, name = key.split("/")
+        """Yield the descriptor of the folder of `key`, the name in it, and whether only this user can write to the path."""
+        *subfolders, name = key.split("/")
         root, owner_only = self._root(create=create)
         folder = root.descriptor
         try:
-            for step in below:
-                inner = enter(folder, step, create=create, fsync=self._fsync)
+            for subfolder in subfolders:
+                inner = open_subfolder(folder, subfolder, create=create, fsync=self._fsync)
                 if folder != root.descriptor:
                     os.close(folder)
                 folder = inner
@@ -150,23 +174,23 @@ class LocalStore:
                 os.close(folder)
 
     def _root(self, *, create: bool) -> tuple[Folder, bool]:
-        """Return the open root, and whether it is ours alone.
+        """Return the open root, and whether only this user can write to it.
 
-        The one opened before is as good as a new one while the path leads to it. It was reached
-        without links then, whoever changes a folder above it since can't change what it is, and
-        who may write to it is looked up anew.
+        A root that is open already is used again while the path leads to it: it was opened without
+        following links, later changes to the folders above do not affect it, and its permissions are
+        checked each time.
         """
         opened = self._opened
         try:
-            facts = os.stat(self._path)
+            st = os.stat(self._path)
         except FileNotFoundError:
             if not create:
                 raise
             make_folders(self._path)
         else:
-            if opened is not None and opened.identity == (facts.st_dev, facts.st_ino):
-                return opened, opened.is_safe_above and is_ours(facts)
-        # Another thread may still use the one before; it is closed when nobody holds it.
+            if opened is not None and opened.identity == (st.st_dev, st.st_ino):
+                return opened, opened.is_safe_above and is_ours(st)
+        # Another thread may still use the previous one, which is closed when it is no longer referenced.
         self._opened = opened = open_folder(self._path)
         return opened, opened.is_safe_above and is_ours(os.fstat(opened.descriptor))
 
@@ -174,8 +198,9 @@ class LocalStore:
         return self.__dict__ | {"_opened": None}
 
     @functools.cached_property
-    def _is_on_own_disk(self) -> bool:
-        return kind_of_file_system(self._path) in _OWN_DISK
+    def is_on_local_disk(self) -> bool:
+        """Whether the folder is on a file system that no other machine can change."""
+        return file_system_type(self._path) in _LOCAL_FILE_SYSTEMS
 
 
 @contextmanager
@@ -204,7 +229,7 @@ def _unnamed_file(folder: int) -> int | None:
 
 
 def _write(file: int, pieces: list[memoryview]) -> int:
-    """Write `pieces`, in one call if the system takes all of them, and return how many bytes they have."""
+    """Write `pieces`, in one call if the system accepts all of them, and return their size in bytes."""
     written = 0
     while pieces:
         count = os.writev(file, pieces)
@@ -225,23 +250,23 @@ def _read(file: int, key: str, size_bytes: int) -> memoryview:
     while done < size_bytes:
         count = os.readv(file, [buffer[done:]])
         if not count:
-            raise IntegrityError(f"The object {key!r} was cut off while it was read.", kind="size")
+            raise IntegrityError(f"Object {key!r} was truncated while it was read.", kind="size")
         done += count
     return buffer
 
 
-def _check_file(key: str, facts: os.stat_result, size_bytes: int) -> None:
-    if not stat.S_ISREG(facts.st_mode):
-        raise StoreError(f"{key!r} is not a regular file.", kind="not-a-file")
-    if facts.st_size != size_bytes:
-        raise IntegrityError(f"The object {key!r} has {facts.st_size} bytes instead of {size_bytes}.", kind="size")
+def _check_file(key: str, st: os.stat_result, size_bytes: int) -> None:
+    if not stat.S_ISREG(st.st_mode):
+        raise StoreError(f"Object {key!r} is not a regular file.", kind="not-a-file")
+    if st.st_size != size_bytes:
+        raise IntegrityError(f"Object {key!r} has {st.st_size} bytes, not {size_bytes}.", kind="size")
 
 
 def _listed(path: str, above: str, prefix: str) -> Iterator[ObjectInfo]:
     try:
-        with os.scandir(path) as found:
-            # Names only: a million entries would take a gigabyte.
-            names = [entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in found]
+        with os.scandir(path) as entries:
+            # Only the names: a million entries would take a gigabyte.
+            names = [entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries]
     except FileNotFoundError:
         return
     names.sort()
@@ -252,26 +277,6 @@ def _listed(path: str, above: str, prefix: str) -> Iterator[ObjectInfo]:
         if name.endswith("/"):
             yield from _listed(os.path.join(path, name[:-1]), key, prefix)
         elif key.startswith(prefix):
-            facts = os.stat(os.path.join(path, name), follow_symlinks=False)
-            if stat.S_ISREG(facts.st_mode):
-                yield ObjectInfo(key, facts.st_size, facts.st_mtime)
-
-
-@contextmanager
-def _translated(verb: str, key: str) -> Iterator[None]:
-    """Turn the operating system's errors into ours: the one border for them."""
-    try:
-        yield
-    except (StoreError, NotFoundError, IntegrityError):
-        raise
-    except FileNotFoundError as error:
-        raise NotFoundError(f"There is no object under the key {key!r}.") from error
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise StoreError(
-                f"Can't {verb} {key!r}: a link or file stands where a folder must be.", kind="link"
-            ) from error
-        kind = "denied" if error.errno in _DENIED else "store"
-        raise StoreError(
-            f"Can't {verb} {key!r}: {error.strerror or error}.", transient=error.errno in _MAY_PASS, kind=kind
-        ) from error
+            st = os.stat(os.path.join(path, name), follow_symlinks=False)
+            if stat.S_ISREG(st.st_mode):
+                yield ObjectInfo(key, st.st_size, st.st_mtime)

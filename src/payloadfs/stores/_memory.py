@@ -1,4 +1,4 @@
-"""A store in this process's memory, for tests and examples. Other processes see nothing of it."""
+"""A store in the memory of this process, for tests and examples. Other processes cannot see it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _writing = threading.Lock()
 
 
 class MemoryStore:
-    """Objects in a dictionary; all stores of one root in a process share them.
+    """Objects in a dictionary, which all stores with the same root in a process share.
 
     Parameters
     ----------
@@ -35,35 +35,35 @@ class MemoryStore:
         content = collect(key, body)
         with _writing:
             if key in self._objects:
-                raise StoreError(f"There is an object under the key {key!r} already; it stays as it is.", kind="exists")
+                raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
             self._objects[key] = content, time.time()
 
     def get(self, key: str, size_bytes: int) -> Fetched:
         """Return a copy of the object `key`; see `Store.get`."""
-        content, _ = self._found(key)
+        content, _ = self._entry(key)
         if len(content) != size_bytes:
-            raise IntegrityError(f"The object {key!r} has {len(content)} bytes instead of {size_bytes}.", kind="size")
+            raise IntegrityError(f"Object {key!r} has {len(content)} bytes, not {size_bytes}.", kind="size")
         buffer = private_memory(size_bytes)
         buffer[:] = content
         return Fetched(buffer)
 
     def info(self, key: str) -> ObjectInfo:
-        """Return size and time of the object `key`."""
-        content, modified_s = self._found(key)
+        """Return the size and time of the object `key`."""
+        content, modified_s = self._entry(key)
         return ObjectInfo(key, len(content), modified_s)
 
     def delete(self, key: str) -> None:
-        """Remove the object `key`; it is no error if there is none."""
+        """Delete the object `key`, if it exists."""
         self._objects.pop(key, None)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the objects whose key begins with `prefix`, ordered by key."""
+        """Yield the objects whose key starts with `prefix`, in the order of their keys."""
         for key in sorted(self._objects):
             if key.startswith(prefix) and key in self._objects:
                 yield self.info(key)
 
-    def _found(self, key: str) -> tuple[bytes, float]:
+    def _entry(self, key: str) -> tuple[bytes, float]:
         try:
             return self._objects[key]
         except KeyError:
-            raise NotFoundError(f"There is no object under the key {key!r}.") from None
+            raise NotFoundError(f"Object {key!r} in {self.root} not found.") from None

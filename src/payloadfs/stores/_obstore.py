@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
 from .._buffers import ByteRange, as_bytes, private_memory
+from .._forks import on_fork
 from .._urls import scheme_of
 from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo, body_size_error, collect, refuse_pickle
 from ._errors import STATUS, ErrorTranslator
-from ._obstore_options import obstore_target
+from ._obstore_options import Target, gs_az_target, refuse_fsspec_settings
 from ._ranges import MIB, RangedDownload, Sink, into_buffer, into_file, ranges_unsupported, wrong_size
 from ._retry import Retry
 
-__all__ = ["ObstoreStore", "obstore_unusable_after_fork", "open_obstore_store"]
+__all__ = ["ObstoreStore", "obstore_target", "obstore_unusable_after_fork"]
 
 _ONE_PUT_BYTES = 16 * MIB
 """Up to this size an object is created by one conditional request."""
@@ -37,13 +38,11 @@ _RANGE_NOT_SATISFIABLE = 416
 _forked_with_obstore: list[bool] = []
 
 
+@on_fork
 def _after_fork() -> None:
     # No matter which code imported it: all users of obstore in a process share its threads.
     if "obstore" in sys.modules:
         _forked_with_obstore.append(True)
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def obstore_unusable_after_fork() -> bool:
@@ -51,19 +50,22 @@ def obstore_unusable_after_fork() -> bool:
     return bool(_forked_with_obstore)
 
 
-def open_obstore_store(root: str, storage_options: Mapping[str, Any] | None = None) -> ObstoreStore:
-    """Return the store at the canonical ``s3``, ``gs`` or ``az`` URL `root`. No request is sent.
+def obstore_target(root: str, options: Mapping[str, Any]) -> Target:
+    """Return what the canonical `root` and fsspec's `options` mean for obstore. No request.
 
     Raises
     ------
+    UnmappedError
+        An option or a variable needs fsspec.
     ConfigError
-        An option is not valid, or obstore is not installed.
+        The credentials cannot be right.
     """
-    store = ObstoreStore(root, storage_options)
+    refuse_fsspec_settings(scheme_of(root))
     if scheme_of(root) != "s3":
-        # Its options are checked by obstore; those of S3 were checked when its target was found.
-        _ = store._client
-    return store
+        return gs_az_target(root, options)
+    from ._aws import s3_target
+
+    return s3_target(root, options)
 
 
 class ObstoreStore:
@@ -75,6 +77,11 @@ class ObstoreStore:
         Canonical URL.
     storage_options : mapping, optional
         As s3fs, gcsfs and adlfs take them.
+
+    Raises
+    ------
+    ConfigError
+        An option is not valid, or obstore is not installed. No request was sent.
 
     Notes
     -----
@@ -97,6 +104,9 @@ class ObstoreStore:
         self._retry = Retry(self._translator)
         self._clients: dict[tuple[float, int], Any] = {}
         self._sends_ranges = True
+        if scheme_of(root) != "s3":
+            # obstore checks these options itself; those of S3 were checked with the target.
+            _ = self._client
 
     __reduce__ = refuse_pickle
 
@@ -179,7 +189,8 @@ class ObstoreStore:
         self._call("put", key, "put", name, content, client=client, mode="create", use_multipart=False)
 
     def _put_large(self, key: str, name: str, body: Body) -> None:
-        if self._exists(key):
+        with suppress(NotFoundError):
+            self.info(key)
             raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
         part_bytes = max(_PART_BYTES, -(-body.size_bytes // _MAX_PARTS))
         read_s = self._target.read_s + part_bytes * _PARTS_AT_ONCE / _SLOWEST_UPLOAD
@@ -202,13 +213,6 @@ class ObstoreStore:
             if pieces.error is not None:
                 raise pieces.error from None
             raise
-
-    def _exists(self, key: str) -> bool:
-        try:
-            self.info(key)
-        except NotFoundError:
-            return False
-        return True
 
     def _already_uploaded(self, key: str, body: Body) -> bool:
         """Return whether the object `key` has exactly the bytes of `body`. Reads it piece by piece."""
@@ -273,13 +277,10 @@ class ObstoreStore:
         limit = (read_s if read_s == self._target.read_s else float(1 << int(read_s).bit_length()), retries)
         if limit not in self._clients:
             self._clients[limit] = self._new_client(*limit)
-        self._check_credentials()
-        return self._clients[limit]
-
-    def _check_credentials(self) -> None:
-        # Here, because an error inside obstore's own call would come back as a message only.
         if self._target.credentials is not None:
+            # Here, because an error inside obstore's own call would come back as a message only.
             self._translator.hide(self._target.credentials().secrets)
+        return self._clients[limit]
 
     def _new_client(self, read_s: float, retries: int) -> Any:
         try:

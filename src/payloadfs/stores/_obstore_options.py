@@ -12,8 +12,6 @@ from .._urls import scheme_of
 if TYPE_CHECKING:
     from ._aws import Credentials
 
-__all__ = ["CONNECT_S", "READ_S", "Target", "UnmappedError", "client_options", "obstore_target"]
-
 CONNECT_S, READ_S = 5.0, 10.0
 """How long a server may take to accept a connection, and may stay silent."""
 
@@ -66,22 +64,15 @@ class Target:
     read_s: float = READ_S
 
 
-def obstore_target(root: str, options: Mapping[str, Any]) -> Target:
-    """Return what the canonical `root` and fsspec's `options` mean for obstore. No request.
+def gs_az_target(root: str, options: Mapping[str, Any]) -> Target:
+    """Return what a canonical ``gs`` or ``az`` root and fsspec's `options` mean for obstore. No request.
 
     Raises
     ------
     UnmappedError
         An option or a variable needs fsspec.
-    ConfigError
-        Credentials that no server can accept.
     """
     scheme = scheme_of(root)
-    _refuse_fsspec_settings(scheme)
-    if scheme == "s3":
-        from ._aws import s3_target
-
-        return s3_target(root, options)
     bucket = root.partition("://")[2].partition("/")[0]
     given = {name: value for name, value in options.items() if name not in _NO_EFFECT and value is not None}
     config = (_gs_config if scheme == "gs" else _az_config)(given)
@@ -144,7 +135,8 @@ def refuse_proxies(endpoint: str) -> None:
         raise UnmappedError("a proxy variable is set, and NO_PROXY does not name the host of the server")
 
 
-def _refuse_fsspec_settings(scheme: str) -> None:
+def refuse_fsspec_settings(scheme: str) -> None:
+    """Raise `UnmappedError` if fsspec's own variables or files configure `scheme`."""
     prefixes = tuple(f"FSSPEC_{protocol.upper()}" for protocol in _PROTOCOLS[scheme])
     folder = os.environ.get("FSSPEC_CONFIG_DIR") or os.path.expanduser("~/.config/fsspec")
     if not any(name.startswith(prefixes) for name in os.environ) and not os.path.isdir(folder):

@@ -57,9 +57,9 @@ def open_store(
     name, reason = chosen_transport(root, options, transport)
     debug("%s uses %s: %s", root, name, reason)
     if name == "obstore":
-        from ._obstore import open_obstore_store
+        from ._obstore import ObstoreStore
 
-        return open_obstore_store(root, options)
+        return ObstoreStore(root, options)
     if scheme == "s3":
         from ._s3fs import open_s3fs_store
 
@@ -113,8 +113,8 @@ def chosen_transport(root: str, storage_options: Mapping[str, Any], setting: str
 def _why_not_obstore(root: str, options: Mapping[str, Any]) -> str | None:
     if "obstore" not in sys.modules and find_spec("obstore") is None:
         return f"obstore is not installed (pip install 'payloadfs[{scheme_of(root)}]')"
-    from ._obstore import obstore_unusable_after_fork
-    from ._obstore_options import UnmappedError, obstore_target
+    from ._obstore import obstore_target, obstore_unusable_after_fork
+    from ._obstore_options import UnmappedError
 
     if obstore_unusable_after_fork():
         return _FORKED

@@ -1,4 +1,4 @@
-"""A proxy that counts requests. It passes bytes on unchanged, so signatures stay valid."""
+"""A proxy that counts requests. It forwards bytes unchanged, so signatures stay valid."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class CountingProxy:
     Attributes
     ----------
     endpoint_url : str
-        Where the proxy listens.
+        URL of the proxy.
     lose_answer : callable, optional
-        Asked about each request. Where it says True, the server gets the request and does its
-        work, and the client gets a closed connection for an answer.
+        Called with each request. If it returns True, the server receives and handles the request, but
+        the connection to the client is closed instead of returning the response.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -55,12 +55,12 @@ class CountingProxy:
 
     @property
     def requests(self) -> list[Request]:
-        """All requests so far, in the order in which they began."""
+        """All requests so far, in the order of their arrival."""
         with self._lock:
             return list(self._requests)
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Clear the list of requests."""
         with self._lock:
             self._requests.clear()
 
@@ -68,12 +68,12 @@ class CountingProxy:
         """Close all connections and wait for all threads."""
         with self._lock:
             sockets = list(self._sockets)
-        for one in sockets:
-            _shut(one)
+        for sock in sockets:
+            _shut_down(sock)
         for thread in self._threads:
             thread.join()
-        for one in sockets:
-            one.close()
+        for sock in sockets:
+            sock.close()
 
     def _spawn(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, name="payloadfs-proxy", daemon=True)
@@ -89,14 +89,14 @@ class CountingProxy:
             try:
                 server = socket.create_connection(self._upstream)
             except OSError:
-                # As the client would see it without us: nobody is there.
+                # As without the proxy: the client cannot connect.
                 client.close()
                 continue
             connection = _Connection(self, client, server)
             with self._lock:
                 self._sockets |= {connection.client, connection.server}
-            self._spawn(connection.send_requests)
-            self._spawn(connection.send_answers)
+            self._spawn(connection.forward_requests)
+            self._spawn(connection.forward_responses)
 
     def record(self, request: Request) -> None:
         """Count `request`."""
@@ -107,39 +107,39 @@ class CountingProxy:
 class _Connection:
     def __init__(self, proxy: CountingProxy, client: socket.socket, server: socket.socket) -> None:
         self.proxy, self.client, self.server = proxy, client, server
-        self.losing = threading.Event()
+        self.dropping = threading.Event()
 
-    def send_requests(self) -> None:
-        """Pass requests on, from head to head; each is counted before the server sees it."""
+    def forward_requests(self) -> None:
+        """Forward requests, one after the other. Each is counted before the server receives it."""
         try:
             with self.client.makefile("rb") as stream:
-                while head := _head(stream):
-                    request = _parsed(head)
+                while head := _read_head(stream):
+                    request = _parse(head)
                     self.proxy.record(request)
                     if self.proxy.lose_answer(request):
-                        self.losing.set()
+                        self.dropping.set()
                     self.server.sendall(head)
-                    _pass_body(stream, self.server, request.size_bytes)
+                    _forward_body(stream, self.server, request.size_bytes)
         except OSError:
-            # Either side went away: so does the other.
-            _shut(self.server)
+            # One side closed its connection, so the other one is closed too.
+            _shut_down(self.server)
         else:
-            _shut(self.server)
+            _shut_down(self.server)
 
-    def send_answers(self) -> None:
-        """Pass bytes back as they come."""
+    def forward_responses(self) -> None:
+        """Forward bytes of responses as they arrive."""
         try:
             while chunk := self.server.recv(_CHUNK_BYTES):
-                if self.losing.is_set() and not chunk.startswith(b"HTTP/1.1 100"):
+                if self.dropping.is_set() and not chunk.startswith(b"HTTP/1.1 100"):
                     break
                 self.client.sendall(chunk)
         except OSError:
-            _shut(self.client)
+            _shut_down(self.client)
         else:
-            _shut(self.client)
+            _shut_down(self.client)
 
 
-def _head(stream: BinaryIO) -> bytes:
+def _read_head(stream: BinaryIO) -> bytes:
     lines = []
     while line := stream.readline():
         lines.append(line)
@@ -148,7 +148,7 @@ def _head(stream: BinaryIO) -> bytes:
     return b""
 
 
-def _parsed(head: bytes) -> Request:
+def _parse(head: bytes) -> Request:
     first, *lines = head.decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ", 2)
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -156,19 +156,19 @@ def _parsed(head: bytes) -> Request:
     return Request(method, target, -1 if chunked else int(headers.get("content-length", 0)))
 
 
-def _pass_body(stream: BinaryIO, server: socket.socket, size_bytes: int) -> None:
+def _forward_body(stream: BinaryIO, server: socket.socket, size_bytes: int) -> None:
     if size_bytes >= 0:
-        _pass(stream, server, size_bytes)
+        _forward(stream, server, size_bytes)
         return
     while size_line := stream.readline():
         server.sendall(size_line)
         size = int(size_line.partition(b";")[0], 16)
-        _pass(stream, server, size + 2)
+        _forward(stream, server, size + 2)
         if size == 0:
             return
 
 
-def _pass(stream: BinaryIO, server: socket.socket, size_bytes: int) -> None:
+def _forward(stream: BinaryIO, server: socket.socket, size_bytes: int) -> None:
     while size_bytes:
         chunk = stream.read1(min(size_bytes, _CHUNK_BYTES))  # type: ignore[attr-defined]  # a BufferedReader
         if not chunk:
@@ -177,17 +177,17 @@ def _pass(stream: BinaryIO, server: socket.socket, size_bytes: int) -> None:
         size_bytes -= len(chunk)
 
 
-def _shut(one: socket.socket) -> None:
+def _shut_down(sock: socket.socket) -> None:
     try:
-        one.shutdown(socket.SHUT_RDWR)
+        sock.shutdown(socket.SHUT_RDWR)
     except OSError:
-        # The other side was first.
+        # The other side closed it first.
         return
 
 
 @contextmanager
 def counting_proxy(upstream: str) -> Iterator[CountingProxy]:
-    """Run a proxy in front of the server at the URL `upstream`; it ends with the block."""
+    """Run a proxy for the server at the URL `upstream` until the block ends."""
     proxy = CountingProxy(upstream)
     try:
         yield proxy

