@@ -44,9 +44,10 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!payloadfs\.).*"),
     (
         r"py:.*",
-        r"payloadfs\.(?:_buffers|_digest|_keys|_seal|_urls|integrations|payload|pointer|policy|repository|serializers|settings|signing|stores)\b.*",
+        r"payloadfs\.(?:_buffers|_digest|_keys|_seal|_urls|integrations|payload|pointer|policy|repository|serializers|signing|stores)\b.*",
     ),
     (r"py:.*", r"payloadfs\.testing\b.*"),
+    (r"py:class", r"payloadfs\.config\.(?:KeywordSettings|AllKeywordSettings|Setting)"),
     (r"py:class", r"payloadfs\.aio\.T"),
 ]
 

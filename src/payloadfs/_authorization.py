@@ -21,9 +21,9 @@ class Authorizer:
     Parameters
     ----------
     keys : KeyRing or None
-        The key ring, if it was given.
+        The key ring, if the caller passed one.
     keys_file : Path
-        Where the key ring is otherwise.
+        The key file, which is read if `keys` is None.
     policy : Policy
         What may be resolved.
     root_aliases : mapping of str to str

@@ -26,10 +26,10 @@ class Batch:
     verb : str
         For messages: "saved" or "loaded".
     max_concurrency : int
-        How many run at the same time, each in a thread.
+        How many objects are saved or loaded at the same time, each in a thread.
     ahead : int
-        How many more items are taken from the iterable: waiting for the next one takes a thread as
-        long as a small load.
+        How many more items to take from the iterable in advance: a thread would wait for its next item
+        as long as a small load takes.
 
     Raises
     ------

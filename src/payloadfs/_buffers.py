@@ -17,7 +17,7 @@ ALIGNMENT = 64
 """Data starts at multiples of this many bytes: the size of a cache line, which Arrow recommends."""
 
 CHUNK_BYTES = 4 * 1024 * 1024
-"""Size of the pieces of large frames: small enough to be in the cache still when they are hashed and written."""
+"""Size of the pieces of large frames: small enough to still be in the cache when they are hashed and written."""
 
 COMPRESSIONS = ("zstd", "lz4")
 """Compression codecs of objects."""

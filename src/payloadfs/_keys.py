@@ -1,4 +1,4 @@
-"""Keys of objects: which are allowed, how they are made, and how a prefix becomes part of one."""
+"""Keys of objects: which are allowed, how they are generated, and how a prefix becomes part of one."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def escape_prefix(prefix: str) -> str:
     escaped = "/".join(_ESCAPED.sub(_escape, segment) for segment in prefix.split("/"))
     if len(escaped) > _MAX_PREFIX_CHARS:
         raise ConfigError(
-            f"The prefix {prefix[:80]!r} is too long: it may take {_MAX_PREFIX_CHARS} characters of a key, and takes "
-            f"{len(escaped)}. Nothing was saved.",
+            f"The prefix {prefix[:80]!r} is too long: it takes {len(escaped)} characters of the key, and at most "
+            f"{_MAX_PREFIX_CHARS} are allowed. Nothing was saved.",
             kind="prefix",
         )
     return escaped

@@ -108,7 +108,7 @@ def _is_padding(frame: Frame) -> bool:
 class Outgoing:
     """The bytes of one object that is being stored, hashed while they are read.
 
-    Iterating yields them in order, in pieces of at most `CHUNK_BYTES`. A store that retries iterates
+    Iterating yields the bytes in order, in pieces of at most `CHUNK_BYTES`. A store that retries iterates
     again. From 1 MiB on, a second thread hashes them while the consumer writes. A piece is valid until
     the next one is requested; pieces smaller than `SMALL_BYTES` stay valid.
 
@@ -141,7 +141,7 @@ class Outgoing:
     def digest(self) -> Digest:
         """The digest for the pointer. Known once all bytes were read."""
         if self._digest is None:
-            raise RuntimeError("The digest is not known until all bytes were read.")
+            raise RuntimeError("The digest is not known until all bytes have been read.")
         return self._digest
 
     def __iter__(self) -> Iterator[memoryview]:

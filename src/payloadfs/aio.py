@@ -145,4 +145,4 @@ def _delete(repository: Repository, pointers: Iterable[Pointer]) -> None:
             repository.delete(pointer)
         except PayloadError as error:
             # The caller no longer waits, so the log is the only place to report it.
-            warn(f"A cancelled save left {pointer.root}/{pointer.key} behind, which could not be deleted: {error}")
+            warn(f"The object {pointer.root}/{pointer.key} of a cancelled save could not be deleted: {error}")

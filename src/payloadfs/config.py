@@ -222,17 +222,18 @@ class Settings:
     url, storage_options : str, Mapping of str to Any
         Canonical root under which objects are stored, and options for its store.
     keys_file, keys : Path, KeyRing or None
-        The file with the key ring, and the ring that replaces it, if one was given.
+        The file with the key ring, and the ring that replaces it, if one is set.
     allowed_roots : tuple of str
         Canonical roots, or ``"s3://*"``, that pointers may name besides `url`.
     pickle, unsigned, max_bytes : str, str, int or None
         As in `payloadfs.policy.Policy`; `max_bytes` in bytes, None for no limit.
     verify, digest, fsync : {"auto", "full"}, {"blake3", "sha256"}, bool
-        Whether data in a folder of ours is hashed too, with what, and whether objects survive a power cut.
+        Whether large data in a folder that only this user can write to is hashed on load, too; the hash
+        function of new objects; whether they survive a power cut.
     transport : {"auto", "obstore", "fsspec"}
-        What carries the bytes of remote stores; see `payloadfs.stores.chosen_transport`.
+        The client library for remote stores; see `payloadfs.stores.chosen_transport`.
     compression : {"none", "zstd", "lz4"}
-        Of new objects.
+        Compression of new objects.
     cache, cache_bytes : Path or None, int or None
         Where remote objects are cached (None: nowhere), and the size limit of the cache in bytes
         (None: 10 GiB, or half of the free disk space if that is less).
@@ -371,7 +372,7 @@ def _file() -> _Layer:
 
 
 class _Scope:
-    """The layers of nested `using` blocks, and the settings that last followed from them."""
+    """The layers of nested `using` blocks, and the settings last computed from them."""
 
     def __init__(self, *layers: _Layer) -> None:
         self.layers = layers
@@ -379,7 +380,7 @@ class _Scope:
 
 
 class _Process:
-    """The layer of `configure`, and what the sources of the whole process last held."""
+    """The layer of `configure`, and the last known content of the process's other sources."""
 
     def __init__(self) -> None:
         self.lock, self.scope = threading.Lock(), _Scope()

@@ -179,7 +179,7 @@ class ConfigError(PayloadError, ValueError):
 
 
 class BatchError(PayloadError, ExceptionGroup[Exception]):
-    """Some objects of a batch could not be saved or loaded. All of them were tried.
+    """Some objects of a batch could not be saved or loaded. Every object was tried.
 
     Parameters
     ----------

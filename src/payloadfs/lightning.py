@@ -4,7 +4,8 @@ A program for ``lightning_app`` that passes objects between works runs after one
 
     import payloadfs.lightning as lapp
 
-Start it with ``payloadfs run app.py``. ``docs/how-to/leave-lightning.md`` lists the differences.
+Start it with ``payloadfs run app.py``. ``docs/how-to/run-lightning-programs.md`` lists the
+differences.
 """
 
 from __future__ import annotations

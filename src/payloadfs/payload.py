@@ -57,9 +57,9 @@ class Payload(Generic[T]):
 
     Notes
     -----
-    Many threads and forked children may use the same payload; it stores one object. Payloads are
-    equal if root, key and digest of their pointers are; two that are not saved are equal only if they
-    are the same payload.
+    Many threads and forked children may use the same payload; it stores one object. Two payloads are
+    equal if their pointers have the same root, key and digest. A payload that is not saved equals only
+    itself.
 
     Examples
     --------

@@ -48,7 +48,7 @@ SIGNATURE_FIELDS = _SIGNATURE.keys()
 class Pointer:
     """Location, type, size and digest of a stored object, usually signed.
 
-    Pointers are equal if root, key and digest are.
+    Two pointers are equal if their roots, keys and digests are equal.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ def test_an_unknown_key(inspect, refused, pointer_file, tmp_path, monkeypatch):
     monkeypatch.setenv("PAYLOADFS_KEYS_FILE", str(tmp_path / "other-keys"))
     assert inspect([path], code=4)["signature"] == "unknown-key"
     out = refused("inspect", path, code=4, message=f"payloadfs keys export {fields_of(path)['kid']}")
-    assert "made with a key that is not trusted here" in out
+    assert "signed with a key that is not trusted here" in out
     assert not (tmp_path / "other-keys").exists()
 
 
@@ -148,7 +148,7 @@ def test_large_objects_are_read_only_with_verify(inspect, capsys, pointer_file, 
     report = inspect([path])
     assert (report["object"], report["checked"]) == ("present", "size")
     assert main(["inspect", str(path)]) == 0
-    assert "with the right size; --verify reads and checks all bytes" in capsys.readouterr().out
+    assert "its size is right; --verify reads and checks all bytes" in capsys.readouterr().out
     assert inspect([path, "--verify"])["checked"] == "every byte"
 
 

@@ -42,7 +42,7 @@ ROOT = "s3://bucket/runs"
 def test_options_with_a_counterpart(options: dict[str, Any]) -> None:
     assert chosen_transport(ROOT, options, "auto")[0] == "obstore"
     assert chosen_transport(ROOT, options, "obstore")[0] == "obstore"
-    assert chosen_transport(ROOT, options, "fsspec") == ("fsspec", "the setting 'transport' says so")
+    assert chosen_transport(ROOT, options, "fsspec") == ("fsspec", "the setting 'transport' selects it")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "put": ("_objects", "store a file and print a pointer to it", "payloadfs put report.pdf > pointer.json"),
     "get": (
         "_objects",
-        "write the object of a pointer: bytes and strings as they are, tables as CSV, other values as JSON",
+        "write the object that a pointer identifies: bytes and strings unchanged, tables as CSV, others as JSON",
         "payloadfs get pointer.json -o report.pdf",
     ),
     "ls": ("_objects", "list stored objects", "payloadfs ls 2026-11-22"),
@@ -150,7 +150,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 def _common_options() -> argparse.ArgumentParser:
     """Return the options that are accepted both before and after the command; neither position resets the other."""
     common, unset = argparse.ArgumentParser(add_help=False), argparse.SUPPRESS
-    common.add_argument("--json", action="store_true", default=unset, help="print JSON, also for errors")
+    common.add_argument("--json", action="store_true", default=unset, help="print JSON, including errors")
     common.add_argument(
         "-v", "--verbose", action="store_true", default=unset, help="log each operation to standard error"
     )

@@ -51,7 +51,11 @@ def add_group(parser: argparse.ArgumentParser, *, required: bool = True) -> Any:
 
 def add_pointer(parser: argparse.ArgumentParser) -> None:
     """Add the pointer argument, and the option for the locations it may read from."""
-    parser.add_argument("pointer", metavar="POINTER", help="file with the pointer, - for standard input, or its JSON")
+    parser.add_argument(
+        "pointer",
+        metavar="POINTER",
+        help="file that contains the pointer, - for standard input, or the pointer itself as JSON",
+    )
     parser.add_argument(
         "--url",
         metavar="URL",

@@ -26,7 +26,7 @@ from ._common import add_pointer, age, open_repository, printable, read_pointer,
 __all__ = ["configure_inspect"]
 
 _READ_UP_TO_BYTES = 64_000_000
-"""Of larger objects, only the size is checked, unless they can be mapped and reading their structure is cheap."""
+"""For larger objects, only the size is checked, unless they can be mapped and reading their structure is cheap."""
 
 
 def configure_inspect(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
@@ -117,16 +117,16 @@ def _check_object(pointer: Pointer, repository: Repository, report: dict[str, An
 
 
 _CHECKED = {
-    "size": "present, with the right size; --verify reads and checks all bytes",
-    "structure": "present, structure verified; --verify checks the data too",
-    "every byte": "present, all bytes verified",
+    "size": "present, and its size is right; --verify reads and checks all bytes",
+    "structure": "present, and its structure is verified; --verify checks the data too",
+    "every byte": "present, and all its bytes are verified",
 }
 _OBJECT = {
     "missing": "missing",
     "changed": "changed or damaged",
     "unreadable": "cannot be read",
 }
-_SIGNATURE = {"unknown-key": "made with a key that is not trusted here", "unchecked": "not checked"}
+_SIGNATURE = {"unknown-key": "signed with a key that is not trusted here", "unchecked": "not checked"}
 _EXECUTABLE = {True: "yes: loading it can run code", False: "no: it contains only data"}
 
 

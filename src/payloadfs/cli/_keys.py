@@ -31,7 +31,11 @@ def configure_keys(parser: argparse.ArgumentParser, common: argparse.ArgumentPar
     listing = add_command(group, with_file, "list", "list the keys without their secrets", "payloadfs keys list")
     listing.set_defaults(run=_list)
     generate = add_command(
-        group, with_file, "generate", "generate a new signing key; others still verify", "payloadfs keys generate"
+        group,
+        with_file,
+        "generate",
+        "generate a new signing key; existing keys still verify",
+        "payloadfs keys generate",
     )
     generate.set_defaults(run=_generate)
     export = add_command(

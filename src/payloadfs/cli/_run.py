@@ -37,7 +37,7 @@ def configure_run(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -
         action="append",
         default=[],
         help="set an attribute of the flow, or of a work in it (src.rows=10), before it runs; can be repeated; "
-        "VALUE is JSON, or else a string",
+        "VALUE is a string unless it is valid JSON",
     )
     parser.add_argument(
         "--send-secrets", action="store_true", help="send keys and credentials to works through the executor"

@@ -28,7 +28,7 @@ from ._base import Encoded, Serializer
 __all__ = ["Compressed", "compress"]
 
 _MIN_BYTES = 4096
-"""Smaller objects are not compressed: their cost is the request."""
+"""Smaller objects are not compressed: the request costs more than their bytes."""
 
 _ENTRY = struct.Struct("<QQ")
 _SKIPPABLE = struct.Struct("<II")

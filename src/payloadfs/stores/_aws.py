@@ -1,7 +1,7 @@
 """How S3 is reached: botocore's own session decides on credentials, region and endpoint; obstore gets the result.
 
 Only a complete pair of keys, in the storage options or in the environment, skips botocore, and only
-where no AWS file or profile could say anything else: importing it takes longer than a small save.
+where no AWS file or profile could override it: importing botocore takes longer than a small save.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ CredentialsSource = Callable[[], Credentials | None]
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """What botocore's session, or the environment alone, says."""
+    """Settings from botocore's session, or from the environment alone."""
 
     endpoint: str | None
     region: str | None
@@ -116,7 +116,7 @@ def s3_target(root: str, options: Mapping[str, Any]) -> Target:
     if given:
         raise UnmappedError(f"storage option {min(given)} has no counterpart")
     if bool(known["key"]) != bool(known["secret"]):
-        raise UnmappedError("key was given without secret, or secret without key")
+        raise UnmappedError("the storage options have key without secret, or secret without key")
     session = _from_environment(known, anonymous) or _from_botocore(known)
     ca_file = _ca_file(verify if verify is not None else session.ca_file)
     endpoint, region, virtual = _endpoint(session, bucket, addressing or session.addressing)
@@ -226,7 +226,7 @@ def _from_environment(known: Mapping[str, Any], anonymous: bool) -> _Session | N
 
 def _from_botocore(known: Mapping[str, Any]) -> _Session:
     if find_spec("botocore") is None:
-        raise UnmappedError("botocore has to find the credentials, and it is not installed")
+        raise UnmappedError("botocore is needed to find the credentials, but it is not installed")
     from botocore.exceptions import BotoCoreError, ProfileNotFound
     from botocore.session import Session
 
@@ -295,9 +295,11 @@ def _endpoint(session: _Session, bucket: str, addressing: str | None) -> tuple[s
     amazon = _AMAZON.fullmatch(endpoint)
     if endpoint and amazon is None:
         if not _ENDPOINT.fullmatch(endpoint) or "amazonaws" in endpoint:
-            raise UnmappedError("the endpoint is more than scheme, host and port, or a special one of Amazon")
+            raise UnmappedError(
+                "the endpoint has more than a scheme, a host and a port, or is a special endpoint of Amazon"
+            )
         if addressing == "virtual":
-            raise UnmappedError("virtual addressing is asked for on a server other than Amazon's")
+            raise UnmappedError("virtual addressing is configured for a server other than Amazon's")
         return endpoint, session.region or "us-east-1", False
     region = session.region or (amazon[1] if amazon else None)
     if region is None:

@@ -33,7 +33,7 @@ from ._local import LocalStore
 __all__ = ["Cache"]
 
 _INTO_FILE_FROM_BYTES = 1024 * 1024
-"""From this size on, a store that can writes into the file itself; below, memory is faster."""
+"""From this size on, stores that support it write directly into the file. Below it, memory is faster."""
 
 _WAIT_S = 60.0
 _WAIT_S_PER_BYTE = 1 / (4 * 1024 * 1024)
@@ -56,7 +56,7 @@ class _Wanted:
 
 
 class Cache:
-    """Copies below one folder, which is created (0700) with the first copy. For any number of processes.
+    """Copies below one folder, which is created (0700) with the first copy. Any number of processes can share it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The error border of remote stores: errors of fsspec, s3fs, botocore, aiohttp and obstore become ours here and nowhere else."""
+"""Errors of remote stores: only this module translates those of fsspec, s3fs, botocore, aiohttp and obstore."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class ErrorTranslator:
         failed = f"Cannot {operation} {what}"
         if code in _CHECKSUM_CODES:
             return StoreError(
-                f"{failed}: the bytes were damaged on the way ({reason}).", transient=True, kind="checksum"
+                f"{failed}: the bytes were damaged in transit ({reason}).", transient=True, kind="checksum"
             )
         is_taken = isinstance(error, FileExistsError) or status in _EXISTS
         if operation == "put" and code not in _BUSY_CODES and is_taken:
@@ -228,7 +228,7 @@ def _connection_error(error: Exception, failed: str, reason: str) -> StoreError 
     if names & {"ReadTimeoutError", "TimeoutError"}:
         return StoreError(f"{failed}: the server did not answer in time ({reason}).", transient=True, kind="timeout")
     if "FlexibleChecksumError" in names:
-        return StoreError(f"{failed}: the bytes were damaged on the way ({reason}).", transient=True, kind="checksum")
+        return StoreError(f"{failed}: the bytes were damaged in transit ({reason}).", transient=True, kind="checksum")
     if names & _CONNECTION_LOST and not _response(error):
         return StoreError(f"{failed}: the connection was lost ({reason}).", transient=True, kind="connection-lost")
     return None

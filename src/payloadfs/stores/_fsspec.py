@@ -1,4 +1,4 @@
-"""Objects on any file system of fsspec: SFTP, HDFS, WebDAV and the rest, and object stores that obstore cannot serve."""
+"""Objects on any file system of fsspec: SFTP, HDFS, WebDAV and others, and object stores that obstore cannot serve."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STAGING = ".staging"
 _READ_BYTES = 4 * MIB
 
 _ATOMIC_PROTOCOLS = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"})
-"""Their pipe_file makes an object appear whole or not at all."""
+"""Schemes whose pipe_file creates an object whole or not at all."""
 
 _S3_PARTS = {"chunksize": 16 * MIB, "max_concurrency": 4}
 
@@ -72,8 +72,8 @@ class FsspecStore:
     root : str
         Canonical URL.
     open_filesystem : callable
-        Returns a new synchronous file system of fsspec, and the root as it spells it. Called once in
-        each process.
+        Returns a new synchronous file system of fsspec, and the root as that file
+        system spells it. Called once in each process.
 
     Notes
     -----
@@ -81,9 +81,9 @@ class FsspecStore:
     it is sent; on S3 in parts of 16 MiB, four at a time, if it has 32 MiB or more. Everywhere else it is
     written under ``.staging`` in pieces, its size is compared, and it is moved into place: a crash
     leaves nothing but a staged file, if the file system's move is atomic. An object is never
-    overwritten by the same process; between processes that is as sure as the file system's
-    create-only mode, and without one there is a moment between check and move (payloadfs's own
-    keys are random). How long bytes last after a power cut depends on the file system.
+    overwritten by the same process; between processes that depends on the file system's
+    create-only mode. Without one, another process can create the object between the check and the
+    move (payloadfs's own keys are random). Whether bytes survive a power cut depends on the file system.
     """
 
     transport = "fsspec"
@@ -217,7 +217,7 @@ class FsspecStore:
         except StoreError as error:
             if reason is None:
                 raise
-            reason.add_note(f"The staged file {staged!r} is left behind: {error}")
+            reason.add_note(f"The staged file {staged!r} could not be deleted: {error}")
 
     def _refuse_existing(self, key: str) -> None:
         try:

@@ -32,7 +32,7 @@ _ONE_CALL_BYTES = MIB
 _CHUNK_BYTES = MIB
 _PAGE_OBJECTS = 1_000
 _SLOWEST_UPLOAD = 2 * MIB
-"""Bytes a second: while a body is sent, obstore counts the time as silence of the server."""
+"""Bytes per second. While a body is sent, obstore counts the time as silence of the server."""
 
 _RANGE_NOT_SATISFIABLE = 416
 _forked_with_obstore: list[bool] = []
@@ -85,10 +85,10 @@ class ObstoreStore:
 
     Notes
     -----
-    `put` costs one conditional PUT up to 16 MiB and never overwrites; beyond, one HEAD and an upload
+    `put` costs one conditional PUT up to 16 MiB and never overwrites; above that, one HEAD and an upload
     in parts of 8 MiB, six at a time, which holds up to 56 MiB. S3 servers verify a SHA-256 of each
     request's body. `get` costs one GET up to 16 MiB, beyond it one for each 8 to 32 MiB; each byte is
-    copied once, into its final place. Safe to use from many threads. In a process forked from one
+    copied once, into its final memory. Safe to use from many threads. In a process forked from one
     that had loaded obstore, every call raises `StoreError`.
     """
 

@@ -1,4 +1,4 @@
-"""What storage options and variables mean for obstore, and which of them lead to fsspec instead."""
+"""Translation of storage options and variables for obstore, and refusal of those that need fsspec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a root URL to the store behind it, and to its cache."""
+"""Choice and opening of the store for a root URL, and of its cache."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def chosen_transport(root: str, storage_options: Mapping[str, Any], setting: str
     if scheme not in ("s3", "gs", "az"):
         return "fsspec", f"obstore is not used for {scheme}://"
     if setting == "fsspec":
-        return "fsspec", "the setting 'transport' says so"
+        return "fsspec", "the setting 'transport' selects it"
     reason = _why_not_obstore(root, storage_options)
     if reason is None:
         return "obstore", "it is installed and supports every option that is set"

@@ -18,7 +18,7 @@ _MAX_RANGE_BYTES = 32 * MIB
 _CONCURRENCY = 8
 
 Sink = Callable[[int, memoryview], None]
-"""Takes an offset in the object and bytes from there on; from several threads, in any order."""
+"""Called with an offset in the object and the bytes there, by several threads, in any order."""
 
 
 def into_buffer(buffer: memoryview) -> Sink:
@@ -146,6 +146,6 @@ def wrong_size(key: str, size_bytes: int, actual: str) -> IntegrityError:
 def ranges_unsupported(key: str) -> StoreError:
     """Return the error for a response that is not the range that was requested."""
     return StoreError(
-        f"Cannot get {key!r}: the server ignores Range headers and sent other bytes than requested.",
+        f"Cannot get {key!r}: the server ignored the Range header and did not send the requested bytes.",
         kind="ranges-unsupported",
     )

@@ -7,9 +7,9 @@
 
 Checkpoints are numbered and never overwritten. The highest number is valid; older ones are deleted.
 A driver that is killed therefore leaves its last complete checkpoint, and of two drivers of the
-same run only one can write the next number: the other stops. If one driver is so far ahead that
-the number which the other wants to write has been deleted again, the other's last checkpoint has
-been deleted too, and its absence shows what happened. The MAC covers run, number and document:
+same run only one can write the next number: the other stops. One driver may be so far
+ahead that it has already deleted the number that the other wants to write. Then it has also deleted
+the other's last checkpoint, and the other detects that. The MAC covers run, number and document:
 anyone who could change them could choose the arguments of works.
 """
 

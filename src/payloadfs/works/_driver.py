@@ -73,7 +73,7 @@ class Driver:
         self._pass, self._created_s, self._token = 0, time.time(), secrets.token_hex(8)
         self.stage, self.message = "running", ""
         if any("run" in vars(component) for component in self._components.values()):
-            raise ConfigError("This flow is already running: an app runs once at a time.", kind="app")
+            raise ConfigError("This flow is already running: an app cannot run twice at the same time.", kind="app")
         for component in self._components.values():
             component._set_internal(_prefix=self._prefix)
         for work in self._works.values():

@@ -3,7 +3,7 @@
 pyarrow's writer passes each buffer of a batch to its sink without a copy; the sink here keeps
 views of them. A column that is strided in memory cannot be an Arrow buffer. It goes through the
 writer as a reserved range of untouched address space, which is then replaced among the frames by
-the resolve bytes, gathered piece by piece.
+the actual bytes, gathered piece by piece.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Long lists and dicts of plain values, pickled a few thousand items at a time.
 
 A pickler remembers every object, because it may occur again. For a million rows this memo takes
-more memory than the data and most of the time. Here it is cleared after every batch, because no
+more memory than the data, and filling it takes most of the time. Here it is cleared after every batch, because no
 mutable object occurs in two batches. That is checked first, at the speed of C, by counting
 references: an object with one owner cannot occur twice.
 """
