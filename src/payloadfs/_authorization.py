@@ -1,4 +1,4 @@
-"""Which pointers a repository may resolve: signature first, then the policy. No request is sent."""
+"""Authorization of pointers: signature first, then the policy. No request is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fork must not inherit: locks, threads and connections exist only in the process that created them."""
+"""Values of one process, which a fork must not inherit: locks, threads and connections."""
 
 from __future__ import annotations
 

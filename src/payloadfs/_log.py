@@ -1,4 +1,4 @@
-"""What payloadfs writes to a program's log, under the name ``payloadfs``."""
+"""Messages that payloadfs writes to a program's log, under the name ``payloadfs``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How S3 is reached: botocore's own session decides on credentials, region and endpoint; obstore gets the result.
+"""Configuration for S3: botocore's own session decides on credentials, region and endpoint; obstore uses the result.
 
 Only a complete pair of keys, in the storage options or in the environment, skips botocore, and only
 where no AWS file or profile could override it: importing botocore takes longer than a small save.

@@ -1,4 +1,4 @@
-"""When a request is sent again: after a refusal or a lost connection, never to a server that is silent."""
+"""Repetition of requests: after a refusal or a lost connection, never to a server that is silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What works and flows have in common: attributes that are state, declared in ``__init__`` and checked when assigned."""
+"""The common base of works and flows: attributes that are state, declared in ``__init__`` and checked when assigned."""
 
 from __future__ import annotations
 
