@@ -123,9 +123,9 @@ def test_the_loop_keeps_running(tmp_path: Any) -> None:
 
 def settled(repository: Repository) -> list[Any]:
     """Return what is stored once all background calls have ended."""
-    for pool in list(aio._pool._values.values()):
+    for pool in list(aio._pool.values()):
         pool.shutdown()
-    aio._pool._values.clear()
+    aio._pool.clear()
     return list(repository.list())
 
 

@@ -19,11 +19,11 @@ def exit_code_of_child(check):
 
 def test_a_child_creates_its_own_value():
     value = PerProcess(threading.Lock)
-    lock = value.get()
-    assert value.get() is lock
+    lock = value[os.getpid()]
+    assert value[os.getpid()] is lock
     with lock:
-        assert exit_code_of_child(lambda: value.get() is not lock and not value.get().locked()) == 0
-    assert value.get() is lock
+        assert exit_code_of_child(lambda: value[os.getpid()] is not lock and not value[os.getpid()].locked()) == 0
+    assert value[os.getpid()] is lock
 
 
 def test_all_threads_get_the_same_value():
@@ -32,7 +32,7 @@ def test_all_threads_get_the_same_value():
 
     def get(_):
         start.wait()
-        return value.get()
+        return value[os.getpid()]
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(get, range(8)))) == 1

@@ -87,7 +87,7 @@ class Payload(Generic[T]):
         self._pointer: Pointer | None = None
         self._repository = repository
         self._prefix = prefix
-        self._compression = compression
+        self._compression: Compression | None = compression
         self._lock = (os.getpid(), threading.Lock())
 
     @classmethod

@@ -71,9 +71,11 @@ class Pointer:
 
     Examples
     --------
-    >>> text = Pointer("s3://data", "run/1.bin", "bytes/1", 3, Digest("b3", bytes(32)), 0, "bytes").to_json()
-    >>> Pointer.from_json(text).key
-    'run/1.bin'
+    >>> import payloadfs
+    >>> with payloadfs.using("memory://demo"):
+    ...     text = payloadfs.save("hello", prefix="run").to_json()
+    >>> Pointer.from_json(text)
+    Pointer(str, 5 bytes, memory://demo/run/....txt, signed)
     """
 
     root: str

@@ -90,7 +90,7 @@ class KeyRing:
     >>> ring.verify(key_id, mac, [b"a", b"bc"])
     >>> ring.verify(key_id, mac, [b"ab", b"c"])
     Traceback (most recent call last):
-    payloadfs.errors.SignatureError: The signature of key '...' does not match: the pointer was changed after it was signed.
+    payloadfs.SignatureError: The signature of key '...' does not match: the pointer was changed after it was signed.
     """
 
     def __init__(self, keys: Iterable[Key]) -> None:
