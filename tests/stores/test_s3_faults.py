@@ -167,6 +167,22 @@ def test_a_part_that_fails_aborts_the_upload(server: Answering, store: Store) ->
     assert [target for verb, target, _ in server.seen if verb == "DELETE"] == ["/bucket/a.bin?uploadId=u1"]
 
 
+def test_a_writer_without_permission_to_list_saves_large_objects(server: Answering, store: Store) -> None:
+    """Amazon answers 403 to a HEAD of a missing object then."""
+
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        if verb == "HEAD":
+            give(client, 403)
+        elif verb == "POST":
+            give(client, 200, UPLOAD if target.endswith("?uploads=") else DONE)
+        else:
+            give(client, 200)
+
+    server.answer = answer
+    store.put("a.bin", PiecesBody([CONTENT]))
+    assert server.count() == {"HEAD": 1, "POST": 2, "PUT": 3}
+
+
 def test_an_error_behind_a_200_is_a_failure(server: Answering, store: Store) -> None:
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
         body = UPLOAD if target.endswith("?uploads=") else ERROR

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from heapq import heappop, heappush
 from typing import Any
@@ -51,15 +50,7 @@ def obstore_unusable_after_fork() -> bool:
 
 
 def obstore_target(root: str, options: Mapping[str, Any]) -> Target:
-    """Return what the canonical `root` and fsspec's `options` mean for obstore. No request.
-
-    Raises
-    ------
-    UnmappedError
-        An option or a variable needs fsspec.
-    ConfigError
-        The credentials cannot be right.
-    """
+    """Return what the canonical `root` and fsspec's `options` mean for obstore; see `gs_az_target` and `s3_target`."""
     refuse_fsspec_settings(scheme_of(root))
     if scheme_of(root) != "s3":
         return gs_az_target(root, options)
@@ -189,8 +180,7 @@ class ObstoreStore:
         self._call("put", key, "put", name, content, client=client, mode="create", use_multipart=False)
 
     def _put_large(self, key: str, name: str, body: Body) -> None:
-        with suppress(NotFoundError):
-            self.info(key)
+        if self._may_exist(key):
             raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
         part_bytes = max(_PART_BYTES, -(-body.size_bytes // _MAX_PARTS))
         read_s = self._target.read_s + part_bytes * _PARTS_AT_ONCE / _SLOWEST_UPLOAD
@@ -213,6 +203,18 @@ class ObstoreStore:
             if pieces.error is not None:
                 raise pieces.error from None
             raise
+
+    def _may_exist(self, key: str) -> bool:
+        try:
+            self.info(key)
+        except NotFoundError:
+            return False
+        except StoreError as error:
+            # Without permission to list, Amazon answers 403 for a missing object. Keys are random.
+            if error.kind == "denied":
+                return False
+            raise
+        return True
 
     def _already_uploaded(self, key: str, body: Body) -> bool:
         """Return whether the object `key` has exactly the bytes of `body`. Reads it piece by piece."""
