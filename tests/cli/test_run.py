@@ -107,9 +107,8 @@ def program(tmp_path):
 
 
 def wait_for(path, text):
-    deadline_s = time.monotonic() + 60
+    # The test's own time limit ends a wait in vain.
     while not path.exists() or text not in path.read_text():
-        assert time.monotonic() < deadline_s, f"{path} never contained {text!r}"
         time.sleep(0.02)
 
 

@@ -217,9 +217,8 @@ def start(tmp_path, which, wait_s):
 
 
 def wait_for(condition):
-    ends_s = time.monotonic() + 60
+    # The test's own time limit ends a wait in vain.
     while not condition():
-        assert time.monotonic() < ends_s
         time.sleep(0.01)
 
 

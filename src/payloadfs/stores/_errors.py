@@ -71,6 +71,10 @@ class HTTPStatusError(Exception):
         return self._shown
 
 
+class CertificateError(Exception):
+    """A certificate that obstore does not trust."""
+
+
 def _element(name: str, xml: str) -> str:
     from html import unescape
 
@@ -97,9 +101,7 @@ def from_obstore(error: Exception) -> Exception:
         region = "<Code>PermanentRedirect</Code><Message>the bucket is in another region</Message>"
         return HTTPStatusError(301, region)
     if certificate := _CERTIFICATE.search(details):
-        from ssl import SSLCertVerificationError
-
-        return SSLCertVerificationError(certificate[1])
+        return CertificateError(certificate[1])
     if "kind: Connect" in details:
         return ConnectionRefusedError(message)
     if "kind: Timeout" in details or "TimedOut" in details:
@@ -217,7 +219,7 @@ def _connection_error(error: Exception, failed: str, reason: str) -> StoreError 
     names = {cls.__name__ for cls in type(error).__mro__}
     if names & {"NoCredentialsError", "PartialCredentialsError", "NoAuthTokenError"}:
         return no_credentials(failed)
-    if "SSLCertVerificationError" in names or "CERTIFICATE_VERIFY_FAILED" in reason:
+    if names & {"CertificateError", "SSLCertVerificationError"} or "CERTIFICATE_VERIFY_FAILED" in reason:
         return StoreError(
             f"{failed}: the server's certificate is not trusted ({reason}); set AWS_CA_BUNDLE or "
             "client_kwargs['verify'] to a file of trusted certificates.",

@@ -16,7 +16,7 @@ from ._base import Body, Fetched, ObjectInfo, body_size_error, collect, refuse_p
 from ._errors import STATUS, ErrorTranslator
 from ._obstore_options import Target, gs_az_target, refuse_fsspec_settings
 from ._ranges import MIB, RangedDownload, Sink, into_buffer, into_file, ranges_unsupported, wrong_size
-from ._retry import Retry
+from ._retry import RETRIED, Retry
 
 __all__ = ["ObstoreStore", "obstore_target", "obstore_unusable_after_fork"]
 
@@ -244,25 +244,17 @@ class ObstoreStore:
                 return
         RangedDownload(self._retry, _Source(client, key, name, size_bytes), sink).run()
 
-    def _call(
-        self,
-        operation: str,
-        key: str,
-        method: str,
-        *arguments: Any,
-        client: Any = None,
-        kinds: Any = None,
-        **options: Any,
-    ) -> Any:
+    def _call(self, operation: str, key: str, method: str, *args: Any, client: Any = None, **options: Any) -> Any:
+        """Call a function of obstore, with retries. Each callable argument is called for each attempt."""
         import obstore
 
-        client = client or self._client
+        client, kinds = client or self._client, options.pop("kinds", RETRIED)
         function: Callable[..., Any] = getattr(obstore, method)
 
         def attempt() -> Any:
-            return function(client, *(one() if callable(one) else one for one in arguments), **options)
+            return function(client, *(one() if callable(one) else one for one in args), **options)
 
-        return self._retry.call(operation, key, attempt, **({"kinds": kinds} if kinds else {}))
+        return self._retry.call(operation, key, attempt, kinds=kinds)
 
     @property
     def _client(self) -> Any:
