@@ -152,9 +152,10 @@ class ErrorTranslator:
 
     def hide(self, secrets: Iterable[str | None]) -> None:
         """Remove `secrets`, such as credentials found later, from all further messages."""
-        known = {*self._secrets, *(secret for secret in secrets if secret)}
-        # Longest first: a secret may contain another one.
-        self._secrets = sorted(known, key=len, reverse=True)
+        new = {secret for secret in secrets if secret}.difference(self._secrets)
+        if new:
+            # Longest first: a secret may contain another one.
+            self._secrets = sorted([*self._secrets, *new], key=len, reverse=True)
 
     def translate(self, error: Exception, operation: str, key: str) -> PayloadError:
         """Return the error that payloadfs raises in place of `error`, which stays its cause."""
