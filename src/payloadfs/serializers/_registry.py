@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._typenames import SERIALIZER_ID, short_class_name, split_serializer
-from ..errors import ConfigError, DecodeError, PayloadError
+from ..errors import ConfigError, DecodeError, EncodeError, PayloadError
 from ._base import Encoded, NotExactError, Serializer
 from ._compression import Compressed, compress
 
@@ -44,6 +44,8 @@ for _id, (_, _, _names) in _BUILT_IN.items():
     for _class in _names:
         _BUILT_IN_CLASSES.setdefault(_class, []).append(_id)
 _FALLBACK = "pickle/1"
+_CANCELLATIONS = frozenset({"CancelledError", "Cancelled", "GreenletExit", "Timeout"})
+"""Exceptions of asyncio, trio and gevent that stop the code that is running."""
 
 
 class SerializerRegistry:
@@ -143,6 +145,16 @@ class SerializerRegistry:
                     return declined.instead
             except ImportError as error:
                 raise _missing_package(serializer.id, error) from error
+            except Exception:
+                raise
+            except BaseException as error:
+                if _ends_the_task(error):
+                    raise
+                # A panic of Rust is not an `Exception`.
+                raise EncodeError(
+                    f"Serializer {serializer.id!r} cannot encode the object: {type(error).__name__}: {error}. "
+                    "Nothing was written."
+                ) from error
         last = _built_in(_FALLBACK)
         return last, last.encode(obj)
 
@@ -186,21 +198,37 @@ class SerializerRegistry:
 def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_bytes: int | None = None) -> Any:
     """Return the object in `buffer`, whose bytes were checked. Any failure becomes a `PayloadError`.
 
-    Objects that would exceed `max_bytes` after decompression are not decompressed.
+    Objects that would exceed `max_bytes` after decompression are not decompressed. With `trusted`
+    false, every serializer refuses what it would not have written.
     """
     try:
         if isinstance(serializer, Compressed):
             buffer = serializer.decompress(buffer, trusted=trusted, max_bytes=max_bytes)
             serializer = serializer.inner
         return serializer.decode(buffer, trusted=trusted)
-    except (PayloadError, MemoryError):
+    except PayloadError:
         raise
     except ImportError as error:
         raise _missing_package(serializer.id, error) from error
-    except Exception as error:
+    except BaseException as error:
+        if _ends_the_task(error):
+            raise
         raise DecodeError(
-            f"Serializer {serializer.id!r} cannot decode the object: {type(error).__name__}: {error}."
+            f"Serializer {serializer.id!r} cannot decode the object: {type(error).__name__}: {error}.",
+            kind="memory" if isinstance(error, MemoryError) else None,
         ) from error
+
+
+def _ends_the_task(error: BaseException) -> bool:
+    """Return whether `error` ends the process or the task, and does not report a failure.
+
+    All other exceptions are failures, also those that are not an `Exception`: panics of Rust.
+    """
+    # By name, so that no event loop is imported.
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit) or (
+        not isinstance(error, Exception) and not names.isdisjoint(_CANCELLATIONS)
+    )
 
 
 def _missing_package(serializer_id: str, error: ImportError) -> ConfigError:

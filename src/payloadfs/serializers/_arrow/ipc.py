@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..._buffers import Frame, LazyFrame, as_bytes
 from ..._seal import Encoded
 from .._base import NotExactError
-from .structure import check_file, check_stream, file_blocks, max_arrays, max_rows
+from .structure import check_file, check_stream, file_blocks
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._arrow.memory import ObjectBuffer
+from .expected import check_type
 from .index import decode_column
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def blocks(
             continue
         taken = list(itertools.islice(stored, len(positions)))
         block = None
+        if not memory.trusted:
+            for array in taken:
+                check_type(description, array.type)
         if len(positions) > 1 and description[0] == "numpy" and description[1] != "|b1":
             block = memory.block(taken, description[1])
         if block is not None:
