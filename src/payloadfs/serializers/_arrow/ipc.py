@@ -13,10 +13,10 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..._buffers import Frame, LazyFrame, as_bytes
+from ..._buffers import Frame, LazyFrame, as_bytes, frame_bytes
 from ..._seal import Encoded
 from .._base import NotExactError
-from .structure import check_file, check_stream, file_blocks
+from .structure import check_file, check_stream, file_blocks, max_arrays, max_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,6 +126,7 @@ def write_ipc(schema: pa.Schema, batches: Iterable[pa.RecordBatch], lazy: LazyBu
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise NotExactError from error
     sink.flush_small()
+    _check_readable(schema, batches, sink.frames)
     ending = sink.frames.pop()
     assert isinstance(ending, memoryview)
     footer_bytes, _ = _FOOTER_END.unpack_from(ending, ending.nbytes - _FOOTER_END.size)
@@ -137,6 +138,16 @@ def write_ipc(schema: pa.Schema, batches: Iterable[pa.RecordBatch], lazy: LazyBu
         sealable=True,
         data=frozenset(sink.data),
     )
+
+
+def _check_readable(schema: pa.Schema, batches: list[pa.RecordBatch], frames: list[Frame]) -> None:
+    """Raise NotExactError if `check_file` would refuse the file: a million rows of nothing, or batches of few cells."""
+    size_bytes = sum(map(frame_bytes, frames))
+    rows = max((batch.num_rows for batch in batches), default=0)
+    # A column's nested types are not counted, nor its dictionary; half of the limit is left for them.
+    arrays = 2 * len(schema) * (len(batches) + 1)
+    if rows > max_rows(size_bytes) or arrays > max_arrays(size_bytes):
+        raise NotExactError
 
 
 def _data_addresses(arrays: Iterable[pa.Array]) -> Iterator[int]:

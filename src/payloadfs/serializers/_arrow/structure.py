@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Table", "check_file", "check_stream", "file_blocks", "max_arrays", "max_rows"]
+__all__ = ["RESERVED_KEYS", "Table", "check_file", "check_stream", "file_blocks", "max_arrays", "max_rows"]
 
 _U8, _U16, _U32, _I16, _I32, _I64 = (struct.Struct(f"<{code}") for code in "BHIhiq")
 _PAIR = struct.Struct("<qq")  # FieldNode and Buffer
@@ -27,6 +27,9 @@ _MAGIC, _CONTINUATION = b"ARROW1", b"\xff\xff\xff\xff"
 _V5, _LITTLE_ENDIAN = 4, 0
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3  # headers of messages
 _MAX_DEPTH = 64
+
+RESERVED_KEYS = b"ARROW:"
+"""Metadata of a field with such a key selects code of another package: an extension type."""
 
 # By number of the type in Schema.fbs: its buffers, and how many children it has (None: any number).
 # A union (14) is missing, because no serializer writes it.
@@ -155,7 +158,7 @@ class _Schema:
         self._count(1)
         if not depth:
             raise ValueError("too many nested types")
-        if any(bytes(pair.vector(0, 1)).startswith(b"ARROW:") for pair in field.tables(6)):
+        if any(bytes(pair.vector(0, 1)).startswith(RESERVED_KEYS) for pair in field.tables(6)):
             raise ValueError("an extension type")
         dictionary = field.table(4)
         if dictionary is not None:
@@ -173,11 +176,10 @@ class _Schema:
             layout.buffers + buffers,
             layout.views + (kind in _VIEWS),
         )
-        children = 0
-        for children, child in enumerate(field.tables(5), 1):
+        if width is not None and field.vector(5, 4).nbytes != 4 * width:
+            raise ValueError(f"type {kind} with a wrong number of children")
+        for child in field.tables(5):
             self._add(child, layout, depth - 1)
-        if width is not None and children != width:
-            raise ValueError(f"type {kind} with {children} children")
 
     def _count(self, arrays: int) -> None:
         self._arrays -= arrays
