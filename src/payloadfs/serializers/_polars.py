@@ -90,7 +90,7 @@ def _validated(buffer: memoryview) -> io.BytesIO:
     for field, column in zip(table.schema, table.columns, strict=True):
         _check_field(field)
         for chunk in column.chunks:
-            _check_dictionaries(chunk, buffer.nbytes)
+            _check_content(chunk, buffer.nbytes)
     file = io.BytesIO()
     with pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
@@ -112,22 +112,31 @@ def _check_field(field: pa.Field) -> None:
             raise ValueError("a struct with two fields of one name")
         for part in kind:
             _check_field(part)
-    elif is_type.is_large_list(kind) or is_type.is_fixed_size_list(kind):
+    elif is_type.is_large_list(kind) or (is_type.is_fixed_size_list(kind) and kind.list_size):
         _check_field(kind.value_field)
     elif not _is_written(kind):
         raise ValueError(f"polars does not write {kind}")
 
 
-def _check_dictionaries(array: pa.Array, max_bytes: int) -> None:
-    """Raise ValueError if categories, at any depth, are missing or larger than the object."""
+def _check_content(array: pa.Array, max_bytes: int) -> None:
+    """Raise ValueError for values, at any depth, with which polars panics: times beyond its calendar, missing categories.
+
+    Categories may not be larger than the object either.
+    """
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    if pa.types.is_struct(array.type):
+    if pa.types.is_timestamp(array.type) and array.type.tz:
+        extremes = pc.min_max(array.cast(pa.int64())).as_py().values()
+        limit = _CALENDAR_S * {"ms": 10**3, "us": 10**6}.get(array.type.unit, 10**9)
+        if any(value is not None and abs(value) > limit for value in extremes):
+            raise ValueError("a time beyond the calendar of polars")
+    elif pa.types.is_struct(array.type):
         for number in range(array.type.num_fields):
-            _check_dictionaries(array.field(number), max_bytes)
+            _check_content(array.field(number), max_bytes)
     elif pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
-        _check_dictionaries(array.values, max_bytes)
+        _check_content(array.values, max_bytes)
     elif pa.types.is_dictionary(array.type) and len(array.dictionary):
         # Views may overlap, and polars copies what they show. The first of the four parts of a view is its length.
         lengths = np.frombuffer(array.dictionary.buffers()[1], "<i4")[: 4 * len(array.dictionary) : 4]
@@ -179,6 +188,7 @@ def _split_strings(metadata: bytes, count: int) -> tuple[list[bytes], bytes]:
     return found, metadata[pos:]
 
 
+_CALENDAR_S = 260_000 * 365 * 86_400
 _SIZE = re.compile(rb"([0-9]{1,9});")
 _CODES = (b"u8;", b"u16;", b"u32;")
 _METADATA: dict[bytes, Callable[[bytes], bool]] = {
