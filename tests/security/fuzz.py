@@ -51,6 +51,7 @@ from payloadfs.testing.serializers import stored_bytes
 
 MEMORY_BYTES, CPU_S = 64 << 20, 5
 PER_CHILD = 2_000
+COMMAND = [sys.executable, "-m", "tests.security.fuzz"]
 EXTENSION = "payloadfs.fuzz"
 NUMBERS = [0, 1, 2, 3, 4, 8, 16, 63, 64, 127, 128, 255, 1000, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1]
 entered = []
@@ -553,7 +554,7 @@ def run(name, seed, first, count):
                 str(first),
             ]
             done = subprocess.run(
-                [sys.executable, "-m", "tests.security.fuzz", *arguments, "--cases", str(size)],
+                [*COMMAND, *arguments, "--cases", str(size)],
                 pass_fds=[progress.fileno()],
                 capture_output=True,
                 check=False,

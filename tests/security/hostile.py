@@ -22,7 +22,16 @@ def valid(value):
 
 
 def frame_file(
-    columns, *, index=None, index_arrays=(), labels=None, label_stream=b"", custom=None, options=None, changes=None
+    columns,
+    *,
+    index=None,
+    index_arrays=(),
+    labels=None,
+    label_stream=b"",
+    custom=None,
+    options=None,
+    changes=None,
+    raw="",
 ):
     """Return a ``pandas/1`` file of ``(description, array)`` pairs."""
     arrays = [*(array for _, array in columns), *index_arrays]
@@ -37,7 +46,7 @@ def frame_file(
         "duplicates": True,
         **(changes or {}),
     }
-    metadata = {"payloadfs": json.dumps(sidecar), "payloadfs.labels": label_stream}
+    metadata = {"payloadfs": json.dumps(sidecar).replace('"@raw"', raw), "payloadfs.labels": label_stream}
     schema = pa.schema([(f"c{number}", array.type) for number, array in enumerate(arrays)], metadata)
     return arrow_file(schema, [pa.RecordBatch.from_arrays(arrays, schema=schema)], custom=custom, **(options or {}))
 
