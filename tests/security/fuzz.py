@@ -480,11 +480,15 @@ SHARES = {"arrow": 0.25, "pandas": 0.35, "polars": 0.2, "numpy": 0.08, "plain": 
 
 def attempt(serializer_id, content):
     """Decode `content` as untrusted bytes. Return the value in a list, or an empty list if it was refused."""
-    buffer = memoryview(bytearray(content))
     try:
-        return [decode(default_serializers.by_id(serializer_id), buffer, trusted=False)]
+        return [attempt_strictly(serializer_id, content)]
     except PayloadError:
         return []
+
+
+def attempt_strictly(serializer_id, content):
+    """Decode `content` as untrusted bytes."""
+    return decode(default_serializers.by_id(serializer_id), memoryview(bytearray(content)), trusted=False)
 
 
 def use(value):

@@ -64,8 +64,12 @@ def values(description):
 def intervals(stream):
     """Return a category whose values are intervals in the embedded Arrow stream `stream`."""
     facts = values(["interval", "right", values(["numpy", "<i8"]), values(["numpy", "<i8"])])
-    meta = {"kind": "texts", "stream": base64.b64encode(stream).decode(), "facts": facts}
-    return level(pa.array(["(0, 1]"], pa.large_string()), meta)
+    return level(pa.array(["(0, 1]"], pa.large_string()), embedded(stream, facts))
+
+
+def embedded(stream, meta):
+    """Return the description of a level that is in `stream`."""
+    return {"kind": "texts", "stream": base64.b64encode(stream).decode(), "facts": meta}
 
 
 def interval_array():

@@ -22,6 +22,7 @@ from payloadfs.testing.serializers import stored_bytes
 from . import fuzz
 from .fuzz import arrow_file, arrow_stream
 from .hostile import (
+    embedded,
     file_for,
     frame_file,
     interval_array,
@@ -186,6 +187,34 @@ def test_objects_only_from_the_type_that_their_writer_uses(description):
     assert set(accepted) <= {kinds.get(description[1], "none")}
 
 
+@pytest.mark.parametrize("part", ["index", "labels", "category", "level", "interval"])
+@pytest.mark.parametrize(
+    "description", [["object", "date"], ["object", "str"], ["string", "python", "NA"]], ids=json.dumps
+)
+def test_other_parts_only_from_the_type_that_their_writer_uses(part, description):
+    meta, accepted = values(description), []
+    for array in fuzz.exotic(3):
+        files = {
+            "index": lambda array: frame_file([(INT, NUMBERS)], index=meta, index_arrays=[array]),
+            "labels": lambda array: frame_file([(INT, NUMBERS)] * 3, labels=meta, label_stream=arrow_stream([array])),
+            "category": lambda array: frame_file([level(array, meta)]),
+            "level": lambda array: frame_file(
+                [(INT, NUMBERS)],
+                index={"kind": "multi", "levels": [meta], "names": [{"NoneType": None}]},
+                index_arrays=[level(array, None)[1]],
+            ),
+            "interval": lambda array: columns(
+                ["interval", "right", meta, meta], pa.StructArray.from_arrays([array, array], ["left", "right"])
+            ),
+        }
+        with contextlib.suppress(pa.ArrowException):  # pyarrow does not write all of them
+            content = files[part](array)
+            with contextlib.suppress(DecodeError):
+                fuzz.attempt_strictly("pandas/1", content)
+                accepted.append(str(array.type))
+    assert set(accepted) <= ({"large_string", "string"} if "date" not in description else set())
+
+
 # Code of other packages
 
 EXTENSION = {"ARROW:extension:name": fuzz.EXTENSION, "ARROW:extension:metadata": ""}
@@ -281,6 +310,24 @@ def test_messages_in_the_parts_of_a_frame(load, part, name):
     else:
         content = frame_file([intervals(arrow_stream([interval_array()], **OPTIONS[name]))])
     refuses(load, "pandas/1", content, "old version|compressed")
+
+
+@pytest.mark.parametrize("name", ["offsets", "not UTF-8"])
+@pytest.mark.parametrize("part", ["labels", "intervals"])
+def test_content_of_the_parts_of_a_frame(load, part, name):
+    texts = pa.array(["abcd" * 3, "x"], pa.large_string())
+    stream = arrow_stream([texts])
+    old, new = {
+        "offsets": (struct.pack("<qqq", 0, 12, 13), struct.pack("<qqq", 0, 2**40, 13)),
+        "not UTF-8": (b"abcd", b"\xffbcd"),
+    }[name]
+    assert stream.count(old) >= 1
+    stream, meta = stream.replace(old, new), values(["object", "str"])
+    if part == "labels":
+        content = frame_file([(INT, NUMBERS)] * 2, labels=meta, label_stream=stream)
+    else:
+        content = frame_file([level(pa.array(["u", "v"], pa.large_string()), embedded(stream, meta))])
+    refuses(load, "pandas/1", content)
 
 
 def test_parts_of_a_frame_that_are_valid(load):

@@ -38,10 +38,10 @@ def blocks(
             continue
         taken = list(itertools.islice(stored, len(positions)))
         block = None
-        if not memory.trusted:
-            for array in taken:
-                check_type(description, array.type)
         if len(positions) > 1 and description[0] == "numpy" and description[1] != "|b1":
+            if not memory.trusted:
+                for array in taken:
+                    check_type(description, array.type)
             block = memory.block(taken, description[1])
         if block is not None:
             yield block, positions
