@@ -94,6 +94,23 @@ def with_node(content, index, length, nulls=0, number=0):
     return bytes(changed)
 
 
+def with_buffers(content, offset):
+    """Return the file with another offset of all buffers of its first batch."""
+    changed = bytearray(content)
+    batch, base = batch_of(content)
+    for pos in range(*batch._vector(2, 16), 16):
+        struct.pack_into("<q", changed, base + pos, offset)
+    return bytes(changed)
+
+
+def with_count(content, vector, count):
+    """Return the file whose first batch has another number of nodes (1) or buffers (2)."""
+    changed = bytearray(content)
+    batch, base = batch_of(content)
+    struct.pack_into("<I", changed, base + batch._vector(vector, 16)[0] - 4, count)
+    return bytes(changed)
+
+
 def with_batches(content, count):
     """Return the file with a footer that lists its only batch `count` times."""
     (footer_bytes,) = struct.unpack("<i", content[-10:-6])

@@ -16,6 +16,7 @@ from payloadfs import DecodeError, EncodeError, Repository
 from payloadfs._digest import Digest, digest_of
 from payloadfs.serializers import SerializerRegistry, decode, default_serializers, read_metadata
 from payloadfs.serializers._arrow.memory import ObjectBuffer
+from payloadfs.serializers._arrow.structure import check_file
 from payloadfs.testing.exact import assert_exact
 from payloadfs.testing.serializers import stored_bytes
 
@@ -32,6 +33,8 @@ from .hostile import (
     valid,
     values,
     with_batches,
+    with_buffers,
+    with_count,
     with_loop,
     with_node,
 )
@@ -435,6 +438,7 @@ LISTS = pa.large_list(pa.int8())
 CORRUPT = {
     "offsets that lead outside": lambda: wrong_lists(LISTS, [2**40, 5, 8]),
     "offsets that decrease": lambda: wrong_lists(LISTS, [5, -3, 8]),
+    "union": lambda: pa.UnionArray.from_sparse(pa.array([0] * 3, pa.int8()), [NUMBERS, NUMBERS]),
     "codes": lambda: pa.DictionaryArray.from_arrays(pa.array([0, 9], pa.uint32()), CATEGORIES, safe=False),
 }
 VIEW = struct.pack("<i4sii", 20, b"abcd", 0, 0)
@@ -447,6 +451,12 @@ CHANGES = {
     "not UTF-8": lambda content: content.replace(b"abcd", b"\xffbcd"),
     "a view that leads outside": lambda content: content.replace(VIEW, VIEW[:8] + struct.pack("<ii", 0, 1 << 20)),
     "a view of another buffer": lambda content: content.replace(VIEW, VIEW[:8] + struct.pack("<ii", 1, 0)),
+    "buffers that overlap": lambda content: with_buffers(content, 0),
+    "buffers before the batch": lambda content: with_buffers(content, -8),
+    "buffers after the batch": lambda content: with_buffers(content, 1 << 20),
+    "fewer arrays than the schema has": lambda content: with_count(content, 1, 2),
+    "fewer buffers than the schema has": lambda content: with_count(content, 2, 3),
+    "more arrays than the message has": lambda content: with_count(content, 1, 2**31),
     "one batch twice": lambda content: with_batches(content, 2),
 }
 
@@ -465,6 +475,9 @@ def test_structure_that_leads_outside(load, serializer_id, name):
     changed = CHANGES[name](content)
     assert changed != content
     refuses(load, serializer_id, changed)
+    if name not in ("not UTF-8", "a view that leads outside", "a view of another buffer", "a longer array"):
+        with pytest.raises((ValueError, struct.error)):
+            check_file(memoryview(changed))  # without help of pyarrow
 
 
 @pytest.mark.parametrize("dtype", ["?", "<U2", ">U2"])
