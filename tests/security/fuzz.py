@@ -506,6 +506,14 @@ def use(value):
             repr(value)[:100]
 
 
+def peak_bytes(*, reset=False):
+    """Return the largest size of this process so far, or since the last reset."""
+    if reset:
+        with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
 def run_cases(name, seed, first, count, progress):
     """Run cases in this process, which is a limited child. Return counts and failures."""
     register_toy()
@@ -523,10 +531,10 @@ def run_cases(name, seed, first, count, progress):
         entered.clear()
         serializer_id, content = fuzzed.case(random.Random(f"{seed}/{name}/{number}"))
         entered.clear()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_bytes(reset=True)
         try:
             values = attempt(serializer_id, content)
-            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
+            grown = peak_bytes() - before
             result["values" if values else "refused"] += 1
             for value in values:
                 use(value)

@@ -103,8 +103,6 @@ def decode_index(meta: dict[str, Any], arrays: list[pa.Array], memory: ObjectBuf
     if meta["kind"] == "texts":
         stream = memoryview(bytearray(base64.b64decode(meta["stream"])))
         level_arrays = from_stream(stream, trusted=memory.trusted)
-        if [len(array) for array in level_arrays] != [len(array) for array in arrays]:
-            raise ValueError("intervals whose number does not match")
         return decode_index(meta["facts"], level_arrays, ObjectBuffer(stream, trusted=memory.trusted))
     if meta["kind"] == "categories":
         (entries,) = arrays
