@@ -479,10 +479,15 @@ SHARES = {"arrow": 0.25, "pandas": 0.35, "polars": 0.2, "numpy": 0.08, "plain": 
 
 
 def attempt(serializer_id, content):
-    """Decode `content` as untrusted bytes. Return the value in a list, or an empty list if it was refused."""
+    """Decode `content` as untrusted bytes. Return the value in a list, or an empty list if it was refused.
+
+    An object that is refused because this process had no memory left was not refused in time.
+    """
     try:
         return [attempt_strictly(serializer_id, content)]
-    except PayloadError:
+    except PayloadError as error:
+        if error.kind == "memory":
+            raise MemoryError(f"{error}") from error
         return []
 
 

@@ -29,14 +29,15 @@ from .hostile import (
     interval_array,
     intervals,
     level,
+    nested,
     table_file,
     valid,
     values,
     with_batches,
     with_buffers,
     with_count,
-    with_loop,
     with_node,
+    with_shared_types,
 )
 
 NUMBERS = pa.array([1, 2, 3])
@@ -333,6 +334,14 @@ def test_content_of_the_parts_of_a_frame(load, part, name):
     refuses(load, "pandas/1", content)
 
 
+@pytest.mark.parametrize("serializer_id", ARROW_IDS)
+def test_types_that_are_shared_or_deep(load, serializer_id):
+    refuses(load, serializer_id, with_shared_types(serializer_id), "too many arrays")
+    if "pandas" not in serializer_id:
+        refuses(load, serializer_id, nested(65), "too many nested types")
+        refuses(load, serializer_id, nested(2000), "too many nested types")
+
+
 def test_parts_of_a_frame_that_are_valid(load):
     stream = arrow_stream([pa.array([7])])
     frame = load("pandas/1", frame_file([(INT, NUMBERS)], labels=values(INT), label_stream=stream))
@@ -443,7 +452,6 @@ CORRUPT = {
 }
 VIEW = struct.pack("<i4sii", 20, b"abcd", 0, 0)
 CHANGES = {
-    "a field that is its own child": lambda content: with_loop(content),
     "a longer array": lambda content: with_node(content, 0, 1000),
     "an endless array": lambda content: with_node(content, 0, 2**60),
     "more nulls than cells": lambda content: with_node(content, 0, 3, 4),
