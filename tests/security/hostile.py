@@ -10,7 +10,7 @@ from payloadfs.serializers import default_serializers
 from payloadfs.serializers._arrow import structure
 from payloadfs.testing.serializers import stored_bytes
 
-from .fuzz import arrow_file
+from .mutants import arrow_file
 
 RANGE = {"kind": "range", "name": {"NoneType": None}}
 

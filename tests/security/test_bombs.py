@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from .fuzz import MEMORY_BYTES, arrow_stream
+from .fuzz import MEMORY_BYTES
 from .hostile import (
     RANGE,
     file_for,
@@ -25,6 +25,7 @@ from .hostile import (
     with_node,
     with_shared_types,
 )
+from .mutants import arrow_stream
 
 CPU_S = 1.0
 CHILD = """
