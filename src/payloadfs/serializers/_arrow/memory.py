@@ -75,10 +75,10 @@ def _view_dtype(array: pa.Array, dtype: Any) -> np.dtype[Any]:
     """
     import numpy as np
 
-    dtype = np.dtype(dtype)
-    if dtype.kind not in "iufMm" or 8 * dtype.itemsize != array.type.bit_width:
-        raise ValueError(f"an Arrow array of {array.type} is not an array of {dtype}")
-    return dtype
+    checked: np.dtype[Any] = np.dtype(dtype)
+    if checked.kind not in "iufMm" or 8 * checked.itemsize != array.type.bit_width:
+        raise ValueError(f"an Arrow array of {array.type} is not an array of {checked}")
+    return checked
 
 
 def bitmap(mask: npt.NDArray[np.bool_]) -> pa.Buffer | None:
