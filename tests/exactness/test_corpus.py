@@ -23,7 +23,7 @@ def test_exact_in_fresh_process(name, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_safe_ones_are_exact_without_trust(name):
-    """What the writer stores as safe passes every check of a reader that trusts nobody, compressed or not."""
+    """What the writer stores as safe passes every check of a reader that trusts no key, compressed or not."""
     refusals = {}
     for case, obj in family(name).items():
         for compression in ("none", "zstd", "lz4"):

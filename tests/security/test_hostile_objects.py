@@ -1,4 +1,4 @@
-"""Objects that nobody vouches for: refused before a library follows them, with one error, in both policies that allow them."""
+"""Untrusted objects: refused before a library follows them, with one error, in both policies that allow them."""
 
 import asyncio
 import contextlib

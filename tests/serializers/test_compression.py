@@ -1,4 +1,4 @@
-"""Compressed objects: of any serializer, readable by other programs, and bounded if nobody vouches for them."""
+"""Compressed objects: of any serializer, readable by other programs, and bounded if they are not trusted."""
 
 import dataclasses
 import shutil
@@ -158,7 +158,7 @@ def packed(content, codec="zstd"):
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
 def test_untrusted_objects_are_bounded(repository, codec):
-    """An object that nobody vouches for may become a hundred times its size, and 32 MB, unless `max_bytes` says more."""
+    """An untrusted object may become a hundred times its size, and 32 MB, unless `max_bytes` says more."""
     strict = Repository(repository.root, unsigned="safe")
     assert strict.load(forged(repository, packed(bytes(10_000), codec), signed=False, serializer=f"{codec}-bytes/1"))
     bomb = forged(repository, packed(bytes(50 << 20), codec), signed=False, serializer=f"{codec}-bytes/1")

@@ -68,8 +68,8 @@ class Serializer(Protocol):
             The whole object, checked, in memory that belongs to the result. The result may keep
             views of it; they are writable if and only if `buffer` is.
         trusted : bool
-            Whether the bytes are covered by a signature. If not, validate everything in them
-            before use.
+            Whether the policy lets the signer of the bytes run code. If not, refuse everything that
+            `encode` would not have written, before a library sees it.
 
         Raises
         ------

@@ -22,7 +22,7 @@ _NOT_IN_LISTS = ("list", "ndarray", "mixed", "json")
 def check_type(description: Any, kind: pa.DataType) -> None:
     """Raise ValueError unless the writer stores columns of this description as `kind`.
 
-    The parts of intervals and categoricals have descriptions of their own, which are checked when
+    The parts of intervals and categoricals have separate descriptions, which are checked when
     they are decoded.
     """
     import pyarrow as pa
