@@ -58,7 +58,7 @@ def toy_extension():
 
 @pytest.fixture(scope="module", params=["unsigned", "signed"])
 def load(request, tmp_path_factory):
-    """Function that loads bytes with a serializer id, under a policy that lets nobody run code."""
+    """Function that loads bytes with a serializer id, under a policy that lets no signer run code."""
     home = tmp_path_factory.mktemp("store")
     writer = Repository(home, fsync=False)
     reader = Repository(home, unsigned="safe", pickle="never")
