@@ -175,7 +175,7 @@ def test_secrets_of_the_environment_and_of_files_are_not_sent(cluster, monkeypat
     for send_secrets in (False, True):  # this concerns only secrets set in code
         sent = _settings_for_calls(payloadfs.config.current(), cluster, send_secrets=send_secrets)
         assert canaries_in([pickle.dumps(sent)]) == []
-        assert ring.keys[0].secret not in pickle.dumps(sent)
+        assert ring.keys[0].material not in pickle.dumps(sent)
     monkeypatch.delenv("PAYLOADFS_STORAGE_OPTIONS")
     monkeypatch.delenv("PAYLOADFS_CONFIG")
     app = App(Main())
@@ -183,7 +183,7 @@ def test_secrets_of_the_environment_and_of_files_are_not_sent(cluster, monkeypat
     assert app.flow.sum.total == 40
     assert len(cluster.sent) == 2
     assert canaries_in(cluster.sent) == []
-    assert ring.keys[0].secret not in b"".join(cluster.sent)
+    assert ring.keys[0].material not in b"".join(cluster.sent)
     assert b"payloadfs-key" not in b"".join(cluster.sent)
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    runs/<run>/state/<number>.json    {"payloadfs-run": 1, "run", "number", "document", "kid", "mac"}
+    runs/<run>/state/<number>.json    {"payloadfs-run": 1, "run", "number", "document", "kid", "sig"}
     runs/<run>/payloads/...           what the run stored
 
 Checkpoints are numbered and never overwritten. The highest number is valid; older ones are deleted.
@@ -76,7 +76,7 @@ class Checkpoints:
         self.run, self.repository = run, repository
         self._number = 0
         self._last_body = ""
-        self._last_mac = ""
+        self._last_signature = ""
 
     def load(self) -> dict[str, Any]:
         """Return the newest checkpoint, and delete all but the last two.
@@ -134,34 +134,34 @@ class Checkpoints:
     def _put_next(self, body: str) -> int:
         """Store the next checkpoint, and return its number."""
         for number in (self._number + 1, self._number + 2):
-            key_id, mac = self.repository.keys.sign(_signed_parts(self.run, number, body))
-            header = {"payloadfs-run": VERSION, "run": self.run, "number": number, "kid": key_id, "mac": mac}
-            previous_mac, self._last_mac = self._last_mac, mac
+            key_id, signature = self.repository.keys.sign(_signed_parts(self.run, number, body))
+            header = {"payloadfs-run": VERSION, "run": self.run, "number": number, "kid": key_id, "sig": signature}
+            previous_signature, self._last_signature = self._last_signature, signature
             content = f'{json.dumps(header)[:-1]},"document":{body}}}'.encode("ascii")
             try:
                 self.repository.store.put(self._key(number), _Body(content))
             except StoreError as error:
                 if error.kind != "exists":
                     raise
-                stored_mac = self._stored_mac(number)
-                if stored_mac == mac:
+                stored_signature = self._stored_signature(number)
+                if stored_signature == signature:
                     return number
-                if stored_mac is None or stored_mac != previous_mac:
+                if stored_signature is None or stored_signature != previous_signature:
                     raise self._concurrent_driver() from error
                 # Our previous one was stored, although the store reported an error or Ctrl-C interrupted us.
             else:
                 return number
         raise AssertionError
 
-    def _stored_mac(self, number: int) -> str | None:
+    def _stored_signature(self, number: int) -> str | None:
         """Return the MAC of a stored checkpoint, or None if there is none or it is not a checkpoint."""
         try:
             info = self.repository.store.info(self._key(number))
             envelope = json.loads(bytes(self.repository.store.get(info.key, info.size_bytes).buffer))
-            mac = envelope["mac"]
+            signature = envelope["sig"]
         except (NotFoundError, ValueError, KeyError, TypeError):
             return None
-        return mac if isinstance(mac, str) else None
+        return signature if isinstance(signature, str) else None
 
     def _exists(self, number: int) -> bool:
         try:
@@ -201,7 +201,7 @@ def read_checkpoint(repository: Repository, info: ObjectInfo) -> tuple[int, dict
                 f"Run {run!r} uses checkpoint version {version}, which this payloadfs cannot read: update payloadfs.",
                 kind="run-version",
             )
-        repository.keys.verify(envelope["kid"], envelope["mac"], _signed_parts(run, number, canonical(document)))
+        repository.keys.verify(envelope["kid"], envelope["sig"], _signed_parts(run, number, canonical(document)))
     except (ConfigError, UnknownKeyError):
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
