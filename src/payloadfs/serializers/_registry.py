@@ -11,6 +11,7 @@ from .._typenames import SERIALIZER_ID, short_class_name, split_serializer
 from ..errors import ConfigError, DecodeError, PayloadError
 from ._base import Encoded, NotExactError, Serializer
 from ._compression import Compressed, compress
+from ._imports import import_all, import_lock
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -44,6 +45,10 @@ for _id, (_, _, _names) in _BUILT_IN.items():
     for _class in _names:
         _BUILT_IN_CLASSES.setdefault(_class, []).append(_id)
 _FALLBACK = "pickle/1"
+_PACKAGES = {"_numpy": ("numpy",), "_arrow.tables": ("pyarrow",), "_polars": ("pyarrow", "polars")} | {
+    "_pandas.serializer": ("numpy", "pyarrow", "pandas")
+}
+"""What a module of serializers imports. It is imported before, by one thread at a time."""
 
 
 class SerializerRegistry:
@@ -137,6 +142,7 @@ class SerializerRegistry:
     def _encode(self, obj: Any) -> tuple[Serializer, Encoded]:
         for serializer in self._candidates(obj):
             try:
+                _import_packages(serializer)
                 return serializer, serializer.encode(obj)
             except NotExactError as declined:
                 if declined.instead is not None:
@@ -192,6 +198,7 @@ def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_byt
         if isinstance(serializer, Compressed):
             buffer = serializer.decompress(buffer, trusted=trusted, max_bytes=max_bytes)
             serializer = serializer.inner
+        _import_packages(serializer)
         return serializer.decode(buffer, trusted=trusted)
     except (PayloadError, MemoryError):
         raise
@@ -217,6 +224,11 @@ def _missing_package(serializer_id: str, error: ImportError) -> ConfigError:
     )
 
 
+def _import_packages(serializer: Serializer) -> None:
+    if serializer.id in _BUILT_IN:
+        import_all(_PACKAGES.get(_BUILT_IN[serializer.id][0], ()))
+
+
 @functools.cache
 def _built_in(serializer_id: str) -> Serializer:
     module, name, _ = _BUILT_IN[serializer_id]
@@ -234,7 +246,8 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 @functools.cache
 def _load(entry: EntryPoint) -> Serializer:
-    loaded = entry.load()
+    with import_lock():
+        loaded = entry.load()
     serializer: Serializer = loaded() if isinstance(loaded, type) else loaded
     if serializer.id in _BUILT_IN or not SERIALIZER_ID.fullmatch(serializer.id):
         raise ConfigError(f"The serializer {entry.value!r} has the id {serializer.id!r}, which is invalid or reserved.")
