@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from .._buffers import private_memory
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo, collect
+from ._errors import unexpected
 
 __all__ = ["MemoryStore"]
 
@@ -43,7 +44,10 @@ class MemoryStore:
         content, _ = self._entry(key)
         if len(content) != size_bytes:
             raise IntegrityError(f"Object {key!r} has {len(content)} bytes, not {size_bytes}.", kind="size")
-        buffer = private_memory(size_bytes)
+        try:
+            buffer = private_memory(size_bytes)
+        except (OSError, MemoryError) as error:
+            raise unexpected(error, f"Cannot get {key!r} in {self.root}: {error}.") from error
         buffer[:] = content
         return Fetched(buffer)
 

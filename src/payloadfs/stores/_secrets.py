@@ -1,0 +1,182 @@
+"""Removal of secrets from the messages and causes of errors, in every spelling in which a library may print them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Iterator, Mapping
+from html.entities import codepoint2name
+from typing import Any
+
+__all__ = ["ForeignError", "Secrets", "secrets_in"]
+
+_PUBLIC_OPTIONS = frozenset(
+    {"account_name", "addressing_style", "endpoint_url", "host", "mode", "port", "project"}
+    | {"region", "region_name", "signature_version"}
+)
+_MIN_SECRET_CHARS = 6
+"""Shorter secrets are removed only where they are a whole word: anything else would tear words apart."""
+
+_HIDDEN = "***"
+_USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")
+_SIGNED_QUERY = re.compile(r"(?i)((?:x-amz-[a-z-]+|sig|signature|token|awsaccesskeyid)=)[^&\s'\"]+")
+_BASE64_TOKEN = re.compile(r"[A-Za-z0-9+/_-]{2,}={0,2}")
+_BASE64 = "[A-Za-z0-9+/_-]"
+
+
+class ForeignError(Exception):
+    """The name and message of an error of another library that held a secret, without the secret."""
+
+
+class Secrets:
+    """The secrets of one store.
+
+    Parameters
+    ----------
+    options : mapping
+        Storage options and the like. Every string in them is a secret, at any depth, except those that
+        cannot be one, such as the region.
+
+    Notes
+    -----
+    A secret is found as it is, and also if its special characters are percent-encoded, escaped as
+    `repr`, JSON, HTML or XML do it, or if it is part of a base64 string, at any offset.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._secrets = set(secrets_in(options))
+        self._pattern: re.Pattern[str] | None = None
+
+    def add(self, secrets: Iterable[str | None]) -> None:
+        """Hide `secrets`, such as credentials found later, too."""
+        new = {secret for secret in secrets if secret}.difference(self._secrets)
+        if new:
+            self._secrets |= new
+            self._pattern = None
+
+    def hide(self, message: str) -> str:
+        """Return `message` with ``***`` in place of each secret."""
+        if self._secrets:
+            # Compiled here: most stores never have an error.
+            self._pattern = self._pattern or re.compile("|".join(map(_pattern, _longest_first(self._secrets))))
+            message = self._pattern.sub(_HIDDEN, message)
+            short = [secret for secret in map(_as_bytes, self._secrets) if len(secret) < _MIN_SECRET_CHARS]
+            if short:
+                message = _BASE64_TOKEN.sub(lambda token: _HIDDEN if _holds(token[0], short) else token[0], message)
+        return _SIGNED_QUERY.sub(rf"\1{_HIDDEN}", _USER_INFO.sub(f"{_HIDDEN}@", message))
+
+    def cause(self, error: BaseException) -> BaseException:
+        """Return `error`, or a `ForeignError` if its text, or that of an error behind it, holds a secret.
+
+        A traceback, a log or an error tracker prints more of a cause than its message: arguments, notes and
+        attributes, such as the response of a server, and the same of its own causes.
+        """
+        if all(self.hide(text) == text for text in map(_all_text, _chain(error))):
+            return error
+        message = self.hide(f"{type(error).__module__}.{type(error).__qualname__}: {_text(str, error)}")
+        return ForeignError(message)
+
+
+def secrets_in(options: Any) -> Iterator[str | bytes]:
+    """Yield every string in `options`, at any depth, that can be a secret."""
+    if isinstance(options, Mapping):
+        for name, value in options.items():
+            if name not in _PUBLIC_OPTIONS:
+                yield from secrets_in(value)
+    elif isinstance(options, (list, tuple, set, frozenset)):
+        for value in options:
+            yield from secrets_in(value)
+    elif isinstance(options, (str, bytes, bytearray)) and options:
+        yield options if isinstance(options, str) else bytes(options)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield `error` and all errors that a traceback of it may show."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        error = waiting.pop()
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            yield error
+            waiting += [error.__cause__, error.__context__]
+            waiting += error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+
+
+def _all_text(error: BaseException) -> str:
+    # One value a line, so that a short secret stays a whole word.
+    values = (error, error.args, vars(error) if hasattr(error, "__dict__") else {})
+    return "\n".join([_text(str, error), *(_text(repr, value) for value in values)])
+
+
+def _text(convert: type[str] | Any, value: Any) -> str:
+    try:
+        return str(convert(value))
+    except Exception:  # noqa: BLE001  the error class is another library's
+        return ""
+
+
+def _longest_first(secrets: Iterable[str | bytes]) -> list[str | bytes]:
+    # A secret may contain another one.
+    return sorted(secrets, key=len, reverse=True)
+
+
+def _as_bytes(secret: str | bytes) -> bytes:
+    return secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogatepass")
+
+
+def _pattern(secret: str | bytes) -> str:
+    """Return the regular expression for all spellings of `secret`."""
+    raw = _as_bytes(secret)
+    try:
+        spelled = "".join(map(_character, raw.decode("utf-8", "surrogatepass")))
+    except UnicodeDecodeError:
+        # Binary: libraries print it as the repr of bytes.
+        spelled = re.escape(repr(raw)[2:-1])
+    if len(raw) < _MIN_SECRET_CHARS:
+        return rf"(?<![A-Za-z0-9]){spelled}(?![A-Za-z0-9])"
+    # One character before and one after hold bits of the secret too.
+    encoded = "|".join(f"{_BASE64}?{core}{_BASE64}?(?:=|%3[Dd]){{0,2}}" for core in _base64_cores(raw))
+    return f"{spelled}|{encoded}"
+
+
+def _character(char: str) -> str:
+    """Return the regular expression for all spellings of `char`."""
+    if char.isascii() and char.isalnum():
+        return char
+    code, spellings = ord(char), [re.escape(char), re.escape(repr(char)[1:-1]), re.escape(json.dumps(char)[1:-1])]
+    utf8 = char.encode("utf-8", "surrogatepass")
+    # Also encoded twice.
+    spellings.append("(?i:" + "".join(f"%(?:25)?{byte:02x}" for byte in utf8) + ")")
+    spellings.append("(?i:" + "".join(rf"\\x{byte:02x}" for byte in utf8) + ")")
+    spellings.append(rf"(?i:\\u{code:04x}|\\U{code:08x}|\\x{code:02x}|&\#0*{code};|&\#x0*{code:x};)")
+    if code in codepoint2name:
+        spellings.append(f"&{codepoint2name[code]};")
+    if char == "'":
+        spellings.append("&apos;")
+    if char == " ":
+        spellings.append(r"\+")
+    if char.isascii():
+        # Any number, because what is escaped may be escaped again.
+        spellings.append(rf"\\+{re.escape(char)}")
+    return f"(?:{'|'.join(spellings)})"
+
+
+def _base64_cores(raw: bytes) -> Iterator[str]:
+    """Yield the regular expression for what base64 makes of `raw` at each of the three offsets, whatever is around it."""
+    for offset in range(3):
+        encoded = base64.b64encode(bytes(offset) + raw).decode()
+        core = encoded[-(-8 * offset // 6) : 8 * (offset + len(raw)) // 6]
+        either = {"+": r"(?:\+|-|%2[Bb])", "/": r"(?:\\?/|_|%2[Ff])"}
+        yield "".join(either.get(char, char) for char in core)
+
+
+def _holds(token: str, secrets: Iterable[bytes]) -> bool:
+    """Return whether a base64 string holds one of `secrets` as a whole word."""
+    text = token.rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
+    try:
+        content = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except Base64Error:
+        return False
+    return any(re.search(rb"(?<![A-Za-z0-9])" + re.escape(one) + rb"(?![A-Za-z0-9])", content) for one in secrets)
