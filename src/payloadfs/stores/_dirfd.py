@@ -7,7 +7,17 @@ import os
 import stat
 from collections.abc import Callable
 
-__all__ = ["Folder", "file_system_type", "is_ours", "make_folders", "open_folder", "open_subfolder", "reserve", "sync"]
+__all__ = [
+    "Folder",
+    "file_system_type",
+    "is_ours",
+    "make_folders",
+    "open_below",
+    "open_folder",
+    "open_subfolder",
+    "reserve",
+    "sync",
+]
 
 # This user may have only search permission for the folders above.
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -38,9 +48,19 @@ class Folder:
 
 def open_folder(path: str) -> Folder:
     """Open the folder `path` one component at a time, because O_NOFOLLOW applies only to the last component."""
-    descriptor, safe = os.open("/", _SEARCH), True
+    return _open_components(os.open("/", _SEARCH), path.strip("/"))
+
+
+def open_below(folder: Folder, path: str) -> Folder:
+    """Open the folder at the relative `path` below `folder`, one component at a time, without following links."""
+    return _open_components(os.open(".", _SEARCH, dir_fd=folder.descriptor), path)
+
+
+def _open_components(descriptor: int, path: str) -> Folder:
+    """Open `path` below `descriptor`, which is closed."""
+    safe = True
     try:
-        for component in path.strip("/").split("/"):
+        for component in path.split("/"):
             safe = safe and _is_safe_above(os.fstat(descriptor))
             inner = os.open(component or ".", _SEARCH, dir_fd=descriptor)
             os.close(descriptor)

@@ -201,9 +201,7 @@ def unexpected(error: BaseException, message: str) -> StoreError:
     # Panics of Rust libraries are not of class Exception.
     kind = None if isinstance(error, Exception) else "panic"
     is_transient = isinstance(error, (ConnectionError, TimeoutError))
-    return StoreError(
-        message, transient=is_transient or getattr(error, "errno", None) in _TRANSIENT_ERRNO, kind=kind
-    )
+    return StoreError(message, transient=is_transient or getattr(error, "errno", None) in _TRANSIENT_ERRNO, kind=kind)
 
 
 def _connection_error(error: BaseException, failed: str, reason: str) -> StoreError | None:

@@ -30,6 +30,9 @@ _COMPARE_FROM_BYTES = 256 * MIB
 _ATOMIC_PROTOCOLS = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"})
 """Schemes whose pipe_file creates an object whole or not at all."""
 
+_Entries = list[tuple[str, ObjectInfo | None]]
+"""Objects, and folders (None), by key."""
+
 _S3_PARTS = {"chunksize": 16 * MIB, "max_concurrency": 4}
 
 # One process does not race itself for a key, even where a file system cannot create exclusively.
@@ -166,7 +169,7 @@ class FsspecStore:
             elif len(key) <= MAX_KEY_CHARS:
                 waiting += reversed(self._entries(key, prefix))
 
-    def _entries(self, above: str, prefix: str) -> list[tuple[str, ObjectInfo | None]]:
+    def _entries(self, above: str, prefix: str) -> _Entries:
         """Return the objects and the folders in the folder `above`, by key, that matter for `prefix`."""
         folder = f"{self._path}/{above}".rstrip("/") or "/"
         try:
@@ -175,9 +178,7 @@ class FsspecStore:
             return []
         return self._retry.once("list", prefix, self._parsed, entries, folder, prefix)
 
-    def _parsed(
-        self, entries: Iterable[Mapping[str, Any]], folder: str, prefix: str
-    ) -> list[tuple[str, ObjectInfo | None]]:
+    def _parsed(self, entries: Iterable[Mapping[str, Any]], folder: str, prefix: str) -> _Entries:
         found: dict[str, ObjectInfo | None] = {}
         for entry in entries:
             name = str(entry["name"]).rstrip("/")

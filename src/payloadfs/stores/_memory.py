@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from .._buffers import private_memory
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo, collect
-from ._errors import unexpected
 
 __all__ = ["MemoryStore"]
 
@@ -47,6 +46,8 @@ class MemoryStore:
         try:
             buffer = private_memory(size_bytes)
         except (OSError, MemoryError) as error:
+            from ._errors import unexpected
+
             raise unexpected(error, f"Cannot get {key!r} in {self.root}: {error}.") from error
         buffer[:] = content
         return Fetched(buffer)

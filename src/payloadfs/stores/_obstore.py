@@ -168,7 +168,9 @@ class ObstoreStore:
         folder = (self._prefix + prefix).rpartition("/")[0]
         # obstore itself repeats requests: after an error its iterator ends, as if the listing were complete.
         client = self._client_for(self._target.read_s, retries=3)
-        pages = self._retry.once("list", prefix, lambda: iter(obstore.list(client, folder or None, chunk_size=_PAGE_OBJECTS)))
+        pages = self._retry.once(
+            "list", prefix, lambda: iter(obstore.list(client, folder or None, chunk_size=_PAGE_OBJECTS))
+        )
         while page := self._retry.once("list", prefix, next, pages, None):
             yield from (meta for meta in page if meta["path"].startswith(self._prefix + prefix))
 
@@ -314,6 +316,9 @@ class _Pieces:
                 yield piece if stable else memoryview(bytes(piece))
             if sent_bytes != body.size_bytes:
                 raise body_size_error(self._key, body.size_bytes, sent_bytes)
+        except GeneratorExit:
+            # obstore has closed this generator, after an error that is not the body's.
+            raise
         except BaseException as error:
             self.error = error
             raise
