@@ -7,6 +7,7 @@ import gc
 import os
 import resource
 import socket
+import subprocess
 import sys
 import threading
 import uuid
@@ -237,9 +238,17 @@ def test_a_lie_through_the_repository(server: Answering, tmp_path: Path) -> None
             repository.load_many([lie, lie])
 
 
+@pytest.fixture
+def nested(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder with 1,200 folders within one another, each with a file."""
+    nest(tmp_path / "runs", 1200)
+    yield tmp_path
+    # What pytest itself removes folders with is recursive.
+    subprocess.run(["rm", "-r", str(tmp_path / "runs")], check=True)
+
+
 def nest(folder: Path, depth: int) -> None:
-    """Create `depth` folders within one another, each with a file."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     opened = os.open(folder, os.O_RDONLY)
     for _ in range(depth):
         os.mkdir("n", 0o700, dir_fd=opened)
@@ -250,9 +259,8 @@ def nest(folder: Path, depth: int) -> None:
     os.close(opened)
 
 
-def test_nested_folders_are_listed_without_recursion(tmp_path: Path) -> None:
-    nest(tmp_path / "runs", 1200)
-    filesystem = LocalFileSystem(skip_instance_cache=True)
+def test_nested_folders_are_listed_without_recursion(nested: Path) -> None:
+    tmp_path, filesystem = nested, LocalFileSystem(skip_instance_cache=True)
     stores: list[Store] = [
         open_store(canonical_root(tmp_path)),
         FsspecStore("sftp://host/x", lambda: (filesystem, str(tmp_path))),
