@@ -304,10 +304,9 @@ def test_an_alias_leads_to_the_same_path_below_the_new_root_or_is_refused(old: s
     assume(root_problem(root) is None)
     try:
         moved = resolve_alias(root, {old: new})
-    except PolicyError as error:
+    except PolicyError:
         # Only a file root can hold percent-encoded names, and no root is longer than 1,024 characters.
         assert "%" in "/".join(below) or len(new) + len(root) > 1000
-        assert "Nothing was fetched" in error.message
         return
     assert root_problem(moved) is None
     assert is_under(moved, new)
@@ -344,3 +343,4 @@ def test_aliases(root: str, moved: dict[str, str], expected: str | None) -> None
     with pytest.raises(PolicyError) as caught:
         resolve_alias(root, moved)
     assert caught.value.kind == "policy-root"
+    assert "Nothing was fetched" in caught.value.message

@@ -29,7 +29,7 @@ from .pointer import Pointer, as_pointer
 from .policy import Policy
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing
-from .stores import ObjectInfo, OpenStores, Store, open_cache, open_store
+from .stores import ObjectInfo, OpenStores, Options, Store, open_cache, open_store
 
 if TYPE_CHECKING:
     from .stores._cache import Cache
@@ -387,7 +387,7 @@ class Repository:
     def _open_store(self, root: str) -> Store:
         settings = self.settings
         # The storage options are for roots of the same scheme as the configured one.
-        options = settings.storage_options if scheme_of(root) == scheme_of(settings.url) else {}
+        options = Options(settings.storage_options if scheme_of(root) == scheme_of(settings.url) else {})
         return open_store(root, options, fsync=settings.fsync, transport=settings.transport)
 
     def _cache_for(self, root: str) -> Cache | None:

@@ -3,6 +3,7 @@
 from ._base import Body as Body
 from ._base import Fetched as Fetched
 from ._base import ObjectInfo as ObjectInfo
+from ._base import Options as Options
 from ._base import Store as Store
 from ._base import SupportsFiles as SupportsFiles
 from ._open import OpenStores as OpenStores
@@ -15,6 +16,7 @@ __all__ = [
     "Fetched",
     "ObjectInfo",
     "OpenStores",
+    "Options",
     "Store",
     "SupportsFiles",
     "chosen_transport",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
+import os
 import re
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +18,13 @@ _PUBLIC_OPTIONS = frozenset(
 )
 _MIN_SECRET_CHARS = 6
 """Shorter secrets are removed only where they are a whole word: anything else would tear words apart."""
+
+_VARIABLES = (
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_SSE_CUSTOMER_KEY_BASE64"),
+    *("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY"),
+    *("AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_CLIENT_SECRET", "AZURE_CLIENT_SECRET"),
+)
+"""Variables in which libraries find secrets by themselves."""
 
 _HIDDEN = "***"
 _USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")
@@ -37,7 +44,7 @@ class Secrets:
     ----------
     options : mapping
         Storage options and the like. Every string in them is a secret, at any depth, except those that
-        cannot be one, such as the region.
+        cannot be one, such as the region. So are the values of variables such as AWS_SECRET_ACCESS_KEY.
 
     Notes
     -----
@@ -46,7 +53,7 @@ class Secrets:
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self._secrets = set(secrets_in(options))
+        self._secrets = set(secrets_in([options, [os.environ.get(name, "") for name in _VARIABLES]]))
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, secrets: Iterable[str | None]) -> None:
@@ -145,22 +152,25 @@ def _character(char: str) -> str:
     """Return the regular expression for all spellings of `char`."""
     if char.isascii() and char.isalnum():
         return char
-    code, spellings = ord(char), [re.escape(char), re.escape(repr(char)[1:-1]), re.escape(json.dumps(char)[1:-1])]
-    utf8 = char.encode("utf-8", "surrogatepass")
-    # Also encoded twice.
-    spellings.append("(?i:" + "".join(f"%(?:25)?{byte:02x}" for byte in utf8) + ")")
-    spellings.append("(?i:" + "".join(rf"\\x{byte:02x}" for byte in utf8) + ")")
-    spellings.append(rf"(?i:\\u{code:04x}|\\U{code:08x}|\\x{code:02x}|&\#0*{code};|&\#x0*{code:x};)")
+    code, utf8, utf16 = ord(char), char.encode("utf-8", "surrogatepass"), char.encode("utf-16-be", "surrogatepass")
+    spellings = [
+        re.escape(char),
+        # Also encoded twice.
+        *("".join(f"%(?:25)?{byte:02x}" for byte in utf8), "".join(rf"\\+x{byte:02x}" for byte in utf8)),
+        # Any number of backslashes, because what is escaped may be escaped again.
+        "".join(rf"\\+u{utf16[pos : pos + 2].hex()}" for pos in range(0, len(utf16), 2)),
+        *(rf"\\+u{code:04x}", rf"\\+u{code:08x}", rf"\\+x{code:02x}"),
+        *(rf"&\#0*{code};", rf"&\#x0*{code:x};"),
+    ]
+    if char.isascii():
+        spellings.append(rf"\\+{re.escape(char)}")
     if code in codepoint2name:
         spellings.append(f"&{codepoint2name[code]};")
     if char == "'":
         spellings.append("&apos;")
     if char == " ":
         spellings.append(r"\+")
-    if char.isascii():
-        # Any number, because what is escaped may be escaped again.
-        spellings.append(rf"\\+{re.escape(char)}")
-    return f"(?:{'|'.join(spellings)})"
+    return f"(?i:{'|'.join(spellings)})"
 
 
 def _base64_cores(raw: bytes) -> Iterator[str]:
