@@ -74,7 +74,7 @@ def open_store(
 
 
 class OpenStores:
-    """The stores of one repository in one process: that of its own root, and the latest of others.
+    """The stores of one repository in one process: the store of the repository's root, and the latest others.
 
     Pointers name the others. Each store of a folder holds a descriptor, so there are at most 32. The descriptor of a
     store that was dropped is closed once no thread uses the store any more.

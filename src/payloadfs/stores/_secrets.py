@@ -7,7 +7,7 @@ import os
 import re
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Iterator, Mapping
-from html.entities import codepoint2name
+from itertools import groupby
 from typing import Any
 
 __all__ = ["ForeignError", "Secrets", "secrets_in"]
@@ -25,6 +25,10 @@ _VARIABLES = (
     *("AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_CLIENT_SECRET", "AZURE_CLIENT_SECRET"),
 )
 """Variables in which libraries find secrets by themselves."""
+
+_MAX_CHARS = 20_000
+_LONGEST_SPELLING = 20
+"""More characters than one of a secret can become."""
 
 _HIDDEN = "***"
 _USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")
@@ -64,7 +68,11 @@ class Secrets:
             self._pattern = None
 
     def hide(self, message: str) -> str:
-        """Return `message` with ``***`` in place of each secret."""
+        """Return `message` with ``***`` in place of each secret; only the beginning of a very long one."""
+        if len(message) > _MAX_CHARS:
+            # No part of a secret that was cut may be left at the end.
+            longest = max(map(len, self._secrets), default=0)
+            return self.hide(message[:_MAX_CHARS])[: -_LONGEST_SPELLING * (longest + 1)]
         if self._secrets:
             # Compiled here: most stores never have an error.
             self._pattern = self._pattern or re.compile("|".join(map(_pattern, _longest_first(self._secrets))))
@@ -78,7 +86,7 @@ class Secrets:
         """Return `error`, or a `ForeignError` if its text, or that of an error behind it, holds a secret.
 
         A traceback, a log or an error tracker prints more of a cause than its message: arguments, notes and
-        attributes, such as the response of a server, and the same of its own causes.
+        attributes, such as the response of a server, and those of the causes behind it.
         """
         if all(self.hide(text) == text for text in map(_all_text, _chain(error))):
             return error
@@ -137,7 +145,8 @@ def _pattern(secret: str | bytes) -> str:
     """Return the regular expression for all spellings of `secret`."""
     raw = _as_bytes(secret)
     try:
-        spelled = "".join(map(_character, raw.decode("utf-8", "surrogatepass")))
+        runs = groupby(raw.decode("utf-8", "surrogatepass"))
+        spelled = "".join(_spelled(char, sum(1 for _ in run)) for char, run in runs)
     except UnicodeDecodeError:
         # Binary: libraries print it as the repr of bytes.
         spelled = re.escape(repr(raw)[2:-1])
@@ -148,29 +157,30 @@ def _pattern(secret: str | bytes) -> str:
     return f"{spelled}|{encoded}"
 
 
-def _character(char: str) -> str:
-    """Return the regular expression for all spellings of `char`."""
+def _spelled(char: str, count: int) -> str:
+    """Return the regular expression for all spellings of `count` times `char`."""
     if char.isascii() and char.isalnum():
-        return char
+        return char * count
+    from html.entities import codepoint2name
+
     code, utf8, utf16 = ord(char), char.encode("utf-8", "surrogatepass"), char.encode("utf-16-be", "surrogatepass")
     spellings = [
         re.escape(char),
         # Also encoded twice.
-        *("".join(f"%(?:25)?{byte:02x}" for byte in utf8), "".join(rf"\\+x{byte:02x}" for byte in utf8)),
-        # Any number of backslashes, because what is escaped may be escaped again.
-        "".join(rf"\\+u{utf16[pos : pos + 2].hex()}" for pos in range(0, len(utf16), 2)),
-        *(rf"\\+u{code:04x}", rf"\\+u{code:08x}", rf"\\+x{code:02x}"),
-        *(rf"&\#0*{code};", rf"&\#x0*{code:x};"),
+        "".join(f"%(?:25)?{byte:02x}" for byte in utf8),
+        r"\\*+".join(f"x{byte:02x}" for byte in utf8),
+        r"\\*+".join(f"u{utf16[pos : pos + 2].hex()}" for pos in range(0, len(utf16), 2)),
+        *(f"u{code:08x}", f"x{code:02x}", rf"&\#0*{code};", rf"&\#x0*{code:x};"),
+        *([f"&{codepoint2name[code]};"] if code in codepoint2name else []),
+        *{"'": ["&apos;"], " ": [r"\+"]}.get(char, []),
     ]
-    if char.isascii():
-        spellings.append(rf"\\+{re.escape(char)}")
-    if code in codepoint2name:
-        spellings.append(f"&{codepoint2name[code]};")
-    if char == "'":
-        spellings.append("&apos;")
-    if char == " ":
-        spellings.append(r"\+")
-    return f"(?i:{'|'.join(spellings)})"
+    # No two may match the same: trying both for each of many characters would take hours.
+    spellings = list(dict.fromkeys(spellings))
+    # What is escaped may be escaped again, so any number of backslashes may come before. Possessive quantifiers
+    # never try fewer of them: otherwise a message of backslashes only would take hours.
+    if char == "\\":
+        return rf"(?i:\\{{{count},}}+|(?:\\*+(?:{'|'.join(spellings[1:])})){{{count}}})"
+    return rf"(?i:\\*+(?:{'|'.join(spellings)})){{{count}}}"
 
 
 def _base64_cores(raw: bytes) -> Iterator[str]:
