@@ -74,6 +74,7 @@ CHANGES = {
     "deep": lambda text: "[" * 100_000,
     "deep header": lambda text: "[" * 900 + ',"document":{}}',
     "deep document": lambda text: text.replace('{"number":5}', "[" * 200_000),
+    "padded header": lambda text: text.replace('"payloadfs-run"', " " * 1000 + '"payloadfs-run"'),
     "long header": lambda text: json.dumps({"x": "y" * 2000})[:-1] + ',"document":{}}',
     "duplicate document": lambda text: text[:-1] + ',"document":{"number":6}}',
     "true for one": lambda text: text.replace('"number":5}', '"number":5.0}'),
@@ -118,7 +119,10 @@ def test_a_state_that_could_not_be_read_again_is_not_saved(checkpoints, store, r
     assert Checkpoints(repository, RUN).load() == largest
 
 
-@pytest.mark.parametrize("content", ["[" * 200_000, "{" * 200_000, "", "null", "[]", '{"mac":5,"document":{}}', None])
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 200_000, "[" * 990 + ',"document":{}}', "{" * 200_000, "", "null", "[]", '{"mac":5,"document":{}}', None],
+)
 def test_a_driver_that_meets_a_bad_checkpoint_stops(checkpoints, store, content):
     if content is None:
         path_of(store, 6).touch()

@@ -22,6 +22,8 @@ __all__ = [
 # This user may have only search permission for the folders above.
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 class Folder:
     """An open folder, closed when it is no longer referenced.
@@ -48,19 +50,9 @@ class Folder:
 
 def open_folder(path: str) -> Folder:
     """Open the folder `path` one component at a time, because O_NOFOLLOW applies only to the last component."""
-    return _open_components(os.open("/", _SEARCH), path.strip("/"))
-
-
-def open_below(folder: Folder, path: str) -> Folder:
-    """Open the folder at the relative `path` below `folder`, one component at a time, without following links."""
-    return _open_components(os.open(".", _SEARCH, dir_fd=folder.descriptor), path)
-
-
-def _open_components(descriptor: int, path: str) -> Folder:
-    """Open `path` below `descriptor`, which is closed."""
-    safe = True
+    descriptor, safe = os.open("/", _SEARCH), True
     try:
-        for component in path.split("/"):
+        for component in path.strip("/").split("/"):
             safe = safe and _is_safe_above(os.fstat(descriptor))
             inner = os.open(component or ".", _SEARCH, dir_fd=descriptor)
             os.close(descriptor)
@@ -69,6 +61,15 @@ def _open_components(descriptor: int, path: str) -> Folder:
         os.close(descriptor)
         raise
     return Folder(descriptor, safe)
+
+
+def open_below(folder: Folder, path: str) -> Folder:
+    """Open the folder at the relative `path` below `folder`, one component at a time, so that it can be listed."""
+    *components, last = path.split("/")
+    inner = folder
+    for component in components:
+        inner = Folder(os.open(component, _SEARCH, dir_fd=inner.descriptor), False)
+    return Folder(os.open(last or ".", _LIST, dir_fd=inner.descriptor), False)
 
 
 def open_subfolder(folder: int, name: str, *, create: bool = False, fsync: bool = False) -> int:

@@ -166,7 +166,7 @@ class FsspecStore:
             key, info = waiting.pop()
             if info is not None:
                 yield info
-            elif len(key) <= MAX_KEY_CHARS:
+            else:
                 waiting += reversed(self._entries(key, prefix))
 
     def _entries(self, above: str, prefix: str) -> _Entries:
@@ -186,6 +186,9 @@ class FsspecStore:
                 # Some object stores list the folder itself, as an empty object.
                 continue
             key = name.removeprefix(self._path).lstrip("/")
+            if len(key) > MAX_KEY_CHARS:
+                # What is nested deeper than the longest key cannot be an object.
+                continue
             if entry["type"] != "directory":
                 if key.startswith(prefix):
                     found[key] = _info(key, entry)

@@ -152,7 +152,7 @@ class LocalStore:
             except FileNotFoundError:
                 return
             # Not by recursion: a writer may have nested folders deeper than Python's stack. The last one is the next.
-            waiting, opened, folder = [""], "", root
+            waiting, opened, folder = [""], None, root
             while waiting:
                 key = waiting.pop()
                 above, separator, name = key.rpartition("/")
@@ -160,8 +160,7 @@ class LocalStore:
                     if above + separator != opened:
                         folder, opened = open_below(root, above), above + separator
                     if not name:
-                        names = _names(folder) if len(key) <= MAX_KEY_CHARS else []
-                        matching = (key + name for name in names if _may_match(key + name, prefix))
+                        matching = (key + name for name in _names(folder) if _may_match(key + name, prefix))
                         waiting += sorted(matching, reverse=True)
                     else:
                         st = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
@@ -299,19 +298,15 @@ def _check_file(key: str, st: os.stat_result, size_bytes: int) -> None:
 
 def _names(folder: Folder) -> list[str]:
     """Return the names in `folder` that can be part of a key; those of folders end in a slash."""
-    # A descriptor for search only cannot be listed.
-    file = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.descriptor)
-    try:
-        with os.scandir(file) as entries:
-            # Only the names: a million entries would take a gigabyte.
-            return [
-                f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
-                for entry in entries
-                if not entry.name.startswith(".")
-            ]
-    finally:
-        os.close(file)
+    with os.scandir(folder.descriptor) as entries:
+        # Only the names: a million entries would take a gigabyte.
+        return [
+            f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
+            for entry in entries
+            if not entry.name.startswith(".")
+        ]
 
 
 def _may_match(key: str, prefix: str) -> bool:
-    return key.startswith(prefix) or (key.endswith("/") and prefix.startswith(key))
+    # What is nested deeper than the longest key cannot be an object.
+    return len(key) <= MAX_KEY_CHARS and (key.startswith(prefix) or (key.endswith("/") and prefix.startswith(key)))
