@@ -26,7 +26,7 @@ from ._batch import DEFAULT_CONCURRENCY
 from ._forks import PerProcess
 from ._log import warn
 from .config import Compression
-from .errors import PayloadError
+from .errors import PayloadError, contained
 from .payload import Payload
 from .pointer import Pointer
 from .repository import Repository, default_repository
@@ -131,7 +131,7 @@ async def _in_thread(
     call: Callable[[], T], undo: Callable[[Any], None] | None = None, *, cancel: Callable[[], None] | None = None
 ) -> T:
     """Return what `call` returns. If cancelled, call `cancel`, and `undo` with the result once `call` has finished."""
-    job: Future[T] = _pool[os.getpid()].submit(copy_context().run, call)
+    job: Future[T] = _pool[os.getpid()].submit(copy_context().run, _contained, call)
     try:
         return await asyncio.wrap_future(job)
     except asyncio.CancelledError:
@@ -140,6 +140,11 @@ async def _in_thread(
         if undo is not None:
             _pool[os.getpid()].submit(_undo, job, undo)
         raise
+
+
+def _contained(call: Callable[[], T]) -> T:
+    with contained():
+        return call()
 
 
 def _undo(job: Future[Any], undo: Callable[[Any], None]) -> None:

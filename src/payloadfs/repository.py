@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from . import config
@@ -28,7 +29,7 @@ from .pointer import Pointer, as_pointer, check_context
 from .policy import Policy
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing
-from .stores import ObjectInfo, Store, open_cache, open_store
+from .stores import ObjectInfo, OpenStores, Options, Store, open_cache, open_store
 
 if TYPE_CHECKING:
     from .stores._cache import Cache
@@ -68,9 +69,8 @@ class Repository:
 
     Notes
     -----
-    A repository can be pickled. The pickle has the URL and the public settings. Keys and
-    credentials are not in it: the repository finds them in the configuration of the process that
-    unpickles it.
+    A pickled repository has its URL and public settings. It finds its keys and credentials in the
+    configuration of the process that unpickles it.
 
     Examples
     --------
@@ -102,7 +102,7 @@ class Repository:
         self._arguments = {"policy": policy, "serializers": serializers, "root_aliases": root_aliases}
         self._authorizer = Authorizer(self.settings.keys, self.settings.keys_file, self.policy, root_aliases or {})
         # By process: connections do not survive a fork, and a forked child may need another transport.
-        self._stores: PerProcess[dict[str, Store]] = PerProcess(dict)
+        self._stores = PerProcess(partial(OpenStores, self.settings.url))
 
     @property
     def root(self) -> str:
@@ -431,12 +431,13 @@ class Repository:
 
     def _store_at(self, root: str) -> Store:
         """Return this process's store at `root`, or raise `ConfigError`. No request."""
-        stores, settings = self._stores[os.getpid()], self.settings
-        if root not in stores:
-            # The storage options are for roots of the same scheme as the configured one.
-            options = settings.storage_options if scheme_of(root) == scheme_of(settings.url) else {}
-            stores[root] = open_store(root, options, fsync=settings.fsync, transport=settings.transport)
-        return stores[root]
+        return self._stores[os.getpid()].get(root, partial(self._open_store, root))
+
+    def _open_store(self, root: str) -> Store:
+        settings = self.settings
+        # The storage options are for roots of the same scheme as the configured one.
+        options = Options(settings.storage_options if scheme_of(root) == scheme_of(settings.url) else {})
+        return open_store(root, options, fsync=settings.fsync, transport=settings.transport)
 
     def _cache_for(self, root: str) -> Cache | None:
         return open_cache(root, folder=self.settings.cache, max_bytes=self.settings.cache_bytes)
