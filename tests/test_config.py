@@ -39,9 +39,9 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
-    config._reset()
+    config.reset()
     yield home
-    config._reset()
+    config.reset()
 
 
 def write_toml(home: Path, text: str) -> Path:
@@ -184,7 +184,7 @@ def test_variables_of_other_tools_are_ignored(name: str, monkeypatch: pytest.Mon
 
 
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in config._VARIABLES:
+    for name in config.VARIABLES:
         monkeypatch.setenv(name, "")
     assert {row.origin for row in describe()} == {"default"}
 
@@ -593,7 +593,7 @@ def test_options_are_a_copy_and_do_not_move_to_another_kind_of_store(monkeypatch
     with using("gs://b") as settings:
         assert settings.storage_options == {}
         assert origin("storage_options") == "default"
-    config._reset()
+    config.reset()
     monkeypatch.setenv("PAYLOADFS_STORAGE_OPTIONS", '{"anon": true}')
     assert current().merged("s3://b").storage_options == {"anon": True}
 

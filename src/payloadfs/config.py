@@ -29,6 +29,7 @@ from .signing import KeyRing, read_trusted_file
 
 __all__ = [
     "TABLE",
+    "VARIABLES",
     "Compression",
     "KeywordSettings",
     "Setting",
@@ -36,6 +37,7 @@ __all__ = [
     "configure",
     "current",
     "describe",
+    "reset",
     "suggestion",
     "using",
 ]
@@ -349,16 +351,16 @@ def _settled(layers: Iterable[_Layer]) -> Settings:
 
 
 _READERS = {name: {f"PAYLOADFS_{name.upper()}": row.read, **row.more} for name, row in TABLE.items()}
-_VARIABLES = ("PAYLOADFS_CONFIG", *(variable for readers in _READERS.values() for variable in readers))
+VARIABLES = ("PAYLOADFS_CONFIG", *(variable for readers in _READERS.values() for variable in readers))
 _WATCHED = tuple(
-    os.fsencode(name) for name in (*_VARIABLES, "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+    os.fsencode(name) for name in (*VARIABLES, "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 )
 
 
 def _environment() -> _Layer:
-    for name in sorted(set(os.environ).difference(_VARIABLES)):
+    for name in sorted(set(os.environ).difference(VARIABLES)):
         # Other tools may have similar variables, but a misspelled one of ours must not mean "default".
-        if name.upper().startswith("PAYLOADFS_") and (meant := suggestion(name.upper(), _VARIABLES, 0.9)):
+        if name.upper().startswith("PAYLOADFS_") and (meant := suggestion(name.upper(), VARIABLES, 0.9)):
             raise ConfigError(f"Unknown variable {name}{meant}", kind="setting-name")
     # Reversed: of two variables for one setting the first wins.
     set_here = [(n, v, read) for n, readers in _READERS.items() for v, read in readers.items() if os.environ.get(v)]
@@ -482,7 +484,8 @@ def describe() -> list[Setting]:
     return [Setting(n, row.show(getattr(settings, n)), settings.origins[n]) for n, row in TABLE.items()]
 
 
-def _reset() -> None:
+def reset() -> None:
+    """Forget what `configure` set and what was read, as in a new process. For tests."""
     global _process
     _process = _Process()
     _descriptors.clear()

@@ -187,5 +187,5 @@ def test_times_beyond_any_calendar(capsys, created, shown):
     try:
         assert main(["inspect", pointer.to_json()]) == 0
     finally:
-        payloadfs.config._reset()
+        payloadfs.config.reset()
     assert shown in capsys.readouterr().out

@@ -128,10 +128,10 @@ def test_settings_and_variables() -> None:
     from payloadfs.config import TABLE
 
     page = (DOCS / "reference" / "settings.md").read_text()
-    assert [name for name in (*TABLE, *config._VARIABLES) if f"`{name}`" not in page] == []
+    assert [name for name in (*TABLE, *config.VARIABLES) if f"`{name}`" not in page] == []
     # No page has a variable that does not exist.
     assert set(re.findall(r"PAYLOADFS_[A-Z_]*[A-Z]", everything())) - {"PAYLOADFS_ALLOWED_ROOT"} == set(
-        config._VARIABLES
+        config.VARIABLES
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
+import cloudpickle
 import pytest
 
 import payloadfs
@@ -325,6 +326,10 @@ def work_error(scene: Scene) -> str:
     return "\n".join([everything(caught.value), *records, repr(events)])
 
 
+def pickled_function(repository: Repository) -> str:
+    return cloudpickle.dumps(lambda pointer: repository.load(pointer)).decode("latin-1")
+
+
 SINKS: dict[str, Callable[[Scene], str]] = {
     "str": lambda scene: str(scene.error()),
     "repr": lambda scene: repr(scene.error()) + repr(scene.repository) + repr(scene.repository.store),
@@ -339,10 +344,12 @@ SINKS: dict[str, Callable[[Scene], str]] = {
     "get": lambda scene: scene.cli("-v", "get", scene.pointer.to_json()),
     "ls": lambda scene: scene.cli("-v", "ls"),
     "doctor": lambda scene: scene.cli("-v", "doctor", "--write"),
+    "pickled repository": lambda scene: pickle.dumps(scene.repository, protocol=0).decode("latin-1"),
+    "pickled function": lambda scene: pickled_function(scene.repository),
+    "pickled method": lambda scene: cloudpickle.dumps(scene.repository.load).decode("latin-1"),
     "config show": lambda scene: scene.cli("-v", "config", "show") + scene.cli("--json", "config", "show"),
 }
-"""Each returns what a person, a log or another process would see. Sinks of pickled repositories, keys and functions
-belong here too."""
+"""Each returns what a person, a log or another process would see."""
 
 
 @pytest.mark.parametrize("transport", ["obstore", "fsspec"])
