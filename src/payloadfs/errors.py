@@ -23,7 +23,6 @@ short string that does not change once released. Every error can be pickled with
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -246,6 +245,10 @@ class WorkError(PayloadError):
         self.work = work
 
 
+_CANCELLATIONS = frozenset({"CancelledError", "Cancelled", "GreenletExit", "Timeout"})
+"""Exceptions of asyncio, trio and gevent that stop the code that is running."""
+
+
 def is_interrupt(error: BaseException) -> bool:
     """Return whether `error` asks a program, a generator or a task to stop. Such errors pass through payloadfs unchanged.
 
@@ -253,9 +256,9 @@ def is_interrupt(error: BaseException) -> bool:
     """
     if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
         return True
-    # Not imported: if nothing has imported asyncio, nothing can raise its errors.
-    asyncio = sys.modules.get("asyncio.exceptions")
-    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+    # By name, so that no event loop is imported.
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return not isinstance(error, Exception) and not names.isdisjoint(_CANCELLATIONS)
 
 
 @contextmanager

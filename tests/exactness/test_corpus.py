@@ -5,6 +5,10 @@ import gc
 import pytest
 
 import payloadfs
+from payloadfs.serializers import decode, default_serializers
+from payloadfs.testing import describe
+from payloadfs.testing.exact import first_difference
+from payloadfs.testing.serializers import stored_bytes
 
 from .corpus import FAMILIES, family, libraries, refused
 from .harness import report, round_trips
@@ -14,6 +18,29 @@ from .harness import report, round_trips
 def test_exact_in_fresh_process(name, tmp_path):
     outcomes = round_trips(family(name), tmp_path)
     assert not report(outcomes)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_safe_ones_are_exact_without_trust(name):
+    """What the writer stores as safe passes every check of a reader that trusts nobody, compressed or not."""
+    refusals = {}
+    for case, obj in family(name).items():
+        for compression in ("none", "zstd", "lz4"):
+            try:
+                serializer, encoded = default_serializers.encode(obj, compression=compression)
+            except payloadfs.EncodeError:
+                break
+            if serializer.executable or not (compression == "none" or serializer.id.startswith(compression)):
+                break
+            try:
+                value = decode(serializer, stored_bytes(encoded), trusted=False)
+                different = first_difference(describe(obj), describe(value))
+            except payloadfs.DecodeError as error:
+                different = str(error)
+            if different:
+                refusals[case] = serializer.id, different
+    assert not refusals
 
 
 def test_corpus_is_large_and_complete():

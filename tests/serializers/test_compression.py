@@ -1,4 +1,4 @@
-"""Compressed objects: of any serializer, readable by other programs, never decompressed without a signature."""
+"""Compressed objects: of any serializer, readable by other programs, and bounded if nobody vouches for them."""
 
 import dataclasses
 import shutil
@@ -156,9 +156,19 @@ def packed(content, codec="zstd"):
     return bytes(stored_bytes(Compressed(BytesSerializer(), codec).compress(Encoded([memoryview(content)], "bin"))))
 
 
-def test_unsigned_is_refused(repository, monkeypatch):
-    with pytest.raises(DecodeError, match="signed pointer"):
-        repository.load(forged(repository, packed(bytes(10_000)), signed=False))
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_untrusted_objects_are_bounded(repository, codec):
+    """An object that nobody vouches for may become a hundred times its size, and 32 MB, unless `max_bytes` says more."""
+    strict = Repository(repository.root, unsigned="safe")
+    assert strict.load(forged(repository, packed(bytes(10_000), codec), signed=False, serializer=f"{codec}-bytes/1"))
+    bomb = forged(repository, packed(bytes(50 << 20), codec), signed=False, serializer=f"{codec}-bytes/1")
+    if codec == "zstd":  # lz4 never reaches that ratio
+        with pytest.raises(PolicyError, match=r"Nothing was decompressed\. Set max_bytes") as caught:
+            strict.load(bomb)
+        assert caught.value.kind == "policy-size"
+    with pytest.raises(PolicyError, match="max_bytes is 1000000"):
+        Repository(repository.root, unsigned="safe", max_bytes=1_000_000).load(bomb)
+    assert Repository(repository.root, unsigned="safe", max_bytes=60 << 20).load(bomb) == bytes(50 << 20)
 
 
 def table(entries, magic=b"payloadfs packed", count=None, skippable=0x184D2A50, said=None):

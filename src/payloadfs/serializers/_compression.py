@@ -10,7 +10,7 @@
 
 All numbers are little-endian. The command line tools ``zstd`` and ``lz4`` decompress such a file;
 they skip the table, which lets all cores decompress at the same time into memory of the right size.
-Unsigned objects are never decompressed: only a signed table reliably states the cost.
+The table states the cost, so an object that is too large is refused before any memory is allocated.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ __all__ = ["Compressed", "compress"]
 
 _MIN_BYTES = 4096
 """Smaller objects are not compressed: the request costs more than their bytes."""
+
+_UNTRUSTED_BYTES, _UNTRUSTED_RATIO = 32 * 1024 * 1024, 100
+"""An untrusted object may become this large, plus this many times its size, unless `max_bytes` is set."""
 
 _ENTRY = struct.Struct("<QQ")
 _SKIPPABLE = struct.Struct("<II")
@@ -94,14 +97,13 @@ class Compressed:
         Raises
         ------
         ValueError
-            The object is not signed, or the table is invalid. Nothing was allocated.
+            The table is invalid. Nothing was allocated.
         PolicyError
-            The result would be larger than `max_bytes`. Nothing was allocated.
+            The result would be larger than `max_bytes` or, without that, much larger than an
+            untrusted object. Nothing was allocated.
         """
         import pyarrow as pa
 
-        if not trusted:
-            raise ValueError("compressed objects need a signed pointer")
         ranges = _chunk_ranges(buffer)
         size_bytes = ranges[-1][3] if ranges else 0
         if max_bytes is not None and size_bytes > max_bytes:
@@ -110,11 +112,22 @@ class Compressed:
                 "Nothing was decompressed.",
                 kind="policy-size",
             )
+        if max_bytes is None and not trusted and size_bytes > _UNTRUSTED_BYTES + _UNTRUSTED_RATIO * buffer.nbytes:
+            raise PolicyError(
+                f"The object has {buffer.nbytes} bytes, but {size_bytes} uncompressed, and this policy does not trust "
+                "it. Nothing was decompressed. Set max_bytes if it may be that large.",
+                kind="policy-size",
+            )
         whole = private_memory(size_bytes)
 
         def unpack(chunk_range: tuple[int, int, int, int]) -> None:
             start, stop, raw_start, raw_stop = chunk_range
-            raw = pa.Codec(self._codec).decompress(pa.py_buffer(buffer[start:stop]), raw_stop - raw_start)
+            packed, raw_bytes = pa.py_buffer(buffer[start:stop]), raw_stop - raw_start
+            if trusted or self._codec == "zstd":
+                raw = pa.Codec(self._codec).decompress(packed, raw_bytes)
+            else:
+                # If a frame of LZ4 is shorter than the table says, `decompress` shows memory of this process.
+                raw = pa.CompressedInputStream(pa.BufferReader(packed), self._codec).read(raw_bytes + 1)
             whole[raw_start:raw_stop] = as_bytes(memoryview(raw))
 
         for _ in _parallel_map(unpack, ranges):

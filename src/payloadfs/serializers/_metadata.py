@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from .._typenames import split_serializer
+from ._arrow.structure import check_file
 from ._pickle.container import unpack
 
 __all__ = ["read_metadata"]
@@ -43,7 +44,8 @@ def _arrow_metadata(buffer: memoryview) -> dict[str, Any]:
         import pyarrow as pa
     except ImportError:
         return {"columns": "unknown: pyarrow is not installed"}
-    # Only the schema: no batch is read or decompressed.
+    # Only the schema: no batch is read. What other libraries see must be harmless, signed or not.
+    check_file(buffer)
     schema = pa.ipc.open_file(pa.py_buffer(buffer)).schema
     columns = {field.name: str(field.type) for field in list(schema)[:_MAX_COLUMNS]}
     if len(schema) > _MAX_COLUMNS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ class NumpySerializer:
             raise NotExactError(instead=(ReadOnlyNumpySerializer(), encoded))
         return encoded
 
-    def decode(self, buffer: memoryview, *, trusted: bool) -> npt.NDArray[Any]:  # noqa: ARG002
+    def decode(self, buffer: memoryview, *, trusted: bool) -> npt.NDArray[Any]:
         """Return the array as a view of `buffer`."""
         import numpy as np
 
@@ -65,6 +66,8 @@ class NumpySerializer:
         if count * dtype.itemsize > buffer.nbytes - offset:
             raise ValueError("the array is larger than the object")
         flat = np.frombuffer(buffer, dtype, count, offset)
+        if not trusted:
+            _check_cells(flat)
         return flat.reshape(shape, order="F" if fortran else "C")
 
 
@@ -103,6 +106,23 @@ def _npy(array: npt.NDArray[Any]) -> Encoded:
     np.lib.format.write_array_header_1_0(header, fields)
     frames: list[Frame] = [as_bytes(header.getvalue()), array_frame(array.T if fortran else array)]
     return Encoded(frames, extension="npy", sealable=True, data=frozenset({1}))
+
+
+def _check_cells(flat: npt.NDArray[Any]) -> None:
+    """Raise ValueError if a boolean is neither 0 nor 1, or a character is not in Unicode.
+
+    numpy checks neither, and creates Python strings that are invalid.
+    """
+    import numpy as np
+
+    if flat.dtype.kind == "b":
+        cells, largest = flat.view(np.uint8), 1
+    elif flat.dtype.kind == "U":
+        cells, largest = flat.view(flat.dtype.str[0] + "u4"), sys.maxunicode
+    else:
+        return
+    if cells.max() > largest:
+        raise ValueError("a cell that its dtype does not have")
 
 
 def _is_plain(dtype: np.dtype[Any]) -> bool:

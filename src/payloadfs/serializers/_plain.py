@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from .._buffers import as_bytes
@@ -16,12 +17,14 @@ __all__ = [
     "JsonSerializer",
     "TextSerializer",
     "check_exact",
+    "check_json_size",
 ]
 
 _MAX_NODES = 10_000
 """Larger values are pickled: walking them in Python would cost more than pickling them."""
 
 _MAX_DEPTH = 100
+_STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 JSON_SCALARS = frozenset({str, int, float, bool, type(None)})
 """Classes of single JSON values. NaN and infinity are floats, but JSON lacks them."""
 
@@ -81,9 +84,12 @@ class JsonSerializer:
         """Return `obj` as compact JSON in UTF-8."""
         return Encoded([as_bytes(json_bytes(obj))], extension="json")
 
-    def decode(self, buffer: memoryview, *, trusted: bool) -> Any:  # noqa: ARG002
+    def decode(self, buffer: memoryview, *, trusted: bool) -> Any:
         """Return the JSON value."""
-        return json.loads(str(buffer, "utf-8"))
+        text = str(buffer, "utf-8")
+        if not trusted:
+            check_json_size(text, max_nodes=_MAX_NODES)
+        return json.loads(text)
 
 
 def json_bytes(obj: Any) -> bytes:
@@ -98,6 +104,19 @@ def json_bytes(obj: Any) -> bytes:
     except ValueError as error:  # an int of more digits than Python converts
         raise NotExactError from error
     return _utf8(text)
+
+
+def check_json_size(text: str, *, max_nodes: int) -> None:
+    """Raise ValueError if the JSON `text` has many more than `max_nodes` values. It need not be valid.
+
+    Parsed, a value of two characters can take 80 bytes and more.
+    """
+    if _count_marks(text) > 2 * max_nodes and _count_marks(_STRINGS.sub("", text)) > 2 * max_nodes:
+        raise ValueError(f"more than {max_nodes} values of JSON")
+
+
+def _count_marks(text: str) -> int:
+    return sum(map(text.count, "[{,"))
 
 
 def check_exact(obj: Any, *, max_nodes: float = _MAX_NODES) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._typenames import SERIALIZER_ID, short_class_name, split_serializer
-from ..errors import ConfigError, DecodeError, PayloadError
+from ..errors import ConfigError, DecodeError, EncodeError, PayloadError, is_interrupt
 from ._base import Encoded, NotExactError, Serializer
 from ._compression import Compressed, compress
 from ._imports import import_all, import_lock
@@ -149,6 +149,16 @@ class SerializerRegistry:
                     return declined.instead
             except ImportError as error:
                 raise _missing_package(serializer.id, error) from error
+            except Exception:
+                raise
+            except BaseException as error:
+                if is_interrupt(error):
+                    raise
+                # A panic of Rust is not an `Exception`.
+                raise EncodeError(
+                    f"Serializer {serializer.id!r} cannot encode the object: {type(error).__name__}: {error}. "
+                    "Nothing was written."
+                ) from error
         last = _built_in(_FALLBACK)
         return last, last.encode(obj)
 
@@ -192,7 +202,8 @@ class SerializerRegistry:
 def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_bytes: int | None = None) -> Any:
     """Return the object in `buffer`, whose bytes were checked. Any failure becomes a `PayloadError`.
 
-    Objects that would exceed `max_bytes` after decompression are not decompressed.
+    Objects that would exceed `max_bytes` after decompression are not decompressed. With `trusted`
+    false, every serializer refuses what it would not have written.
     """
     try:
         if isinstance(serializer, Compressed):
@@ -200,13 +211,16 @@ def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_byt
             serializer = serializer.inner
         _import_packages(serializer)
         return serializer.decode(buffer, trusted=trusted)
-    except (PayloadError, MemoryError):
+    except PayloadError:
         raise
     except ImportError as error:
         raise _missing_package(serializer.id, error) from error
-    except Exception as error:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         raise DecodeError(
-            f"Serializer {serializer.id!r} cannot decode the object: {type(error).__name__}: {error}."
+            f"Serializer {serializer.id!r} cannot decode the object: {type(error).__name__}: {error}.",
+            kind="memory" if isinstance(error, MemoryError) else None,
         ) from error
 
 

@@ -13,9 +13,10 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..._buffers import Frame, LazyFrame, as_bytes
+from ..._buffers import Frame, LazyFrame, as_bytes, frame_bytes
 from ..._seal import Encoded
 from .._base import NotExactError
+from .structure import check_file, check_stream, file_blocks, max_arrays, max_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,11 +33,7 @@ __all__ = [
 ]
 
 _FOOTER_END = struct.Struct("<I6s")
-_U16, _U32, _I32 = (struct.Struct(f"<{code}") for code in "HIi")
-_MESSAGE_MARK = b"\xff\xff\xff\xff"
 _MARK_BYTES = 8
-_DICTIONARIES, _BATCHES, _BLOCK = 2, 3, struct.Struct("<qi4xq")  # in File.fbs
-_DICTIONARY = 2  # in Message.fbs
 
 
 class LazyBuffers:
@@ -129,6 +126,7 @@ def write_ipc(schema: pa.Schema, batches: Iterable[pa.RecordBatch], lazy: LazyBu
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise NotExactError from error
     sink.flush_small()
+    _check_readable(schema, batches, sink.frames)
     ending = sink.frames.pop()
     assert isinstance(ending, memoryview)
     footer_bytes, _ = _FOOTER_END.unpack_from(ending, ending.nbytes - _FOOTER_END.size)
@@ -140,6 +138,16 @@ def write_ipc(schema: pa.Schema, batches: Iterable[pa.RecordBatch], lazy: LazyBu
         sealable=True,
         data=frozenset(sink.data),
     )
+
+
+def _check_readable(schema: pa.Schema, batches: list[pa.RecordBatch], frames: list[Frame]) -> None:
+    """Raise NotExactError if `check_file` would refuse the file: a million rows of nothing, or batches of few cells."""
+    size_bytes = sum(map(frame_bytes, frames))
+    rows = max((batch.num_rows for batch in batches), default=0)
+    # A column's nested types are not counted, nor its dictionary; half of the limit is left for them.
+    arrays = 2 * len(schema) * (len(batches) + 1)
+    if rows > max_rows(size_bytes) or arrays > max_arrays(size_bytes):
+        raise NotExactError
 
 
 def _data_addresses(arrays: Iterable[pa.Array]) -> Iterator[int]:
@@ -164,18 +172,16 @@ def read_ipc(buffer: memoryview, *, trusted: bool) -> pa.Table:
 
     Notes
     -----
-    Arrow checks no offsets and does not limit the size of decompressed data. Therefore unsigned
-    files are refused if anything in them is compressed or if they claim more rows than they have
-    bits, and are otherwise validated in full.
+    pyarrow checks no offsets and bounds nothing. Therefore untrusted files are read by `check_file`
+    before pyarrow sees them, and are then validated in full: strings, offsets and dictionary codes
+    are read once, numbers are not.
     """
     import pyarrow as pa
 
-    if not trusted and any(map(_is_compressed, _messages(buffer))):
-        raise ValueError("compressed objects need a signed pointer")
+    if not trusted:
+        check_file(buffer)
     table = pa.ipc.open_file(pa.py_buffer(buffer)).read_all()
     if not trusted:
-        if table.num_rows > 8 * buffer.nbytes:
-            raise ValueError(f"{table.num_rows} rows in {buffer.nbytes} bytes need a signed pointer")
         table.validate(full=True)
     return table
 
@@ -199,11 +205,8 @@ def from_stream(stream: memoryview, *, trusted: bool) -> list[pa.Array]:
 
     if not stream.nbytes:
         return []
-    messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(stream))
-    if not trusted and any(
-        message.type != "schema" and _is_compressed(memoryview(message.metadata)) for message in messages
-    ):
-        raise ValueError("compressed objects need a signed pointer")
+    if not trusted:
+        check_stream(stream)
     batch = pa.ipc.open_stream(pa.py_buffer(stream)).read_next_batch()
     if not trusted:
         batch.validate(full=True)
@@ -212,54 +215,4 @@ def from_stream(stream: memoryview, *, trusted: bool) -> list[pa.Array]:
 
 def batches_end(buffer: memoryview) -> int:
     """Return the offset in an IPC file after the end-of-stream mark that follows the last batch."""
-    return max(start + head_bytes + body_bytes for start, head_bytes, body_bytes in _blocks(buffer)) + _MARK_BYTES
-
-
-def _messages(buffer: memoryview) -> Iterator[memoryview]:
-    """Yield the metadata of every message in the footer of an IPC file."""
-    for start, _, _ in _blocks(buffer):
-        if start < 0 or buffer[start : start + 4] != _MESSAGE_MARK:
-            raise ValueError("the footer points at something that is not an IPC message")
-        yield buffer[start + 8 :]
-
-
-def _blocks(buffer: memoryview) -> Iterator[tuple[int, int, int]]:
-    """Yield start, metadata size and body size of each message in the footer of an IPC file (File.fbs)."""
-    footer_bytes, _ = _FOOTER_END.unpack_from(buffer, buffer.nbytes - _FOOTER_END.size)
-    footer = buffer[buffer.nbytes - _FOOTER_END.size - footer_bytes :]
-    for number in (_DICTIONARIES, _BATCHES):
-        field = _field(footer, _U32.unpack_from(footer)[0], number)
-        if field is None:
-            continue
-        blocks = field + _U32.unpack_from(footer, field)[0]
-        for pos in range(_U32.unpack_from(footer, blocks)[0]):
-            yield _BLOCK.unpack_from(footer, blocks + 4 + _BLOCK.size * pos)
-
-
-def _is_compressed(message: memoryview) -> bool:
-    """Return whether an IPC message has compressed buffers (Message.fbs).
-
-    pyarrow only reports this after decompression, so the field is read directly: Message
-    (header type: field 1, header: 2), DictionaryBatch (data: 1), RecordBatch (compression: 3).
-    """
-    root = _U32.unpack_from(message)[0]
-    kind = _field(message, root, 1)
-    batch = _table(message, root, 2)
-    if kind is not None and message[kind] == _DICTIONARY:
-        batch = _table(message, batch, 1)
-    return _field(message, batch, 3) is not None
-
-
-def _field(flat: memoryview, table: int, number: int) -> int | None:
-    """Return the offset of field `number` of a flatbuffers table, or None if the field is absent."""
-    layout = table - _I32.unpack_from(flat, table)[0]
-    entry = 4 + 2 * number
-    offset = _U16.unpack_from(flat, layout + entry)[0] if entry < _U16.unpack_from(flat, layout)[0] else 0
-    return table + offset if offset else None
-
-
-def _table(flat: memoryview, table: int, number: int) -> int:
-    field = _field(flat, table, number)
-    if field is None:
-        raise ValueError("an IPC message without content")
-    return int(field + _U32.unpack_from(flat, field)[0])
+    return max(start + head_bytes + body_bytes for start, head_bytes, body_bytes in file_blocks(buffer)) + _MARK_BYTES

@@ -48,21 +48,37 @@ class ObjectBuffer:
         """Return the data buffer of `array` as a numpy array of `dtype`. No copy."""
         import numpy as np
 
-        data, count = array.buffers()[1], len(array)
+        dtype, count = _view_dtype(array, dtype), len(array)
         if not count:
             return np.empty(0, dtype)
-        return np.frombuffer(self._buffer, dtype, count, self.offset(data) + array.offset * np.dtype(dtype).itemsize)
+        start = self.offset(array.buffers()[1]) + array.offset * dtype.itemsize
+        return np.frombuffer(self._buffer, dtype, count, start)
 
     def block(self, arrays: list[pa.Array], dtype: Any) -> npt.NDArray[Any] | None:
         """Return `arrays` as the rows of one strided view, or None if their spacing is uneven."""
         import numpy as np
 
+        kind, dtype = arrays[0].type, _view_dtype(arrays[0], dtype)
         starts = [self.offset(array.buffers()[1]) for array in arrays] if len(arrays[0]) else []
         steps = {after - before for before, after in itertools.pairwise(starts)}
-        if len(steps) != 1 or any(array.offset for array in arrays):
+        if len(steps) != 1 or any(array.offset or array.type != kind for array in arrays):
             return None
-        shape, strides = (len(arrays), len(arrays[0])), (steps.pop(), np.dtype(dtype).itemsize)
+        shape, strides = (len(arrays), len(arrays[0])), (steps.pop(), dtype.itemsize)
         return np.ndarray(shape, dtype, self._buffer, starts[0], strides)
+
+
+def _view_dtype(array: pa.Array, dtype: Any) -> np.dtype[Any]:
+    """Return `dtype` if memory of `array` may be viewed as it.
+
+    Bytes that are viewed as objects would be followed as pointers, so this is checked in trusted
+    data too.
+    """
+    import numpy as np
+
+    viewed: np.dtype[Any] = np.dtype(dtype)
+    if viewed.kind not in "iufMm" or 8 * viewed.itemsize != array.type.bit_width:
+        raise ValueError(f"an Arrow array of {array.type} is not an array of {viewed}")
+    return viewed
 
 
 def bitmap(mask: npt.NDArray[np.bool_]) -> pa.Buffer | None:

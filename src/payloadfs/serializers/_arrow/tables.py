@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._base import Encoded, NotExactError
 from .ipc import read_ipc, write_ipc
+from .structure import RESERVED_KEYS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,10 +67,11 @@ class ArrowBatchSerializer:
 
 
 def is_changed_by_ipc(schema: pa.Schema) -> bool:
-    """Return whether a type in `schema`, at any depth, is an extension, a union, or an unusual map.
+    """Return whether a field of `schema`, at any depth, is an extension, a union, or an unusual map.
 
-    A reader that did not register an extension would silently get its storage type. IPC replaces
-    unusual names and metadata of a map's fields by the standard ones.
+    A reader that did not register an extension would silently get its storage type, and a reader
+    that did register it would get the extension, even if the writer had not. IPC replaces unusual
+    names and metadata of a map's fields by the standard ones.
     """
     import pyarrow as pa
 
@@ -80,9 +82,12 @@ def is_changed_by_ipc(schema: pa.Schema) -> bool:
             return True
         if pa.types.is_dictionary(kind):
             return inside(kind.index_type) or inside(kind.value_type)
-        return any(inside(kind.field(index).type) for index in range(kind.num_fields))
+        return any(map(of_field, (kind.field(index) for index in range(kind.num_fields))))
 
-    return any(inside(field.type) for field in schema)
+    def of_field(field: pa.Field) -> bool:
+        return inside(field.type) or any(key.startswith(RESERVED_KEYS) for key in field.metadata or ())
+
+    return any(map(of_field, schema))
 
 
 def _is_unusual(kind: pa.MapType) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._arrow.memory import ObjectBuffer
+from .expected import check_type
 from .index import decode_column
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def blocks(
         taken = list(itertools.islice(stored, len(positions)))
         block = None
         if len(positions) > 1 and description[0] == "numpy" and description[1] != "|b1":
+            if not memory.trusted:
+                for array in taken:
+                    check_type(description, array.type)
             block = memory.block(taken, description[1])
         if block is not None:
             yield block, positions

@@ -16,6 +16,7 @@ from .._arrow.memory import ObjectBuffer, bitmap, nat_bitmap, one_chunk, pack_bi
 from .._arrow.tables import is_changed_by_ipc
 from .._base import NotExactError
 from .._numpy import array_frame
+from .expected import offset_name
 from .object_columns import decode_cells, encode_cells
 from .scalars import decode_zone, encode_zone
 
@@ -126,21 +127,14 @@ def _encode_zoned(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array
 
     unit, zone = values.dtype.unit, encode_zone(values.dtype.tz)
     instants = np.asarray(values.view("i8")).view(f"M8[{unit}]")
+    name = offset_name(zone[1]) if zone[0] == "offset" else zone[1]
+    if name is None:
+        raise NotExactError
     try:
-        kind = pa.timestamp(unit, _offset_name(zone[1]) if zone[0] == "offset" else zone[1])
+        kind = pa.timestamp(unit, name)
     except pa.ArrowInvalid as error:
         raise NotExactError from error
     return ["zoned", unit, *zone], primitive(kind, instants, nat_bitmap(instants), lazy)
-
-
-def _offset_name(seconds: float) -> str:
-    minutes, remainder = divmod(seconds, 60)
-    if remainder:
-        raise NotExactError
-    if not minutes:
-        return "UTC"
-    hours, minutes = divmod(abs(int(minutes)), 60)
-    return f"{'-' if seconds < 0 else '+'}{hours:02}:{minutes:02}"
 
 
 def _decode_zoned(array: pa.Array, memory: ObjectBuffer, unit: str, *zone: Any) -> Any:

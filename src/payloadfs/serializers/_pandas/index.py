@@ -10,6 +10,7 @@ from .._arrow.memory import ObjectBuffer, bitmap, unpack_bits
 from .._base import NotExactError
 from .._pickle.reducers import lost_attributes
 from .columns import decode_array, encode_array
+from .expected import check_freq, check_type
 from .object_columns import is_mutable
 from .scalars import decode_scalar, encode_scalar
 
@@ -36,6 +37,8 @@ def decode_column(description: Any, array: pa.Array, memory: ObjectBuffer) -> An
     """Return the column that was encoded: a view of `memory` where possible."""
     import pandas as pd
 
+    if not memory.trusted:
+        check_type(description, array.type)
     if description[0] == "interval":
         return _decode_intervals(array, memory, *description[1:])
     if description[0] != "category":
@@ -88,6 +91,9 @@ def decode_index(meta: dict[str, Any], arrays: list[pa.Array], memory: ObjectBuf
     import pandas as pd
 
     if meta["kind"] == "range":
+        # The values of a dictionary may be a range. Only its length costs memory.
+        if any(len(range(*meta["range"])) != len(array) for array in arrays):
+            raise ValueError("a range whose length does not match")
         return pd.RangeIndex(*meta["range"], name=decode_scalar(meta["name"]))
     if meta["kind"] == "multi":
         levels = [decode_index(level, [a.dictionary], memory) for level, a in zip(meta["levels"], arrays, strict=True)]
@@ -99,12 +105,17 @@ def decode_index(meta: dict[str, Any], arrays: list[pa.Array], memory: ObjectBuf
         level_arrays = from_stream(stream, trusted=memory.trusted)
         return decode_index(meta["facts"], level_arrays, ObjectBuffer(stream, trusted=memory.trusted))
     if meta["kind"] == "categories":
-        categories = decode_index(meta["categories"], arrays, memory)
+        (entries,) = arrays
+        categories = decode_index(meta["categories"], [entries], memory)
         dtype = pd.CategoricalDtype(categories, ordered=meta["ordered"])
         return pd.CategoricalIndex(
             pd.Categorical.from_codes(range(len(categories)), dtype=dtype), name=decode_scalar(meta["name"])
         )
-    values = decode_column(meta["values"], arrays[0], memory)
+    (stored,) = arrays
+    if is_mutable(meta["values"]):
+        raise ValueError("an index of mutable values")
+    check_freq(meta["freq"])
+    values = decode_column(meta["values"], stored, memory)
     index: Any = pd.Index(values, dtype=values.dtype, name=decode_scalar(meta["name"]), copy=False, tupleize_cols=False)
     if meta["freq"] is not None:
         _set_freq(index, pd.tseries.frequencies.to_offset(meta["freq"]))

@@ -28,6 +28,7 @@ from .._arrow.memory import ObjectBuffer
 from .._base import Encoded, NotExactError
 from .._pickle.reducers import lost_attributes
 from .._pickle.serializer import PickleSerializer, pickle_container
+from .._plain import check_json_size
 from .._versions import describe_mismatch, versions_here
 from .blocks import REMAINDER, blocks, build_frame
 from .index import decode_index, encode_column, encode_index
@@ -42,6 +43,9 @@ __all__ = ["FrameSerializer", "MixedFrameSerializer", "SeriesSerializer"]
 
 MAX_COLUMNS = 2_000
 """Wider frames are pickled, because Arrow's cost per column is hundreds of times that of pickle."""
+
+_SIDECAR_BYTES, _SIDECAR_NODES = 8 << 20, 50_000
+"""Frames with a larger sidecar, because of their `attrs`, are pickled: an untrusted reader must stop somewhere."""
 
 _REMAINDER_COLUMN: tuple[list[str], None] = (REMAINDER, None)
 _REMAINDER_INDEX: tuple[dict[str, str], list[Any]] = ({"kind": "rest"}, [])
@@ -121,6 +125,8 @@ class SeriesSerializer:
     def decode(self, buffer: memoryview, *, trusted: bool) -> pd.Series:
         """Return the series, a view of `buffer` where possible."""
         frame, labels = _decode(buffer, {}, trusted=trusted)
+        if frame.shape[1] != 1:
+            raise ValueError(f"a series with {frame.shape[1]} columns")
         series: pd.Series = frame.iloc[:, 0]
         series.name = labels.name
         series.attrs, series.flags.allows_duplicate_labels = frame.attrs, frame.flags.allows_duplicate_labels
@@ -159,7 +165,12 @@ def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dic
         **attrs,
         "duplicates": obj.flags.allows_duplicate_labels,
     }
-    metadata = {_SIDECAR: json.dumps(sidecar, separators=(",", ":")).encode(), _LABELS: to_stream(label_arrays)}
+    text = json.dumps(sidecar, separators=(",", ":"))
+    try:
+        _check_sidecar(text)
+    except ValueError as error:
+        raise NotExactError from error
+    metadata = {_SIDECAR: text.encode(), _LABELS: to_stream(label_arrays)}
     names = _field_names(labels, [f"__index_level_{level}__" for level in range(len(index_arrays))])
     stored = [
         (name, array)
@@ -206,17 +217,40 @@ def _try_encode(encode: Callable[..., Any], *arguments: Any) -> Any:
 
 def _decode(buffer: memoryview, remainder: dict[str, Any], *, trusted: bool) -> tuple[pd.DataFrame, pd.Index]:
     table = read_ipc(buffer, trusted=trusted)
-    sidecar = json.loads(table.schema.metadata[_SIDECAR])
+    metadata = table.schema.metadata
+    text = str(metadata[_SIDECAR], "ascii")
+    if not trusted:
+        _check_sidecar(text)
+    sidecar = json.loads(text)
+    if not trusted:
+        _check_shape(table, sidecar, metadata)
     try:
-        return _rebuild(table, sidecar, remainder, ObjectBuffer(buffer, trusted=trusted))
+        return _rebuild(table, sidecar, metadata[_LABELS], remainder, ObjectBuffer(buffer, trusted=trusted))
+    except MemoryError:
+        raise
     except Exception as error:
         raise DecodeError(
             f"Cannot rebuild the frame: {type(error).__name__}: {error}; it was {describe_mismatch(sidecar['versions'])}."
         ) from error
 
 
+def _check_sidecar(text: str) -> None:
+    """Raise ValueError if a sidecar is larger than that of any frame that is stored this way."""
+    if len(text) > _SIDECAR_BYTES:
+        raise ValueError(f"a sidecar of {len(text)} bytes")
+    check_json_size(text, max_nodes=_SIDECAR_NODES)
+
+
+def _check_shape(table: pa.Table, sidecar: dict[str, Any], metadata: Mapping[bytes, bytes]) -> None:
+    """Raise ValueError unless the file has the parts that `_file` writes. Types are checked when they are decoded."""
+    if len(metadata) != 2 or len(sidecar["columns"]) > MAX_COLUMNS:
+        raise ValueError("metadata or columns that no frame has")
+    if any(column.num_chunks > 1 for column in table.columns):
+        raise ValueError("more than one batch")
+
+
 def _rebuild(
-    table: pa.Table, sidecar: dict[str, Any], remainder: dict[str, Any], memory: ObjectBuffer
+    table: pa.Table, sidecar: dict[str, Any], label_stream: bytes, remainder: dict[str, Any], memory: ObjectBuffer
 ) -> tuple[pd.DataFrame, pd.Index]:
     import pyarrow as pa
 
@@ -230,7 +264,7 @@ def _rebuild(
         if sidecar["index"] == _REMAINDER_INDEX[0]
         else decode_index(sidecar["index"], arrays[width:], memory)
     )
-    stored = memoryview(bytearray(table.schema.metadata[_LABELS]))
+    stored = memoryview(bytearray(label_stream))
     labels_memory = ObjectBuffer(stored, trusted=memory.trusted)
     if sidecar["labels"] == _REMAINDER_INDEX[0]:
         labels = remainder["labels"]
