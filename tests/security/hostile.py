@@ -10,7 +10,7 @@ from payloadfs.serializers import default_serializers
 from payloadfs.serializers._arrow import structure
 from payloadfs.testing.serializers import stored_bytes
 
-from .fuzz import arrow_file
+from .mutants import arrow_file
 
 RANGE = {"kind": "range", "name": {"NoneType": None}}
 
@@ -123,15 +123,27 @@ def with_batches(content, count):
     return content[:start] + bytes(footer) + struct.pack("<i6s", len(footer), b"ARROW1")
 
 
-def with_loop(content):
-    """Return the file with a first field that is its own child, as often as it has children."""
-    (footer_bytes,) = struct.unpack("<i", content[-10:-6])
-    start, changed = len(content) - 10 - footer_bytes, bytearray(content)
-    flat = memoryview(content)[start : start + footer_bytes]
-    first = next(structure.Table(flat).required(1).tables(1))
-    for pos in range(*first._vector(5, 4), 4):
-        struct.pack_into("<I", changed, start + pos, (first._pos - pos) % 2**32)
+def with_shared_types(serializer_id, depth=40):
+    """Return a file with a type whose children are one and the same, at every level: 2**depth types in a few KB."""
+    kind = pa.int8()
+    for _ in range(depth):
+        kind = pa.struct([("a", pa.int8()), ("b", kind)])
+    content = file_for(serializer_id, pa.array([], kind))
+    start, changed = len(content) - 10 - struct.unpack("<i", content[-10:-6])[0], bytearray(content)
+    field = next(structure.Table(memoryview(content)[start:-10]).required(1).tables(1))
+    while children := list(field.tables(5)):
+        first, _ = field._vector(5, 4)
+        field = children[1]
+        struct.pack_into("<I", changed, start + first, field._pos - first)
     return bytes(changed)
+
+
+def nested(depth):
+    """Return a file without batches and with a type of many levels."""
+    kind = pa.int8()
+    for _ in range(depth):
+        kind = pa.list_(kind)
+    return arrow_file(pa.schema([("x", kind)]), [])
 
 
 def file_for(serializer_id, array):

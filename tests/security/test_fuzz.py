@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from . import fuzz
+from . import fuzz, mutants
 
 CASES = 20_000
 
@@ -26,7 +26,7 @@ def test_mutants(name):
 
 
 def test_cases_are_reproducible():
-    for make in (fuzz.Numpy, fuzz.Polars):
+    for make in (mutants.Numpy, mutants.Polars):
         cases = make()
         first, again = (cases.case(random.Random("1/x/5")) for _ in range(2))
         assert first == again
@@ -47,7 +47,7 @@ def test_failures_are_found_and_attributed(monkeypatch, tmp_path, trick, reason)
     program = f"""
 import os, sys
 from tests.security import fuzz
-from tests.security.fuzz import entered
+from tests.security.mutants import entered
 fuzz.CPU_S = 0.5
 cases, attempt = [], fuzz.attempt
 def failing(serializer_id, content):

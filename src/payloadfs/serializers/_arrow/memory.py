@@ -75,10 +75,10 @@ def _view_dtype(array: pa.Array, dtype: Any) -> np.dtype[Any]:
     """
     import numpy as np
 
-    viewed: np.dtype[Any] = np.dtype(dtype)
-    if viewed.kind not in "iufMm" or 8 * viewed.itemsize != array.type.bit_width:
-        raise ValueError(f"an Arrow array of {array.type} is not an array of {viewed}")
-    return viewed
+    checked: np.dtype[Any] = np.dtype(dtype)
+    if checked.kind not in "iufMm" or 8 * checked.itemsize != array.type.bit_width:
+        raise ValueError(f"an Arrow array of {array.type} is not an array of {checked}")
+    return checked
 
 
 def bitmap(mask: npt.NDArray[np.bool_]) -> pa.Buffer | None:

@@ -239,11 +239,11 @@ def check_file(buffer: memoryview) -> None:
     footer, end = _footer(buffer)
     if footer.scalar(0, _I16) != _V5 or footer.vector(4, 4).nbytes:
         raise ValueError("an old version of the IPC format, or metadata in the footer")
-    schema, seen = _Schema(footer.required(1), buffer.nbytes), []
-    blocks = list(file_blocks(buffer))
-    for start, head_bytes, body_bytes in blocks:
-        message, _ = _message(buffer, start, head_bytes)
-        seen.append(schema.check_message(message, body_bytes))
+    schema, blocks = _Schema(footer.required(1), buffer.nbytes), list(file_blocks(buffer))
+    seen = [
+        schema.check_message(_message(buffer, start, head_bytes)[0], body_bytes)
+        for start, head_bytes, body_bytes in blocks
+    ]
     numbers = [number for number in seen if number >= 0]
     if len(set(numbers)) < len(numbers):
         raise ValueError("a dictionary occurs twice")

@@ -7,7 +7,6 @@ that no column needs. So untrusted columns are compared before they are converte
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ _NOT_IN_LISTS = ("list", "ndarray", "mixed", "json")
 def check_type(description: Any, kind: pa.DataType) -> None:
     """Raise ValueError unless the writer stores columns of this description as `kind`.
 
-    The parts of intervals and categoricals have separate descriptions, which are checked when they are
-    decoded.
+    The parts of intervals and categoricals have separate descriptions, which are checked when
+    they are decoded.
     """
     import pyarrow as pa
 
@@ -35,7 +34,7 @@ def check_type(description: Any, kind: pa.DataType) -> None:
         fits = pa.types.is_dictionary(kind) and pa.types.is_signed_integer(kind.index_type) and not kind.ordered
     else:
         # ArrowDtype of any type. Unions and extensions were refused with the structure of the file.
-        fits = name == "arrow" or kind in _TYPES[name](*params)
+        fits = name == "arrow" or kind in (_cells(*params) if name == "object" else _array(name, *params))
     if not fits:
         raise ValueError(f"a column of kind {name!r} cannot have the Arrow type {kind}")
 
@@ -61,64 +60,55 @@ def _numpy(name: str, kinds: str = "iufMm") -> list[pa.DataType]:
     import numpy as np
     import pyarrow as pa
 
-    if name == "|b1":
-        return [pa.bool_()]
     dtype = np.dtype(name)
+    if dtype == np.bool_:
+        return [pa.bool_()]
     if dtype.kind not in kinds or dtype.str != name or not dtype.isnative or dtype.itemsize > 8:
         return []
     if dtype.kind not in "Mm":
         return [pa.from_numpy_dtype(dtype)]
     unit, step = np.datetime_data(dtype)
-    if unit not in _UNITS or step != 1:
-        return []
-    return [pa.timestamp(unit) if dtype.kind == "M" else pa.duration(unit)]
+    kind = pa.timestamp if dtype.kind == "M" else pa.duration
+    return [kind(unit)] if unit in _UNITS and step == 1 else []
 
 
-def _complex(name: str) -> list[pa.DataType]:
-    import pyarrow as pa
-
-    parts = {"<c8": pa.float32(), "<c16": pa.float64()}
-    return [pa.list_(parts[name], 2)]
-
-
-def _zoned(unit: str, kind: str, zone: Any, *_: Any) -> list[pa.DataType]:
-    import pyarrow as pa
-
-    return [pa.timestamp(unit, offset_name(zone) if kind == "offset" else zone)]
-
-
-def _period(name: str) -> list[pa.DataType]:
-    import pyarrow as pa
-
-    check_freq(name)
-    return [pa.int64()]
-
-
-def _string(*_: str) -> list[pa.DataType]:
-    import pyarrow as pa
-
-    return [pa.string(), pa.large_string()]
-
-
-def _masked(name: str) -> list[pa.DataType]:
+def _array(name: str, *params: Any) -> list[pa.DataType]:
+    """Return the types of a numpy array of numbers, or of an array of one of pandas' own dtypes."""
     import numpy as np
-
-    return _numpy("|b1" if name == "boolean" else np.dtype(name.lower()).str, "iuf")
-
-
-def _object(kind: str, _missing: str = "None", *params: Any) -> list[pa.DataType]:
     import pyarrow as pa
 
-    if kind == "Decimal":
-        return [pa.decimal128(38, scale) for scale in range(39)]
-    if kind == "list":
-        ((inner, *rest),) = params
-        return [pa.large_list(part) for part in _object(inner, *rest)] if inner not in _NOT_IN_LISTS else []
-    if kind == "ndarray":
-        (dtype,) = params
-        return [pa.large_list(part) for part in _numpy(dtype, "iuf") if part != pa.bool_()]
+    match name, *params:
+        case "numpy", dtype:
+            return _numpy(dtype)
+        case "masked", dtype:
+            return _numpy("|b1" if dtype == "boolean" else np.dtype(dtype.lower()).str, "iuf")
+        case "complex", ("<c8" | "<c16") as dtype:
+            return [pa.list_(pa.float32() if dtype == "<c8" else pa.float64(), 2)]
+        case "zoned", unit, "offset", seconds, *_:
+            return [pa.timestamp(unit, offset_name(seconds))]
+        case "zoned", unit, _, zone:
+            return [pa.timestamp(unit, zone)]
+        case "period", dtype:
+            check_freq(dtype)
+            return [pa.int64()]
+        case "string", _, _:
+            return [pa.string(), pa.large_string()]
+    return []
+
+
+def _cells(kind: str, _missing: str = "None", *params: Any) -> list[pa.DataType]:
+    """Return the types of an array of Python objects."""
+    import pyarrow as pa
+
+    match kind, *params:
+        case "Decimal", *_:
+            return [pa.decimal128(38, scale) for scale in range(39)]
+        case "list", [inner, *rest] if inner not in _NOT_IN_LISTS:
+            return [pa.large_list(part) for part in _cells(inner, *rest)]
+        case "ndarray", dtype:
+            return [pa.large_list(part) for part in _numpy(dtype, "iuf") if part != pa.bool_()]
     simple = {
-        "str": pa.large_string(),
+        **dict.fromkeys(("str", "mixed", "json"), pa.large_string()),
         "bytes": pa.large_binary(),
         "bool": pa.bool_(),
         "int": pa.int64(),
@@ -128,18 +118,5 @@ def _object(kind: str, _missing: str = "None", *params: Any) -> list[pa.DataType
         "datetime": pa.timestamp("us"),
         "timedelta": pa.duration("us"),
         "UUID": pa.binary(16),
-        "mixed": pa.large_string(),
-        "json": pa.large_string(),
     }
     return [simple[kind]]
-
-
-_TYPES: dict[str, Callable[..., list[pa.DataType]]] = {
-    "complex": _complex,
-    "masked": _masked,
-    "numpy": _numpy,
-    "object": _object,
-    "period": _period,
-    "string": _string,
-    "zoned": _zoned,
-}
