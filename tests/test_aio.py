@@ -285,7 +285,7 @@ def test_a_cancelled_load_many_starts_nothing_more(tmp_path: Any, count: int) ->
     begun, go = [], threading.Event()
 
     class Waits(Repository):
-        def load(self, pointer: Pointer, *, view: bool = False) -> Any:
+        def load(self, pointer: Pointer, *, view: bool = False, context: str | None = None) -> Any:
             begun.append(pointer)
             assert go.wait(10)
             return super().load(pointer, view=view)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import os
 import pickle
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import cloudpickle
 import pytest
 
 from payloadfs import config
@@ -37,9 +39,9 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
-    config._reset()
+    config.reset()
     yield home
-    config._reset()
+    config.reset()
 
 
 def write_toml(home: Path, text: str) -> Path:
@@ -62,8 +64,9 @@ LADDER: dict[str, Any] = {
     "keys": (None, None, KEYS[1].to_line(), [KEYS[1]], KeyRing([KEYS[2]]), KeyRing([KEYS[3]])),
     "allowed_roots": ('["s3://a"]', ("s3://a",), "s3://b, gs://*", ("s3://b", "gs://*"), ("s3://c",), ("s3://d",)),
     "pickle": ('"never"', "never", "always", "always", "signed", "never"),
-    "unsigned": ('"never"', "never", "safe", "safe", "never", "safe"),
+    "unsigned": ('"safe"', "safe", "never", "never", "safe", "never"),
     "max_bytes": ("1", 1, "2", 2, 3, None),
+    "max_age": ('"1m"', 60, "2h", 7200, 3, None),
     "verify": ('"full"', "full", "auto", "auto", "full", "auto"),
     "digest": ('"sha256"', "sha256", "blake3", "blake3", "sha256", "blake3"),
     "transport": ('"fsspec"', "fsspec", "obstore", "obstore", "auto", "fsspec"),
@@ -109,7 +112,7 @@ def test_defaults(clean: Path) -> None:
     assert settings.keys_file == clean / "config" / "payloadfs" / "keys"
     assert (settings.pickle, settings.unsigned, settings.verify, settings.digest) == (
         "signed",
-        "safe",
+        "never",
         "auto",
         "blake3",
     )
@@ -181,7 +184,7 @@ def test_variables_of_other_tools_are_ignored(name: str, monkeypatch: pytest.Mon
 
 
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in config._VARIABLES:
+    for name in config.VARIABLES:
         monkeypatch.setenv(name, "")
     assert {row.origin for row in describe()} == {"default"}
 
@@ -222,6 +225,10 @@ WRONG_IN_CODE = [
     ("pickle", ["signed"]),
     ("unsigned", "always"),
     ("max_bytes", -1),
+    ("max_age", 0),
+    ("max_age", "7 days"),
+    ("max_age", "-1d"),
+    ("max_age", True),
     ("max_bytes", True),
     ("max_bytes", "7"),
     ("verify", "none"),
@@ -332,18 +339,61 @@ def test_a_file_that_is_not_toml(content: bytes, clean: Path) -> None:
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize("name", ["missing.toml", "."])
-def test_a_named_file_must_be_readable(name: str, clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "kind"), [("missing.toml", "config-file"), (".", "file-mode")])
+def test_a_named_file_must_be_readable(name: str, kind: str, clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAYLOADFS_CONFIG", str(clean / name))
     with pytest.raises(ConfigError, match=str(clean)) as caught:
         current()
-    assert caught.value.kind == "config-file"
+    assert caught.value.kind == kind
 
 
 def test_the_default_file_must_be_readable_if_it_is_there(clean: Path) -> None:
     (clean / "config" / "payloadfs" / "config.toml").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="Cannot read"):
+    with pytest.raises(ConfigError, match="must be a regular file"):
         current()
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o602, 0o620])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_file_that_others_can_write_is_not_believed(
+    clean: Path, monkeypatch: pytest.MonkeyPatch, mode: int, *, named: bool
+) -> None:
+    path = write_toml(clean, "pickle = 'never'")
+    if named:
+        monkeypatch.setenv("PAYLOADFS_CONFIG", str(path))
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match=f"{path}.*chmod go-w"):
+        current()
+    path.chmod(0o644)
+    monkeypatch.setenv("PAYLOADFS_FSYNC", "1")  # the file is read again when a variable changes
+    assert current().pickle == "never"
+
+
+@pytest.mark.parametrize("name", ["secret", "key", "client_secret"])
+@pytest.mark.parametrize("value", ["{}\n", "\t{}", " {}", "{} ", "a\x00{}", "a\x7f{}", "{}\x85"])
+def test_credentials_with_white_space_are_refused_by_name(clean: Path, name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"option {name!r} .*(white space|control)") as caught:
+        configure("s3://bucket", storage_options={name: value.format(CANARY)})
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+    with pytest.raises(ConfigError, match=f"option {name!r}"):
+        configure("s3://bucket", storage_options={"client_kwargs": {name: value.format(CANARY)}})
+
+
+def test_other_options_may_have_spaces_and_lines(clean: Path) -> None:
+    options = {
+        "password": "two words",
+        "pem": "-----BEGIN KEY-----\nMII=\n",
+        "token": {"private_key": "-----BEGIN KEY-----\n"},
+    }
+    assert configure("sftp://host/x", storage_options=options).storage_options == options
+
+
+def test_settings_are_not_pickled(clean: Path) -> None:
+    settings = configure("s3://bucket", storage_options={"secret": CANARY})
+    for dumps in (pickle.dumps, cloudpickle.dumps):
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            dumps(settings)
+    assert copy.deepcopy(settings) is copy.copy(settings) is settings
 
 
 def test_the_current_folder_is_not_searched(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -543,7 +593,7 @@ def test_options_are_a_copy_and_do_not_move_to_another_kind_of_store(monkeypatch
     with using("gs://b") as settings:
         assert settings.storage_options == {}
         assert origin("storage_options") == "default"
-    config._reset()
+    config.reset()
     monkeypatch.setenv("PAYLOADFS_STORAGE_OPTIONS", '{"anon": true}')
     assert current().merged("s3://b").storage_options == {"anon": True}
 
@@ -590,7 +640,7 @@ def test_the_policy_accepts_all_settings() -> None:
     assert get_args(hints["pickle"]) == get_args(PickleRule)
     assert get_args(hints["unsigned"]) == get_args(UnsignedRule)
     for rule in get_args(PickleRule):
-        for unsigned in get_args(UnsignedRule):
+        for unsigned in get_args(UnsignedRule) if rule != "always" else ["safe"]:
             with using(pickle=rule, unsigned=unsigned, max_bytes=0, allowed_roots=["file://*"]) as settings:
                 Policy(settings.roots, settings.pickle, settings.unsigned, max_bytes=settings.max_bytes)
 
@@ -608,11 +658,12 @@ def test_fingerprints_cover_everything() -> None:
         {"storage_options": {"a": {"b": 1}}},
         {"storage_options": {"a": object()}},
         {"keys": KeyRing([KEYS[1], KEYS[0]])},
-        {"keys": KeyRing([KEYS[0], Key(KEYS[1].secret, retired=True)])},
+        {"keys": KeyRing([KEYS[0], Key(KEYS[1].material, retired=True)])},
         {"keys_file": "/k"},
         {"allowed_roots": ["s3://c"]},
         {"pickle": "always"},
-        {"unsigned": "never"},
+        {"unsigned": "safe"},
+        {"max_age": "7d"},
         {"max_bytes": 0},
         {"verify": "full"},
         {"digest": "sha256"},

@@ -333,7 +333,7 @@ def test_one_log_line_per_operation_and_no_secret(tmp_path, caplog):
     assert [line.split()[0] for line in lines] == ["saved", "loaded"]
     assert all(pointer.key in line for line in lines)
     key = repository.keys.keys[0].to_line().split()[1]
-    assert not [line for line in lines if key in line or pointer.mac in line]
+    assert not [line for line in lines if key in line or pointer.signature in line]
 
 
 def test_pointer_size(repository):

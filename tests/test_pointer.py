@@ -31,6 +31,7 @@ FIELDS: dict[str, Any] = {
     "digest": DIGEST,
     "created": 1_795_380_000,
     "type": "pandas.DataFrame",
+    "context": "run-7/frame",
 }
 SIGNED: dict[str, Any] = dict(Pointer.from_dict(FIELDS).signed(RING).to_dict())
 TEXT = json.dumps(SIGNED)
@@ -50,6 +51,7 @@ POINTERS = st.builds(
     digest=st.builds(Digest, st.sampled_from(["b3", "s256"]), st.binary(min_size=32, max_size=32), st.booleans()),
     created_s=st.integers(0, 2**53 - 1),
     type_name=st.from_regex(r"[A-Za-z0-9_.<>-]{1,80}", fullmatch=True),
+    context=st.sampled_from(["", "run-7", "r\u00fcn \U0001f600", "x" * 64]),
 )
 
 
@@ -78,7 +80,7 @@ def test_escaped_characters_are_equivalent() -> None:
 
 
 def test_size_limits() -> None:
-    longest = Pointer("s3://" + "b" * (MAX_ROOT_CHARS - 5), "k" * 512, "a" * 40 + "/9999", 2**53 - 1, Digest("s256", bytes(32), sealed=True), 2**53 - 1, "t" * 80).signed(RING)  # fmt: skip
+    longest = Pointer("s3://" + "b" * (MAX_ROOT_CHARS - 5), "k" * 512, "a" * 40 + "/9999", 2**53 - 1, Digest("s256", bytes(32), sealed=True), 2**53 - 1, "t" * 80, "c" * 64).signed(KeyRing([Key.generate("ed25519")]))  # fmt: skip
     # from_json accepts everything that from_dict accepts.
     assert len(longest.to_json()) <= MAX_POINTER_BYTES
     assert Pointer.from_json(longest.to_json()) == longest
@@ -95,8 +97,9 @@ OTHER: dict[str, list[Any]] = {
     "digest": ["s256" + DIGEST[2:], "b3-seal" + DIGEST[2:], DIGEST[:-1] + "e", "b3:" + "0" * 64],
     "created": [0, 1_795_380_001, 1_795_380],
     "type": ["pandas.Series", "pandas.DataFram", "pandas.DataFrame1"],
+    "context": ["run-8/frame", "run-7", "x", "r\u00fcn-7/frame"],
     "kid": ["0" * 8, Key(b"x" * 32).id],
-    "mac": ["A" * 43, SIGNED["mac"][:-1] + ("A" if SIGNED["mac"][-1] != "A" else "E"), SIGNED["mac"][::-1]],
+    "sig": ["A" * 43, SIGNED["sig"][:-1] + ("A" if SIGNED["sig"][-1] != "A" else "E"), SIGNED["sig"][::-1]],
 }
 
 
@@ -116,7 +119,7 @@ def test_a_signature_covers_every_field(name: str, value: Any) -> None:
 def test_a_signature_covers_every_attribute() -> None:
     # From the class itself, so that a field that is added later is not forgotten.
     pointer = Pointer.from_dict(SIGNED)
-    inside = {field.name for field in dataclasses.fields(Pointer)} - {"key_id", "mac"}
+    inside = {field.name for field in dataclasses.fields(Pointer)} - {"key_id", "signature"}
     assert len(pointer._fields()) == 1 + len(inside)
     values = collections.Counter(pointer._fields())
     assert values == collections.Counter([b"1", *(str(getattr(pointer, name)).encode() for name in inside)])
@@ -129,4 +132,4 @@ def test_unsigned_and_unknown() -> None:
     with pytest.raises(UnknownKeyError) as unknown:
         Pointer.from_dict(SIGNED).verify(KeyRing([]))
     assert unknown.value.key_id == RING.keys[0].id
-    Pointer.from_dict(SIGNED).verify(KeyRing([Key(RING.keys[0].secret, retired=True)]))
+    Pointer.from_dict(SIGNED).verify(KeyRing([Key(RING.keys[0].material, retired=True)]))

@@ -72,7 +72,8 @@ BAD_VALUES: dict[str, list[Any]] = {
     ],
     "type": ["a b", "a/b", "os.system()", "a\u0430", "<script>alert(1)</script>", "a" * 81, "%s", "{0}", "a;b", "'a'"],
     "kid": ["0", "0" * 7, "0" * 9, "g" * 8, "ABCDEF01", "../../..", "\u0660" * 8, "none0000"],
-    "mac": ["A" * 42, "A" * 44, "A" * 42 + "=", "+" * 43, "/" * 43, "none", "é" * 43, "A" * 42 + "\n"],
+    "context": ["", "c" * 65, "a\nb", "\ud800", "\u00fc" * 11, "\0", "a\u2028b", "\u202eabc"],
+    "sig": ["A" * 42, "A" * 44, "A" * 85, "A" * 87, "A" * 84 + "==", "A" * 42 + "=", "+" * 43, "/" * 43, "none", "é" * 43, "A" * 42 + "\n"],
 }  # fmt: skip
 
 # JSON strings and bytes that are not exactly one pointer.
@@ -103,9 +104,9 @@ BAD_MAPPINGS: dict[str, list[Any]] = {
     "no mapping": [None, 1, True, [], [SIGNED], [*SIGNED.items()], (), set(), object(), FIELDS.items(), dict, 1.5, {}],
     "half a signature": [
         {**FIELDS, "kid": SIGNED["kid"]},
-        {**FIELDS, "mac": SIGNED["mac"]},
-        {**FIELDS, "kid": "", "mac": ""},
-        {**FIELDS, "kid": None, "mac": None},
+        {**FIELDS, "sig": SIGNED["sig"]},
+        {**FIELDS, "kid": "", "sig": ""},
+        {**FIELDS, "kid": None, "sig": None},
     ],
     "unknown field": [
         {**SIGNED, unknown: "none"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import time
 from typing import Any
 
 import pytest
@@ -35,7 +37,6 @@ ALLOWED = {
     ("signed", "safe"): {"signed safe", "signed code", "unsigned safe"},
     ("signed", "never"): {"signed safe", "signed code"},
     ("always", "safe"): {"signed safe", "signed code", "unsigned safe", "unsigned code"},
-    ("always", "never"): {"signed safe", "signed code"},
     ("never", "safe"): {"signed safe", "unsigned safe"},
     ("never", "never"): {"signed safe"},
 }
@@ -71,7 +72,7 @@ def test_defaults_are_the_strictest_useful_ones() -> None:
     policy = Policy(("s3://data",))
     assert _allowed(policy, _pointer(signed=True), executable=True)
     assert not _allowed(policy, _pointer(signed=False), executable=True)
-    assert _allowed(policy, _pointer(signed=False), executable=False)
+    assert not _allowed(policy, _pointer(signed=False), executable=False)
     assert not any(root.startswith("file:") for root in SIGNED_ROOTS)
     assert not _allowed(Policy(SIGNED_ROOTS), _pointer("file:///etc"), executable=False)
     assert not _allowed(Policy(SIGNED_ROOTS), _pointer("https://169.254.169.254"), executable=False)
@@ -81,14 +82,17 @@ def test_defaults_are_the_strictest_useful_ones() -> None:
     ("policy", "pointer", "kind"),
     [
         (Policy(()), _pointer(), "policy-root"),
-        (Policy(("s3://*",)), _pointer(signed=False), "policy-root"),
+        (Policy(("s3://*",), unsigned="safe"), _pointer(signed=False), "policy-root"),
         (Policy(("s3://*",), unsigned="never"), _pointer("gs://x"), "policy-root"),
         (Policy(("s3://*",), serializers=frozenset({"json"})), _pointer(), "policy-serializer"),
         (Policy(("s3://*",), serializers=frozenset()), _pointer(), "policy-serializer"),
         (Policy(("s3://*",), serializers=frozenset({"pickle/1"})), _pointer(), "policy-serializer"),
         (Policy(("s3://data",), unsigned="never"), _pointer(signed=False), "policy-unsigned"),
         (Policy(("s3://data",), pickle="never"), _pointer(), "policy-pickle"),
-        (Policy(("s3://data",)), _pointer(signed=False), "policy-pickle"),
+        (Policy(("s3://data",)), _pointer(signed=False), "policy-unsigned"),
+        (Policy(("s3://data",), unsigned="safe"), _pointer(signed=False), "policy-pickle"),
+        (Policy(("s3://data",), max_age="7d"), _pointer(), "policy-age"),
+        (Policy(("s3://data",), "always", "safe", max_age=10**12), _pointer(signed=False), "policy-age"),
         (Policy(("s3://data",), max_bytes=2), _pointer(), "policy-size"),
         (Policy(("s3://data",), max_bytes=0), _pointer(size=1), "policy-size"),
     ],
@@ -107,7 +111,7 @@ def test_each_rule_has_its_kind(policy: Policy, pointer: Pointer, kind: str) -> 
     [
         Policy(("s3://data",), max_bytes=3),
         Policy(("s3://data",), serializers=frozenset({"pickle"})),
-        Policy(("s3://data/runs", "gs://*"), pickle="always", unsigned="never", max_bytes=2**60),
+        Policy(("s3://data/runs", "gs://*"), pickle="always", unsigned="safe", max_bytes=2**60),
     ],
 )
 def test_limits_are_inclusive(policy: Policy) -> None:
@@ -126,6 +130,12 @@ def test_limits_are_inclusive(policy: Policy) -> None:
         {"unsigned": "always"},
         {"unsigned": False},
         {"max_bytes": -1},
+        {"max_age": -1},
+        {"max_age": "7"},
+        {"max_age": 1.5},
+        {"max_age": datetime.timedelta(0)},
+        {"pickle": "always"},
+        {"pickle": "always", "unsigned": "never"},
         {"roots": ("s3://data/",)},
         {"roots": ("s3://data", "/srv")},
         {"roots": ("*",)},
@@ -154,3 +164,19 @@ def test_a_bad_root_is_not_repeated() -> None:
         Policy(("s3://data", "s3://user:hunter2@data"))
     assert "hunter2" not in str(caught.value)
     assert "Allowed root 2" in str(caught.value)
+
+
+@pytest.mark.parametrize("max_age", [60, "60s", "1m", datetime.timedelta(minutes=1), datetime.timedelta(seconds=60.9)])
+def test_max_age(monkeypatch: pytest.MonkeyPatch, max_age: Any) -> None:
+    policy = Policy(("s3://data",), max_age=max_age)
+    for now_s, allowed in ((0.0, True), (60.0, True), (60.5, False), (61.0, False), (-5.0, True)):
+        # The pointer was created at 0; a clock that is behind the writer's makes its age negative.
+        monkeypatch.setattr(time, "time", lambda now_s=now_s: now_s)
+        assert _allowed(policy, _pointer(), executable=True) is allowed
+
+
+def test_what_may_run_code() -> None:
+    signed, unsigned = _pointer(), _pointer(signed=False)
+    roots = ("s3://data",)
+    assert [Policy(roots, rule, "safe").allows_code(signed) for rule in ("signed", "always", "never")] == [1, 1, 0]
+    assert [Policy(roots, rule, "safe").allows_code(unsigned) for rule in ("signed", "always", "never")] == [0, 1, 0]

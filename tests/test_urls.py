@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import pathlib
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fsspec.registry import known_implementations
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from payloadfs._urls import MAX_ROOT_CHARS, canonical_root, is_under, is_wildcard, local_path, root_problem, scheme_of
-from payloadfs.errors import ConfigError
+from payloadfs._urls import (
+    MAX_ROOT_CHARS,
+    canonical_root,
+    is_under,
+    is_wildcard,
+    local_path,
+    resolve_alias,
+    root_problem,
+    scheme_of,
+)
+from payloadfs.errors import ConfigError, PolicyError
 
 SECRET = "hunter2"
 
@@ -272,3 +282,65 @@ def test_only_a_scheme_and_a_star_are_a_wildcard(allowed: str) -> None:
     assert not is_wildcard(allowed)
     assert is_wildcard("s3://*")
     assert root_problem("s3://*") is not None, "a pointer can't hold a wildcard"
+
+
+FILE_ROOTS = st.lists(FOLDER_NAMES, max_size=3).map(
+    lambda names: canonical_root(os.fsdecode(b"/" + b"/".join([b"no-such-folder", *names] if names else [])))
+)
+SEGMENTS = st.text("ab.~=+,-_0", min_size=1, max_size=5).filter(lambda segment: segment not in (".", ".."))
+REMOTE_ROOTS = st.tuples(
+    st.sampled_from(["s3", "gs", "az"]), st.sampled_from(["old", "new", "a.b"]), st.lists(SEGMENTS, max_size=3)
+).map(lambda parts: f"{parts[0]}://{'/'.join([parts[1], *parts[2]])}")
+ROOTS = FILE_ROOTS | REMOTE_ROOTS | st.just("file:///")
+
+
+def below_root(root: str, names: list[str]) -> str:
+    return root if not names else "/".join([root if root != "file:///" else "file://", *names])
+
+
+@given(ROOTS, ROOTS, st.lists(SEGMENTS | FOLDER_NAMES.map(lambda name: quote(name, "._~=+,-")), max_size=3))
+def test_an_alias_leads_to_the_same_path_below_the_new_root_or_is_refused(old: str, new: str, below: list[str]) -> None:
+    root = below_root(old, below)
+    assume(root_problem(root) is None)
+    try:
+        moved = resolve_alias(root, {old: new})
+    except PolicyError:
+        # Only a file root can hold percent-encoded names, and no root is longer than 1,024 characters.
+        assert "%" in "/".join(below) or len(new) + len(root) > 1000
+        return
+    assert root_problem(moved) is None
+    assert is_under(moved, new)
+    assert moved == below_root(new, below)
+    # And back again.
+    assert resolve_alias(moved, {new: old}) == root
+
+
+@given(ROOTS, ROOTS, ROOTS)
+def test_an_alias_concerns_only_what_is_under_it(root: str, old: str, new: str) -> None:
+    assume(not is_under(root, old))
+    assert resolve_alias(root, {old: new}) == root
+
+
+@pytest.mark.parametrize(
+    ("root", "moved", "expected"),
+    [
+        ("s3://b/x", {"s3://b": "file:///"}, "file:///x"),
+        ("s3://b", {"s3://b": "file:///"}, "file:///"),
+        ("file:///", {"file:///": "s3://b"}, "s3://b"),
+        ("file:///x/y", {"file:///": "s3://b/c"}, "s3://b/c/x/y"),
+        ("file:///x/y", {"file:///x": "file:///"}, "file:///y"),
+        ("s3://bx", {"s3://b": "s3://c"}, "s3://bx"),
+        ("file:///old/a%20b", {"file:///old": "s3://b"}, None),
+        ("file:///old/%2E%2E", {"file:///old": "s3://b"}, None),
+        ("s3://b/..", {"s3://b": "s3://c"}, None),
+        ("s3://b/" + "x" * 1000, {"s3://b": "s3://" + "c" * 30}, None),
+    ],
+)
+def test_aliases(root: str, moved: dict[str, str], expected: str | None) -> None:
+    if expected is not None:
+        assert resolve_alias(root, moved) == expected
+        return
+    with pytest.raises(PolicyError) as caught:
+        resolve_alias(root, moved)
+    assert caught.value.kind == "policy-root"
+    assert "Nothing was fetched" in caught.value.message

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ._urls import canonical_root, resolve_alias
-from .errors import UnknownKeyError
+from .errors import PolicyError
 from .pointer import Pointer
 from .policy import Policy
-from .signing import KeyRing, read_or_create_keys
+from .signing import KeyFile, KeyRing
 
 __all__ = ["Authorizer"]
 
@@ -32,26 +32,35 @@ class Authorizer:
 
     def __init__(self, keys: KeyRing | None, keys_file: Path, policy: Policy, root_aliases: Mapping[str, str]) -> None:
         self.policy = policy
-        self._given, self._keys_file = keys, keys_file
+        self._given, self._file = keys, KeyFile(keys_file)
         self._aliases = {canonical_root(old): canonical_root(new) for old, new in root_aliases.items()}
-        self._ring = keys
 
     @property
-    def signing_keys(self) -> KeyRing:
-        """The key ring; the first use creates one if there is none."""
-        return self._keys(create=True)
+    def keys(self) -> KeyRing:
+        """The key ring as it is now; creates a key file if there is none."""
+        return self._given or self._file.ring(create=True)
 
-    def resolve(self, pointer: Pointer) -> Pointer:
+    def resolve(self, pointer: Pointer, *, context: str | None = None, decoding: bool = False) -> Pointer:
         """Return `pointer` with the root at which its object is now.
+
+        Parameters
+        ----------
+        pointer : Pointer
+            Its signature is checked if it has one; the policy decides about unsigned pointers.
+        context : str, optional
+            What the pointer must have been saved for.
+        decoding : bool
+            Whether the object will be decoded. Only then must the pointer's context match.
 
         Raises
         ------
         SignatureError, PolicyError
             It may not be resolved. Nothing was fetched.
         """
-        # The policy decides about unsigned pointers; a wrong signature is always refused.
         if pointer.is_signed:
             self.verify(pointer)
+        if decoding:
+            _check_context(pointer, context)
         root = resolve_alias(pointer.root, self._aliases) if self._aliases else pointer.root
         resolved = pointer if root == pointer.root else replace(pointer, root=root)
         self.policy.check(resolved, executable=False)
@@ -59,14 +68,18 @@ class Authorizer:
 
     def verify(self, pointer: Pointer) -> None:
         """Raise `SignatureError` if `pointer` has no signature or a wrong one."""
-        try:
-            pointer.verify(self._keys())
-        except UnknownKeyError:
-            # The key may have been added to the file since it was read.
-            self._ring = self._given
-            pointer.verify(self._keys())
+        pointer.verify(self._given or self._file.ring())
 
-    def _keys(self, *, create: bool = False) -> KeyRing:
-        if self._ring is None or (create and not self._ring.keys):
-            self._ring = read_or_create_keys(self._keys_file, create=create)
-        return self._ring
+
+def _check_context(pointer: Pointer, context: str | None) -> None:
+    """Raise `PolicyError` unless `pointer` was saved for `context`, or for none if that is None."""
+    if pointer.context == (context or "") and (pointer.is_signed or not context):
+        return
+    if not context:
+        problem = f"The pointer was saved for the context {pointer.context!r}: pass the same context= to load it."
+    elif not pointer.is_signed:
+        problem = f"The context {context!r} needs a signed pointer, and this one is not signed."
+    else:
+        saved_for = f"the context {pointer.context!r}" if pointer.context else "no context"
+        problem = f"The pointer was saved for {saved_for}, not for {context!r}."
+    raise PolicyError(f"{problem} Nothing was fetched.", kind="policy-context", pointer=pointer)

@@ -8,7 +8,7 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .errors import BatchError, ConfigError
+from .errors import BatchError, ConfigError, contained
 
 __all__ = ["DEFAULT_CONCURRENCY", "Batch"]
 
@@ -85,7 +85,8 @@ class Batch:
         if self._cancelled:
             return
         try:
-            self.done[position] = self._call(item)
+            with contained():
+                self.done[position] = self._call(item)
         except BaseException as error:  # noqa: BLE001  raised by `_results`, with those of the others
             self.failed[position] = error
 

@@ -8,10 +8,10 @@ import time
 
 from .errors import ConfigError, PointerError
 
-__all__ = ["ALPHABET", "check_key", "escape_prefix", "new_key"]
+__all__ = ["ALPHABET", "MAX_KEY_CHARS", "check_key", "escape_prefix", "new_key"]
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
-_MAX_KEY_CHARS = 512
+MAX_KEY_CHARS = 512
 _MAX_PREFIX_CHARS = 400
 _ESCAPED = re.compile(r"[^A-Za-z0-9._=-]|^\.|=(?=[0-9A-F]{2})")
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -25,7 +25,7 @@ def check_key(key: str) -> str:
 
     Keys are ASCII letters, digits and ``._=-`` in segments that do not start with a dot.
     """
-    if len(key) > _MAX_KEY_CHARS or not _KEY.fullmatch(key):
+    if len(key) > MAX_KEY_CHARS or not _KEY.fullmatch(key):
         raise PointerError(
             f"{key[:80]!r} is not a valid key: use letters, digits and ._=- in segments that do not start with a dot.",
             kind="key-format",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
-from .errors import ConfigError
+from .errors import ConfigError, PolicyError
 
 __all__ = [
     "SIGNED_ROOTS",
@@ -192,6 +192,11 @@ def is_under(root: str, allowed: str) -> bool:
 def resolve_alias(root: str, moved: Mapping[str, str]) -> str:
     """Return the current location of `root`; `moved` maps old canonical roots to new ones.
 
+    Raises
+    ------
+    PolicyError
+        The new location cannot be a root: the scheme of the new root does not allow a character below the old one.
+
     Examples
     --------
     >>> resolve_alias("s3://old/runs/7", {"s3://old": "gs://new"})
@@ -200,5 +205,13 @@ def resolve_alias(root: str, moved: Mapping[str, str]) -> str:
     for old, new in moved.items():
         if is_under(root, old):
             below = root[len(old) :].strip("/")
-            return f"{new.rstrip('/')}/{below}" if below else new
+            if not below:
+                return new
+            moved_root = f"{new if new == 'file:///' else new + '/'}{below}"
+            if problem := root_problem(moved_root):
+                raise PolicyError(
+                    f"The alias of {old} to {new} does not lead to a valid root: {problem}. Nothing was fetched.",
+                    kind="policy-root",
+                )
+            return moved_root
     return root

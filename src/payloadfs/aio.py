@@ -26,7 +26,7 @@ from ._batch import DEFAULT_CONCURRENCY
 from ._forks import PerProcess
 from ._log import warn
 from .config import Compression
-from .errors import PayloadError
+from .errors import PayloadError, contained
 from .payload import Payload
 from .pointer import Pointer
 from .repository import Repository, default_repository
@@ -39,7 +39,12 @@ _pool = PerProcess(lambda: ThreadPoolExecutor(_MAX_THREADS, "payloadfs-aio"))  #
 
 
 async def save(
-    obj: Any, *, repository: Repository | None = None, prefix: str | None = None, compression: Compression | None = None
+    obj: Any,
+    *,
+    repository: Repository | None = None,
+    prefix: str | None = None,
+    compression: Compression | None = None,
+    context: str | None = None,
 ) -> Pointer:
     """Store `obj` and return the signed pointer to it, as `Repository.save` does.
 
@@ -49,7 +54,7 @@ async def save(
         Anything that a serializer can store exactly. Do not change it before this returns.
     repository : Repository, optional
         Default: the repository of the settings in force.
-    prefix, compression : str, optional
+    prefix, compression, context : str, optional
         As for `Repository.save`.
 
     Raises and costs as `Repository.save`. At most 64 calls of this module run at the same time, the
@@ -57,18 +62,20 @@ async def save(
     """
     chosen = repository or default_repository()
     return await _in_thread(
-        lambda: chosen.save(obj, prefix=prefix, compression=compression),
+        lambda: chosen.save(obj, prefix=prefix, compression=compression, context=context),
         lambda pointer: _delete(chosen, [pointer] if pointer else []),
     )
 
 
-async def load(pointer: Pointer | Any, *, repository: Repository | None = None, view: bool = False) -> Any:
+async def load(
+    pointer: Pointer | Any, *, repository: Repository | None = None, view: bool = False, context: str | None = None
+) -> Any:
     """Return an independent copy of the object that `pointer` names, as `Repository.load` does.
 
     Raises and costs as `Repository.load`. If it is cancelled, what was fetched is dropped.
     """
     chosen = repository or default_repository()
-    return await _in_thread(lambda: chosen.load(pointer, view=view))
+    return await _in_thread(lambda: chosen.load(pointer, view=view, context=context))
 
 
 async def value(payload: Payload[T]) -> T:
@@ -85,6 +92,7 @@ async def save_many(
     repository: Repository | None = None,
     prefix: str | None = None,
     compression: Compression | None = None,
+    context: str | None = None,
     max_concurrency: int = DEFAULT_CONCURRENCY,
 ) -> list[Pointer]:
     """Store each of `objects` and return their pointers in order, as `Repository.save_many` does.
@@ -94,7 +102,7 @@ async def save_many(
     Raises and costs as `Repository.save_many`. If it is cancelled, what was stored is deleted again.
     """
     chosen = repository or default_repository()
-    batch = chosen._save_batch(prefix=prefix, compression=compression, max_concurrency=max_concurrency)
+    batch = chosen._save_batch(prefix=prefix, compression=compression, context=context, max_concurrency=max_concurrency)
     return await _in_thread(
         lambda: batch.run(objects), lambda _: _delete(chosen, list(batch.done.values())), cancel=batch.cancel
     )
@@ -105,6 +113,7 @@ async def load_many(
     *,
     repository: Repository | None = None,
     view: bool = False,
+    context: str | None = None,
     max_concurrency: int = DEFAULT_CONCURRENCY,
 ) -> list[Any]:
     """Return the objects that `pointers` name, in order, as `Repository.load_many` does.
@@ -114,7 +123,7 @@ async def load_many(
     Raises and costs as `Repository.load_many`. If it is cancelled, what was fetched is dropped.
     """
     chosen = repository or default_repository()
-    batch = chosen._load_batch(view=view, max_concurrency=max_concurrency)
+    batch = chosen._load_batch(view=view, context=context, max_concurrency=max_concurrency)
     return await _in_thread(lambda: batch.run(pointers), cancel=batch.cancel)
 
 
@@ -122,7 +131,7 @@ async def _in_thread(
     call: Callable[[], T], undo: Callable[[Any], None] | None = None, *, cancel: Callable[[], None] | None = None
 ) -> T:
     """Return what `call` returns. If cancelled, call `cancel`, and `undo` with the result once `call` has finished."""
-    job: Future[T] = _pool[os.getpid()].submit(copy_context().run, call)
+    job: Future[T] = _pool[os.getpid()].submit(copy_context().run, _contained, call)
     try:
         return await asyncio.wrap_future(job)
     except asyncio.CancelledError:
@@ -131,6 +140,11 @@ async def _in_thread(
         if undo is not None:
             _pool[os.getpid()].submit(_undo, job, undo)
         raise
+
+
+def _contained(call: Callable[[], T]) -> T:
+    with contained():
+        return call()
 
 
 def _undo(job: Future[Any], undo: Callable[[Any], None]) -> None:

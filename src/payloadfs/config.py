@@ -8,6 +8,7 @@ folder is not searched, because anyone who can write to it could change the trus
 
 from __future__ import annotations
 
+import datetime
 import hmac
 import os
 import threading
@@ -19,13 +20,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 from ._buffers import COMPRESSIONS
+from ._durations import seconds
 from ._forks import on_fork
+from ._secrets import StaysInProcess, copy_options, masked, public_options
 from ._urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
 from .errors import ConfigError
-from .signing import KeyRing
+from .signing import KeyRing, read_trusted_file
 
 __all__ = [
     "TABLE",
+    "VARIABLES",
     "Compression",
     "KeywordSettings",
     "Setting",
@@ -33,6 +37,7 @@ __all__ = [
     "configure",
     "current",
     "describe",
+    "reset",
     "suggestion",
     "using",
 ]
@@ -46,7 +51,8 @@ _SALT = os.urandom(32)
 _descriptors: dict[str, str] = {}
 """What was read from descriptors, which can be read only once."""
 
-_NOT_SECRET = frozenset({"anon", "endpoint", "endpoint_url", "profile", "project", "region", "region_name"})
+_LOCAL = frozenset({"keys", "keys_file", "storage_options", "cache", "cache_bytes"})
+"""Settings of one machine: secrets and paths."""
 
 
 def _only(test: Callable[[Any], bool], convert: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
@@ -65,18 +71,6 @@ def _user_path(variable: str, fallback: str, name: str) -> Path | None:
     base = os.environ.get(variable, "")
     base = base if os.path.isabs(base) else os.path.expanduser(fallback)
     return Path(base, "payloadfs", name) if os.path.isabs(base) else None
-
-
-def _copied(options: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {name: _copied(inner) if isinstance(inner, Mapping) else inner for name, inner in options.items()}
-
-
-def _masked(value: Any, name: str = "") -> Any:
-    if isinstance(value, Mapping):
-        return {inner: _masked(value[inner], inner) for inner in value}
-    # Even an endpoint may hold a password (user:password@) or a signature (?sig=).
-    plain = isinstance(value, str | bool) and not {"@", "?"}.intersection(str(value))
-    return value if name in _NOT_SECRET and plain else "***"
 
 
 def _json(text: str) -> Any:
@@ -131,9 +125,9 @@ TABLE = {
     "storage_options": _Row(
         "a mapping with strings as keys (in a variable: a JSON object)",
         dict,
-        _only(lambda v: isinstance(v, Mapping) and all(isinstance(name, str) for name in v), _copied),
+        _only(lambda v: isinstance(v, Mapping) and all(isinstance(name, str) for name in v), copy_options),
         _json,
-        _masked,
+        masked,
     ),
     "keys_file": _Row(
         "an absolute path (~ is your home)",
@@ -159,8 +153,14 @@ TABLE = {
         lambda text: [part.strip() for part in text.split(",") if part.strip()],
     ),
     "pickle": _choice("signed", "always", "never"),
-    "unsigned": _choice("safe", "never"),
+    "unsigned": _choice("never", "safe"),
     "max_bytes": _Row("a whole number of bytes, 0 or more, or in code None", lambda: None, _whole_number, _number),
+    "max_age": _Row(
+        "a duration such as 3600 (seconds) or '7d'",
+        lambda: None,
+        lambda v: None if v is None else seconds(v),
+        _number,
+    ),
     "verify": _choice("auto", "full"),
     "digest": _choice("blake3", "sha256"),
     "transport": _choice("auto", "obstore", "fsspec"),
@@ -188,8 +188,9 @@ class KeywordSettings(TypedDict, total=False):
     keys: KeyRing | None
     allowed_roots: list[str] | tuple[str, ...] | None
     pickle: Literal["signed", "always", "never"] | None
-    unsigned: Literal["safe", "never"] | None
+    unsigned: Literal["never", "safe"] | None
     max_bytes: int | None
+    max_age: int | str | datetime.timedelta | None
     verify: Literal["auto", "full"] | None
     digest: Literal["blake3", "sha256"] | None
     transport: Literal["auto", "obstore", "fsspec"] | None
@@ -214,8 +215,8 @@ class Setting(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Settings:
-    """Settings in force; `repr` shows no secret. Get them from `current`: the constructor does not check.
+class Settings(StaysInProcess):
+    """Settings in force, from `current`: the constructor does not check. `repr` shows no secret; pickling is refused.
 
     Parameters
     ----------
@@ -225,8 +226,8 @@ class Settings:
         The file with the key ring, and the ring that replaces it, if one is set.
     allowed_roots : tuple of str
         Canonical roots, or ``"s3://*"``, that pointers may name besides `url`.
-    pickle, unsigned, max_bytes : str, str, int or None
-        As in `payloadfs.policy.Policy`; `max_bytes` in bytes, None for no limit.
+    pickle, unsigned, max_bytes, max_age : str, str, int or None, int or None
+        As in `payloadfs.policy.Policy`; `max_bytes` in bytes and `max_age` in seconds, None for no limit.
     verify, digest, fsync : {"auto", "full"}, {"blake3", "sha256"}, bool
         Whether large data in a folder that only this user can write to is hashed on load, too; the hash
         function of new objects; whether they survive a power cut.
@@ -247,8 +248,9 @@ class Settings:
     keys: KeyRing | None
     allowed_roots: tuple[str, ...]
     pickle: Literal["signed", "always", "never"]
-    unsigned: Literal["safe", "never"]
+    unsigned: Literal["never", "safe"]
     max_bytes: int | None
+    max_age: int | None
     verify: Literal["auto", "full"]
     digest: Literal["blake3", "sha256"]
     transport: Literal["auto", "obstore", "fsspec"]
@@ -269,6 +271,18 @@ class Settings:
         mine = {name: (getattr(self, name), origin) for name, origin in self.origins.items()}
         return _settled([mine, _layer({"url": url, **settings}, "code")])
 
+    def public(self) -> dict[str, Any]:
+        """Return what other machines may know: the settings that a source names, without keys and credentials."""
+        sent = {name: getattr(self, name) for name in TABLE if self.origins[name] != "default" and name not in _LOCAL}
+        # Without configuration, pointers may name more roots; the other process must resolve the same ones.
+        sent["allowed_roots"] = list(self.roots[1:])
+        return sent | {"url": self.url, "storage_options": public_options(self.storage_options)}
+
+    def received(self, public: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the `public` settings of another process, with these settings' credentials for the same kind of store."""
+        mine = self.storage_options if scheme_of(self.url) == scheme_of(public["url"]) else {}
+        return {**public, "storage_options": {**mine, **public["storage_options"]}}
+
     def fingerprint(self) -> str:
         """Return a string that equal settings share in this process, and no others. It reveals no secret."""
         spelled = _spelled([self.roots, *(getattr(self, name) for name in TABLE)])
@@ -284,7 +298,7 @@ def _spelled(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_spelled, value))}]"
     if isinstance(value, KeyRing):
-        return _spelled([key.to_line() for key in value.keys])
+        return _spelled(value.to_text())
     # Anything else, such as a session, equals only itself. The settings keep it alive.
     return repr(value) if isinstance(value, str | bytes | float | int | Path | None) else f"<{id(value)}>"
 
@@ -311,8 +325,9 @@ def _layer(given: Mapping[str, Any], origin: str, known: Iterable[str] = tuple(T
     for name in given:
         if name not in known:
             raise ConfigError(f"Unknown setting {name!r} ({origin}){suggestion(name, known, 0.6)}", kind="setting-name")
-    # None means "not given", except where it is a value.
-    return {n: _checked(n, value, origin) for n, value in given.items() if value is not None or n == "max_bytes"}
+    # None means "not given", except where it removes a limit.
+    limits = ("max_bytes", "max_age")
+    return {n: _checked(n, value, origin) for n, value in given.items() if value is not None or n in limits}
 
 
 def _over(weak: _Layer, strong: _Layer) -> _Layer:
@@ -336,16 +351,16 @@ def _settled(layers: Iterable[_Layer]) -> Settings:
 
 
 _READERS = {name: {f"PAYLOADFS_{name.upper()}": row.read, **row.more} for name, row in TABLE.items()}
-_VARIABLES = ("PAYLOADFS_CONFIG", *(variable for readers in _READERS.values() for variable in readers))
+VARIABLES = ("PAYLOADFS_CONFIG", *(variable for readers in _READERS.values() for variable in readers))
 _WATCHED = tuple(
-    os.fsencode(name) for name in (*_VARIABLES, "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+    os.fsencode(name) for name in (*VARIABLES, "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 )
 
 
 def _environment() -> _Layer:
-    for name in sorted(set(os.environ).difference(_VARIABLES)):
+    for name in sorted(set(os.environ).difference(VARIABLES)):
         # Other tools may have similar variables, but a misspelled one of ours must not mean "default".
-        if name.upper().startswith("PAYLOADFS_") and (meant := suggestion(name.upper(), _VARIABLES, 0.9)):
+        if name.upper().startswith("PAYLOADFS_") and (meant := suggestion(name.upper(), VARIABLES, 0.9)):
             raise ConfigError(f"Unknown variable {name}{meant}", kind="setting-name")
     # Reversed: of two variables for one setting the first wins.
     set_here = [(n, v, read) for n, readers in _READERS.items() for v, read in readers.items() if os.environ.get(v)]
@@ -356,11 +371,11 @@ def _file() -> _Layer:
     named = os.path.expanduser(os.environ.get("PAYLOADFS_CONFIG", ""))
     path = Path(named) if named else _user_path("XDG_CONFIG_HOME", "~/.config", "config.toml")
     try:
-        content = path.read_bytes() if path else b""
-    except OSError as error:
-        if not named and isinstance(error, FileNotFoundError | NotADirectoryError):
+        content = read_trusted_file(path, "configuration file", secret=False) if path else b""
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not named:
             return {}
-        raise ConfigError(f"Cannot read the file {path}: {error.strerror}.", kind="config-file") from error
+        raise ConfigError(f"The configuration file {path} does not exist.", kind="config-file") from error
     import tomllib
 
     try:
@@ -400,7 +415,7 @@ def configure(url: str | os.PathLike[str] | None = None, **settings: Unpack[AllK
     url : str or os.PathLike
         Where objects are stored: a folder or any fsspec URL.
     **settings
-        Any other parameter of `Settings`. None means "not given", except for `max_bytes`.
+        Any other parameter of `Settings`. None means "not given", except for `max_bytes` and `max_age`.
 
     Raises
     ------
@@ -469,7 +484,8 @@ def describe() -> list[Setting]:
     return [Setting(n, row.show(getattr(settings, n)), settings.origins[n]) for n, row in TABLE.items()]
 
 
-def _reset() -> None:
+def reset() -> None:
+    """Forget what `configure` set and what was read, as in a new process. For tests."""
     global _process
     _process = _Process()
     _descriptors.clear()

@@ -23,7 +23,8 @@ short string that does not change once released. Every error can be pickled with
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 __all__ = [
@@ -242,3 +243,32 @@ class WorkError(PayloadError):
     def __init__(self, message: str, *, work: str = "", kind: str | None = None, pointer: Any = None) -> None:
         super().__init__(message, kind=kind, pointer=pointer)
         self.work = work
+
+
+_CANCELLATIONS = frozenset({"CancelledError", "Cancelled", "GreenletExit", "Timeout"})
+"""Exceptions of asyncio, trio and gevent that stop the code that is running."""
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether `error` asks a program, a generator or a task to stop. Such errors pass through payloadfs unchanged.
+
+    All others are failures, also those that are not of class `Exception`, such as a panic in a Rust library.
+    """
+    if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+        return True
+    # By name, so that no event loop is imported.
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return not isinstance(error, Exception) and not names.isdisjoint(_CANCELLATIONS)
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Raise `PayloadError` (``kind="panic"``) for a failure in the block that is not an `Exception`; see `is_interrupt`."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        raise PayloadError(f"A library failed unexpectedly: {type(error).__name__}: {error}", kind="panic") from error

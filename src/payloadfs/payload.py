@@ -49,6 +49,8 @@ class Payload(Generic[T]):
         First part of the object's key; see `Repository.save`.
     compression : {"none", "zstd", "lz4"}, optional
         Default: the repository's.
+    context : str, optional
+        What the object is for; a reader must name it again. See `Repository.save`.
 
     Raises
     ------
@@ -70,7 +72,7 @@ class Payload(Generic[T]):
     {'answer': 42}
     """
 
-    __slots__ = ("__weakref__", "_compression", "_held", "_lock", "_pointer", "_prefix", "_repository")
+    __slots__ = ("__weakref__", "_compression", "_context", "_held", "_lock", "_pointer", "_prefix", "_repository")
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class Payload(Generic[T]):
         repository: Repository | None = None,
         prefix: str | None = None,
         compression: Compression | None = None,
+        context: str | None = None,
     ) -> None:
         if isinstance(value, Payload | Pointer):
             use = "use it as it is" if isinstance(value, Payload) else "use Payload.from_pointer(pointer)"
@@ -88,19 +91,22 @@ class Payload(Generic[T]):
         self._repository = repository
         self._prefix = prefix
         self._compression: Compression | None = compression
+        self._context = context
         self._lock = (os.getpid(), threading.Lock())
 
     @classmethod
-    def from_pointer(cls, pointer: Pointer, *, repository: Repository | None = None) -> Self:
+    def from_pointer(
+        cls, pointer: Pointer, *, repository: Repository | None = None, context: str | None = None
+    ) -> Self:
         """Return the payload of `pointer`. No I/O; nothing is resolved."""
         # Without the constructor of a subclass, which may take other arguments.
         payload = cls.__new__(cls)
-        Payload.__init__(payload, _NOTHING, repository=repository)
+        Payload.__init__(payload, _NOTHING, repository=repository, context=context)
         payload._pointer = pointer
         return payload
 
     @classmethod
-    def from_json(cls, text: str | bytes, *, repository: Repository | None = None) -> Self:
+    def from_json(cls, text: str | bytes, *, repository: Repository | None = None, context: str | None = None) -> Self:
         """Return the payload of the pointer in the JSON `text`. No I/O; nothing is resolved.
 
         Parameters
@@ -109,24 +115,28 @@ class Payload(Generic[T]):
             From `to_json`, or the same JSON object formatted differently.
         repository : Repository, optional
             Resolves it, with its keys and policy. Default: the one then in force.
+        context : str, optional
+            What the object must have been saved for.
 
         Raises
         ------
         PointerError
             `text` is not exactly one pointer.
         """
-        return cls.from_pointer(Pointer.from_json(text), repository=repository)
+        return cls.from_pointer(Pointer.from_json(text), repository=repository, context=context)
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any], *, repository: Repository | None = None) -> Self:
-        """Return the payload of the pointer in the JSON object `value`. No I/O; nothing is resolved.
+    def from_dict(
+        cls, value: Mapping[str, Any], *, repository: Repository | None = None, context: str | None = None
+    ) -> Self:
+        """Return the payload of the pointer in the JSON object `value`, as `from_json` does.
 
         Raises
         ------
         PointerError
             `value` is not exactly one pointer.
         """
-        return cls.from_pointer(Pointer.from_dict(value), repository=repository)
+        return cls.from_pointer(Pointer.from_dict(value), repository=repository, context=context)
 
     @property
     def value(self) -> T:
@@ -134,7 +144,7 @@ class Payload(Generic[T]):
 
         Errors and cost are those of `Repository.load`, and on first use also those of `save`.
         """
-        value: T = self._from_stored(self._in_force().load(self.pointer))
+        value: T = self._from_stored(self._in_force().load(self.pointer, context=self._context))
         return value
 
     def view(self) -> T:
@@ -143,7 +153,7 @@ class Payload(Generic[T]):
         What cannot be locked stays writable: lists and dicts, string columns of pandas, torch
         tensors. Changes to them affect only this copy.
         """
-        value: T = self._from_stored(self._in_force().load(self.pointer, view=True))
+        value: T = self._from_stored(self._in_force().load(self.pointer, view=True, context=self._context))
         return value
 
     @property
@@ -179,6 +189,7 @@ class Payload(Generic[T]):
                         self._stored_form(),
                         prefix=prefix if self._prefix is None else self._prefix,
                         compression=self._compression,
+                        context=self._context,
                     )
                     self._repository, self._held = repository, _NOTHING
         return self._pointer
@@ -221,7 +232,7 @@ class Payload(Generic[T]):
         return type(self).from_dict, (self.to_dict(),)
 
     def __copy__(self) -> Self:
-        return type(self).from_pointer(self.pointer, repository=self._repository)
+        return type(self).from_pointer(self.pointer, repository=self._repository, context=self._context)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.__copy__()
@@ -254,14 +265,16 @@ def json_default(obj: Any) -> dict[str, str | int]:
     raise TypeError(f"Object of type {type(obj).__name__} is not JSON serializable; wrap it in Payload(...).")
 
 
-def save(obj: Any, *, prefix: str | None = None, compression: Compression | None = None) -> Pointer:
+def save(
+    obj: Any, *, prefix: str | None = None, compression: Compression | None = None, context: str | None = None
+) -> Pointer:
     """Store `obj` in the repository of the settings in force and return its pointer; see `Repository.save`."""
-    return default_repository().save(obj, prefix=prefix, compression=compression)
+    return default_repository().save(obj, prefix=prefix, compression=compression, context=context)
 
 
-def load(pointer: Pointer | Payload[Any] | Any, *, view: bool = False) -> Any:
+def load(pointer: Pointer | Payload[Any] | Any, *, view: bool = False, context: str | None = None) -> Any:
     """Return a copy of the object that `pointer` names, with the settings in force; see `Repository.load`."""
-    return default_repository().load(pointer, view=view)
+    return default_repository().load(pointer, view=view, context=context)
 
 
 def save_many(
@@ -269,15 +282,21 @@ def save_many(
     *,
     prefix: str | None = None,
     compression: Compression | None = None,
+    context: str | None = None,
     max_concurrency: int = DEFAULT_CONCURRENCY,
 ) -> list[Pointer]:
     """Store each of `objects` in the repository of the settings in force; see `Repository.save_many`."""
-    repository = default_repository()
-    return repository.save_many(objects, prefix=prefix, compression=compression, max_concurrency=max_concurrency)
+    return default_repository().save_many(
+        objects, prefix=prefix, compression=compression, context=context, max_concurrency=max_concurrency
+    )
 
 
 def load_many(
-    pointers: Iterable[Pointer | Payload[Any] | Any], *, view: bool = False, max_concurrency: int = DEFAULT_CONCURRENCY
+    pointers: Iterable[Pointer | Payload[Any] | Any],
+    *,
+    view: bool = False,
+    context: str | None = None,
+    max_concurrency: int = DEFAULT_CONCURRENCY,
 ) -> list[Any]:
     """Return copies of the objects that `pointers` name, with the settings in force; see `Repository.load_many`."""
-    return default_repository().load_many(pointers, view=view, max_concurrency=max_concurrency)
+    return default_repository().load_many(pointers, view=view, context=context, max_concurrency=max_concurrency)

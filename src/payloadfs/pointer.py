@@ -1,7 +1,7 @@
 """The pointer: a small, signed JSON object that identifies a stored object.
 
 A pointer is one flat JSON object, tagged with ``"payloadfs": 1``, in ASCII, at most 2,048 bytes. The
-MAC covers the validated values, not the JSON text, so that a database may reorder or reformat it.
+signature covers the validated values, not the JSON text, so that a database may reorder or reformat it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from ._digest import Digest
@@ -17,17 +17,26 @@ from ._keys import check_key
 from ._typenames import SERIALIZER_ID
 from ._urls import root_problem
 from .errors import PointerError, SignatureError
-from .signing import MAC_CHARS, KeyRing
+from .signing import KeyRing
 
-__all__ = ["MAX_POINTER_BYTES", "REQUIRED_FIELDS", "SIGNATURE_FIELDS", "Pointer", "as_pointer"]
+__all__ = [
+    "MAX_POINTER_BYTES",
+    "OPTIONAL_FIELDS",
+    "REQUIRED_FIELDS",
+    "SIGNATURE_FIELDS",
+    "Pointer",
+    "as_pointer",
+    "check_context",
+]
 
 MAX_POINTER_BYTES = 2048
 VERSION = 1
 _MAX_INT = 2**53 - 1
+_MAX_CONTEXT_BYTES = 64  # the longest pointer still has at most MAX_POINTER_BYTES
 
 _TYPE = re.compile(r"[A-Za-z0-9_.<>-]{1,80}")
 _KEY_ID = re.compile(r"[0-9a-f]{8}")
-_MAC = re.compile(f"[A-Za-z0-9_-]{{{MAC_CHARS}}}")
+_SIGNATURE = re.compile(r"[A-Za-z0-9_-]{43}|[A-Za-z0-9_-]{86}")
 
 _REQUIRED = {
     "payloadfs": int,
@@ -39,9 +48,11 @@ _REQUIRED = {
     "created": int,
     "type": str,
 }
-_SIGNATURE = {"kid": str, "mac": str}
+_SIGNED = {"kid": str, "sig": str}
+_OPTIONAL = {"context": str}
 REQUIRED_FIELDS = _REQUIRED.keys()
-SIGNATURE_FIELDS = _SIGNATURE.keys()
+OPTIONAL_FIELDS = _OPTIONAL.keys()
+SIGNATURE_FIELDS = _SIGNED.keys()
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -66,7 +77,9 @@ class Pointer:
         Time of the save, in whole seconds since 1970 (UTC).
     type_name : str
         Class of the value, for people; no code depends on it.
-    key_id, mac : str
+    context : str
+        What the object was saved for, which a reader must name again; empty for anything.
+    key_id, signature : str
         The signing key's id and the signature; both empty in an unsigned pointer.
 
     Examples
@@ -85,8 +98,9 @@ class Pointer:
     digest: Digest
     created_s: int
     type_name: str
+    context: str = ""
     key_id: str = ""
-    mac: str = ""
+    signature: str = ""
 
     def __eq__(self, other: object) -> bool:
         return self._identity == other._identity if isinstance(other, Pointer) else NotImplemented
@@ -119,8 +133,10 @@ class Pointer:
             "created": self.created_s,
             "type": self.type_name,
         }
-        if self.mac:
-            fields |= {"kid": self.key_id, "mac": self.mac}
+        if self.context:
+            fields["context"] = self.context
+        if self.signature:
+            fields |= {"kid": self.key_id, "sig": self.signature}
         return fields
 
     def to_json(self) -> str:
@@ -166,7 +182,9 @@ class Pointer:
         if "payloadfs" not in fields:
             raise PointerError("Not a pointer: it has no field 'payloadfs'.", kind="pointer-format")
         _check_version(fields["payloadfs"])
-        kinds = _REQUIRED | _SIGNATURE if fields.keys() & _SIGNATURE.keys() else _REQUIRED
+        kinds = _REQUIRED | {name: kind for name, kind in _OPTIONAL.items() if name in fields}
+        if fields.keys() & _SIGNED.keys():
+            kinds |= _SIGNED
         _check_fields(fields, kinds)
         return cls(
             root=fields["root"],
@@ -176,27 +194,20 @@ class Pointer:
             digest=Digest.parse(fields["digest"]),
             created_s=fields["created"],
             type_name=fields["type"],
+            context=fields.get("context", ""),
             key_id=fields.get("kid", ""),
-            mac=fields.get("mac", ""),
+            signature=fields.get("sig", ""),
         )
 
     @property
     def is_signed(self) -> bool:
         """Whether the pointer has a signature; `verify` checks it."""
-        return bool(self.mac)
+        return bool(self.signature)
 
     def signed(self, ring: KeyRing) -> Pointer:
         """Return this pointer, signed with the signing key of `ring`."""
-        return Pointer(
-            self.root,
-            self.key,
-            self.serializer,
-            self.size_bytes,
-            self.digest,
-            self.created_s,
-            self.type_name,
-            *ring.sign(self._fields()),
-        )
+        key_id, signature = ring.sign(self._fields())
+        return replace(self, key_id=key_id, signature=signature)
 
     def verify(self, ring: KeyRing) -> None:
         """Raise SignatureError if the signature is not valid for the keys of `ring`. No I/O.
@@ -207,9 +218,9 @@ class Pointer:
             The signature is missing or does not match; `UnknownKeyError` if its key is not in the ring.
         """
         try:
-            if not self.mac:
+            if not self.signature:
                 raise SignatureError("The pointer is not signed.", kind="unsigned")
-            ring.verify(self.key_id, self.mac, self._fields())
+            ring.verify(self.key_id, self.signature, self._fields())
         except SignatureError as error:
             error.pointer = self
             raise
@@ -225,8 +236,9 @@ class Pointer:
             self.digest,
             self.created_s,
             self.type_name,
+            *([self.context] if self.context else []),
         )
-        return [str(value).encode("ascii") for value in values]
+        return [str(value).encode() for value in values]
 
 
 def _check_version(version: Any) -> None:
@@ -256,10 +268,25 @@ def _check_fields(fields: dict[str, Any], kinds: dict[str, type]) -> None:
     for name in ("size", "created"):
         if not 0 <= fields[name] <= _MAX_INT:
             raise PointerError(f"The pointer's field {name!r} is out of range.", kind="pointer-format")
-    patterns = {"serializer": SERIALIZER_ID, "type": _TYPE, "kid": _KEY_ID, "mac": _MAC}
+    if "context" in fields:
+        check_context(fields["context"])
+    patterns = {"serializer": SERIALIZER_ID, "type": _TYPE, "kid": _KEY_ID, "sig": _SIGNATURE}
     for name in patterns.keys() & kinds.keys():
         if not patterns[name].fullmatch(fields[name]):
             raise PointerError(f"The pointer's field {name!r} is malformed.", kind="pointer-format")
+
+
+def check_context(context: str) -> None:
+    """Raise PointerError if `context` is not a printable string of 1 to 64 bytes as escaped JSON."""
+    if (
+        not isinstance(context, str)
+        or not context.isprintable()
+        or not 1 <= len(json.dumps(context)) - 2 <= _MAX_CONTEXT_BYTES
+    ):
+        raise PointerError(
+            f"A context must be a printable string of 1 to {_MAX_CONTEXT_BYTES} characters (fewer if they are not ASCII).",
+            kind="pointer-context",
+        )
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,9 +6,13 @@ code when they load, so they need a pointer signed with a trusted key, unless th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime
+import math
+import time
+from dataclasses import dataclass, field
 from typing import Literal
 
+from ._durations import seconds
 from ._typenames import split_serializer
 from ._urls import SIGNED_ROOTS, is_under, is_wildcard, root_problem
 from .errors import ConfigError, PolicyError
@@ -17,7 +21,7 @@ from .pointer import Pointer
 __all__ = ["SIGNED_ROOTS", "PickleRule", "Policy", "UnsignedRule"]
 
 PickleRule = Literal["signed", "always", "never"]
-UnsignedRule = Literal["safe", "never"]
+UnsignedRule = Literal["never", "safe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +36,31 @@ class Policy:
     pickle : {"signed", "always", "never"}
         When executable serializers may load: with a valid signature; always (pointers must then be
         trusted as much as code); or never.
-    unsigned : {"safe", "never"}
-        What unsigned pointers may load: objects of safe serializers, or nothing. ``pickle="always"``
-        needs ``"safe"`` here and extends it to every serializer.
+    unsigned : {"never", "safe"}
+        What unsigned pointers may load: nothing, or objects of safe serializers. ``"safe"`` exposes
+        their decoders to anyone who can write to the state and the store. ``pickle="always"`` needs
+        ``"safe"`` here and extends it to every serializer.
     serializers : frozenset of str, optional
         Allowed ids, without version and compression; None allows all registered serializers.
     max_bytes : int, optional
         Largest object to fetch, and to decompress; None for no limit.
+    max_age : int, str or datetime.timedelta, optional
+        Oldest object to load, by the creation time in its pointer, which must be signed: seconds, or
+        a string such as ``"7d"``. None for no limit.
     """
 
     roots: tuple[str, ...]
     pickle: PickleRule = "signed"
-    unsigned: UnsignedRule = "safe"
+    unsigned: UnsignedRule = "never"
     serializers: frozenset[str] | None = None
     max_bytes: int | None = None
+    max_age: int | str | datetime.timedelta | None = None
+    _max_age_s: float = field(init=False, repr=False, compare=False, default=math.inf)
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("pickle", self.pickle, ("signed", "always", "never")),
-            ("unsigned", self.unsigned, ("safe", "never")),
+            ("unsigned", self.unsigned, ("never", "safe")),
         ):
             if value not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.", kind="policy")
@@ -61,6 +71,16 @@ class Policy:
                 raise ConfigError(f"Allowed root {position} is not a valid storage root: {problem}.", kind="policy")
         if self.max_bytes is not None and self.max_bytes < 0:
             raise ConfigError("max_bytes must not be negative.", kind="policy")
+        if self.pickle == "always" and self.unsigned == "never":
+            raise ConfigError(
+                "pickle='always' loads pickles from unsigned pointers, so it needs unsigned='safe' as well.",
+                kind="policy",
+            )
+        if self.max_age is not None:
+            try:
+                object.__setattr__(self, "_max_age_s", seconds(self.max_age))
+            except ValueError as error:
+                raise ConfigError(f"max_age is not valid: {error}.", kind="policy") from None
 
     def check(self, pointer: Pointer, *, executable: bool) -> None:
         """Raise PolicyError if `pointer` may not be loaded.
@@ -77,12 +97,28 @@ class Policy:
         PolicyError
             A rule does not allow it; the message names the rule and the setting. Nothing was fetched.
         """
-        problem = self._root_problem(pointer) or self._serializer_problem(pointer, executable)
+        problem = (
+            self._root_problem(pointer) or self._serializer_problem(pointer, executable) or self._age_problem(pointer)
+        )
         if problem is None and self.max_bytes is not None and pointer.size_bytes > self.max_bytes:
             problem = "policy-size", f"The object has {pointer.size_bytes} bytes, but max_bytes is {self.max_bytes}."
         if problem is not None:
             kind, message = problem
             raise PolicyError(f"{message} Nothing was fetched.", kind=kind, pointer=pointer)
+
+    def allows_code(self, pointer: Pointer) -> bool:
+        """Return whether `pointer` may also load executable serializers, so that its bytes need no validation."""
+        return self.pickle == "always" or (pointer.is_signed and self.pickle == "signed")
+
+    def _age_problem(self, pointer: Pointer) -> tuple[str, str] | None:
+        if self.max_age is None:
+            return None
+        if not pointer.is_signed:
+            return "policy-age", "max_age is set, and the age of an unsigned pointer is not known."
+        age_s = time.time() - pointer.created_s
+        if age_s <= self._max_age_s:
+            return None
+        return "policy-age", f"The object was saved {age_s:,.0f} seconds ago, but max_age is {self.max_age}."
 
     def _root_problem(self, pointer: Pointer) -> tuple[str, str] | None:
         if pointer.root in self.roots:
@@ -101,7 +137,7 @@ class Policy:
         if self.serializers is not None and name not in self.serializers:
             return "policy-serializer", f"Serializer {name!r} is not allowed by the policy."
         if not pointer.is_signed and self.unsigned == "never":
-            return "policy-unsigned", "The pointer is not signed, and unsigned='never' is set."
+            return "policy-unsigned", "The pointer is not signed, and unsigned='never' is in force."
         if not executable:
             return None
         if self.pickle == "never":

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from . import config
@@ -24,11 +25,11 @@ from ._typenames import type_label
 from ._urls import scheme_of
 from .config import Compression, KeywordSettings, Settings
 from .errors import NotFoundError, PayloadError
-from .pointer import Pointer, as_pointer
+from .pointer import Pointer, as_pointer, check_context
 from .policy import Policy
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing
-from .stores import ObjectInfo, Store, open_cache, open_store
+from .stores import ObjectInfo, OpenStores, Options, Store, open_cache, open_store
 
 if TYPE_CHECKING:
     from .stores._cache import Cache
@@ -58,13 +59,18 @@ class Repository:
         Old roots, and the roots at which their objects are now.
     **settings
         ``verify``, ``digest``, ``transport``, ``compression``, ``fsync``, ``cache``, ``cache_bytes``,
-        ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes`` and ``keys_file``, as in
+        ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes``, ``max_age`` and ``keys_file``, as in
         `payloadfs.configure`, for this repository only.
 
     Raises
     ------
     ConfigError
         A setting is not valid. Nothing was opened.
+
+    Notes
+    -----
+    A pickled repository has its URL and public settings. It finds its keys and credentials in the
+    configuration of the process that unpickles it.
 
     Examples
     --------
@@ -91,10 +97,12 @@ class Repository:
             pickle=self.settings.pickle,
             unsigned=self.settings.unsigned,
             max_bytes=self.settings.max_bytes,
+            max_age=self.settings.max_age,
         )
+        self._arguments = {"policy": policy, "serializers": serializers, "root_aliases": root_aliases}
         self._authorizer = Authorizer(self.settings.keys, self.settings.keys_file, self.policy, root_aliases or {})
         # By process: connections do not survive a fork, and a forked child may need another transport.
-        self._stores: PerProcess[dict[str, Store]] = PerProcess(dict)
+        self._stores = PerProcess(partial(OpenStores, self.settings.url))
 
     @property
     def root(self) -> str:
@@ -109,9 +117,16 @@ class Repository:
     @property
     def keys(self) -> KeyRing:
         """The keys that sign and verify here; the first use creates one if there is none."""
-        return self._authorizer.signing_keys
+        return self._authorizer.keys
 
-    def save(self, obj: Any, *, prefix: str | None = None, compression: Compression | None = None) -> Pointer:
+    def save(
+        self,
+        obj: Any,
+        *,
+        prefix: str | None = None,
+        compression: Compression | None = None,
+        context: str | None = None,
+    ) -> Pointer:
         """Store `obj` and return the signed pointer to it.
 
         Parameters
@@ -123,6 +138,9 @@ class Repository:
             It may hold slashes; special characters are escaped. Default: the date (UTC).
         compression : {"none", "zstd", "lz4"}, optional
             Default: the setting. Small objects, and objects that do not get smaller, are stored as they are.
+        context : str, optional
+            What the object is for, such as the name of a run and a field. It is signed, and a reader
+            must name it again, so that the pointer cannot be used elsewhere.
 
         Returns
         -------
@@ -132,6 +150,8 @@ class Repository:
         ------
         ConfigError
             The prefix is not valid, or there is no key to sign with. Nothing was written.
+        PointerError
+            The context is not valid or too long. Nothing was written.
         EncodeError
             `obj` cannot be stored exactly. Nothing was written.
         StoreError
@@ -145,7 +165,10 @@ class Repository:
         started_s = time.perf_counter()
         cls: type = type(obj)
         escaped = escape_prefix(prefix) if prefix is not None else None
+        if context is not None:
+            check_context(context)
         ring = self.keys
+        ring.require_signing_key()
         settings = self.settings if compression is None else self.settings.merged(compression=compression)
         serializer, encoded = self.serializers.encode(obj, compression=settings.compression)
         key = new_key(escaped, encoded.extension)
@@ -159,11 +182,12 @@ class Repository:
             digest=outgoing.digest,
             created_s=int(time.time()),
             type_name=type_label(cls),
+            context=context or "",
         ).signed(ring)
         log_done("saved", pointer, started_s)
         return pointer
 
-    def load(self, pointer: Pointer | Any, *, view: bool = False) -> Any:
+    def load(self, pointer: Pointer | Any, *, view: bool = False, context: str | None = None) -> Any:
         """Return an independent copy of the object that `pointer` names.
 
         Parameters
@@ -172,6 +196,8 @@ class Repository:
             From `save`, in any process; also as JSON text or as a dict.
         view : bool
             Read-only arrays instead of writable ones.
+        context : str, optional
+            What the pointer must have been saved for.
 
         Returns
         -------
@@ -199,10 +225,10 @@ class Repository:
         started_s = time.perf_counter()
         pointer = as_pointer(pointer)
         with _about(pointer):
-            resolved, serializer = self._authorize(pointer)
+            resolved, serializer = self._authorize(pointer, context)
             buffer = self._checked_bytes(resolved, full=False)
-            trusted = pointer.is_signed or self.policy.pickle == "always"
             content = buffer.toreadonly() if view else buffer
+            trusted = self.policy.allows_code(pointer)
             value = decode(serializer, content, trusted=trusted, max_bytes=self.policy.max_bytes)
         log_done("loaded", pointer, started_s)
         return value
@@ -213,6 +239,7 @@ class Repository:
         *,
         prefix: str | None = None,
         compression: Compression | None = None,
+        context: str | None = None,
         max_concurrency: int = DEFAULT_CONCURRENCY,
     ) -> list[Pointer]:
         """Store each of `objects` and return their signed pointers in the same order.
@@ -222,8 +249,8 @@ class Repository:
         objects : iterable
             Taken one by one, in the calling thread, as capacity allows: a generator may create
             them when they are needed.
-        prefix, compression : str, optional
-            As for `save`.
+        prefix, compression, context : str, optional
+            As for `save`, and the same for all.
         max_concurrency : int
             How many are saved at the same time, each in a thread.
 
@@ -237,7 +264,7 @@ class Repository:
             Some could not be saved. All were tried; ``done`` holds the pointers of those that
             were saved and ``failed`` the errors of the others, both by position.
         ConfigError
-            `prefix` or `max_concurrency` is not valid. Nothing was saved.
+            `prefix`, `context` or `max_concurrency` is not valid. Nothing was saved.
 
         Notes
         -----
@@ -247,10 +274,18 @@ class Repository:
         saved is completed, and the error has an attribute ``done`` with the pointers so far, by
         position. Many small objects that are needed together are better saved as one list.
         """
-        return self._save_batch(prefix=prefix, compression=compression, max_concurrency=max_concurrency).run(objects)
+        batch = self._save_batch(
+            prefix=prefix, compression=compression, context=context, max_concurrency=max_concurrency
+        )
+        return batch.run(objects)
 
     def load_many(
-        self, pointers: Iterable[Pointer | Any], *, view: bool = False, max_concurrency: int = DEFAULT_CONCURRENCY
+        self,
+        pointers: Iterable[Pointer | Any],
+        *,
+        view: bool = False,
+        context: str | None = None,
+        max_concurrency: int = DEFAULT_CONCURRENCY,
     ) -> list[Any]:
         """Return independent copies of the objects that `pointers` name, in the same order.
 
@@ -260,6 +295,8 @@ class Repository:
             Each as for `load`. Taken one by one, in the calling thread, at most 256 ahead.
         view : bool
             Read-only arrays instead of writable ones.
+        context : str, optional
+            What all pointers must have been saved for.
         max_concurrency : int
             How many are loaded at the same time, each in a thread.
 
@@ -286,9 +323,9 @@ class Repository:
         >>> repository.load_many(repository.save_many(["a", "b", "c"]))
         ['a', 'b', 'c']
         """
-        return self._load_batch(view=view, max_concurrency=max_concurrency).run(pointers)
+        return self._load_batch(view=view, context=context, max_concurrency=max_concurrency).run(pointers)
 
-    def read(self, pointer: Pointer | Any, *, full: bool = True) -> memoryview:
+    def read(self, pointer: Pointer | Any, *, full: bool = True, context: str | None = None) -> memoryview:
         """Return the checked bytes of the object without decoding them.
 
         Parameters
@@ -298,12 +335,15 @@ class Repository:
         full : bool
             Whether data that only this user can have changed is checked too, and the bytes come
             from the store itself even if they are in the cache.
+        context : str, optional
+            What the pointer must have been saved for.
 
         Raises as `load`, except for `DecodeError`.
         """
         pointer = as_pointer(pointer)
         with _about(pointer):
-            return self._checked_bytes(self._authorizer.resolve(pointer), full=full)
+            resolved = self._authorizer.resolve(pointer, context=context, decoding=True)
+            return self._checked_bytes(resolved, full=full)
 
     def exists(self, pointer: Pointer | Any) -> bool:
         """Return whether the object of `pointer` is in the store. One request; no content is fetched."""
@@ -334,7 +374,7 @@ class Repository:
         """Yield the objects stored under `root`, ordered by key; with a `prefix`, as `save` takes it, only those."""
         return self.store.list(f"{escape_prefix(prefix)}/" if prefix else "")
 
-    def check(self, pointer: Pointer | Any) -> None:
+    def check(self, pointer: Pointer | Any, *, context: str | None = None) -> None:
         """Raise the error with which `load` would refuse `pointer` before any request.
 
         Raises
@@ -344,7 +384,7 @@ class Repository:
         """
         pointer = as_pointer(pointer)
         with _about(pointer):
-            self._authorize(pointer)
+            self._authorize(pointer, context)
 
     def verify(self, pointer: Pointer | Any) -> None:
         """Raise `SignatureError` if the signature of `pointer` is wrong, missing, or by an unknown key. No request."""
@@ -352,17 +392,27 @@ class Repository:
         with _about(pointer):
             self._authorizer.verify(pointer)
 
-    def _save_batch(self, *, prefix: str | None, compression: Compression | None, max_concurrency: int) -> Batch:
+    def _save_batch(
+        self, *, prefix: str | None, compression: Compression | None, context: str | None, max_concurrency: int
+    ) -> Batch:
         if prefix is not None:
             escape_prefix(prefix)
-        return Batch(lambda obj: self.save(obj, prefix=prefix, compression=compression), "saved", max_concurrency)
+        if context is not None:
+            check_context(context)
+        return Batch(
+            lambda obj: self.save(obj, prefix=prefix, compression=compression, context=context),
+            "saved",
+            max_concurrency,
+        )
 
-    def _load_batch(self, *, view: bool, max_concurrency: int) -> Batch:
-        return Batch(lambda pointer: self.load(pointer, view=view), "loaded", max_concurrency, ahead=_AHEAD)
+    def _load_batch(self, *, view: bool, context: str | None, max_concurrency: int) -> Batch:
+        return Batch(
+            lambda pointer: self.load(pointer, view=view, context=context), "loaded", max_concurrency, ahead=_AHEAD
+        )
 
-    def _authorize(self, pointer: Pointer) -> tuple[Pointer, Serializer]:
+    def _authorize(self, pointer: Pointer, context: str | None) -> tuple[Pointer, Serializer]:
         # The policy comes before the look-up of the serializer, which may import a plug-in.
-        resolved = self._authorizer.resolve(pointer)
+        resolved = self._authorizer.resolve(pointer, context=context, decoding=True)
         serializer = self.serializers.by_id(pointer.serializer)
         self.policy.check(resolved, executable=serializer.executable)
         return resolved, serializer
@@ -381,21 +431,34 @@ class Repository:
 
     def _store_at(self, root: str) -> Store:
         """Return this process's store at `root`, or raise `ConfigError`. No request."""
-        stores, settings = self._stores[os.getpid()], self.settings
-        if root not in stores:
-            # The storage options are for roots of the same scheme as the configured one.
-            options = settings.storage_options if scheme_of(root) == scheme_of(settings.url) else {}
-            stores[root] = open_store(root, options, fsync=settings.fsync, transport=settings.transport)
-        return stores[root]
+        return self._stores[os.getpid()].get(root, partial(self._open_store, root))
+
+    def _open_store(self, root: str) -> Store:
+        settings = self.settings
+        # The storage options are for roots of the same scheme as the configured one.
+        options = Options(settings.storage_options if scheme_of(root) == scheme_of(settings.url) else {})
+        return open_store(root, options, fsync=settings.fsync, transport=settings.transport)
 
     def _cache_for(self, root: str) -> Cache | None:
         return open_cache(root, folder=self.settings.cache, max_bytes=self.settings.cache_bytes)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_stores": PerProcess(dict)}
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without keys and credentials, which are looked up in the process where it arrives.
+        return _unpickled, (self.settings.public(), self._arguments)
+
+    def __copy__(self) -> Repository:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Repository:
+        return self
 
     def __repr__(self) -> str:
         return f"Repository({self.root!r})"
+
+
+def _unpickled(public: dict[str, Any], arguments: dict[str, Any]) -> Repository:
+    """Return a repository with the `public` settings of another process, and the keys and credentials of this one."""
+    return Repository(**config.current().received(public), **arguments)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def fields_of(path):
 
 
 def unsigned(fields):
-    return {name: value for name, value in fields.items() if name not in ("kid", "mac")}
+    return {name: value for name, value in fields.items() if name not in ("kid", "sig")}
 
 
 def stored(fields):
@@ -60,9 +60,10 @@ def test_an_unknown_key(inspect, refused, pointer_file, tmp_path, monkeypatch):
 
 def test_no_signature(inspect, pointer_file, monkeypatch):
     fields = unsigned(fields_of(pointer_file([1, 2])))
+    monkeypatch.setenv("PAYLOADFS_UNSIGNED", "safe")
     report = inspect([json.dumps(fields)])
     assert (report["signature"], report["allowed"], report["object"]) == ("missing", True, "present")
-    monkeypatch.setenv("PAYLOADFS_UNSIGNED", "never")
+    monkeypatch.delenv("PAYLOADFS_UNSIGNED")
     report = inspect([json.dumps(fields)], code=4)
     assert "unsigned='never'" in report["why_not"]
     assert "object" not in report
@@ -70,6 +71,7 @@ def test_no_signature(inspect, pointer_file, monkeypatch):
 
 def test_a_pickle_that_must_not_be_loaded_can_be_inspected(inspect, refused, pointer_file, monkeypatch):
     path = pointer_file({1, 2})
+    monkeypatch.setenv("PAYLOADFS_UNSIGNED", "safe")
     report = inspect([json.dumps(unsigned(fields_of(path)))], code=4)
     assert report["executable"] is True
     assert report["allowed"] is False
@@ -81,14 +83,16 @@ def test_a_pickle_that_must_not_be_loaded_can_be_inspected(inspect, refused, poi
     assert "executable  yes" in out
 
 
-def test_a_wrong_serializer_in_an_unsigned_pointer(inspect, pointer_file):
+def test_a_wrong_serializer_in_an_unsigned_pointer(inspect, pointer_file, monkeypatch):
+    monkeypatch.setenv("PAYLOADFS_UNSIGNED", "safe")
     fields = unsigned(fields_of(pointer_file([1, 2])))
     for serializer in ("pickle/1", "pandas/1", "arrow-table/1"):
         report = inspect([json.dumps(fields | {"serializer": serializer})], code=6)
         assert report["object"] == "present"
 
 
-def test_an_unknown_serializer(inspect, pointer_file):
+def test_an_unknown_serializer(inspect, pointer_file, monkeypatch):
+    monkeypatch.setenv("PAYLOADFS_UNSIGNED", "safe")
     fields = unsigned(fields_of(pointer_file([1, 2]))) | {"serializer": "acme-image/7"}
     report = inspect([json.dumps(fields)], code=6)
     assert report["allowed"] is False
@@ -183,5 +187,5 @@ def test_times_beyond_any_calendar(capsys, created, shown):
     try:
         assert main(["inspect", pointer.to_json()]) == 0
     finally:
-        payloadfs.config._reset()
+        payloadfs.config.reset()
     assert shown in capsys.readouterr().out

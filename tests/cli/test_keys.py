@@ -11,7 +11,7 @@ import pytest
 import payloadfs
 from payloadfs import Key, KeyRing
 from payloadfs.cli import main
-from payloadfs.signing import read_or_create_keys, write_keys
+from payloadfs.signing import read_keys, write_keys
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def path(tmp_path):
 
 
 def ids(path):
-    return [key.id for key in read_or_create_keys(path, create=False).keys]
+    return [key.id for key in read_keys(path).keys]
 
 
 def key_file(key, tmp_path):
@@ -73,7 +73,7 @@ def test_retiring_the_last_key_warns(path, capsys, refused, file, monkeypatch):
     monkeypatch.setenv("PAYLOADFS_KEYS_FILE", str(path))
     refused("put", file, code=2, message="payloadfs keys generate")
     assert main(["keys", "list"]) == 0
-    assert f"{key.id}  verifies only" in capsys.readouterr().out
+    assert f"{key.id}  hmac            verifies only" in capsys.readouterr().out
 
 
 def test_no_keys_yet(capsys, path, refused):
@@ -101,7 +101,7 @@ def test_keys_from_the_environment(capsys, refused, monkeypatch, path):
     assert main(["keys", "list"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("environment PAYLOADFS_KEYS\n")
-    assert f"{key.id}  signs and verifies" in out
+    assert f"{key.id}  hmac            signs and verifies" in out
     assert key.to_line().split()[1] not in out
     assert main(["keys", "export", key.id]) == 0
     assert capsys.readouterr().out == key.to_line() + "\n"

@@ -418,6 +418,7 @@ def test_a_failed_work_in_json(run, program):
     ("line", "code", "error", "message"),
     [
         ("1 / 0", 7, "flow", "ZeroDivisionError"),
+        ("raise type('Panic', (BaseException,), {})('rust')", 7, "flow", "The flow failed: Panic: rust"),
         ("self.x = {1}", 6, "state", "wrap it in Payload"),
         ("self.y = 1", 7, "flow", "declare it in __init__"),
     ],

@@ -1,6 +1,7 @@
 """``payloadfs runs``: what it lists and shows, and what it must never load."""
 
 import json
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 import payloadfs
-from payloadfs import Payload
+from payloadfs import Payload, StoreError
 from payloadfs.cli import main
 from payloadfs.works import App, Flow, Work
 
@@ -154,3 +155,55 @@ def test_show_with_missing_objects(capsys, finished):
         path.unlink()
     out = output(capsys, "show", name).out
     assert re.search(r"^  frame  pandas.DataFrame, 2.2 kB, pandas/1; \S", out, re.MULTILINE)
+
+
+def test_one_bad_run_never_hides_the_others(capsys, finished, tmp_path):
+    good = [finished(), finished()]
+    runs = Path(payloadfs.default_repository().root.removeprefix("file://")) / "runs"
+    newest = max((runs / good[0] / "state").iterdir())
+
+    def plant(name, content=b"", size_bytes=None):
+        path = runs / name / "state" / newest.name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        if size_bytes is not None:
+            os.truncate(path, size_bytes)
+        return path
+
+    plant("bad-huge", size_bytes=3 * 2**40)
+    plant("bad-deep", b"[" * 200_000)
+    plant("bad-copy", newest.read_bytes())
+    plant("bad-long", newest.read_bytes()[:-1] + b"[" * 200_000)
+    hidden = plant("bad-closed", newest.read_bytes())
+    hidden.parent.joinpath("000000999.json").symlink_to(hidden)
+    rows = {row["run"]: row for row in map(json.loads, output(capsys, "--json").out.splitlines())}
+    assert [rows[name]["stage"] for name in good] == ["finished", "finished"]
+    assert {row["stage"] for name, row in rows.items() if name.startswith("bad")} == {"changed"}
+    assert len(rows) == 7
+    assert "64000000" in rows["bad-huge"]["message"]
+    out = output(capsys).out
+    assert re.search(r"3\.3 TB  bad-huge +changed .*no checkpoint has more than 64000000", out)
+    assert out.splitlines()[-1].endswith("in 7 runs")
+    for name in rows:
+        output(capsys, "show", name, code=0 if name in good else 5)
+
+
+@pytest.mark.parametrize("transient", [True, False])
+def test_a_run_that_the_store_does_not_return(capsys, finished, monkeypatch, transient):
+    names = [finished(), finished()]
+    store = type(payloadfs.default_repository().store)
+    get = store.get
+
+    def fail(self, key, size_bytes):
+        if names[0] in key:
+            raise StoreError("the disk is broken", kind="store", transient=transient)
+        return get(self, key, size_bytes)
+
+    monkeypatch.setattr(store, "get", fail)
+    if transient:
+        # It may be the same for each of a thousand runs.
+        assert "the disk is broken" in output(capsys, code=1).err
+        return
+    rows = {row["run"]: row for row in map(json.loads, output(capsys, "--json").out.splitlines())}
+    assert (rows[names[0]]["stage"], rows[names[0]]["message"]) == ("unreadable", "the disk is broken")
+    assert rows[names[1]]["stage"] == "finished"

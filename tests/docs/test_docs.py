@@ -128,10 +128,10 @@ def test_settings_and_variables() -> None:
     from payloadfs.config import TABLE
 
     page = (DOCS / "reference" / "settings.md").read_text()
-    assert [name for name in (*TABLE, *config._VARIABLES) if f"`{name}`" not in page] == []
+    assert [name for name in (*TABLE, *config.VARIABLES) if f"`{name}`" not in page] == []
     # No page has a variable that does not exist.
     assert set(re.findall(r"PAYLOADFS_[A-Z_]*[A-Z]", everything())) - {"PAYLOADFS_ALLOWED_ROOT"} == set(
-        config._VARIABLES
+        config.VARIABLES
     )
 
 
@@ -217,7 +217,7 @@ def test_schema_accepts_real_pointers(pointer: dict[str, Any], root: str) -> Non
     assert is_valid(pointer)
     assert is_valid(pointer | {"root": root})
     assert Pointer.from_dict(pointer | {"root": root}).root == root
-    unsigned = {name: value for name, value in pointer.items() if name not in ("kid", "mac")}
+    unsigned = {name: value for name, value in pointer.items() if name not in ("kid", "sig")}
     assert is_valid(unsigned)
     assert not Pointer.from_dict(unsigned).is_signed
 
@@ -248,7 +248,8 @@ BAD: dict[str, list[Any]] = {
     "created": [-1, 2**53, 1.5],
     "type": ["", "a b", "a" * 81, "a\x00"],
     "kid": ["", "0123456", "0123456G"],
-    "mac": ["", "A" * 42, "A" * 42 + "="],
+    "sig": ["", "A" * 42, "A" * 42 + "="],
+    "context": ["", "c" * 65, "a\nb", 1],
     "other": [1],
 }
 
@@ -263,7 +264,7 @@ def test_schema_and_parser_refuse_the_same(pointer: dict[str, Any], field: str, 
         Pointer.from_dict(bad)
 
 
-@pytest.mark.parametrize("field", [*SCHEMA["required"], "kid", "mac"])
+@pytest.mark.parametrize("field", [*SCHEMA["required"], "kid", "sig"])
 def test_schema_and_parser_require_the_same(pointer: dict[str, Any], field: str) -> None:
     from payloadfs import Pointer, PointerError
 

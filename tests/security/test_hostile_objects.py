@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from payloadfs import DecodeError, EncodeError, Repository
+from payloadfs import DecodeError, EncodeError, Key, KeyRing, Repository
 from payloadfs._digest import Digest, digest_of
 from payloadfs.serializers import SerializerRegistry, decode, default_serializers, read_metadata
 from payloadfs.serializers._arrow.memory import ObjectBuffer
@@ -60,8 +60,9 @@ def toy_extension():
 def load(request, tmp_path_factory):
     """Function that loads bytes with a serializer id, under a policy that lets no signer run code."""
     home = tmp_path_factory.mktemp("store")
-    writer = Repository(home, fsync=False)
-    reader = Repository(home, unsigned="safe", pickle="never")
+    keys = KeyRing([Key.generate()])
+    writer = Repository(home, keys=keys, fsync=False)
+    reader = Repository(home, keys=keys, unsigned="safe", pickle="never")
 
     def loaded(serializer_id, content):
         pointer = writer.save(b"x" * 5000)
@@ -69,7 +70,7 @@ def load(request, tmp_path_factory):
             file.write(content)
         digest = Digest("b3", digest_of([content], "b3"))
         forged = dataclasses.replace(
-            pointer, serializer=serializer_id, size_bytes=len(content), digest=digest, key_id="", mac=""
+            pointer, serializer=serializer_id, size_bytes=len(content), digest=digest, key_id="", signature=""
         )
         return reader.load(forged.signed(writer.keys) if request.param == "signed" else forged)
 

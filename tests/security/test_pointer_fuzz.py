@@ -38,7 +38,7 @@ def _originals() -> list[Pointer]:
             type_name=choose.choice(["pandas.DataFrame", "numpy.ndarray", "f.<locals>.C"]),
         )
         # Key by key, a retired one too: its old pointers are still accepted.
-        pointers.append(pointer.signed(KeyRing([Key(KEYS[number % 3].secret)])))
+        pointers.append(pointer.signed(KeyRing([Key(KEYS[number % 3].material)])))
     return pointers
 
 
@@ -148,7 +148,7 @@ def _resign(choose: random.Random, index: int) -> str:
 
 def _unsign(choose: random.Random, index: int) -> str:
     fields: dict[str, Any] = dict(DICTS[index])
-    names = choose.choice([("kid", "mac"), ("kid",), ("mac",)])
+    names = choose.choice([("kid", "sig"), ("kid",), ("sig",)])
     return json.dumps(
         {k: v for k, v in fields.items() if k not in names} | choose.choice([{}, dict.fromkeys(names, "")])
     )

@@ -44,7 +44,7 @@ OBJECTS = {
 
 @pytest.fixture
 def repository(tmp_path):
-    return Repository(tmp_path / "objects", fsync=False)
+    return Repository(tmp_path / "objects", fsync=False, unsigned="safe")
 
 
 def object_path(repository, pointer):
@@ -147,7 +147,7 @@ def forged(repository, content, *, signed=True, serializer="zstd-bytes/1"):
         file.write(content)
     digest = Digest("b3", digest_of([content], "b3"))
     changed = dataclasses.replace(
-        pointer, size_bytes=len(content), digest=digest, serializer=serializer, key_id="", mac=""
+        pointer, size_bytes=len(content), digest=digest, serializer=serializer, key_id="", signature=""
     )
     return changed.signed(repository.keys) if signed else changed
 
@@ -233,7 +233,7 @@ def test_policy_applies_to_inner_serializer(repository, tmp_path):
     assert_exact(frame, only.load(data))
     with pytest.raises(PolicyError):
         only.load(pickled)
-    unsigned = dataclasses.replace(pickled, key_id="", mac="")
+    unsigned = dataclasses.replace(pickled, key_id="", signature="")
     with pytest.raises(PolicyError):
         repository.load(unsigned)
 

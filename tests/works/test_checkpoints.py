@@ -64,14 +64,19 @@ CHANGES = {
     "not json": lambda text: "no",
     "another type": lambda text: "[]",
     "null": lambda text: "null",
-    "no mac": lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "mac"}),
-    "mac of another kind": lambda text: json.dumps(json.loads(text) | {"mac": 5}),
-    "empty mac": lambda text: json.dumps(json.loads(text) | {"mac": ""}),
-    "mac no ascii": lambda text: json.dumps(json.loads(text) | {"mac": "ä" * 43}),
+    "no signature": lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "sig"}),
+    "signature of another kind": lambda text: json.dumps(json.loads(text) | {"sig": 5}),
+    "empty signature": lambda text: json.dumps(json.loads(text) | {"sig": ""}),
+    "signature not in ASCII": lambda text: json.dumps(json.loads(text) | {"sig": "ä" * 43}),
     "key of another kind": lambda text: json.dumps(json.loads(text) | {"kid": ["x"]}),
     "no document": lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "document"}),
     "nan": lambda text: text.replace('"number":5}', '"number":NaN}'),
     "deep": lambda text: "[" * 100_000,
+    "deep header": lambda text: "[" * 900 + ',"document":{}}',
+    "deep document": lambda text: text.replace('{"number":5}', "[" * 200_000),
+    "padded header": lambda text: text.replace('"payloadfs-run"', " " * 1000 + '"payloadfs-run"'),
+    "long header": lambda text: json.dumps({"x": "y" * 2000})[:-1] + ',"document":{}}',
+    "duplicate document": lambda text: text[:-1] + ',"document":{"number":6}}',
     "true for one": lambda text: text.replace('"number":5}', '"number":5.0}'),
 }
 
@@ -82,6 +87,51 @@ def test_a_changed_checkpoint_is_refused_and_no_older_one_is_used(checkpoints, s
     path.write_text(CHANGES[change](path.read_text()))
     with pytest.raises(IntegrityError, match="checkpoint of run 'run-1' was changed"):
         Checkpoints(repository, RUN).load()
+
+
+def test_nothing_is_parsed_before_it_is_authenticated(checkpoints, store, repository, monkeypatch):
+    """Not even JSON: 64 MB of brackets become gigabytes of lists."""
+    path = path_of(store, 5)
+    path.write_text(path.read_text().replace('{"number":5}', '{"number":6}'))
+    parsed, loads = [], json.loads
+    monkeypatch.setattr(json, "loads", lambda text: parsed.append(text) or loads(text))
+    with pytest.raises(IntegrityError):
+        Checkpoints(repository, RUN).load()
+    assert len(parsed) == 1
+    assert b"number" in parsed[0]
+    assert b"document" not in parsed[0]
+
+
+def test_a_huge_checkpoint_is_refused_by_its_size(checkpoints, store, repository, monkeypatch):
+    os.truncate(path_of(store, 5), 3 * 2**40)
+    monkeypatch.setattr(type(repository.store), "get", lambda *_: pytest.fail("it was fetched"))
+    with pytest.raises(IntegrityError, match=r"it has 3298534883328 bytes, and no checkpoint has more than 64000000"):
+        Checkpoints(repository, RUN).load()
+
+
+def test_a_state_that_could_not_be_read_again_is_not_saved(checkpoints, store, repository):
+    with pytest.raises(payloadfs.EncodeError, match=r"wrap large values in Payload") as caught:
+        checkpoints.save({"number": "x" * 64_000_000})
+    assert caught.value.kind == "state"
+    assert Checkpoints(repository, RUN).load() == {"number": 5}
+    largest = {"number": "x" * (64_000_000 - 1000 - len('{"number":""}'))}
+    checkpoints.save(largest)
+    assert Checkpoints(repository, RUN).load() == largest
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 200_000, "[" * 990 + ',"document":{}}', "{" * 200_000, "", "null", "[]", '{"sig":5,"document":{}}', None],
+)
+def test_a_driver_that_meets_a_bad_checkpoint_stops(checkpoints, store, content):
+    if content is None:
+        path_of(store, 6).touch()
+        os.truncate(path_of(store, 6), 3 * 2**40)
+    else:
+        path_of(store, 6).write_text(content)
+    with pytest.raises(StoreError) as caught:
+        checkpoints.save({"number": 6})
+    assert caught.value.kind == "concurrent-driver"
 
 
 def test_every_byte_is_protected(checkpoints, store, repository):

@@ -1,6 +1,7 @@
 """Other executors: what is sent through them, and what must never be sent."""
 
 import concurrent.futures as futures
+import contextvars
 import json
 import multiprocessing
 import pickle
@@ -155,7 +156,7 @@ def test_secrets_set_in_code_are_refused(cluster, how, where):
         ):
             App(Main()).run(executor=cluster)
     finally:
-        payloadfs.config._reset()
+        payloadfs.config.reset()
     assert caught.value.kind == "secrets"
     assert not canaries_in([str(caught.value).encode(), repr(caught.value).encode()])
     assert cluster.sent == []
@@ -175,7 +176,7 @@ def test_secrets_of_the_environment_and_of_files_are_not_sent(cluster, monkeypat
     for send_secrets in (False, True):  # this concerns only secrets set in code
         sent = _settings_for_calls(payloadfs.config.current(), cluster, send_secrets=send_secrets)
         assert canaries_in([pickle.dumps(sent)]) == []
-        assert ring.keys[0].secret not in pickle.dumps(sent)
+        assert ring.keys[0].material not in pickle.dumps(sent)
     monkeypatch.delenv("PAYLOADFS_STORAGE_OPTIONS")
     monkeypatch.delenv("PAYLOADFS_CONFIG")
     app = App(Main())
@@ -183,7 +184,7 @@ def test_secrets_of_the_environment_and_of_files_are_not_sent(cluster, monkeypat
     assert app.flow.sum.total == 40
     assert len(cluster.sent) == 2
     assert canaries_in(cluster.sent) == []
-    assert ring.keys[0].secret not in b"".join(cluster.sent)
+    assert ring.keys[0].material not in b"".join(cluster.sent)
     assert b"payloadfs-key" not in b"".join(cluster.sent)
 
 
@@ -219,13 +220,13 @@ def test_a_task_is_small_whatever_the_size_of_payloads(run, cluster):
 
 def test_works_resolve_the_same_roots_as_the_flow(threads, tmp_path, monkeypatch):
     """Without configuration, signed pointers may name other roots, and works must accept them too."""
-    payloadfs.config._reset()
-    token = payloadfs.config._scope.set(None)
-    try:
+    payloadfs.config.reset()
+
+    def check() -> None:
         settings = payloadfs.config.current()
         for executor in (None, threads, Cluster()):
             sent = _settings_for_calls(settings, executor, send_secrets=False)
             with payloadfs.using(**sent) as inside:
                 assert inside.roots == settings.roots
-    finally:
-        payloadfs.config._scope.reset(token)
+
+    contextvars.Context().run(check)  # outside of the fixture's `using`

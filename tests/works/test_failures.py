@@ -1,6 +1,7 @@
 """Works that fail in every way a process can: the app never hangs, and reports what happened."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -291,3 +292,17 @@ def test_an_exception_of_the_flow_is_raised_by_the_app(run):
         app.run(on_event=lambda event: events.append(event.kind))
     assert (app.stage, app.message) == ("failed", "LookupError: mine")
     assert events[-1] == "run-failed"
+
+
+class Panicking(Flow):
+    def run(self):
+        raise type("Panic", (BaseException,), {})("in a Rust library")
+
+
+def test_a_panic_in_a_flow_ends_the_run_as_failed(run, store):
+    events = []
+    with pytest.raises(BaseException, match="in a Rust library"):
+        run(Panicking(), on_event=events.append)
+    assert [event.kind for event in events] == ["run-started", "run-failed"]
+    (state,) = store.glob("runs/*/state/")
+    assert json.loads(max(state.iterdir()).read_text())["document"]["stage"] == "failed"

@@ -22,6 +22,7 @@ from ..errors import (
     PolicyError,
     SerializerError,
     WorkError,
+    contained,
 )
 from ._common import add_command, printable
 
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             arguments = _parser(argv).parse_args(argv)
             in_json = arguments.json
-            with _logging(arguments.verbose):
+            with _logging(arguments.verbose), contained():
                 code: int = arguments.run(arguments)
         finally:
             _flush_stdout()

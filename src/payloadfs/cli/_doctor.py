@@ -19,7 +19,7 @@ from .._urls import local_path, scheme_of
 from ..config import Settings
 from ..errors import PayloadError, StoreError
 from ..repository import Repository
-from ..signing import read_or_create_keys
+from ..signing import read_keys
 from ..stores import Store, chosen_transport
 from ..stores._cache import Cache
 from ..stores._cache_quota import existing
@@ -116,11 +116,11 @@ def _numbers(version: str) -> list[int]:
 def _keys(settings: Settings) -> _Finding:
     origin = str(settings.keys_file) if settings.keys is None else settings.origins["keys"]
     try:
-        ring = settings.keys or read_or_create_keys(settings.keys_file, create=False)
+        ring = settings.keys or read_keys(settings.keys_file)
     except PayloadError as error:
         return _failed("keys", error)
-    signing = [key.id for key in ring.keys if not key.retired]
-    if not signing:
+    signing_key = ring.signing_key
+    if signing_key is None:
         return _Finding(
             "keys",
             "warn",
@@ -129,7 +129,7 @@ def _keys(settings: Settings) -> _Finding:
             "without any key, the first save generates one",
         )
     trusted = plural(len(ring.keys), "trusted key", "trusted keys")
-    return _Finding("keys", "ok", f"signing key {signing[0]}; {trusted}; from {origin}")
+    return _Finding("keys", "ok", f"signing key {signing_key.id} ({signing_key.kind}); {trusted}; from {origin}")
 
 
 def _transport(settings: Settings) -> _Finding:

@@ -70,7 +70,8 @@ def _check_trust(pointer: Pointer, repository: Repository, report: dict[str, Any
         report["signature"] = "valid"
     refusal: PayloadError | None = None
     try:
-        repository.check(pointer)
+        # The context that the pointer itself names: nothing is done with the object.
+        repository.check(pointer, context=pointer.context or None)
         report["allowed"] = True
     except (PolicyError, DecodeError, ConfigError) as error:
         # The root is checked first. These errors, and one in a plug-in, come after it.
@@ -94,7 +95,7 @@ def _check_object(pointer: Pointer, repository: Repository, report: dict[str, An
         if not full and not can_map and stored_bytes > _READ_UP_TO_BYTES:
             report |= {"object": "present", "checked": "size"}
             return
-        buffer = repository.read(pointer, full=full)
+        buffer = repository.read(pointer, full=full, context=pointer.context or None)
     except PayloadError as error:
         states = {NotFoundError: "missing", IntegrityError: "changed"}
         report["object"] = next((state for cls, state in states.items() if isinstance(error, cls)), "unreadable")

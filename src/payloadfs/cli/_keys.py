@@ -1,4 +1,4 @@
-"""``keys``: lists, generates, exports, adds and retires the keys that sign pointers."""
+"""``keys``: lists, generates, exports, adds, retires and removes the keys that sign pointers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from .. import config
 from .._atomic import file_lock
 from ..errors import ConfigError
-from ..signing import Key, KeyRing, read_or_create_keys, write_keys
+from ..signing import Key, KeyRing, read_keys, write_keys
 from ._common import add_command, add_group, printable, read_stdin
 
 __all__ = ["configure_keys"]
@@ -37,6 +38,13 @@ def configure_keys(parser: argparse.ArgumentParser, common: argparse.ArgumentPar
         "generate a new signing key; existing keys still verify",
         "payloadfs keys generate",
     )
+    generate.add_argument(
+        "--kind",
+        choices=("hmac", "ed25519"),
+        default="hmac",
+        help="hmac (default): every key that verifies also signs; ed25519: has a public half that only verifies "
+        "(needs the package cryptography)",
+    )
     generate.set_defaults(run=_generate)
     export = add_command(
         group,
@@ -45,8 +53,11 @@ def configure_keys(parser: argparse.ArgumentParser, common: argparse.ArgumentPar
         "print one key, including its secret",
         "payloadfs keys export 1d9bb6c4 | ssh other-machine payloadfs keys add",
     )
-    export.add_argument("key_id", metavar="KEY_ID", help="id of the key, as 'payloadfs keys list' prints it")
-    export.set_defaults(run=_export)
+    export.add_argument(
+        "--public",
+        action="store_true",
+        help="print only the public half of an ed25519 key, which verifies and cannot sign",
+    )
     add = add_command(
         group, with_file, "add", "trust the keys in a file or on standard input", "payloadfs keys add other-machine.key"
     )
@@ -61,27 +72,36 @@ def configure_keys(parser: argparse.ArgumentParser, common: argparse.ArgumentPar
     retire = add_command(
         group, with_file, "retire", "stop signing with a key; it still verifies", "payloadfs keys retire 1d9bb6c4"
     )
-    retire.add_argument("key_id", metavar="KEY_ID", help="id of the key, as 'payloadfs keys list' prints it")
-    retire.set_defaults(run=_retire)
+    remove = add_command(
+        group,
+        with_file,
+        "remove",
+        "stop trusting a key, at once also in running processes; what it signed no longer loads",
+        "payloadfs keys remove 1d9bb6c4",
+    )
+    for command, run in ((export, _export), (retire, _retire), (remove, _remove)):
+        command.add_argument("key_id", metavar="KEY_ID", help="id of the key, as 'payloadfs keys list' prints it")
+        command.set_defaults(run=run)
 
 
 def _list(arguments: argparse.Namespace) -> int:
     ring, source = _read_keys(arguments)
-    signing = _signing_id(ring.keys)
-    rows = [{"id": key.id, "signs": key.id == signing, "retired": key.retired} for key in ring.keys]
+    rows = [
+        {"id": key.id, "kind": key.kind, "signs": key is ring.signing_key, "retired": key.retired} for key in ring.keys
+    ]
     if arguments.json:
         print(json.dumps({"file": str(source) if isinstance(source, Path) else None, "keys": rows}))
         return 0
     print(printable(str(source)))
     for row in rows:
-        print(f"  {row['id']}  {'signs and verifies' if row['signs'] else 'verifies only'}")
+        print(f"  {row['id']}  {row['kind']:14}  {'signs and verifies' if row['signs'] else 'verifies only'}")
     if not rows:
         print("  no keys yet; 'payloadfs keys generate' or the first save generates one")
     return 0
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    key = Key.generate()
+    key = Key.generate(arguments.kind)
     _change_keys(arguments, lambda keys: [key, *(other for other in keys if other != key)])
     print(json.dumps({"id": key.id}) if arguments.json else key.id)
     return 0
@@ -89,7 +109,10 @@ def _generate(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     key = _find(_read_keys(arguments)[0].keys, arguments.key_id)
-    print("payloadfs: keep this key secret: anyone with it can run code where it is trusted.", file=sys.stderr)
+    if arguments.public:
+        key = key.public
+    if key.kind != "ed25519-public":
+        print("payloadfs: keep this key secret: anyone with it can run code where it is trusted.", file=sys.stderr)
     print(json.dumps({"id": key.id, "key": key.to_line()}) if arguments.json else key.to_line())
     return 0
 
@@ -106,12 +129,13 @@ def _add(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"No key in {origin}; 'payloadfs keys export' prints one.", kind="key-format")
 
     def append_new(keys: Sequence[Key]) -> list[Key]:
-        # At the end: the signing key does not change.
+        # At the end: the signing key does not change. Both halves of a key replace its public half.
+        kept = [new_keys[key.id] if _extends(new_keys.get(key.id), key) else key for key in keys]
         known = {key.id for key in keys}
-        return [*keys, *(key for key in new_keys.values() if key.id not in known)]
+        return [*kept, *(key for key in new_keys.values() if key.id not in known)]
 
-    before = {key.id for key in _change_keys(arguments, append_new)}
-    added = [key_id for key_id in new_keys if key_id not in before]
+    before = {key.id: key for key in _change_keys(arguments, append_new)}
+    added = [key.id for key in new_keys.values() if key.id not in before or _extends(key, before[key.id])]
     if arguments.json:
         print(json.dumps({"added": added}))
     else:
@@ -122,17 +146,30 @@ def _add(arguments: argparse.Namespace) -> int:
 def _retire(arguments: argparse.Namespace) -> int:
     def retire(keys: Sequence[Key]) -> list[Key]:
         retired = _find(keys, arguments.key_id).id
-        return [Key(key.secret, retired=True) if key.id == retired else key for key in keys]
+        return [replace(key, retired=True) if key.id == retired else key for key in keys]
 
-    signing = _signing_id(retire(_change_keys(arguments, retire)))
+    signing = KeyRing(retire(_change_keys(arguments, retire))).signing_key
     print(json.dumps({"retired": arguments.key_id}) if arguments.json else f"{arguments.key_id} now verifies only")
     if signing is None:
         print("payloadfs: no signing key is left; run 'payloadfs keys generate'.", file=sys.stderr)
     return 0
 
 
-def _signing_id(keys: Sequence[Key]) -> str | None:
-    return next((key.id for key in keys if not key.retired), None)
+def _remove(arguments: argparse.Namespace) -> int:
+    def remove(keys: Sequence[Key]) -> list[Key]:
+        return [key for key in keys if key.id != arguments.key_id]
+
+    _find(_read_keys(arguments)[0].keys, arguments.key_id)
+    remaining = KeyRing(remove(_change_keys(arguments, remove)))
+    print(json.dumps({"removed": arguments.key_id}) if arguments.json else f"{arguments.key_id} is no longer trusted")
+    if remaining.signing_key is None:
+        print("payloadfs: no signing key is left; run 'payloadfs keys generate'.", file=sys.stderr)
+    return 0
+
+
+def _extends(new: Key | None, old: Key) -> bool:
+    """Return whether `new` is the whole Ed25519 key of which `old` is the public half."""
+    return new is not None and (new.kind, old.kind) == ("ed25519", "ed25519-public")
 
 
 def _find(keys: Sequence[Key], key_id: str) -> Key:
@@ -147,7 +184,7 @@ def _read_keys(arguments: argparse.Namespace) -> tuple[KeyRing, Path | str]:
     """Return the keys, and the file or setting that they come from."""
     source = _key_source(arguments)
     if isinstance(source, Path):
-        return read_or_create_keys(source, create=False), source
+        return read_keys(source), source
     ring = config.current().keys
     assert ring is not None
     return ring, source
@@ -173,13 +210,13 @@ def _change_keys(arguments: argparse.Namespace, change: Callable[[Sequence[Key]]
         )
     path = Path(os.path.realpath(path))  # a link to the file must stay a link
     with _lock(path):
-        before = read_or_create_keys(path, create=False).keys
+        before = read_keys(path).keys
         wanted = change(before)
         if not path.exists():
             # The first save of another process may be creating the file: its key must not be lost.
             write_keys(path, KeyRing(wanted), replace=False)
-            wanted = change(read_or_create_keys(path, create=False).keys)
-        if wanted != list(read_or_create_keys(path, create=False).keys):
+            wanted = change(read_keys(path).keys)
+        if wanted != list(read_keys(path).keys):
             write_keys(path, KeyRing(wanted), replace=True)
     return before
 

@@ -26,6 +26,7 @@ def configure_put(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -
     parser.add_argument(
         "--prefix", metavar="PREFIX", help="first part of the key, such as the name of a run (default: the date)"
     )
+    parser.add_argument("--context", metavar="TEXT", help="what the object is for; a reader must name it again")
     add_url(parser)
     parser.set_defaults(run=_put)
 
@@ -34,6 +35,7 @@ def configure_get(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -
     """Add the options of ``get``."""
     add_pointer(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="file to write (default: standard output)")
+    parser.add_argument("--context", metavar="TEXT", help="what the object must have been saved for")
     parser.add_argument("--raw", action="store_true", help="write the stored bytes: verified, but not decoded")
     parser.set_defaults(run=_get)
 
@@ -51,7 +53,9 @@ def _put(arguments: argparse.Namespace) -> int:
     else:
         with open(arguments.file, "rb") as file:
             content = file.read()
-    pointer = open_repository(arguments.url).save(_parse(content, arguments.kind), prefix=arguments.prefix)
+    pointer = open_repository(arguments.url).save(
+        _parse(content, arguments.kind), prefix=arguments.prefix, context=arguments.context
+    )
     print(pointer.to_json())
     return 0
 
@@ -71,9 +75,9 @@ def _get(arguments: argparse.Namespace) -> int:
     check_output(arguments.output, is_bytes=arguments.raw or pointer.serializer.startswith("bytes/"))
     content: bytes | bytearray | memoryview
     if arguments.raw:
-        content = repository.read(pointer)
+        content = repository.read(pointer, context=arguments.context)
     else:
-        value = repository.load(pointer)
+        value = repository.load(pointer, context=arguments.context)
         is_bytes = isinstance(value, bytes | bytearray)
         check_output(arguments.output, is_bytes=is_bytes)
         content = value if is_bytes else to_file_bytes(value, pointer.type_name)

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from .. import config
 from .._threads import available_cores
-from ..errors import ConfigError, PayloadError, StoreError, WorkError
+from ..errors import ConfigError, PayloadError, StoreError, WorkError, is_interrupt
 from ..works import App
 from ._live import Live, can_draw
 from ._loader import assign, load, user_traceback
@@ -61,7 +61,9 @@ def _run(arguments: argparse.Namespace) -> int:
     with _Interrupts() as interrupts:
         with report:
             error = _drive(app, arguments, report)
-        failure = _user_error(error, report, in_json=arguments.json) if isinstance(error, Exception) else None
+        failure = None
+        if error is not None and not isinstance(error, KeyboardInterrupt):
+            failure = _user_error(error, report, in_json=arguments.json)
         if report.has_begun:
             hint = _resume_command(arguments, app.run_name) if error is not None else ""
             report.end(_stage(error), app.message if error is None else "", hint)
@@ -101,7 +103,10 @@ def _drive(app: App, arguments: argparse.Namespace, report: Report) -> BaseExcep
             send_secrets=arguments.send_secrets,
             on_event=report,
         )
-    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  # the flow may raise anything
+    except BaseException as error:
+        # The flow may raise anything, but it may also end this process.
+        if is_interrupt(error) and not isinstance(error, KeyboardInterrupt):
+            raise
         return error
     return None
 
@@ -119,7 +124,7 @@ def _resume_command(arguments: argparse.Namespace, run: str) -> str:
     return shlex.join([*command, "--resume", run])
 
 
-def _user_error(error: Exception, report: Report, *, in_json: bool) -> PayloadError:
+def _user_error(error: BaseException, report: Report, *, in_json: bool) -> PayloadError:
     """Return the error to report to the user, after printing the traceback unless it was printed before."""
     if isinstance(error, WorkError):
         if error.work not in report.reported_failures:

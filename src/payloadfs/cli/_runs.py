@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import config
-from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, SignatureError, UnknownKeyError
+from ..errors import (
+    ConfigError,
+    IntegrityError,
+    NotFoundError,
+    PayloadError,
+    SignatureError,
+    StoreError,
+    UnknownKeyError,
+)
 from ..pointer import Pointer
 from ..repository import Repository
 from ..stores import ObjectInfo
@@ -28,6 +36,7 @@ _UNREADABLE: tuple[tuple[type[PayloadError], str], ...] = (
     (SignatureError, "changed"),
     (IntegrityError, "changed"),
     (ConfigError, "newer-version"),
+    (PayloadError, "unreadable"),
 )
 
 
@@ -68,12 +77,15 @@ def _summary(repository: Repository, info: ObjectInfo) -> dict[str, Any]:
     saved = {"saved_s": info.modified_s}
     try:
         _, checkpoint = read_checkpoint(repository, info)
-    except tuple(cls for cls, _ in _UNREADABLE) as error:
-        stage = next(name for cls, name in _UNREADABLE if isinstance(error, cls))
-        return {"stage": stage, "message": error.message, **saved}
     except NotFoundError:
         # It was deleted after the listing, so the run is active.
         return {"stage": "running", "message": "", **saved}
+    except PayloadError as error:
+        if isinstance(error, StoreError) and error.transient:
+            # It may concern all runs, and a server that is silent costs a time limit for each.
+            raise
+        stage = next(name for cls, name in _UNREADABLE if isinstance(error, cls))
+        return {"stage": stage, "message": error.message, **saved}
     stages = [status["stage"] for status in current_statuses(checkpoint).values()]
     return {
         "stage": checkpoint["stage"],
@@ -86,7 +98,7 @@ def _summary(repository: Repository, info: ObjectInfo) -> dict[str, Any]:
 
 
 def _row(run: dict[str, Any]) -> str:
-    works = plural(run["works"], "work", "works") if "works" in run else ""
+    works = plural(run["works"], "work", "works") if "works" in run else printable(run["message"])
     works += f", {run['failed']} failed" if run.get("failed") else ""
     return (
         f"{size(run['size_bytes']):>10}  {run['run']:<21}  {run['stage']:<13}  {age(run['saved_s']):<15}  {works}"

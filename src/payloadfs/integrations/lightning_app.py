@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from ..errors import PointerError
 from ..payload import Payload as _BasePayload
-from ..pointer import REQUIRED_FIELDS, SIGNATURE_FIELDS, Pointer
+from ..pointer import OPTIONAL_FIELDS, REQUIRED_FIELDS, SIGNATURE_FIELDS, Pointer
 from ..repository import Repository
 
 __all__ = ["Payload", "StatePayload", "storage"]
@@ -142,7 +142,7 @@ class StatePayload(Payload[T]):
 
     def __new__(cls, fields: Mapping[str, Any]) -> StatePayload[T]:
         """Copy the pointer in `fields`, as the class describes."""
-        if not isinstance(fields, Mapping) or fields.keys() - SIGNATURE_FIELDS != REQUIRED_FIELDS:
+        if not isinstance(fields, Mapping) or fields.keys() - SIGNATURE_FIELDS - OPTIONAL_FIELDS != REQUIRED_FIELDS:
             raise PointerError(
                 f"A {type(fields).__name__} is not a pointer: to store an object, call Payload(...), not StatePayload.",
                 kind="pointer-format",

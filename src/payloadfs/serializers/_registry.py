@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._typenames import SERIALIZER_ID, short_class_name, split_serializer
-from ..errors import ConfigError, DecodeError, EncodeError, PayloadError
+from ..errors import ConfigError, DecodeError, EncodeError, PayloadError, is_interrupt
 from ._base import Encoded, NotExactError, Serializer
 from ._compression import Compressed, compress
+from ._imports import import_all, import_lock
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -44,8 +45,10 @@ for _id, (_, _, _names) in _BUILT_IN.items():
     for _class in _names:
         _BUILT_IN_CLASSES.setdefault(_class, []).append(_id)
 _FALLBACK = "pickle/1"
-_CANCELLATIONS = frozenset({"CancelledError", "Cancelled", "GreenletExit", "Timeout"})
-"""Exceptions of asyncio, trio and gevent that stop the code that is running."""
+_PACKAGES = {"_numpy": ("numpy",), "_arrow.tables": ("pyarrow",), "_polars": ("pyarrow", "polars")} | {
+    "_pandas.serializer": ("numpy", "pyarrow", "pandas")
+}
+"""What a module of serializers imports. It is imported before, by one thread at a time."""
 
 
 class SerializerRegistry:
@@ -139,6 +142,7 @@ class SerializerRegistry:
     def _encode(self, obj: Any) -> tuple[Serializer, Encoded]:
         for serializer in self._candidates(obj):
             try:
+                _import_packages(serializer)
                 return serializer, serializer.encode(obj)
             except NotExactError as declined:
                 if declined.instead is not None:
@@ -148,7 +152,7 @@ class SerializerRegistry:
             except Exception:
                 raise
             except BaseException as error:
-                if _ends_the_task(error):
+                if is_interrupt(error):
                     raise
                 # A panic of Rust is not an `Exception`.
                 raise EncodeError(
@@ -205,30 +209,19 @@ def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_byt
         if isinstance(serializer, Compressed):
             buffer = serializer.decompress(buffer, trusted=trusted, max_bytes=max_bytes)
             serializer = serializer.inner
+        _import_packages(serializer)
         return serializer.decode(buffer, trusted=trusted)
     except PayloadError:
         raise
     except ImportError as error:
         raise _missing_package(serializer.id, error) from error
     except BaseException as error:
-        if _ends_the_task(error):
+        if is_interrupt(error):
             raise
         raise DecodeError(
             f"Serializer {serializer.id!r} cannot decode the object: {type(error).__name__}: {error}.",
             kind="memory" if isinstance(error, MemoryError) else None,
         ) from error
-
-
-def _ends_the_task(error: BaseException) -> bool:
-    """Return whether `error` ends the process or the task, and does not report a failure.
-
-    All other exceptions are failures, also those that are not an `Exception`: panics of Rust.
-    """
-    # By name, so that no event loop is imported.
-    names = {cls.__name__ for cls in type(error).__mro__}
-    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit) or (
-        not isinstance(error, Exception) and not names.isdisjoint(_CANCELLATIONS)
-    )
 
 
 def _missing_package(serializer_id: str, error: ImportError) -> ConfigError:
@@ -243,6 +236,11 @@ def _missing_package(serializer_id: str, error: ImportError) -> ConfigError:
         f"pip install {error.name}.",
         kind="missing-package",
     )
+
+
+def _import_packages(serializer: Serializer) -> None:
+    if serializer.id in _BUILT_IN:
+        import_all(_PACKAGES.get(_BUILT_IN[serializer.id][0], ()))
 
 
 @functools.cache
@@ -262,7 +260,8 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 @functools.cache
 def _load(entry: EntryPoint) -> Serializer:
-    loaded = entry.load()
+    with import_lock():
+        loaded = entry.load()
     serializer: Serializer = loaded() if isinstance(loaded, type) else loaded
     if serializer.id in _BUILT_IN or not SERIALIZER_ID.fullmatch(serializer.id):
         raise ConfigError(f"The serializer {entry.value!r} has the id {serializer.id!r}, which is invalid or reserved.")

@@ -3,8 +3,10 @@
 from ._base import Body as Body
 from ._base import Fetched as Fetched
 from ._base import ObjectInfo as ObjectInfo
+from ._base import Options as Options
 from ._base import Store as Store
 from ._base import SupportsFiles as SupportsFiles
+from ._open import OpenStores as OpenStores
 from ._open import chosen_transport as chosen_transport
 from ._open import open_cache as open_cache
 from ._open import open_store as open_store
@@ -13,6 +15,8 @@ __all__ = [
     "Body",
     "Fetched",
     "ObjectInfo",
+    "OpenStores",
+    "Options",
     "Store",
     "SupportsFiles",
     "chosen_transport",

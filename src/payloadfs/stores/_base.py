@@ -5,11 +5,21 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from ..errors import StoreError
 
-__all__ = ["Body", "Fetched", "ObjectInfo", "Store", "SupportsFiles", "body_size_error", "collect", "refuse_pickle"]
+__all__ = [
+    "Body",
+    "Fetched",
+    "ObjectInfo",
+    "Options",
+    "Store",
+    "SupportsFiles",
+    "body_size_error",
+    "collect",
+    "refuse_pickle",
+]
 
 
 class Body(Protocol):
@@ -113,6 +123,13 @@ class SupportsFiles(Protocol):
         same errors as `Store.get`; the content of the file is then undefined.
         """
         ...
+
+
+class Options(dict[str, Any]):
+    """Storage options whose `repr`, as a traceback with local variables shows it, has no values."""
+
+    def __repr__(self) -> str:
+        return f"Options({', '.join(self)})"
 
 
 def body_size_error(key: str, expected_bytes: int, actual_bytes: int) -> StoreError:

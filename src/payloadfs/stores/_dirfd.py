@@ -7,10 +7,22 @@ import os
 import stat
 from collections.abc import Callable
 
-__all__ = ["Folder", "file_system_type", "is_ours", "make_folders", "open_folder", "open_subfolder", "reserve", "sync"]
+__all__ = [
+    "Folder",
+    "file_system_type",
+    "is_ours",
+    "make_folders",
+    "open_below",
+    "open_folder",
+    "open_subfolder",
+    "reserve",
+    "sync",
+]
 
 # This user may have only search permission for the folders above.
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Folder:
@@ -49,6 +61,15 @@ def open_folder(path: str) -> Folder:
         os.close(descriptor)
         raise
     return Folder(descriptor, safe)
+
+
+def open_below(folder: Folder, path: str) -> Folder:
+    """Open the folder at the relative `path` below `folder`, one component at a time, so that it can be listed."""
+    *components, last = path.split("/")
+    inner = folder
+    for component in components:
+        inner = Folder(os.open(component, _SEARCH, dir_fd=inner.descriptor), False)
+    return Folder(os.open(last or ".", _LIST, dir_fd=inner.descriptor), False)
 
 
 def open_subfolder(folder: int, name: str, *, create: bool = False, fsync: bool = False) -> int:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import NotFoundError, PayloadError, StoreError
+from ._redaction import Secrets
 
-__all__ = ["STATUS", "ErrorTranslator", "HTTPStatusError", "from_obstore", "modified_s", "no_credentials", "s3_code"]
+__all__ = [
+    "STATUS",
+    "ErrorTranslator",
+    "HTTPStatusError",
+    "from_obstore",
+    "modified_s",
+    "no_credentials",
+    "s3_code",
+    "unexpected",
+]
 
-_PUBLIC_OPTIONS = frozenset({"endpoint_url", "host", "port", "project", "region", "region_name", "signature_version"})
 _TIME_FIELDS = ("mtime", "last_modified", "LastModified", "updated", "modified", "created")
-_MIN_SECRET_CHARS = 6
 _MAX_MESSAGE_CHARS = 500
 _MAX_BODY_CHARS = 10_000
 
-_USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")
-_SIGNED_QUERY = re.compile(r"(?i)((?:x-amz-[a-z-]+|sig|signature|token|awsaccesskeyid)=)[^&\s'\"]+")
 STATUS = re.compile(r"status code: (\d{3})|non-2xx status code: (\d{3})")
 _QUERY = re.compile(r"\?[^\s)>]*")
 _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
@@ -82,7 +88,7 @@ def _element(name: str, xml: str) -> str:
     return unescape(match[1]) if match else ""
 
 
-def from_obstore(error: Exception) -> Exception:
+def from_obstore(error: BaseException) -> BaseException:
     """Return an `HTTPStatusError` or a built-in error for an error of obstore; return other errors unchanged.
 
     obstore describes most failures in its message only and chains no cause. URLs in the message
@@ -141,28 +147,29 @@ class ErrorTranslator:
     ----------
     root : str
         Named in messages.
-    secrets : mapping
-        Storage options and the like. Their strings never appear in a message, at any depth.
+    options : mapping
+        Storage options and the like: what must appear neither in a message nor in a cause.
     """
 
-    def __init__(self, root: str, secrets: Mapping[str, Any]) -> None:
+    def __init__(self, root: str, options: Mapping[str, Any]) -> None:
         self._root = root
-        self._secrets: list[str] = []
-        self.hide(_strings(secrets))
+        self.secrets = Secrets(options)
 
-    def hide(self, secrets: Iterable[str | None]) -> None:
-        """Remove `secrets`, such as credentials found later, from all further messages."""
-        new = {secret for secret in secrets if secret}.difference(self._secrets)
-        if new:
-            # Longest first: a secret may contain another one.
-            self._secrets = sorted([*self._secrets, *new], key=len, reverse=True)
+    def translate(self, error: BaseException, operation: str, key: str) -> PayloadError:
+        """Return the error that payloadfs raises in place of `error`, with `error` as its cause, without secrets.
 
-    def translate(self, error: Exception, operation: str, key: str) -> PayloadError:
-        """Return the error that payloadfs raises in place of `error`, which stays its cause."""
+        Raise it outside the ``except`` block. Otherwise Python adds `error` as its context, secrets included.
+        """
         if isinstance(error, PayloadError):
             return error
+        cause = from_obstore(error)
+        ours = self._translated(cause, operation, key)
+        ours.__cause__ = self.secrets.cause(cause)
+        return ours
+
+    def _translated(self, error: BaseException, operation: str, key: str) -> PayloadError:
         what = f"{key!r} in {self._root}"
-        reason = self._scrub(f"{type(error).__name__}: {error}")
+        reason = self.secrets.hide(f"{type(error).__name__}: {error}")[:_MAX_MESSAGE_CHARS].rstrip(". ")
         code, status = s3_code(error), _status(error)
         if code == "NoSuchBucket":
             return StoreError(
@@ -186,36 +193,18 @@ class ErrorTranslator:
             return StoreError(f"{failed}: another writer is creating it ({reason}).", transient=True, kind="conflict")
         if code in _BUSY_CODES or status == _TOO_MANY or status >= _SERVER_FAILED:
             return StoreError(f"{failed}: the server is busy or failed ({reason}).", transient=True, kind="busy")
-        return _connection_error(error, failed, reason) or StoreError(
-            f"{failed} ({reason}).", transient=_is_transient(error)
-        )
-
-    def _scrub(self, message: str) -> str:
-        for secret in self._secrets:
-            message = message.replace(secret, "***")
-        message = _SIGNED_QUERY.sub(r"\1***", _USER_INFO.sub("***@", message))
-        return message[:_MAX_MESSAGE_CHARS].rstrip(". ")
+        return _connection_error(error, failed, reason) or unexpected(error, f"{failed} ({reason}).")
 
 
-def _strings(options: Any) -> Iterator[str]:
-    if isinstance(options, Mapping):
-        for name, value in options.items():
-            if name not in _PUBLIC_OPTIONS:
-                yield from _strings(value)
-    elif isinstance(options, (list, tuple, set, frozenset)):
-        for value in options:
-            yield from _strings(value)
-    elif isinstance(options, (str, bytes)):
-        string = options if isinstance(options, str) else options.decode("utf-8", "replace")
-        if len(string) >= _MIN_SECRET_CHARS:
-            yield string
+def unexpected(error: BaseException, message: str) -> StoreError:
+    """Return the error with `message` for `error`, of which nothing else is known."""
+    # Panics of Rust libraries are not of class Exception.
+    kind = None if isinstance(error, Exception) else "panic"
+    is_transient = isinstance(error, (ConnectionError, TimeoutError))
+    return StoreError(message, transient=is_transient or getattr(error, "errno", None) in _TRANSIENT_ERRNO, kind=kind)
 
 
-def _is_transient(error: Exception) -> bool:
-    return isinstance(error, (ConnectionError, TimeoutError)) or getattr(error, "errno", None) in _TRANSIENT_ERRNO
-
-
-def _connection_error(error: Exception, failed: str, reason: str) -> StoreError | None:
+def _connection_error(error: BaseException, failed: str, reason: str) -> StoreError | None:
     """Return our error for one of a connection. By class name, because not every library is installed."""
     names = {cls.__name__ for cls in type(error).__mro__}
     if names & {"NoCredentialsError", "PartialCredentialsError", "NoAuthTokenError"}:

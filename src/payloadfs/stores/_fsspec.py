@@ -7,25 +7,31 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from .._buffers import ByteRange, private_memory
+from .._buffers import ByteRange
 from .._forks import PerProcess
+from .._keys import MAX_KEY_CHARS
 from .._urls import scheme_of
-from ..errors import ConfigError, NotFoundError, PayloadError, StoreError
+from ..errors import ConfigError, NotFoundError, PayloadError, StoreError, is_interrupt
 from ._base import Body, Fetched, ObjectInfo, body_size_error, collect, refuse_pickle
 from ._errors import ErrorTranslator, modified_s, s3_code
-from ._ranges import MIB, RangedDownload, Sink, into_buffer, into_file, ranges_unsupported, wrong_size
+from ._ranges import MIB, Memory, RangedDownload, Sink, into_file, ranges_unsupported, wrong_size
 from ._retry import Retry
 
 __all__ = ["FsspecStore", "open_fsspec_store"]
 
 _STAGING = ".staging"
 _READ_BYTES = 4 * MIB
+_COMPARE_FROM_BYTES = 256 * MIB
+"""From this size on, the size is compared by a separate request, before memory is allocated."""
 
 _ATOMIC_PROTOCOLS = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"})
 """Schemes whose pipe_file creates an object whole or not at all."""
+
+_Entries = list[tuple[str, ObjectInfo | None]]
+"""Objects, and folders (None), by key."""
 
 _S3_PARTS = {"chunksize": 16 * MIB, "max_concurrency": 4}
 
@@ -51,17 +57,22 @@ def open_fsspec_store(root: str, storage_options: Mapping[str, Any] | None = Non
         filesystem, path = url_to_fs(root, **dict(storage_options or {}), skip_instance_cache=True)
         return filesystem, path
 
+    failure: PayloadError
     try:
         return FsspecStore(root, open_filesystem)
     except ImportError as error:
         raise ConfigError(f"The package for {scheme}:// is not installed: {error}", kind="missing-package") from error
     except (TypeError, ValueError) as error:
-        # The message may hold an option's value.
-        raise ConfigError(
+        failure = ConfigError(
             f"fsspec does not know the scheme {scheme!r}, or a storage option for it is not valid.", kind="options"
-        ) from error
-    except Exception as error:
-        raise ErrorTranslator(root, storage_options or {}).translate(error, "open", "") from error
+        )
+        # The message may hold an option's value.
+        failure.__cause__ = ErrorTranslator(root, storage_options or {}).secrets.cause(error)
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        failure = ErrorTranslator(root, storage_options or {}).translate(error, "open", "")
+    raise failure
 
 
 class FsspecStore:
@@ -126,17 +137,18 @@ class FsspecStore:
 
     def get(self, key: str, size_bytes: int) -> Fetched:
         """Return the bytes of the object `key`; see `Store.get`. Each byte is copied at most twice."""
-        buffer = private_memory(size_bytes)
-        self._download(key, size_bytes, into_buffer(buffer))
-        return Fetched(buffer)
+        memory = Memory(size_bytes)
+        self._download(key, size_bytes, memory.open_sink)
+        return Fetched(memory.buffer)
 
     def get_into(self, key: str, size_bytes: int, file: int) -> None:
         """Write the bytes of the object `key` into the descriptor `file`; see `SupportsFiles`."""
-        self._download(key, size_bytes, into_file(file))
+        self._download(key, size_bytes, lambda: into_file(file))
 
     def info(self, key: str) -> ObjectInfo:
         """Return size and time of the object `key`; see `Store.info`."""
-        return self._info(key, self._entry("look up", key, self._name(key)))
+        entry = self._entry("look up", key, self._name(key))
+        return self._retry.once("look up", key, _info, key, entry)
 
     def delete(self, key: str) -> None:
         """Remove the object `key`, if it exists."""
@@ -147,30 +159,43 @@ class FsspecStore:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose key begins with `prefix`, ordered by key. One listing for each folder, when reached."""
-        folder = prefix.rpartition("/")[0]
-        yield from self._list(f"{self._path}/{folder}".rstrip("/") or "/", prefix)
+        above = prefix.rpartition("/")[0]
+        # Not by recursion: a writer may have nested folders deeper than Python's stack. The last one is the next.
+        waiting: list[tuple[str, ObjectInfo | None]] = [(f"{above}/" if above else "", None)]
+        while waiting:
+            key, info = waiting.pop()
+            if info is not None:
+                yield info
+            else:
+                waiting += reversed(self._entries(key, prefix))
 
-    def _list(self, folder: str, prefix: str) -> Iterator[ObjectInfo]:
+    def _entries(self, above: str, prefix: str) -> _Entries:
+        """Return the objects and the folders in the folder `above`, by key, that matter for `prefix`."""
+        folder = f"{self._path}/{above}".rstrip("/") or "/"
         try:
             entries = self._call("list", prefix, "ls", folder, detail=True)
         except NotFoundError:
-            return
-        # Some object stores list the folder itself, as an empty object.
-        named = {self._key(entry): entry for entry in entries if str(entry["name"]).strip("/") != folder.strip("/")}
-        for key, entry in sorted(named.items()):
+            return []
+        return self._retry.once("list", prefix, self._parsed, entries, folder, prefix)
+
+    def _parsed(self, entries: Iterable[Mapping[str, Any]], folder: str, prefix: str) -> _Entries:
+        found: dict[str, ObjectInfo | None] = {}
+        for entry in entries:
+            name = str(entry["name"]).rstrip("/")
+            if name.strip("/") == folder.strip("/"):
+                # Some object stores list the folder itself, as an empty object.
+                continue
+            key = name.removeprefix(self._path).lstrip("/")
+            if len(key) > MAX_KEY_CHARS:
+                # What is nested deeper than the longest key cannot be an object.
+                continue
             if entry["type"] != "directory":
                 if key.startswith(prefix):
-                    yield self._info(key, entry)
-            elif key != f"{_STAGING}/" and (key.startswith(prefix) or prefix.startswith(key)):
-                yield from self._list(f"{self._path}/{key}".rstrip("/"), prefix)
-
-    def _key(self, entry: Mapping[str, Any]) -> str:
-        # Folders get their slash here, so that sorting names sorts the keys below them too.
-        name = str(entry["name"]).rstrip("/").removeprefix(self._path).lstrip("/")
-        return f"{name}/" if entry["type"] == "directory" else name
-
-    def _info(self, key: str, entry: Mapping[str, Any]) -> ObjectInfo:
-        return ObjectInfo(key, int(entry["size"]), modified_s(key, entry))
+                    found[key] = _info(key, entry)
+            # Folders get their slash here, so that sorting names sorts the keys below them too.
+            elif key != _STAGING and (f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/")):
+                found[f"{key}/"] = None
+        return sorted(found.items())
 
     def _put_atomically(self, key: str, body: Body) -> None:
         content = collect(key, body)
@@ -226,11 +251,15 @@ class FsspecStore:
             return
         raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
 
-    def _download(self, key: str, size_bytes: int, sink: Sink) -> None:
+    def _download(self, key: str, size_bytes: int, open_sink: Callable[[], Sink]) -> None:
+        if size_bytes >= _COMPARE_FROM_BYTES:
+            actual = self._entry("get", key, self._name(key)).get("size")
+            if actual not in (None, size_bytes):
+                raise wrong_size(key, size_bytes, str(actual))
         if self._atomic or self._filesystem().async_impl:
-            RangedDownload(self._retry, _Source(self, key, size_bytes), sink).run()
+            RangedDownload(self._retry, _Source(self, key, size_bytes), open_sink).run()
         else:
-            self._read_file(key, size_bytes, sink)
+            self._read_file(key, size_bytes, self._retry.once("get", key, open_sink))
 
     def _read_file(self, key: str, size_bytes: int, sink: Sink) -> None:
         file = self._call("get", key, "open", self._name(key), "rb")
@@ -274,7 +303,11 @@ class FsspecStore:
 
     def _once(self, operation: str, key: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function that must not be repeated."""
-        return self._retry.call(operation, key, lambda: function(*arguments), kinds=())
+        return self._retry.once(operation, key, function, *arguments)
+
+
+def _info(key: str, entry: Mapping[str, Any]) -> ObjectInfo:
+    return ObjectInfo(key, int(entry["size"]), modified_s(key, entry))
 
 
 class _Source:

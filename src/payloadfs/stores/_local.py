@@ -13,15 +13,26 @@ import mmap
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from .._atomic import temporary_file
 from .._buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
+from .._keys import MAX_KEY_CHARS
 from .._urls import local_path
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo, body_size_error
-from ._dirfd import Folder, file_system_type, is_ours, make_folders, open_folder, open_subfolder, reserve, sync
+from ._dirfd import (
+    Folder,
+    file_system_type,
+    is_ours,
+    make_folders,
+    open_below,
+    open_folder,
+    open_subfolder,
+    reserve,
+    sync,
+)
 
 __all__ = ["LocalStore"]
 
@@ -131,9 +142,30 @@ class LocalStore:
             return
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the objects whose key starts with `prefix`, in the order of their keys, one folder at a time."""
+        """Yield the objects whose key starts with `prefix`, in the order of their keys, one folder at a time.
+
+        Folders are opened by descriptor, without following links. What is deleted meanwhile is left out.
+        """
         with self._translated("list", prefix):
-            yield from _listed(self._path, "", prefix)
+            try:
+                root, _ = self._root(create=False)
+            except FileNotFoundError:
+                return
+            # Not by recursion: a writer may have nested folders deeper than Python's stack. The last one is the next.
+            waiting, opened, folder = [""], None, root
+            while waiting:
+                key = waiting.pop()
+                above, separator, name = key.rpartition("/")
+                with suppress(FileNotFoundError):
+                    if above + separator != opened:
+                        folder, opened = open_below(root, above), above + separator
+                    if not name:
+                        matching = (key + name for name in _names(folder) if _may_match(key + name, prefix))
+                        waiting += sorted(matching, reverse=True)
+                    else:
+                        st = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
+                        if stat.S_ISREG(st.st_mode):
+                            yield ObjectInfo(key, st.st_size, st.st_mtime)
 
     @contextmanager
     def _translated(self, operation: str, key: str) -> Iterator[None]:
@@ -154,6 +186,8 @@ class LocalStore:
             if error.errno in _DENIED:
                 raise StoreError(f"Permission denied: cannot {operation} {what} ({reason}).", kind="denied") from error
             raise StoreError(f"Cannot {operation} {what}: {reason}.", transient=error.errno in _TRANSIENT) from error
+        except MemoryError as error:
+            raise StoreError(f"Cannot {operation} {what}: there is not enough memory.") from error
 
     @contextmanager
     def _folder(self, key: str, *, create: bool = False) -> Iterator[tuple[int, str, bool]]:
@@ -182,7 +216,7 @@ class LocalStore:
         """
         opened = self._opened
         try:
-            st = os.stat(self._path)
+            st = os.stat(self._path, follow_symlinks=False)
         except FileNotFoundError:
             if not create:
                 raise
@@ -262,21 +296,17 @@ def _check_file(key: str, st: os.stat_result, size_bytes: int) -> None:
         raise IntegrityError(f"Object {key!r} has {st.st_size} bytes, not {size_bytes}.", kind="size")
 
 
-def _listed(path: str, above: str, prefix: str) -> Iterator[ObjectInfo]:
-    try:
-        with os.scandir(path) as entries:
-            # Only the names: a million entries would take a gigabyte.
-            names = [entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries]
-    except FileNotFoundError:
-        return
-    names.sort()
-    for name in names:
-        key = above + name
-        if name.startswith(".") or not (key.startswith(prefix) or prefix.startswith(key)):
-            continue
-        if name.endswith("/"):
-            yield from _listed(os.path.join(path, name[:-1]), key, prefix)
-        elif key.startswith(prefix):
-            st = os.stat(os.path.join(path, name), follow_symlinks=False)
-            if stat.S_ISREG(st.st_mode):
-                yield ObjectInfo(key, st.st_size, st.st_mtime)
+def _names(folder: Folder) -> list[str]:
+    """Return the names in `folder` that can be part of a key; those of folders end in a slash."""
+    with os.scandir(folder.descriptor) as entries:
+        # Only the names: a million entries would take a gigabyte.
+        return [
+            f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
+            for entry in entries
+            if not entry.name.startswith(".")
+        ]
+
+
+def _may_match(key: str, prefix: str) -> bool:
+    # What is nested deeper than the longest key cannot be an object.
+    return len(key) <= MAX_KEY_CHARS and (key.startswith(prefix) or (key.endswith("/") and prefix.startswith(key)))

@@ -43,7 +43,12 @@ class MemoryStore:
         content, _ = self._entry(key)
         if len(content) != size_bytes:
             raise IntegrityError(f"Object {key!r} has {len(content)} bytes, not {size_bytes}.", kind="size")
-        buffer = private_memory(size_bytes)
+        try:
+            buffer = private_memory(size_bytes)
+        except (OSError, MemoryError) as error:
+            from ._errors import unexpected
+
+            raise unexpected(error, f"Cannot get {key!r} in {self.root}: {error}.") from error
         buffer[:] = content
         return Fetched(buffer)
 

@@ -8,14 +8,14 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
-from .._buffers import ByteRange, as_bytes, private_memory
+from .._buffers import ByteRange, as_bytes
 from .._forks import on_fork
 from .._urls import scheme_of
-from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError
+from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError, is_interrupt
 from ._base import Body, Fetched, ObjectInfo, body_size_error, collect, refuse_pickle
 from ._errors import STATUS, ErrorTranslator
 from ._obstore_options import Target, gs_az_target, refuse_fsspec_settings
-from ._ranges import MIB, RangedDownload, Sink, into_buffer, into_file, ranges_unsupported, wrong_size
+from ._ranges import MIB, Memory, RangedDownload, Sink, into_file, ranges_unsupported, wrong_size
 from ._retry import RETRIED, Retry
 
 __all__ = ["ObstoreStore", "obstore_target", "obstore_unusable_after_fork"]
@@ -122,13 +122,13 @@ class ObstoreStore:
 
     def get(self, key: str, size_bytes: int) -> Fetched:
         """Return the bytes of the object `key`; see `Store.get`. A missing object costs one GET."""
-        buffer = private_memory(size_bytes)
-        self._download(key, size_bytes, into_buffer(buffer))
-        return Fetched(buffer)
+        memory = Memory(size_bytes)
+        self._download(key, size_bytes, memory.open_sink)
+        return Fetched(memory.buffer)
 
     def get_into(self, key: str, size_bytes: int, file: int) -> None:
         """Write the bytes of the object `key` into the descriptor `file`; see `SupportsFiles`. Requests as for `get`."""
-        self._download(key, size_bytes, into_file(file))
+        self._download(key, size_bytes, lambda: into_file(file))
 
     def info(self, key: str) -> ObjectInfo:
         """Return size and time of the object `key`; see `Store.info`. One HEAD."""
@@ -168,8 +168,10 @@ class ObstoreStore:
         folder = (self._prefix + prefix).rpartition("/")[0]
         # obstore itself repeats requests: after an error its iterator ends, as if the listing were complete.
         client = self._client_for(self._target.read_s, retries=3)
-        pages = iter(obstore.list(client, folder or None, chunk_size=_PAGE_OBJECTS))
-        while page := self._retry.call("list", prefix, lambda: next(pages, None), kinds=()):
+        pages = self._retry.once(
+            "list", prefix, lambda: iter(obstore.list(client, folder or None, chunk_size=_PAGE_OBJECTS))
+        )
+        while page := self._retry.once("list", prefix, next, pages, None):
             yield from (meta for meta in page if meta["path"].startswith(self._prefix + prefix))
 
     def _put_small(self, key: str, name: str, body: Body) -> None:
@@ -231,18 +233,19 @@ class ObstoreStore:
         except (NotFoundError, IntegrityError):
             return False
 
-    def _download(self, key: str, size_bytes: int, sink: Sink) -> None:
+    def _download(self, key: str, size_bytes: int, open_sink: Callable[[], Sink]) -> None:
         client, name = self._client, self._prefix + key
         if 0 < size_bytes <= _ONE_CALL_BYTES and self._sends_ranges:
             try:
-                sink(0, self._retry.call("get", key, lambda: _read_small(client, key, name, size_bytes)))
+                content = self._retry.call("get", key, lambda: _read_small(client, key, name, size_bytes))
             except StoreError as error:
                 if error.kind != "ranges-unsupported":
                     raise
                 self._sends_ranges = False
             else:
+                self._retry.once("get", key, lambda: open_sink()(0, content))
                 return
-        RangedDownload(self._retry, _Source(client, key, name, size_bytes), sink).run()
+        RangedDownload(self._retry, _Source(client, key, name, size_bytes), open_sink).run()
 
     def _call(self, operation: str, key: str, method: str, *args: Any, client: Any = None, **options: Any) -> Any:
         """Call a function of obstore, with retries. Each callable argument is called for each attempt."""
@@ -273,7 +276,7 @@ class ObstoreStore:
             self._clients[limit] = self._new_client(*limit)
         if self._target.credentials is not None:
             # Here, because an error inside obstore's own call would come back as a message only.
-            self._translator.hide(self._target.credentials().secrets)
+            self._translator.secrets.add(self._target.credentials().secrets)
         return self._clients[limit]
 
     def _new_client(self, read_s: float, retries: int) -> Any:
@@ -284,8 +287,10 @@ class ObstoreStore:
             raise ConfigError(
                 f"{extra}:// needs obstore: pip install 'payloadfs[{extra}]'.", kind="missing-package"
             ) from error
-        except Exception:  # noqa: BLE001  obstore raises many kinds
-            # Not chained: the message may hold an option's value.
+        except BaseException as error:
+            # obstore raises many kinds. Not chained: the message may hold an option's value.
+            if is_interrupt(error):
+                raise
             raise ConfigError(f"The storage options for {self.root} are not valid.", kind="options") from None
 
 
@@ -298,7 +303,7 @@ class _Pieces:
 
     def __init__(self, key: str, body: Body) -> None:
         self._key, self._body = key, body
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def __iter__(self) -> Iterator[memoryview]:
         body, sent_bytes = self._body, 0
@@ -311,7 +316,10 @@ class _Pieces:
                 yield piece if stable else memoryview(bytes(piece))
             if sent_bytes != body.size_bytes:
                 raise body_size_error(self._key, body.size_bytes, sent_bytes)
-        except Exception as error:
+        except GeneratorExit:
+            # obstore has closed this generator, after an error that is not the body's.
+            raise
+        except BaseException as error:
             self.error = error
             raise
 

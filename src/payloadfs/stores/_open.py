@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
-from collections.abc import Mapping
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._log import debug
-from .._urls import scheme_of
+from .._urls import local_path, scheme_of
 from ..errors import ConfigError
 from ._base import Store
 
 if TYPE_CHECKING:
     from ._cache import Cache
 
-__all__ = ["chosen_transport", "open_cache", "open_store"]
+__all__ = ["OpenStores", "chosen_transport", "open_cache", "open_store"]
 
+_MAX_OTHERS = 32
 _FORKED = "this process was forked from one that had loaded obstore"
 
 
@@ -67,6 +71,53 @@ def open_store(
     from ._fsspec import open_fsspec_store
 
     return open_fsspec_store(root, options)
+
+
+class OpenStores:
+    """The stores of one repository in one process: the store of the repository's root, and the latest others.
+
+    Pointers name the others. Each store of a folder holds a descriptor, so there are at most 32. The descriptor of a
+    store that was dropped is closed once no thread uses the store any more.
+
+    Parameters
+    ----------
+    root : str
+        The repository's own canonical root, whose store is never dropped.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._own: Store | None = None
+        self._others: OrderedDict[str, Store] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, root: str, open_it: Callable[[], Store]) -> Store:
+        """Return the store at the canonical `root`; `open_it` opens it if it is not open. No request.
+
+        If several threads need it at the same time, each may open it, but all get the same store.
+        """
+        if root == self._root:
+            if self._own is None:
+                opened = open_it()
+                with self._lock:
+                    self._own = self._own or opened
+            return self._own
+        with self._lock:
+            store = self._others.get(root)
+            if store is not None:
+                self._others.move_to_end(root)
+                return store
+        opened = open_it()
+        if scheme_of(root) == "file" and not os.path.isdir(local_path(root)):
+            # It holds no descriptor, and must not displace one that is in use.
+            return opened
+        with self._lock:
+            store = self._others.setdefault(root, opened)
+            self._others.move_to_end(root)
+            # The last reference may be the one here: closing must not hold the lock.
+            dropped = self._others.popitem(last=False) if len(self._others) > _MAX_OTHERS else None
+        del dropped
+        return store
 
 
 def chosen_transport(root: str, storage_options: Mapping[str, Any], setting: str) -> tuple[str, str]:

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from .._buffers import ByteRange
+from .._buffers import ByteRange, private_memory
 from ..errors import IntegrityError, StoreError
 from ._retry import Retry
 
-__all__ = ["MIB", "RangedDownload", "Sink", "Source", "into_buffer", "into_file", "ranges_unsupported", "wrong_size"]
+__all__ = ["MIB", "Memory", "RangedDownload", "Sink", "Source", "into_file", "ranges_unsupported", "wrong_size"]
 
 MIB = 1024 * 1024
 _ONE_RANGE_BYTES = 16 * MIB
@@ -21,13 +21,21 @@ Sink = Callable[[int, memoryview], None]
 """Called with an offset in the object and the bytes there, by several threads, in any order."""
 
 
-def into_buffer(buffer: memoryview) -> Sink:
-    """Return a sink that fills `buffer`. One copy."""
+class Memory:
+    """Private memory of `size_bytes` bytes, allocated by `open_sink`."""
 
-    def sink(start: int, chunk: memoryview) -> None:
-        buffer[start : start + chunk.nbytes] = chunk
+    def __init__(self, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+        self.buffer = memoryview(b"")
 
-    return sink
+    def open_sink(self) -> Sink:
+        """Allocate the memory and return a sink that fills it. One copy."""
+        self.buffer = buffer = private_memory(self._size_bytes)
+
+        def sink(start: int, chunk: memoryview) -> None:
+            buffer[start : start + chunk.nbytes] = chunk
+
+        return sink
 
 
 def into_file(file: int) -> Sink:
@@ -70,19 +78,28 @@ class RangedDownload:
         Sends requests again and translates errors.
     source : Source
         The object.
-    sink : Sink
-        Receives its bytes.
+    open_sink : callable
+        Returns what receives its bytes. Called once the server has answered, so that a missing object, or
+        one that is smaller than its pointer states, costs no memory.
     """
 
-    def __init__(self, retry: Retry, source: Source, sink: Sink) -> None:
-        self._retry, self._source, self._sink = retry, source, sink
+    def __init__(self, retry: Retry, source: Source, open_sink: Callable[[], Sink]) -> None:
+        self._retry, self._source, self._open_sink = retry, source, open_sink
+        self._sink: Sink = lambda *_: None
         self._stopped = False
 
     def run(self) -> None:
         """Read the whole object. One request if it is small or missing, else one for each range, eight at a time."""
-        first, *others = split_ranges(self._source.size_bytes)
+        self._retry.once("get", self._source.key, self._run)
+
+    def _run(self) -> None:
+        size_bytes = self._source.size_bytes
+        step = range_bytes(size_bytes)
+        first = ByteRange(0, min(step, size_bytes))
         # Alone until the server answers: a missing object costs one request, not eight.
         opened = self._retry.call("get", self._source.key, lambda: self._source.open_range(first))
+        self._sink = self._open_sink()
+        others = [ByteRange(start, min(start + step, size_bytes)) for start in range(step, size_bytes, step)]
         if not others:
             self._read(first, opened)
             return
@@ -120,22 +137,21 @@ class RangedDownload:
         self._retry.call("get", source.key, attempt, is_stopped=lambda: self._stopped)
 
 
-def split_ranges(size_bytes: int) -> list[ByteRange]:
-    """Return the ranges in which an object of `size_bytes` bytes is read, in order.
+def range_bytes(size_bytes: int) -> int:
+    """Return the size of the ranges in which an object of `size_bytes` bytes is read.
 
     Up to 16 MiB it is one range; beyond, even ranges of 8 to 32 MiB, so that up to eight streams
     end at about the same time. Smaller ranges cost real servers more than they gain.
 
     Examples
     --------
-    >>> [part.size_bytes for part in split_ranges(64 * MIB)] == [16 * MIB] * 4
+    >>> range_bytes(64 * MIB) == 16 * MIB
     True
     """
     if size_bytes <= _ONE_RANGE_BYTES:
-        return [ByteRange(0, size_bytes)]
+        return max(size_bytes, 1)
     count = max(-(-size_bytes // _MAX_RANGE_BYTES), min(_CONCURRENCY, -(-size_bytes // _ONE_RANGE_BYTES)))
-    step = -(-size_bytes // count)
-    return [ByteRange(start, min(start + step, size_bytes)) for start in range(0, size_bytes, step)]
+    return -(-size_bytes // count)
 
 
 def wrong_size(key: str, size_bytes: int, actual: str) -> IntegrityError:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ..errors import PayloadError
-from ._errors import ErrorTranslator, from_obstore
+from ..errors import PayloadError, is_interrupt
+from ._errors import ErrorTranslator
 
 __all__ = ["RETRIED", "Retry"]
 
@@ -25,7 +25,7 @@ RETRIED = frozenset({"busy", "checksum", "conflict", "connection-lost", "timeout
 
 
 class Retry:
-    """Repeated requests of one store.
+    """Repeated requests of one store, and its border: what a library raises leaves as one error of payloadfs.
 
     A server that cuts a connection or is busy gets up to four attempts. A server that does not
     answer within the time limit gets one more only if it answered another request meanwhile: then
@@ -77,20 +77,30 @@ class Retry:
             attempted_s = time.monotonic()
             try:
                 result = attempt()
-            except Exception as error:
-                cause = from_obstore(error)
-                ours = self._translator.translate(cause, operation, key)
+            except BaseException as error:
+                if is_interrupt(error):
+                    raise
+                ours = self._translator.translate(error, operation, key)
                 is_final = not pause_s or is_stopped() or ours.kind not in kinds
-                if is_final or not self._may_help(ours, started_s, attempted_s):
-                    if ours is error:
-                        raise
-                    raise ours from cause
+                is_final = is_final or not self._may_help(ours, started_s, attempted_s)
+                if is_final and ours is error:
+                    raise
             else:
                 self.note_response()
                 return result
+            if is_final:
+                try:
+                    raise ours
+                finally:
+                    # The traceback holds this frame: without a cycle, buffers are released at once.
+                    del ours
             # Random, so that many clients do not come back at the same moment.
             time.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311
         raise AssertionError("The last attempt returns or raises.")
+
+    def once(self, operation: str, key: str, function: Callable[..., _T], *args: Any) -> _T:
+        """Return what `function` returns, without repeating it, or raise the translated error."""
+        return self.call(operation, key, lambda: function(*args), kinds=())
 
     def _may_help(self, error: PayloadError, started_s: float, attempted_s: float) -> bool:
         if error.kind == "timeout":

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ._aws import encryption_from_environment
+from ._base import Options
 from ._fsspec import FsspecStore
 
 __all__ = ["open_s3fs_store"]
@@ -39,7 +40,7 @@ def open_s3fs_store(root: str, storage_options: Mapping[str, Any] | None = None)
         import s3fs
     except ImportError as error:
         raise ConfigError("S3 needs s3fs: pip install 'payloadfs[s3]'.", kind="missing-package") from error
-    options = dict(storage_options or {})
+    options = Options(storage_options or {})
     region = options.pop("region", None) or options.pop("region_name", None)
     options["client_kwargs"] = {**({"region_name": region} if region else {}), **options.get("client_kwargs", {})}
     options["config_kwargs"] = {**_CONFIG, **options.get("config_kwargs", {})}

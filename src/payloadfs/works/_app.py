@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import config
 from .._urls import scheme_of
-from ..config import TABLE, Settings, suggestion
+from ..config import Settings, suggestion
 from ..errors import ConfigError
 from ..repository import Repository
 from ._checkpoints import Checkpoints, new_run_name
@@ -24,6 +24,7 @@ from ._work import Work
 __all__ = ["App"]
 
 _SECRETS = ("storage_options", "keys")
+_LOCAL_EXECUTORS = (LocalExecutor, ThreadPoolExecutor, ProcessPoolExecutor)
 
 
 class App:
@@ -192,21 +193,30 @@ def _settings_for_calls(settings: Settings, executor: Any, *, send_secrets: bool
     Processes that we start on this machine get all settings. Others get keys and credentials only
     with `send_secrets`; otherwise they must find them in their own environment or files.
     """
-    sent = {name: getattr(settings, name) for name in TABLE if settings.origins[name] != "default"}
-    # Without configuration, pointers may name more roots; works must resolve the same ones as the flow.
-    sent["url"], sent["allowed_roots"] = settings.url, list(settings.roots[1:])
     if scheme_of(settings.url) == "memory" and not isinstance(executor, ThreadPoolExecutor):
         raise ConfigError(
             "memory:// exists in one process only: works in other processes need a folder or another URL.",
             kind="executor",
         )
-    if executor is None or isinstance(executor, (LocalExecutor, ThreadPoolExecutor, ProcessPoolExecutor)):
-        return {**sent, "keys_file": settings.keys_file}
-    sent.pop("keys_file", None)  # a path on this machine
-    for name in _SECRETS:
-        if settings.origins[name] not in ("code", "context"):
-            sent.pop(name, None)
-        elif not send_secrets:
+    sent = settings.public()
+    public_options = sent.pop("storage_options")
+    if executor is None or type(executor) in _LOCAL_EXECUTORS:
+        for name in ("storage_options", "keys", "cache_bytes"):
+            if settings.origins[name] != "default":
+                sent[name] = getattr(settings, name)
+        sent |= {"keys_file": settings.keys_file, "cache": str(settings.cache or "off")}
+    else:
+        sent |= _secrets_in_code(settings, public_options, send_secrets=send_secrets)
+    if sent.get("keys") is not None:
+        sent["keys"] = sent["keys"].to_text()  # a key ring cannot be pickled
+    return sent
+
+
+def _secrets_in_code(settings: Settings, public_options: Any, *, send_secrets: bool) -> dict[str, Any]:
+    """Return the keys and storage options that were set in code, or raise `ConfigError` if they must not be sent."""
+    sent = {name: getattr(settings, name) for name in _SECRETS if settings.origins[name] in ("code", "context")}
+    for name, value in sent.items():
+        if not send_secrets and value != public_options:
             raise ConfigError(
                 f"{name} was set in code, and works in another executor need it: set PAYLOADFS_{name.upper()} "
                 "where they run, or pass send_secrets=True to send it.",

@@ -2,15 +2,15 @@
 
 ::
 
-    runs/<run>/state/<number>.json    {"payloadfs-run": 1, "run", "number", "document", "kid", "mac"}
+    runs/<run>/state/<number>.json    {"payloadfs-run": 1, "run", "number", "document", "kid", "sig"}
     runs/<run>/payloads/...           what the run stored
 
 Checkpoints are numbered and never overwritten. The highest number is valid; older ones are deleted.
 A driver that is killed therefore leaves its last complete checkpoint, and of two drivers of the
 same run only one can write the next number: the other stops. One driver may be so far
 ahead that it has already deleted the number that the other wants to write. Then it has also deleted
-the other's last checkpoint, and the other detects that. The MAC covers run, number and document:
-anyone who could change them could choose the arguments of works.
+the other's last checkpoint, and the other detects that. The MAC covers run, number and document, byte for byte,
+and is checked before the document is parsed: anyone who could change them could choose the arguments of works.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .._keys import ALPHABET, check_key
-from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError, UnknownKeyError
+from ..errors import ConfigError, EncodeError, IntegrityError, NotFoundError, StoreError, UnknownKeyError
 from ..repository import Repository
 from ..stores import ObjectInfo
 from ._state import canonical
@@ -35,6 +35,9 @@ _LABEL = b"payloadfs run document"
 _KEPT = 2
 _MAX_ATTEMPTS = 10
 _DIGITS = 9
+_MAX_BYTES = 64_000_000
+_MAX_HEADER_BYTES = 1000
+_DOCUMENT = b',"document":'
 _KEY = re.compile(r"runs/([A-Za-z0-9_=-][A-Za-z0-9._=-]*)/state/([0-9]{9})\.json")
 
 
@@ -76,7 +79,7 @@ class Checkpoints:
         self.run, self.repository = run, repository
         self._number = 0
         self._last_body = ""
-        self._last_mac = ""
+        self._last_signature = ""
 
     def load(self) -> dict[str, Any]:
         """Return the newest checkpoint, and delete all but the last two.
@@ -116,6 +119,8 @@ class Checkpoints:
 
         Raises
         ------
+        EncodeError
+            It is larger than 64 MB. The last checkpoint is intact.
         StoreError
             It could not be stored; the last checkpoint is intact. ``kind="concurrent-driver"``:
             another process has resumed this run.
@@ -123,6 +128,12 @@ class Checkpoints:
         body = canonical(checkpoint)
         if body == self._last_body:
             return
+        if len(body) > _MAX_BYTES - _MAX_HEADER_BYTES:
+            raise EncodeError(
+                f"The state of run {self.run!r} takes {len(body)} bytes as JSON, and at most {_MAX_BYTES} are allowed: "
+                "wrap large values in Payload(...) to store them as objects.",
+                kind="state",
+            )
         number = self._put_next(body)
         if number > 1 and not self._exists(number - 1):
             self.repository.store.delete(self._key(number))
@@ -134,34 +145,33 @@ class Checkpoints:
     def _put_next(self, body: str) -> int:
         """Store the next checkpoint, and return its number."""
         for number in (self._number + 1, self._number + 2):
-            key_id, mac = self.repository.keys.sign(_signed_parts(self.run, number, body))
-            header = {"payloadfs-run": VERSION, "run": self.run, "number": number, "kid": key_id, "mac": mac}
-            previous_mac, self._last_mac = self._last_mac, mac
-            content = f'{json.dumps(header)[:-1]},"document":{body}}}'.encode("ascii")
+            key_id, signature = self.repository.keys.sign(_signed_parts(self.run, number, body.encode("ascii")))
+            header = {"payloadfs-run": VERSION, "run": self.run, "number": number, "kid": key_id, "sig": signature}
+            previous_signature, self._last_signature = self._last_signature, signature
+            content = b"".join([json.dumps(header)[:-1].encode("ascii"), _DOCUMENT, body.encode("ascii"), b"}"])
             try:
                 self.repository.store.put(self._key(number), _Body(content))
             except StoreError as error:
                 if error.kind != "exists":
                     raise
-                stored_mac = self._stored_mac(number)
-                if stored_mac == mac:
+                stored_signature = self._stored_signature(number)
+                if stored_signature == signature:
                     return number
-                if stored_mac is None or stored_mac != previous_mac:
+                if stored_signature is None or stored_signature != previous_signature:
                     raise self._concurrent_driver() from error
                 # Our previous one was stored, although the store reported an error or Ctrl-C interrupted us.
             else:
                 return number
         raise AssertionError
 
-    def _stored_mac(self, number: int) -> str | None:
+    def _stored_signature(self, number: int) -> str | None:
         """Return the MAC of a stored checkpoint, or None if there is none or it is not a checkpoint."""
         try:
-            info = self.repository.store.info(self._key(number))
-            envelope = json.loads(bytes(self.repository.store.get(info.key, info.size_bytes).buffer))
-            mac = envelope["mac"]
-        except (NotFoundError, ValueError, KeyError, TypeError):
+            header, _ = _read(self.repository, self.repository.store.info(self._key(number)))
+            signature = header["sig"]
+        except (NotFoundError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        return mac if isinstance(mac, str) else None
+        return signature if isinstance(signature, str) else None
 
     def _exists(self, number: int) -> bool:
         try:
@@ -192,23 +202,39 @@ def read_checkpoint(repository: Repository, info: ObjectInfo) -> tuple[int, dict
         It was written by a newer version of payloadfs.
     """
     run, number = parse_key(info.key) or ("", 0)
-    buffer = repository.store.get(info.key, info.size_bytes).buffer
     try:
-        envelope = json.loads(bytes(buffer))
-        version, document = envelope["payloadfs-run"], envelope["document"]
+        header, body = _read(repository, info)
+        version = header["payloadfs-run"]
         if version != VERSION:
             raise ConfigError(
                 f"Run {run!r} uses checkpoint version {version}, which this payloadfs cannot read: update payloadfs.",
                 kind="run-version",
             )
-        repository.keys.verify(envelope["kid"], envelope["mac"], _signed_parts(run, number, canonical(document)))
-    except (ConfigError, UnknownKeyError):
+        repository.keys.verify(header["kid"], header["sig"], _signed_parts(run, number, body))
+        return number, json.loads(body)
+    except (ConfigError, NotFoundError, UnknownKeyError):
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
             f"The checkpoint of run {run!r} was changed after it was saved: {str(error).rstrip('.')}.", kind="run"
         ) from error
-    return number, document
+
+
+def _read(repository: Repository, info: ObjectInfo) -> tuple[Any, bytes]:
+    """Return the header and the document, which is not parsed, of the checkpoint at `info`. One GET.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        It is not a checkpoint. If it is larger than any checkpoint, nothing was fetched.
+    """
+    if info.size_bytes > _MAX_BYTES:
+        raise ValueError(f"it has {info.size_bytes} bytes, and no checkpoint has more than {_MAX_BYTES}")
+    content = bytes(repository.store.get(info.key, info.size_bytes).buffer)
+    header, separator, body = content.partition(_DOCUMENT)
+    if not separator or len(header) > _MAX_HEADER_BYTES or body[-1:] != b"}":
+        raise ValueError("it is not a checkpoint")
+    return json.loads(header + b"}"), body[:-1]
 
 
 def newest_checkpoints(infos: Iterable[ObjectInfo]) -> Iterator[tuple[str, ObjectInfo, int]]:
@@ -226,8 +252,8 @@ def newest_checkpoints(infos: Iterable[ObjectInfo]) -> Iterator[tuple[str, Objec
         yield run, newest, size_bytes
 
 
-def _signed_parts(run: str, number: int, body: str) -> list[bytes]:
-    return [_LABEL, run.encode(), str(number).encode(), body.encode()]
+def _signed_parts(run: str, number: int, body: bytes) -> list[bytes]:
+    return [_LABEL, run.encode(), str(number).encode(), body]
 
 
 class _Body:

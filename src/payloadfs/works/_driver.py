@@ -16,7 +16,7 @@ from concurrent.futures import Executor
 from functools import lru_cache, partial
 from typing import Any
 
-from ..errors import ConfigError, WorkError
+from ..errors import ConfigError, WorkError, is_interrupt
 from ._checkpoints import Checkpoints, payload_prefix
 from ._component import walk
 from ._events import Event, EventKind
@@ -131,8 +131,9 @@ class Driver:
         except EndApp as end:
             self._abort("failed", f"{type(end.error).__name__}: {end.error}")
             raise end.error from end.__cause__
-        except Exception as error:
-            self._abort("failed", f"{type(error).__name__}: {error}")
+        except BaseException as error:
+            if not is_interrupt(error):
+                self._abort("failed", f"{type(error).__name__}: {error}")
             raise
 
     def detach(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import config
 from ..errors import EncodeError
+from ..signing import KeyRing
 from . import _worker_process
 from ._capture import capture_output
 from ._cloudpickle import dumps
@@ -92,11 +93,17 @@ def execute(task: Task) -> Outcome:
     started_s, output = time.time(), _OutputBuffer()
     sink = partial(_worker_process.output, task.work) if _worker_process.output else output.write
     try:
-        with config.using(**task.settings), capture_output(sink):
+        with config.using(**_settings(task)), capture_output(sink):
             state = _run(task)
     except BaseException as error:  # also SystemExit and the like: they come from the work
         return Outcome(None, _message(error), _traceback(error), started_s, time.time(), output.kept)
     return Outcome(state, "", "", started_s, time.time(), output.kept)
+
+
+def _settings(task: Task) -> dict[str, Any]:
+    if "keys" not in task.settings:
+        return dict(task.settings)
+    return {**task.settings, "keys": KeyRing.parse(task.settings["keys"], origin="the flow")}
 
 
 def _run(task: Task) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Strict reader of the structure of Arrow IPC data, for bytes that no trusted key vouches for.
+"""Strict reader of the structure of Arrow IPC data, for untrusted bytes.
 
 pyarrow and polars read more than payloadfs writes: old versions of the format, compressed buffers,
 extension types that run code of other packages, one batch that is listed a million times. So the

@@ -17,6 +17,7 @@ from ..._typenames import class_name
 from ...errors import DecodeError, EncodeError
 from .. import _restore
 from .._base import Encoded
+from .._imports import import_module
 from .._versions import describe_mismatch, versions_here
 from .container import pack, unpack
 from .diagnose import find_unpicklable
@@ -26,6 +27,8 @@ __all__ = ["PickleSerializer", "pickle_container"]
 
 OUT_OF_BAND_FROM_BYTES = 4096
 """Smaller buffers stay in the pickle stream: their padding would cost more than a copy."""
+
+_BUFFER_BYTES = 256 * 1024
 
 
 class PickleSerializer:
@@ -71,18 +74,57 @@ class PickleSerializer:
                 f"The object contains compiled functions and was {describe_mismatch(written)}.", kind="code-version"
             )
         try:
-            return _ReadOnlyUnpickler(head, buffers).load() if buffer.readonly else pickle.loads(head, buffers=buffers)
+            unpickler = _ReadOnlyUnpickler if buffer.readonly else _Unpickler
+            return unpickler(_file(head), buffers=buffers).load()
         except Exception as error:
             raise DecodeError(
                 f"Cannot load the pickle: {_describe_error(error)}; it was {describe_mismatch(written)}."
             ) from error
 
 
-class _ReadOnlyUnpickler(pickle.Unpickler):
+class _Unpickler(pickle.Unpickler):
+    """Unpickler that is safe in many threads of a process that has not imported what the pickle names."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        import_module(module)
+        if (module, name) == ("cloudpickle.cloudpickle", "subimport"):
+            return _import_and_return
+        return super().find_class(module, name)
+
+
+def _import_and_return(name: str) -> types.ModuleType:
+    import_module(name)
+    return sys.modules[name]
+
+
+class _Reader(io.RawIOBase):
+    """File of the bytes of `content`, which are not copied as a whole."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._remaining = content
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        piece = self._remaining[: len(target)]
+        target[: piece.nbytes] = piece
+        self._remaining = self._remaining[piece.nbytes :]
+        return piece.nbytes
+
+
+def _file(head: memoryview) -> Any:
+    """Return `head` as a file; only small ones are copied."""
+    if head.nbytes < _BUFFER_BYTES:
+        return io.BytesIO(head)
+    return io.BufferedReader(_Reader(head), _BUFFER_BYTES)
+
+
+class _ReadOnlyUnpickler(_Unpickler):
     """Unpickler that makes every numpy array read-only, including those in the stream and in frames."""
 
-    def __init__(self, head: memoryview, buffers: list[memoryview]) -> None:
-        super().__init__(io.BytesIO(head), buffers=buffers)
+    def __init__(self, file: Any, *, buffers: list[memoryview]) -> None:
+        super().__init__(file, buffers=buffers)
         self._arrays: list[Any] = []
 
     def find_class(self, module: str, name: str) -> Any:
@@ -93,7 +135,8 @@ class _ReadOnlyUnpickler(pickle.Unpickler):
 
         def call(*args: Any) -> Any:
             value = target(*args)
-            if hasattr(value, "flags"):
+            # Not numpy's scalars: they are immutable, but have flags.
+            if isinstance(value, getattr(sys.modules.get("numpy"), "ndarray", ())):
                 self._arrays.append(value)
             return value
 

@@ -1,0 +1,40 @@
+"""Durations in settings and keys: whole seconds, written as ``"7d"``."""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+__all__ = ["seconds"]
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_PATTERN = re.compile(r"([1-9][0-9]{0,8})([smhdw])")
+
+
+def seconds(duration: int | str | datetime.timedelta) -> int:
+    """Return `duration` in whole seconds.
+
+    Parameters
+    ----------
+    duration : int, str or datetime.timedelta
+        A positive number of seconds; a number and a unit, such as ``"90s"``, ``"15m"``, ``"12h"``,
+        ``"7d"`` or ``"2w"``; or a timedelta.
+
+    Raises
+    ------
+    ValueError
+        It is none of these.
+
+    Examples
+    --------
+    >>> seconds("7d"), seconds(datetime.timedelta(hours=1))
+    (604800, 3600)
+    """
+    if isinstance(duration, datetime.timedelta):
+        # Rounded down: a shorter time is the stricter one.
+        duration = duration // datetime.timedelta(seconds=1)
+    if isinstance(duration, str) and (match := _PATTERN.fullmatch(duration)):
+        return int(match[1]) * _UNITS_S[match[2]]
+    if type(duration) is int and duration > 0:
+        return duration
+    raise ValueError("a duration is a positive number of seconds, or a string such as '90s', '12h' or '7d'")

@@ -1,0 +1,82 @@
+"""What may leave the process: objects with secrets, and storage options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn, Self
+
+from .errors import ConfigError
+
+__all__ = ["StaysInProcess", "copy_options", "masked", "public_options"]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NOT_SECRET = frozenset({"anon", "endpoint", "endpoint_url", "profile", "project", "region", "region_name"})
+
+
+class StaysInProcess:
+    """Base of objects that hold secrets: pickling raises `TypeError`, and a copy is the object itself.
+
+    A pickle may be stored where other people can read it, so a secret must never become a part of one.
+    """
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"A {type(self).__name__} holds secrets and cannot be pickled: pickle the Repository, or get the keys "
+            "and settings from the configuration of the process that needs them."
+        )
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+def copy_options(options: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return a deep copy of storage options.
+
+    Raises
+    ------
+    ConfigError
+        An option has a control character, or white space at its ends, as a secret that was read from a
+        file often has. The message names the option.
+    """
+    copied = {}
+    for name, value in options.items():
+        if isinstance(value, str) and _is_damaged(value):
+            raise ConfigError(
+                f"The option {name!r} has white space at its start or end, or a control character such as a line "
+                "break: remove it.",
+                kind="option-value",
+            )
+        copied[name] = copy_options(value) if isinstance(value, Mapping) else value
+    return copied
+
+
+def _is_damaged(value: str) -> bool:
+    if value.startswith("{") or "-----BEGIN " in value:
+        return False  # keys in JSON or PEM have lines
+    return value != value.strip() or _CONTROL.search(value) is not None
+
+
+def masked(value: Any, name: str = "") -> Any:
+    """Return storage options to show to people: secrets are replaced by ``***``."""
+    if isinstance(value, Mapping):
+        return {inner: masked(value[inner], inner) for inner in value}
+    # Even an endpoint may hold a password (user:password@) or a signature (?sig=).
+    return value if _is_public(name, value) else "***"
+
+
+def _is_public(name: str, value: Any) -> bool:
+    plain = isinstance(value, str | bool) and not {"@", "?"}.intersection(str(value))
+    return name in _NOT_SECRET and plain
+
+
+def public_options(options: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the options that are not secret, such as the endpoint."""
+    inner = {name: public_options(value) for name, value in options.items() if isinstance(value, Mapping)}
+    plain = {name: value for name, value in options.items() if _is_public(name, value)}
+    return plain | {name: value for name, value in inner.items() if value}
