@@ -67,6 +67,7 @@ LADDER: dict[str, Any] = {
     "unsigned": ('"safe"', "safe", "never", "never", "safe", "never"),
     "max_bytes": ("1", 1, "2", 2, 3, None),
     "max_age": ('"1m"', 60, "2h", 7200, 3, None),
+    "expires": ('"1m"', 60, "2h", 7200, 3, 9),
     "verify": ('"full"', "full", "auto", "auto", "full", "auto"),
     "digest": ('"sha256"', "sha256", "blake3", "blake3", "sha256", "blake3"),
     "transport": ('"fsspec"', "fsspec", "obstore", "obstore", "auto", "fsspec"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ._urls import canonical_root, resolve_alias
-from .errors import PolicyError
+from .errors import ExpiredError, PolicyError
 from .pointer import Pointer
 from .policy import Policy
 from .signing import KeyFile, KeyRing
@@ -61,6 +62,7 @@ class Authorizer:
             self.verify(pointer)
         if decoding:
             _check_context(pointer, context)
+            _check_expiry(pointer)
         root = resolve_alias(pointer.root, self._aliases) if self._aliases else pointer.root
         resolved = pointer if root == pointer.root else replace(pointer, root=root)
         self.policy.check(resolved, executable=False)
@@ -69,6 +71,15 @@ class Authorizer:
     def verify(self, pointer: Pointer) -> None:
         """Raise `SignatureError` if `pointer` has no signature or a wrong one."""
         pointer.verify(self._given or self._file.ring())
+
+
+def _check_expiry(pointer: Pointer) -> None:
+    expires = pointer.expires
+    if expires is not None and expires.timestamp() <= time.time():
+        raise ExpiredError(
+            f"The object expired at {expires:%Y-%m-%d %H:%M:%S} UTC: create it again. Nothing was fetched.",
+            pointer=pointer,
+        )
 
 
 def _check_context(pointer: Pointer, context: str | None) -> None:

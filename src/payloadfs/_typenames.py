@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from ._buffers import COMPRESSIONS
@@ -69,3 +70,10 @@ def split_serializer(serializer_id: str) -> tuple[str, str]:
     """
     codec, _, inner = serializer_id.partition("-")
     return (codec, inner) if codec in COMPRESSIONS else ("", serializer_id)
+
+
+def suggestion(name: str, known: Iterable[str], cutoff: float) -> str:
+    """Return a question that suggests the closest name in `known`, or an empty string."""
+    import difflib
+
+    return "".join(f"; did you mean {match!r}?" for match in difflib.get_close_matches(name, known, 1, cutoff))

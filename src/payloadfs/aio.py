@@ -16,6 +16,7 @@ then deleted, because the caller never receives its pointer.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -45,6 +46,7 @@ async def save(
     prefix: str | None = None,
     compression: Compression | None = None,
     context: str | None = None,
+    expires: int | str | datetime.timedelta | None = None,
 ) -> Pointer:
     """Store `obj` and return the signed pointer to it, as `Repository.save` does.
 
@@ -54,7 +56,7 @@ async def save(
         Anything that a serializer can store exactly. Do not change it before this returns.
     repository : Repository, optional
         Default: the repository of the settings in force.
-    prefix, compression, context : str, optional
+    prefix, compression, context, expires : optional
         As for `Repository.save`.
 
     Raises and costs as `Repository.save`. At most 64 calls of this module run at the same time, the
@@ -62,7 +64,7 @@ async def save(
     """
     chosen = repository or default_repository()
     return await _in_thread(
-        lambda: chosen.save(obj, prefix=prefix, compression=compression, context=context),
+        lambda: chosen.save(obj, prefix=prefix, compression=compression, context=context, expires=expires),
         lambda pointer: _delete(chosen, [pointer] if pointer else []),
     )
 
@@ -93,6 +95,7 @@ async def save_many(
     prefix: str | None = None,
     compression: Compression | None = None,
     context: str | None = None,
+    expires: int | str | datetime.timedelta | None = None,
     max_concurrency: int = DEFAULT_CONCURRENCY,
 ) -> list[Pointer]:
     """Store each of `objects` and return their pointers in order, as `Repository.save_many` does.
@@ -102,7 +105,8 @@ async def save_many(
     Raises and costs as `Repository.save_many`. If it is cancelled, what was stored is deleted again.
     """
     chosen = repository or default_repository()
-    batch = chosen._save_batch(prefix=prefix, compression=compression, context=context, max_concurrency=max_concurrency)
+    options = {"prefix": prefix, "compression": compression, "context": context, "expires": expires}
+    batch = chosen._save_batch(options, max_concurrency)
     return await _in_thread(
         lambda: batch.run(objects), lambda _: _delete(chosen, list(batch.done.values())), cancel=batch.cancel
     )

@@ -23,6 +23,7 @@ from ._buffers import COMPRESSIONS
 from ._durations import seconds
 from ._forks import on_fork
 from ._secrets import StaysInProcess, copy_options, masked, public_options
+from ._typenames import suggestion
 from ._urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
 from .errors import ConfigError
 from .signing import KeyRing, read_trusted_file
@@ -38,7 +39,6 @@ __all__ = [
     "current",
     "describe",
     "reset",
-    "suggestion",
     "using",
 ]
 
@@ -51,6 +51,7 @@ _SALT = os.urandom(32)
 _descriptors: dict[str, str] = {}
 """What was read from descriptors, which can be read only once."""
 
+_LIMITS = ("max_bytes", "max_age")
 _LOCAL = frozenset({"keys", "keys_file", "storage_options", "cache", "cache_bytes"})
 """Settings of one machine: secrets and paths."""
 
@@ -112,6 +113,10 @@ def _number(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdigit() else text
 
 
+def _lifetime(value: Any) -> int | None:
+    return None if value in (None, "never") else seconds(value)
+
+
 def _choice(*names: str) -> _Row:
     return _Row(f"one of {', '.join(names)}", lambda: names[0], _only(lambda v: isinstance(v, str) and v in names))
 
@@ -155,11 +160,13 @@ TABLE = {
     "pickle": _choice("signed", "always", "never"),
     "unsigned": _choice("never", "safe"),
     "max_bytes": _Row("a whole number of bytes, 0 or more, or in code None", lambda: None, _whole_number, _number),
-    "max_age": _Row(
-        "a duration such as 3600 (seconds) or '7d'",
+    "max_age": _Row("a duration such as 3600 (seconds) or '7d'", lambda: None, _lifetime, _number),
+    "expires": _Row(
+        "a duration such as 3600 (seconds) or '7d', or 'never'",
         lambda: None,
-        lambda v: None if v is None else seconds(v),
+        _lifetime,
         _number,
+        lambda v: v or "never",
     ),
     "verify": _choice("auto", "full"),
     "digest": _choice("blake3", "sha256"),
@@ -191,6 +198,7 @@ class KeywordSettings(TypedDict, total=False):
     unsigned: Literal["never", "safe"] | None
     max_bytes: int | None
     max_age: int | str | datetime.timedelta | None
+    expires: int | str | datetime.timedelta | None
     verify: Literal["auto", "full"] | None
     digest: Literal["blake3", "sha256"] | None
     transport: Literal["auto", "obstore", "fsspec"] | None
@@ -228,6 +236,8 @@ class Settings(StaysInProcess):
         Canonical roots, or ``"s3://*"``, that pointers may name besides `url`.
     pickle, unsigned, max_bytes, max_age : str, str, int or None, int or None
         As in `payloadfs.policy.Policy`; `max_bytes` in bytes and `max_age` in seconds, None for no limit.
+    expires : int or None
+        For how many seconds new objects live; None for ever.
     verify, digest, fsync : {"auto", "full"}, {"blake3", "sha256"}, bool
         Whether large data in a folder that only this user can write to is hashed on load, too; the hash
         function of new objects; whether they survive a power cut.
@@ -251,6 +261,7 @@ class Settings(StaysInProcess):
     unsigned: Literal["never", "safe"]
     max_bytes: int | None
     max_age: int | None
+    expires: int | None
     verify: Literal["auto", "full"]
     digest: Literal["blake3", "sha256"]
     transport: Literal["auto", "obstore", "fsspec"]
@@ -313,21 +324,13 @@ def _checked(name: str, value: Any, origin: str, read: Callable[[Any], Any] = la
     raise ConfigError(f"The setting {name!r} ({origin}) must be {TABLE[name].allowed}.{reason}", kind="setting-value")
 
 
-def suggestion(name: str, known: Iterable[str], cutoff: float) -> str:
-    """Return a question that suggests the closest name in `known`, or an empty string."""
-    import difflib
-
-    return "".join(f"; did you mean {match!r}?" for match in difflib.get_close_matches(name, known, 1, cutoff))
-
-
 def _layer(given: Mapping[str, Any], origin: str, known: Iterable[str] = tuple(TABLE)) -> _Layer:
     """Return the settings of one source, every name and value checked."""
     for name in given:
         if name not in known:
             raise ConfigError(f"Unknown setting {name!r} ({origin}){suggestion(name, known, 0.6)}", kind="setting-name")
     # None means "not given", except where it removes a limit.
-    limits = ("max_bytes", "max_age")
-    return {n: _checked(n, value, origin) for n, value in given.items() if value is not None or n in limits}
+    return {n: _checked(n, value, origin) for n, value in given.items() if value is not None or n in _LIMITS}
 
 
 def _over(weak: _Layer, strong: _Layer) -> _Layer:

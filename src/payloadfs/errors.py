@@ -7,6 +7,7 @@
     │   └── SignatureError            missing or wrong MAC
     │       └── UnknownKeyError       the signing key is not in the key ring
     ├── PolicyError (PermissionError) root, scheme, serializer or size is not allowed
+    │   └── ExpiredError              the object has reached the end of its lifetime
     ├── NotFoundError (FileNotFoundError)
     ├── IntegrityError (ValueError)   size or digest does not match
     ├── SerializerError
@@ -32,6 +33,7 @@ __all__ = [
     "ConfigError",
     "DecodeError",
     "EncodeError",
+    "ExpiredError",
     "IntegrityError",
     "NotFoundError",
     "PayloadError",
@@ -111,6 +113,12 @@ class PolicyError(PayloadError, PermissionError):
     """The policy does not allow the pointer. Nothing was fetched."""
 
     default_kind = "policy"
+
+
+class ExpiredError(PolicyError):
+    """The object has reached the end of its lifetime. Nothing was fetched; it may exist until the next clean-up."""
+
+    default_kind = "expired"
 
 
 class NotFoundError(PayloadError, FileNotFoundError):

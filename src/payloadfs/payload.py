@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -51,6 +52,8 @@ class Payload(Generic[T]):
         Default: the repository's.
     context : str, optional
         What the object is for; a reader must name it again. See `Repository.save`.
+    expires : int, str or datetime.timedelta, optional
+        For how long the object can be loaded, such as ``"7d"``. Default: the repository's setting.
 
     Raises
     ------
@@ -72,7 +75,17 @@ class Payload(Generic[T]):
     {'answer': 42}
     """
 
-    __slots__ = ("__weakref__", "_compression", "_context", "_held", "_lock", "_pointer", "_prefix", "_repository")
+    __slots__ = (
+        "__weakref__",
+        "_compression",
+        "_context",
+        "_expires",
+        "_held",
+        "_lock",
+        "_pointer",
+        "_prefix",
+        "_repository",
+    )
 
     def __init__(
         self,
@@ -82,6 +95,7 @@ class Payload(Generic[T]):
         prefix: str | None = None,
         compression: Compression | None = None,
         context: str | None = None,
+        expires: int | str | datetime.timedelta | None = None,
     ) -> None:
         if isinstance(value, Payload | Pointer):
             use = "use it as it is" if isinstance(value, Payload) else "use Payload.from_pointer(pointer)"
@@ -91,7 +105,7 @@ class Payload(Generic[T]):
         self._repository = repository
         self._prefix = prefix
         self._compression: Compression | None = compression
-        self._context = context
+        self._context, self._expires = context, expires
         self._lock = (os.getpid(), threading.Lock())
 
     @classmethod
@@ -190,6 +204,7 @@ class Payload(Generic[T]):
                         prefix=prefix if self._prefix is None else self._prefix,
                         compression=self._compression,
                         context=self._context,
+                        expires=self._expires,
                     )
                     self._repository, self._held = repository, _NOTHING
         return self._pointer
@@ -266,10 +281,15 @@ def json_default(obj: Any) -> dict[str, str | int]:
 
 
 def save(
-    obj: Any, *, prefix: str | None = None, compression: Compression | None = None, context: str | None = None
+    obj: Any,
+    *,
+    prefix: str | None = None,
+    compression: Compression | None = None,
+    context: str | None = None,
+    expires: int | str | datetime.timedelta | None = None,
 ) -> Pointer:
     """Store `obj` in the repository of the settings in force and return its pointer; see `Repository.save`."""
-    return default_repository().save(obj, prefix=prefix, compression=compression, context=context)
+    return default_repository().save(obj, prefix=prefix, compression=compression, context=context, expires=expires)
 
 
 def load(pointer: Pointer | Payload[Any] | Any, *, view: bool = False, context: str | None = None) -> Any:
@@ -283,11 +303,17 @@ def save_many(
     prefix: str | None = None,
     compression: Compression | None = None,
     context: str | None = None,
+    expires: int | str | datetime.timedelta | None = None,
     max_concurrency: int = DEFAULT_CONCURRENCY,
 ) -> list[Pointer]:
     """Store each of `objects` in the repository of the settings in force; see `Repository.save_many`."""
     return default_repository().save_many(
-        objects, prefix=prefix, compression=compression, context=context, max_concurrency=max_concurrency
+        objects,
+        prefix=prefix,
+        compression=compression,
+        context=context,
+        expires=expires,
+        max_concurrency=max_concurrency,
     )
 
 

@@ -6,17 +6,19 @@ signature covers the validated values, not the JSON text, so that a database may
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from ._digest import Digest
-from ._keys import check_key
+from ._keys import EXPIRING, check_key, created_s, lifetime_s
 from ._typenames import SERIALIZER_ID
 from ._urls import root_problem
-from .errors import PointerError, SignatureError
+from .errors import PayloadError, PointerError, SignatureError
 from .signing import KeyRing
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "REQUIRED_FIELDS",
     "SIGNATURE_FIELDS",
     "Pointer",
+    "about",
     "as_pointer",
     "check_context",
 ]
@@ -200,6 +203,19 @@ class Pointer:
         )
 
     @property
+    def expires(self) -> datetime.datetime | None:
+        """When the object expires (UTC); None if it does not. It follows from the signed key."""
+        if not self.key.startswith(EXPIRING):
+            return None
+        lifetime, created = lifetime_s(self.key), created_s(self.key)
+        if lifetime is None or created is None:
+            return None
+        try:
+            return datetime.datetime.fromtimestamp(created + lifetime, datetime.UTC)
+        except (OverflowError, ValueError, OSError):
+            return None  # later than any clock can show
+
+    @property
     def is_signed(self) -> bool:
         """Whether the pointer has a signature; `verify` checks it."""
         return bool(self.signature)
@@ -321,3 +337,14 @@ def as_pointer(obj: Any) -> Pointer:
         f"Expected a Pointer, a Payload, or its JSON as a str, bytes or dict, not {type(obj).__name__}.",
         kind="pointer-type",
     )
+
+
+@contextmanager
+def about(pointer: Pointer) -> Iterator[None]:
+    """Add `pointer` to the errors that leave the block, unless they name one already."""
+    try:
+        yield
+    except PayloadError as error:
+        if error.pointer is None:
+            error.pointer = pointer
+        raise

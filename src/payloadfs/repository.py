@@ -7,10 +7,11 @@ and no step falls back to another.
 
 from __future__ import annotations
 
+import datetime
+import heapq
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -18,14 +19,14 @@ from . import config
 from ._authorization import Authorizer
 from ._batch import DEFAULT_CONCURRENCY, Batch
 from ._forks import PerProcess
-from ._keys import escape_prefix, new_key
+from ._keys import EXPIRING, escape_prefix, new_key
 from ._log import log_done
 from ._seal import Outgoing, check
 from ._typenames import type_label
 from ._urls import scheme_of
 from .config import Compression, KeywordSettings, Settings
-from .errors import NotFoundError, PayloadError
-from .pointer import Pointer, as_pointer, check_context
+from .errors import NotFoundError
+from .pointer import Pointer, about, as_pointer, check_context
 from .policy import Policy
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing
@@ -59,7 +60,7 @@ class Repository:
         Old roots, and the roots at which their objects are now.
     **settings
         ``verify``, ``digest``, ``transport``, ``compression``, ``fsync``, ``cache``, ``cache_bytes``,
-        ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes``, ``max_age`` and ``keys_file``, as in
+        ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes``, ``max_age``, ``expires`` and ``keys_file``, as in
         `payloadfs.configure`, for this repository only.
 
     Raises
@@ -126,6 +127,7 @@ class Repository:
         prefix: str | None = None,
         compression: Compression | None = None,
         context: str | None = None,
+        expires: int | str | datetime.timedelta | None = None,
     ) -> Pointer:
         """Store `obj` and return the signed pointer to it.
 
@@ -141,6 +143,9 @@ class Repository:
         context : str, optional
             What the object is for, such as the name of a run and a field. It is signed, and a reader
             must name it again, so that the pointer cannot be used elsewhere.
+        expires : int, str or datetime.timedelta, optional
+            For how long the object can be loaded: seconds, a string such as ``"7d"``, or ``"never"``.
+            Default: the setting. The bytes stay until ``payloadfs gc`` or a rule of the bucket removes them.
 
         Returns
         -------
@@ -149,7 +154,7 @@ class Repository:
         Raises
         ------
         ConfigError
-            The prefix is not valid, or there is no key to sign with. Nothing was written.
+            The prefix or lifetime is not valid, or there is no key to sign with. Nothing was written.
         PointerError
             The context is not valid or too long. Nothing was written.
         EncodeError
@@ -169,9 +174,9 @@ class Repository:
             check_context(context)
         ring = self.keys
         ring.require_signing_key()
-        settings = self.settings if compression is None else self.settings.merged(compression=compression)
+        settings = self._settings_for(compression=compression, expires=expires)
         serializer, encoded = self.serializers.encode(obj, compression=settings.compression)
-        key = new_key(escaped, encoded.extension)
+        key = new_key(escaped, encoded.extension, settings.expires)
         outgoing = Outgoing(encoded, "b3" if self.settings.digest == "blake3" else "s256")
         self.store.put(key, outgoing)
         pointer = Pointer(
@@ -224,7 +229,7 @@ class Repository:
         """
         started_s = time.perf_counter()
         pointer = as_pointer(pointer)
-        with _about(pointer):
+        with about(pointer):
             resolved, serializer = self._authorize(pointer, context)
             buffer = self._checked_bytes(resolved, full=False)
             content = buffer.toreadonly() if view else buffer
@@ -240,6 +245,7 @@ class Repository:
         prefix: str | None = None,
         compression: Compression | None = None,
         context: str | None = None,
+        expires: int | str | datetime.timedelta | None = None,
         max_concurrency: int = DEFAULT_CONCURRENCY,
     ) -> list[Pointer]:
         """Store each of `objects` and return their signed pointers in the same order.
@@ -249,7 +255,7 @@ class Repository:
         objects : iterable
             Taken one by one, in the calling thread, as capacity allows: a generator may create
             them when they are needed.
-        prefix, compression, context : str, optional
+        prefix, compression, context, expires : optional
             As for `save`, and the same for all.
         max_concurrency : int
             How many are saved at the same time, each in a thread.
@@ -264,7 +270,7 @@ class Repository:
             Some could not be saved. All were tried; ``done`` holds the pointers of those that
             were saved and ``failed`` the errors of the others, both by position.
         ConfigError
-            `prefix`, `context` or `max_concurrency` is not valid. Nothing was saved.
+            An argument is not valid. Nothing was saved.
 
         Notes
         -----
@@ -274,10 +280,8 @@ class Repository:
         saved is completed, and the error has an attribute ``done`` with the pointers so far, by
         position. Many small objects that are needed together are better saved as one list.
         """
-        batch = self._save_batch(
-            prefix=prefix, compression=compression, context=context, max_concurrency=max_concurrency
-        )
-        return batch.run(objects)
+        options = {"prefix": prefix, "compression": compression, "context": context, "expires": expires}
+        return self._save_batch(options, max_concurrency).run(objects)
 
     def load_many(
         self,
@@ -341,7 +345,7 @@ class Repository:
         Raises as `load`, except for `DecodeError`.
         """
         pointer = as_pointer(pointer)
-        with _about(pointer):
+        with about(pointer):
             resolved = self._authorizer.resolve(pointer, context=context, decoding=True)
             return self._checked_bytes(resolved, full=full)
 
@@ -356,14 +360,14 @@ class Repository:
     def info(self, pointer: Pointer | Any) -> ObjectInfo:
         """Return what the store reports about the object: size and time. One request."""
         pointer = as_pointer(pointer)
-        with _about(pointer):
+        with about(pointer):
             resolved = self._authorizer.resolve(pointer)
             return self._store_at(resolved.root).info(resolved.key)
 
     def delete(self, pointer: Pointer | Any) -> None:
         """Remove the object of `pointer` from the store and from the cache, if it is there. The pointer must be signed."""
         pointer = as_pointer(pointer)
-        with _about(pointer):
+        with about(pointer):
             self._authorizer.verify(pointer)
             resolved = self._authorizer.resolve(pointer)
             self._store_at(resolved.root).delete(resolved.key)
@@ -371,8 +375,15 @@ class Repository:
                 cache.evict(resolved.size_bytes, resolved.digest)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the objects stored under `root`, ordered by key; with a `prefix`, as `save` takes it, only those."""
-        return self.store.list(f"{escape_prefix(prefix)}/" if prefix else "")
+        """Yield the objects stored under `root`, ordered by key; with a `prefix`, as `save` takes it, only those.
+
+        The keys of objects that expire begin differently, so all of those are listed, whatever the prefix.
+        """
+        if not prefix:
+            return self.store.list()
+        escaped = f"{escape_prefix(prefix)}/"
+        expiring = (info for info in self.store.list(EXPIRING) if info.key.partition("/")[2].startswith(escaped))
+        return heapq.merge(self.store.list(escaped), expiring, key=lambda info: info.key)
 
     def check(self, pointer: Pointer | Any, *, context: str | None = None) -> None:
         """Raise the error with which `load` would refuse `pointer` before any request.
@@ -383,27 +394,26 @@ class Repository:
             `load` would refuse it. No request was sent.
         """
         pointer = as_pointer(pointer)
-        with _about(pointer):
+        with about(pointer):
             self._authorize(pointer, context)
 
     def verify(self, pointer: Pointer | Any) -> None:
         """Raise `SignatureError` if the signature of `pointer` is wrong, missing, or by an unknown key. No request."""
         pointer = as_pointer(pointer)
-        with _about(pointer):
+        with about(pointer):
             self._authorizer.verify(pointer)
 
-    def _save_batch(
-        self, *, prefix: str | None, compression: Compression | None, context: str | None, max_concurrency: int
-    ) -> Batch:
-        if prefix is not None:
-            escape_prefix(prefix)
-        if context is not None:
-            check_context(context)
-        return Batch(
-            lambda obj: self.save(obj, prefix=prefix, compression=compression, context=context),
-            "saved",
-            max_concurrency,
-        )
+    def _save_batch(self, options: dict[str, Any], max_concurrency: int) -> Batch:
+        if options["prefix"] is not None:
+            escape_prefix(options["prefix"])
+        if options["context"] is not None:
+            check_context(options["context"])
+        self._settings_for(compression=options["compression"], expires=options["expires"])
+        return Batch(lambda obj: self.save(obj, **options), "saved", max_concurrency)
+
+    def _settings_for(self, **options: Any) -> Settings:
+        given = {name: value for name, value in options.items() if value is not None}
+        return self.settings.merged(**given) if given else self.settings
 
     def _load_batch(self, *, view: bool, context: str | None, max_concurrency: int) -> Batch:
         return Batch(
@@ -459,17 +469,6 @@ class Repository:
 def _unpickled(public: dict[str, Any], arguments: dict[str, Any]) -> Repository:
     """Return a repository with the `public` settings of another process, and the keys and credentials of this one."""
     return Repository(**config.current().received(public), **arguments)
-
-
-@contextmanager
-def _about(pointer: Pointer) -> Iterator[None]:
-    """Add `pointer` to the errors that leave the block, unless they name one already."""
-    try:
-        yield
-    except PayloadError as error:
-        if error.pointer is None:
-            error.pointer = pointer
-        raise
 
 
 _repositories: dict[str, Repository] = {}

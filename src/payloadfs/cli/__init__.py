@@ -1,4 +1,4 @@
-"""The command line: ``payloadfs run | runs | put | get | inspect | ls | keys | cache | doctor | config``."""
+"""The command line: ``payloadfs run | runs | put | get | ls | rm | gc | verify | inspect | keys | ...``."""
 
 from __future__ import annotations
 
@@ -38,6 +38,18 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "payloadfs get pointer.json -o report.pdf",
     ),
     "ls": ("_objects", "list stored objects", "payloadfs ls 2026-11-22"),
+    "rm": ("_retention", "delete the objects under a prefix, or one object", "payloadfs rm run-7 --older-than 30d"),
+    "gc": (
+        "_retention",
+        "delete expired objects, and objects that no pointer refers to",
+        "payloadfs gc --refs pointers.jsonl --apply",
+    ),
+    "verify": ("_retention", "read objects back and check every byte", "payloadfs verify pointers.jsonl"),
+    "lifecycle": (
+        "_retention",
+        "print rules with which an S3 bucket deletes expired objects and abandoned uploads",
+        "payloadfs lifecycle --url s3://acme-payloads/prod",
+    ),
     "inspect": (
         "_inspect",
         "show a pointer and its object without decoding it",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from ..config import suggestion
+from .._typenames import suggestion
 from ..errors import ConfigError, PayloadError
 from ..works import App
 

@@ -8,8 +8,9 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 from .. import config
+from .._typenames import suggestion
 from .._urls import scheme_of
-from ..config import Settings, suggestion
+from ..config import Settings
 from ..errors import ConfigError
 from ..repository import Repository
 from ._checkpoints import Checkpoints, new_run_name

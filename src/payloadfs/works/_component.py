@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..config import suggestion
+from .._typenames import suggestion
 from ..errors import ConfigError
 from ..payload import Payload
 from ..repository import Repository

@@ -1,0 +1,215 @@
+"""Garbage collection: removal of expired objects, and of objects that nothing refers to.
+
+An object without references is removed in two steps, one grace period apart. The first call *marks* it: its
+id goes into an object under ``payloadfs-gc/marks/``. A later call removes it if it is still without references.
+So a reference that is written while a collection runs is seen by the next one.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .._durations import seconds
+from .._keys import EXPIRING, ID, created_s, lifetime_s, new_key
+from .._seal import Encoded, Outgoing
+from ..errors import ConfigError, PolicyError
+from ..repository import Repository, default_repository
+from ..stores import ObjectInfo
+from ._references import has_usual_time, references_in
+from ._remove import Removed, delete_all
+
+__all__ = ["Collected", "collect"]
+
+_OWN = "payloadfs-gc/"
+_MARKS, _PROBE = "payloadfs-gc/marks", "payloadfs-gc/probe"
+_RUNS = "runs/"
+_LINE_BYTES = 27
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collection removed, or what a dry run would remove.
+
+    Parameters
+    ----------
+    expired, unreferenced : Removed
+        Objects that reached the end of their lifetime, and objects without references that were marked
+        at least one grace period ago.
+    marked : int
+        Objects without references that a later collection will remove.
+    total : int
+        All objects in the listing.
+    """
+
+    expired: Removed
+    unreferenced: Removed
+    marked: int
+    total: int
+
+
+def collect(
+    references: Iterable[Iterable[bytes]] | None = None,
+    *,
+    grace: int | str | datetime.timedelta = "1d",
+    max_share: float = 0.5,
+    dry_run: bool = True,
+    repository: Repository | None = None,
+) -> Collected:
+    """Delete expired objects and, if `references` are given, objects that nothing refers to.
+
+    Parameters
+    ----------
+    references : iterable of iterable of bytes, optional
+        Every place that holds pointers, each as pieces of its text: see `references_in`. The documents
+        of runs in the same store are added. Pointers inside of stored objects are not found: name them too.
+        None: only expired objects are deleted.
+    grace : int, str or datetime.timedelta
+        Younger objects are kept, and an object without references is deleted so long after it was
+        marked. It must be longer than the time between saving an object and writing its pointer down.
+    max_share : float
+        Delete no object without references if that would be more than this share of all objects.
+    dry_run : bool
+        Write and delete nothing.
+    repository : Repository, optional
+        Default: the repository of the settings in force.
+
+    Raises
+    ------
+    ConfigError
+        An argument is not valid, or `references` contain no id at all. Nothing was deleted.
+    PolicyError
+        More than `max_share` would be deleted (``kind="max-share"``). Only expired objects were deleted.
+    Exception
+        Reading `references` failed. Nothing was deleted.
+    StoreError
+        The store failed. Some objects may have been deleted; call it again.
+
+    Notes
+    -----
+    Cost: at most two listings, one request per deleted object, and 100 bytes of memory for each id in
+    `references`. Times are those that the store reports, so that clocks of other machines do not matter.
+    """
+    chosen = repository or default_repository()
+    try:
+        grace_s = seconds(grace)
+    except ValueError as error:
+        raise ConfigError(f"grace is not valid: {error}.", kind="grace") from None
+    named = None if references is None else _names(references, chosen)
+    now_s = _local_now_s() if dry_run else _store_now_s(chosen)
+    expired = _delete(chosen, (info for info in chosen.store.list(EXPIRING) if _is_expired(info, now_s)), dry_run)
+    if named is None:
+        return Collected(expired, Removed(0, 0), 0, expired.count)
+    return _collect_unreferenced(chosen, named, expired, now_s, grace_s, max_share, dry_run=dry_run)
+
+
+def _collect_unreferenced(
+    repository: Repository,
+    named: set[bytes],
+    expired: Removed,
+    now_s: float,
+    grace_s: int,
+    max_share: float,
+    *,
+    dry_run: bool,
+) -> Collected:
+    marks = list(repository.store.list(f"{_MARKS}/"))
+    is_ripe = bool(marks) and max(info.modified_s for info in marks) <= now_s - grace_s
+    marked = _read_marks(repository, marks)
+    total, ripe, waiting = 0, 0, set()
+    for info in repository.store.list():
+        total += 1
+        if (object_id := _unreferenced_id(info, named, now_s - grace_s)) is None:
+            continue
+        if is_ripe and object_id in marked:
+            ripe += 1
+        else:
+            waiting.add(object_id)
+    if ripe > max_share * total:
+        raise PolicyError(
+            f"{ripe:,} of {total:,} objects have no references, which is more than max_share={max_share:g}: check that "
+            "all places with pointers are among the references. No object without references was deleted.",
+            kind="max-share",
+        )
+    ripe_objects = (
+        info
+        for info in (repository.store.list() if ripe else ())
+        if (object_id := _unreferenced_id(info, named, now_s - grace_s)) in marked and object_id not in waiting
+    )
+    removed = _delete(repository, ripe_objects, dry_run)
+    if not dry_run and (is_ripe or not marks):
+        _write_marks(repository, waiting)
+        for info in marks:
+            repository.store.delete(info.key)
+    return Collected(expired, removed, len(waiting), total)
+
+
+def _is_expired(info: ObjectInfo, now_s: float) -> bool:
+    lifetime, created = lifetime_s(info.key), created_s(info.key)
+    # By both clocks, the writer's and the store's: either may be wrong.
+    return lifetime is not None and created is not None and max(created, info.modified_s) + lifetime <= now_s
+
+
+def _unreferenced_id(info: ObjectInfo, named: set[bytes], newest_s: float) -> bytes | None:
+    """Return the id of an object without references that was written before `newest_s`; None for all others."""
+    match = ID.match(info.key.rpartition("/")[2])
+    if match is None or info.modified_s > newest_s or info.key.startswith(_OWN):
+        return None
+    object_id = match[0].encode()
+    # An id that `references_in` would not find cannot be known to be without references.
+    return object_id if has_usual_time(object_id) and object_id not in named else None
+
+
+def _names(references: Iterable[Iterable[bytes]], repository: Repository) -> set[bytes]:
+    named: set[bytes] = set()
+    for chunks in references:
+        named.update(references_in(chunks))
+    if not named:
+        raise ConfigError(
+            "The references contain no id of an object, so every object would be deleted. Nothing was deleted.",
+            kind="references",
+        )
+    for info in repository.store.list(_RUNS):
+        if ID.match(info.key.rpartition("/")[2]) is None:
+            named.update(references_in([bytes(repository.store.get(info.key, info.size_bytes).buffer)]))
+    return named
+
+
+def _delete(repository: Repository, objects: Iterable[ObjectInfo], dry_run: bool) -> Removed:
+    count = size_bytes = 0
+    for info in objects if dry_run else delete_all(repository, objects):
+        count, size_bytes = count + 1, size_bytes + info.size_bytes
+    return Removed(count, size_bytes)
+
+
+def _read_marks(repository: Repository, marks: Iterable[ObjectInfo]) -> set[bytes]:
+    marked: set[bytes] = set()
+    for info in marks:
+        content = repository.store.get(info.key, info.size_bytes).buffer
+        marked.update(bytes(content[start : start + 26]) for start in range(0, info.size_bytes, _LINE_BYTES))
+    return marked
+
+
+def _write_marks(repository: Repository, marked: set[bytes]) -> None:
+    if marked:
+        _put(repository, _MARKS, b"".join(object_id + b"\n" for object_id in sorted(marked)))
+
+
+def _store_now_s(repository: Repository) -> float:
+    """Return the time by the clock of the store. Writes and deletes a small object."""
+    key = _put(repository, _PROBE, b"x")
+    try:
+        return repository.store.info(key).modified_s
+    finally:
+        repository.store.delete(key)
+
+
+def _put(repository: Repository, prefix: str, content: bytes) -> str:
+    key = new_key(prefix, "txt")
+    repository.store.put(key, Outgoing(Encoded([memoryview(content)], "txt"), "b3"))
+    return key
+
+
+def _local_now_s() -> float:
+    return datetime.datetime.now(datetime.UTC).timestamp()

@@ -1,0 +1,83 @@
+"""References: which objects a text names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .._keys import ID
+from ..errors import PointerError
+from ..pointer import Pointer
+
+__all__ = ["has_usual_time", "pointers_in", "references_in"]
+
+_ID = re.compile(b"(?=(%b))" % ID.pattern.encode())  # overlapping: an id may follow characters that look like one
+_ID_CHARS = 26
+_OLDEST, _NEWEST = b"01dz", b"02z"
+
+_MAX_DEPTH = 100
+
+
+def has_usual_time(object_id: bytes) -> bool:
+    """Return whether an id is of the years 2020 to 2073. Most strings that only look like an id, such as digests, are not."""
+    return _OLDEST <= object_id < _NEWEST
+
+
+def references_in(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the ids of objects in the bytes of any text: JSON, a database dump, a log.
+
+    Every string that looks like an id counts, so a pointer is found however it is formatted, quoted or
+    nested. That an unrelated string is taken for an id only keeps an object that could go. Text that is
+    compressed, encrypted or in base64 hides its pointers.
+
+    Parameters
+    ----------
+    chunks : iterable of bytes
+        Pieces of the text. An id may begin in one and end in the next.
+
+    Examples
+    --------
+    >>> list(references_in([b'{"key":"run/01kjk3c8r0z5v9n2', b'q7w4t6y8bd.arrow"}']))
+    [b'01kjk3c8r0z5v9n2q7w4t6y8bd']
+    """
+    kept = b""
+    for chunk in chunks:
+        text = kept + chunk
+        yield from (match[1] for match in _ID.finditer(text) if has_usual_time(match[1]))
+        kept = text[len(text) - min(len(text), _ID_CHARS - 1) :]
+
+
+def pointers_in(lines: Iterable[str]) -> Iterator[Pointer]:
+    """Yield the pointers in JSON lines, at any depth, also in strings that hold a pointer as JSON.
+
+    Raises
+    ------
+    PointerError
+        A line is not JSON. The message has its number.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise PointerError(f"Line {number} is not JSON.", kind="pointer-format") from error
+        yield from _pointers(value, _MAX_DEPTH)
+
+
+def _pointers(value: Any, depth: int) -> Iterator[Pointer]:
+    if not depth:
+        raise PointerError("The JSON is nested too deeply.", kind="pointer-format")
+    if isinstance(value, str) and '"payloadfs"' in value:
+        yield Pointer.from_json(value)
+    elif isinstance(value, dict):
+        if "payloadfs" in value:
+            yield Pointer.from_dict(value)
+            return
+        for part in value.values():
+            yield from _pointers(part, depth - 1)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _pointers(part, depth - 1)
