@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, BinaryIO
 
 from .._durations import duration_name
 from .._keys import EXPIRING, lifetime_s
@@ -193,7 +193,10 @@ def _rule(folder: str, name: str, lifetime: int) -> dict[str, Any]:
 
 def _pieces(name: str, stack: ExitStack) -> Iterator[bytes]:
     # Opened at once: a file that is missing must stop the collection before anything is deleted.
-    file = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
+    file: BinaryIO = sys.stdin.buffer
+    if name != "-":
+        file = open(name, "rb")  # noqa: SIM115  closed by the stack
+        stack.callback(file.close)
     return iter(lambda: file.read(_CHUNK_BYTES), b"")
 
 

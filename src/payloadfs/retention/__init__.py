@@ -14,6 +14,7 @@ from ._references import references_in as references_in
 from ._remove import Removed as Removed
 from ._remove import remove as remove
 from ._verify import Damaged as Damaged
+from ._verify import Verified as Verified
 from ._verify import verify as verify
 
-__all__ = ["Collected", "Damaged", "Removed", "collect", "references_in", "remove", "verify"]
+__all__ = ["Collected", "Damaged", "Removed", "Verified", "collect", "references_in", "remove", "verify"]

@@ -8,6 +8,7 @@ So a reference that is written while a collection runs is seen by the next one.
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -97,7 +98,7 @@ def collect(
     except ValueError as error:
         raise ConfigError(f"grace is not valid: {error}.", kind="grace") from None
     named = None if references is None else _names(references, chosen)
-    now_s = _local_now_s() if dry_run else _store_now_s(chosen)
+    now_s = time.time() if dry_run else _store_now_s(chosen)
     expired = _delete(chosen, (info for info in chosen.store.list(EXPIRING) if _is_expired(info, now_s)), dry_run)
     if named is None:
         return Collected(expired, Removed(0, 0), 0, expired.count)
@@ -209,7 +210,3 @@ def _put(repository: Repository, prefix: str, content: bytes) -> str:
     key = new_key(prefix, "txt")
     repository.store.put(key, Outgoing(Encoded([memoryview(content)], "txt"), "b3"))
     return key
-
-
-def _local_now_s() -> float:
-    return datetime.datetime.now(datetime.UTC).timestamp()
