@@ -27,7 +27,7 @@ from payloadfs import (
 from payloadfs._seal import Outgoing, read_seal
 from payloadfs._urls import canonical_root
 from payloadfs.serializers import _registry
-from payloadfs.serializers._pickle.container import pack
+from payloadfs.serializers._container import pack
 
 
 @pytest.fixture
