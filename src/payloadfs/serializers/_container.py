@@ -60,7 +60,8 @@ def pack(
     front = [_HEADER.pack(_MAGIC, VERSION, len(buffers), len(meta_bytes), head_bytes)]
     first = 1 + len(head)
     body: list[Frame] = []
-    data_frames, starts = set(), set()
+    data_frames: set[int] = set()
+    starts: set[int] = set()
     for number, buffer in enumerate(buffers):
         body.append(memoryview(bytes(padding(offset))))
         offset += padding(offset)

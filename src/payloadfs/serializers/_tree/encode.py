@@ -103,8 +103,7 @@ class Encoder:
         if kind is tuple:
             return self._ext(TUPLE, self._encode(self._convert_items(obj)))
         if kind is Memory:
-            data = frozenset({0}) if obj.is_data else frozenset()
-            return self._add_leaf(MEMORY, "bytes/1", Encoded([obj.frame], "bin", data=data))
+            return self._add_leaf(MEMORY, "bytes/1", Encoded([obj.frame], "bin", data=frozenset({0})))
         codec = CODECS[kind.__name__] if kind in (set, frozenset) else find_codec(kind)
         if codec is None:
             raise NotExactError
@@ -129,12 +128,11 @@ class Encoder:
         return type(value) is not str or value.isascii() or value.encode("utf-8", "ignore").decode() == value
 
     def _convert_native(self, obj: Any, kind: type) -> Any:
-        if kind is str or kind is bytes:
-            if len(obj) >= LARGE_BYTES:
-                try:
-                    return self._leaf("text/1" if kind is str else "bytes/1", obj)
-                except NotExactError:  # lone surrogates
-                    return self._value(CODECS["str"], obj)
+        if (kind is str or kind is bytes) and len(obj) >= LARGE_BYTES:
+            try:
+                return self._leaf("text/1" if kind is str else "bytes/1", obj)
+            except NotExactError:  # lone surrogates
+                return self._value(CODECS["str"], obj)
         if self._careful and not self._is_plain(obj):
             return self._value(CODECS[kind.__name__], obj)
         return obj

@@ -9,7 +9,7 @@ from typing import Any
 from ..._typenames import loaded_class, short_class_name
 from .._base import NotExactError
 from .._numpy import array_frame
-from .vocabulary import LARGE_BYTES, Codec, Memory, expect, without_attributes
+from .vocabulary import LARGE_BYTES, Codec, Memory, expect
 
 __all__ = ["CODECS", "library_codec"]
 
@@ -92,7 +92,7 @@ def _dtype_fields(dtype: Any) -> Any:
         again = _make_dtype(fields)
     except (TypeError, ValueError) as error:
         raise NotExactError from error
-    if type(again) is not type(dtype) or again != dtype or _alignment(again) != _alignment(dtype):
+    if again != dtype or _alignment(again) != _alignment(dtype):
         raise NotExactError
     return fields
 
@@ -147,7 +147,7 @@ def _array_fields(obj: Any) -> list[Any]:
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     dtype = _dtype_fields(array.dtype)
     cells = array.T if fortran else array
-    content = cells.tobytes() if array.nbytes < LARGE_BYTES else Memory(array_frame(cells), is_data=True)
+    content = cells.tobytes() if array.nbytes < LARGE_BYTES else Memory(array_frame(cells))
     return [dtype, list(array.shape), content, fortran, bool(array.flags.writeable)]
 
 
@@ -206,7 +206,10 @@ def _make_masked(data: Any, mask: Any, fill_value: Any, hard: Any) -> Any:
 def _scalar_fields(obj: Any) -> list[Any]:
     import numpy as np
 
-    fields = [_dtype_fields(obj.dtype), np.asarray(obj).tobytes()]
+    dtype = _dtype_fields(obj.dtype)
+    if type(dtype) is str and np.dtype(dtype).type is not type(obj):
+        dtype = obj.dtype.char  # numpy has two classes for 64-bit integers
+    fields = [dtype, np.asarray(obj).tobytes()]
     if type(_make_scalar(*fields)) is not type(obj):
         raise NotExactError
     return fields
@@ -252,7 +255,9 @@ def _pandas_scalar_fields(obj: Any) -> list[Any]:
     for part in (obj, getattr(obj, "left", None), getattr(obj, "right", None)):
         # Raises for a zone that was read from a file.
         zone_fields(getattr(part, "tzinfo", None))
-        without_attributes(part)
+        # Names that begin with an underscore are caches of pandas.
+        if any(not name.startswith("_") for name in getattr(part, "__dict__", ())):
+            raise NotExactError
     return [encode_scalar(obj)]
 
 

@@ -72,7 +72,7 @@ def register_class(cls: _T | None = None, *, name: str | None = None) -> _T | Ca
     ('tree/1', [Order(number=1, price=9.5)])
     """
     if cls is None:
-        return functools.partial(register_class, name=name)  # type: ignore[return-value]
+        return functools.partial(register_class, name=name)
     if not isinstance(cls, type):
         raise ConfigError(f"register_class takes a class, not a {type(cls).__name__}.", kind="class-kind")
     if name is None and cls.__module__ == "__main__":
@@ -259,7 +259,7 @@ def _make_model(cls: Any, attributes: Any, fields_set: Any, extra: Any, private:
     return obj
 
 
-def _enum_fields(obj: Any) -> list[str]:
+def _enum_fields(obj: Any) -> list[Any]:
     cls = type(obj)
     if cls.__members__.get(obj._name_) is obj:
         return [obj._name_]
@@ -269,7 +269,7 @@ def _enum_fields(obj: Any) -> list[str]:
     return names
 
 
-def _make_member(cls: Any, *names: str) -> Any:
+def _make_member(cls: Any, *names: Any) -> Any:
     try:
         return functools.reduce(operator.or_, (cls.__members__[name] for name in names))
     except KeyError as error:

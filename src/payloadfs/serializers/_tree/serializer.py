@@ -68,7 +68,10 @@ class TreeSerializer:
                 f"Cannot write the object to a temporary file: {error}. Free some space, or set TMPDIR "
                 "to a folder with enough space. Nothing was written to the store."
             ) from error
-        meta = {"versions": versions_here(), "leaves": [serializer_id for serializer_id, _ in encoder.leaves]}
+        meta: dict[str, Any] = {
+            "versions": versions_here(),
+            "leaves": [serializer_id for serializer_id, _ in encoder.leaves],
+        }
         meta |= {"chunks": chunks} if chunks else {}
         return pack(meta, frames, [leaf for _, leaf in encoder.leaves], extension="tree")
 

@@ -189,7 +189,7 @@ def _make_int(content: bytes) -> int:
 
 
 def _bytearray_fields(obj: bytearray) -> list[Any]:
-    return [bytes(obj) if len(obj) < LARGE_BYTES else Memory(as_bytes(bytes(obj)), is_data=True)]
+    return [bytes(obj) if len(obj) < LARGE_BYTES else Memory(as_bytes(bytes(obj)))]
 
 
 def _make_bytearray(content: Any) -> bytearray:

@@ -76,7 +76,6 @@ class Memory:
     """A field that is stored out of band and arrives as a memoryview of the object's memory."""
 
     frame: Frame
-    is_data: bool
 
 
 _by_class: dict[type, Codec] = {}
