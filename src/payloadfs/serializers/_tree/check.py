@@ -36,6 +36,8 @@ class TreeChecker:
         Whether the length of strings matters in the next batch.
     """
 
+    _count = 0
+
     def __init__(self) -> None:
         self.check_strings = True
         self._containers: set[int] = set()
@@ -52,8 +54,9 @@ class TreeChecker:
         NotExactError
             A value is not in the vocabulary, occurs twice, or is nested too deeply.
         """
-        native = True
+        native, self._count = True, 0
         for _ in range(MAX_DEPTH):
+            self._count += len(level)
             kinds = frozenset(map(type, level))
             native = native and kinds <= _PLAIN
             if self.check_strings and not kinds.isdisjoint(_STRINGS):
@@ -75,9 +78,9 @@ class TreeChecker:
             del inside
         raise NotExactError
 
-    def note_size(self, count: int, size_bytes: int) -> None:
-        """Decide from a batch of `count` items whether strings of the next may be large: batches are alike."""
-        self.check_strings = size_bytes > _SMALL_BYTES * count
+    def note_size(self, size_bytes: int) -> None:
+        """Decide from the size of the last batch whether strings of the next may be large: batches are alike."""
+        self.check_strings = size_bytes > _SMALL_BYTES * self._count
 
     def _check_strings(self, level: list[Any]) -> bool:
         """Return whether no string is large. Refuse an object that repeats too many long ones."""

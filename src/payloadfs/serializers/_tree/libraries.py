@@ -156,8 +156,10 @@ def _make_array(dtype: Any, shape: Any, content: Any, fortran: bool, writable: b
 
     kind = _make_dtype(dtype)
     lengths = [expect(length, int) for length in expect(shape, list)]
-    if any(length < 0 for length in lengths) or math.prod(lengths) * kind.itemsize != len(
-        expect(content, bytes, memoryview)
+    if (
+        any(length < 0 for length in lengths)
+        or math.prod(lengths) >= 2**63
+        or math.prod(lengths) * kind.itemsize != len(expect(content, bytes, memoryview))
     ):
         raise ValueError("the array does not match its content")
     memory = bytearray(content) if type(content) is bytes else content

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from ..._buffers import release_pages
-from ...errors import DecodeError, EncodeError, PayloadError
+from ...errors import DecodeError, EncodeError
 from .._base import Encoded, NotExactError, Serializer
 from .._container import pack, unpack
 from .._versions import describe_mismatch, versions_here
@@ -83,7 +83,7 @@ class TreeSerializer:
         try:
             obj = _read(head, chunks, decoder)
             decoder.finish()
-        except (PayloadError, MemoryError):
+        except (DecodeError, MemoryError):
             raise
         except Exception as error:
             raise DecodeError(
@@ -126,7 +126,7 @@ def _write(obj: Any, *, in_batches: bool) -> tuple[Spool, Encoder, list[list[int
             raise _KeyNotNativeError
         spool.write(encoded[len(head) :])
         chunks.append([len(batch), len(encoded) - len(head)])
-        checker.note_size(len(batch), len(encoded))
+        checker.note_size(len(encoded))
     return spool, encoder, chunks
 
 
