@@ -31,7 +31,7 @@ from .payload import Payload, json_default, load, load_many, save, save_many
 from .pointer import Pointer
 from .policy import Policy
 from .repository import Repository, default_repository
-from .serializers import SerializerRegistry, default_serializers
+from .serializers import SerializerRegistry, default_serializers, register_class
 from .signing import Key, KeyRing
 
 if typing.TYPE_CHECKING:
@@ -72,6 +72,7 @@ __all__ = [
     "json_default",
     "load",
     "load_many",
+    "register_class",
     "register_serializer",
     "save",
     "save_many",

@@ -29,7 +29,17 @@ from ._buffers import ALIGNMENT, Frame, LazyFrame, chunks, frame_bytes, read_onc
 from ._digest import DIGEST_BYTES, Algorithm, Digest, Hasher, HashThread, digest_of, digests_of, hasher
 from .errors import IntegrityError
 
-__all__ = ["SEAL_FROM_BYTES", "Encoded", "Outgoing", "Seal", "Span", "check", "read_seal", "spans_of"]
+__all__ = [
+    "DATA_FROM_BYTES",
+    "SEAL_FROM_BYTES",
+    "Encoded",
+    "Outgoing",
+    "Seal",
+    "Span",
+    "check",
+    "read_seal",
+    "spans_of",
+]
 
 SEAL_FROM_BYTES = 256 * 1024
 """Smaller objects have one digest of all their bytes: checking them costs less than 0.1 ms."""
@@ -63,6 +73,9 @@ class Encoded:
     data : frozenset of int
         Positions of the frames that are data: the user's buffers, which do not decide how other bytes
         are read. All other frames are structure, however large they are.
+    starts : frozenset of int
+        Positions of the frames that begin a new span: the objects inside a container that a reader
+        may fetch and verify alone.
     """
 
     frames: Sequence[Frame]
@@ -70,6 +83,12 @@ class Encoded:
     suffix: bytes = b""
     sealable: bool = False
     data: frozenset[int] = frozenset()
+    starts: frozenset[int] = frozenset()
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the object without a seal."""
+        return sum(map(frame_bytes, self.frames)) + len(self.suffix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +104,8 @@ class Span:
         return sum(map(frame_bytes, self.frames))
 
 
-def spans_of(frames: Sequence[Frame], data: frozenset[int]) -> list[Span]:
-    """Group `frames` into spans; `data` holds the positions of the frames that are data.
+def spans_of(frames: Sequence[Frame], data: frozenset[int], starts: frozenset[int] = frozenset()) -> list[Span]:
+    """Group `frames` into spans; `data` and `starts` are those of `Encoded`.
 
     Small data becomes part of the structure around it. A few zeros after data are its padding.
     """
@@ -94,7 +113,7 @@ def spans_of(frames: Sequence[Frame], data: frozenset[int]) -> list[Span]:
     for position, frame in enumerate(frames):
         if frame_bytes(frame) >= DATA_FROM_BYTES and position in data:
             groups.append(([frame], True))
-        elif groups and (not groups[-1][1] or _is_padding(frame)):
+        elif groups and position not in starts and (not groups[-1][1] or _is_padding(frame)):
             groups[-1][0].append(frame)
         else:
             groups.append(([frame], False))
@@ -125,12 +144,12 @@ class Outgoing:
         self.stable = not any(isinstance(frame, LazyFrame) for frame in encoded.frames)
         self._suffix = encoded.suffix
         self._algorithm: Algorithm = algorithm
-        size_bytes = sum(map(frame_bytes, encoded.frames)) + len(encoded.suffix)
+        size_bytes = encoded.size_bytes
         # A seal before a suffix that `read_seal` does not recognize could never be read.
         is_known_suffix = _suffix_bytes(memoryview(encoded.suffix)) == len(encoded.suffix)
         self._sealed = encoded.sealable and is_known_suffix and size_bytes >= SEAL_FROM_BYTES
         if self._sealed:
-            self._spans = spans_of(encoded.frames, encoded.data)
+            self._spans = spans_of(encoded.frames, encoded.data, encoded.starts)
             size_bytes += len(self._spans) * _ENTRY.size + _TRAILER.size
         else:
             self._spans = [Span((*encoded.frames, memoryview(encoded.suffix)), is_data=False)]

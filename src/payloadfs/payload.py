@@ -14,6 +14,7 @@ from .config import Compression
 from .errors import EncodeError
 from .pointer import Pointer
 from .repository import Repository, default_repository
+from .serializers import Codec, add_codec
 
 __all__ = ["Payload", "json_default", "load", "load_many", "save", "save_many"]
 
@@ -257,6 +258,10 @@ class Payload(Generic[T]):
         if pointer is None:
             return f"Payload({type(self._held).__name__}, not saved)"
         return repr(pointer).replace("Pointer", "Payload", 1)
+
+
+# A payload inside another object is stored as its pointer; it is saved first.
+add_codec(Payload, Codec("Payload", lambda obj: [obj.to_dict()], Payload.from_dict, has_identity=True))
 
 
 def json_default(obj: Any) -> dict[str, str | int]:

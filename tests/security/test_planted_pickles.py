@@ -98,7 +98,7 @@ def _sidecar(stream: bytes) -> bytes:
 
 CHANNELS: dict[str, tuple[list[str], Callable[[bytes], bytes]]] = {
     "raw bytes": (["pickle/1", "json/1", "text/1", "npy/1", "arrow-table/1", "pandas/1", "polars/1"], lambda s: s),
-    "container": (["pickle/1", "json/1", "npy/1", "pandas/1", "zstd-pickle/1"], _container),
+    "container": (["pickle/1", "tree/1", "json/1", "npy/1", "pandas/1", "zstd-pickle/1"], _container),
     "npy of objects": (["npy/1", "npy-readonly/1"], _npy),
     "Arrow metadata": (["arrow-table/1", "arrow-batch/1", "pandas/1", "pandas-series/1", "polars/1"], _arrow),
     "remainder of a frame": (["pandas-mixed/1", "pandas/1", "arrow-table/1"], _sidecar),

@@ -27,7 +27,7 @@ from payloadfs import (
 from payloadfs._seal import Outgoing, read_seal
 from payloadfs._urls import canonical_root
 from payloadfs.serializers import _registry
-from payloadfs.serializers._pickle.container import pack
+from payloadfs.serializers._container import pack
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def canary(tmp_path):
 def no_decoding(monkeypatch):
     """Fail the test if any serializer decodes."""
     for name in _registry._BUILT_IN:
-        kind = type(_registry._built_in(name))
+        kind = type(_registry.built_in(name))
         monkeypatch.setattr(kind, "decode", lambda *args, **kwargs: pytest.fail("a decoder was called"))
 
 

@@ -38,7 +38,8 @@ OBJECTS = {
     "pandas-series": frame["s"],
     "arrow-table": pa.table({"a": list(range(50_000))}),
     "polars": pl.DataFrame({"a": list(range(50_000))}),
-    "pickle": [np.zeros(100_000), {1, 2}],
+    "pickle": [np.zeros(100_000), len],
+    "tree": [np.zeros(100_000), {1, 2}],
 }
 
 

@@ -43,7 +43,7 @@ def made():
         "warns": warns,
         "refused": threading.Lock(),
         "changed by saving": Counting(),
-        "last": (1, "a"),
+        "last": (1, len),
     }
 
 

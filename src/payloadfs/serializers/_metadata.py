@@ -7,7 +7,7 @@ from typing import Any
 
 from .._typenames import split_serializer
 from ._arrow.structure import check_file
-from ._pickle.container import unpack
+from ._container import unpack
 
 __all__ = ["read_metadata"]
 
@@ -34,6 +34,10 @@ def read_metadata(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
             "versions": meta["versions"],
             "pickle": {"stream bytes": head.nbytes, "buffers": len(buffers), "functions": meta["code"]},
         }
+    if name == "tree":
+        meta, head, _ = unpack(buffer)
+        counts = {leaf: meta["leaves"].count(leaf) for leaf in sorted(set(meta["leaves"]))}
+        return {"versions": meta["versions"], "tree": {"msgpack bytes": head.nbytes, **counts}}
     if name.startswith(("pandas", "polars", "arrow")):
         return _arrow_metadata(buffer)
     return {}

@@ -1,4 +1,4 @@
-"""Choice of the serializer for an object: by exact class, base classes, predicate, and finally pickle."""
+"""Choice of the serializer for an object: by exact class, base classes, predicate, and finally tree and pickle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._imports import import_all, import_lock
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["SerializerRegistry", "decode"]
+__all__ = ["SerializerRegistry", "built_in", "decode"]
 
 ENTRY_POINTS = "payloadfs.serializers"
 
@@ -28,7 +28,6 @@ _BUILT_IN = {
         "JsonSerializer",
         [f"builtins.{name}" for name in ("NoneType", "bool", "int", "float", "list", "dict")],
     ),
-    "pickle-batches/1": ("_pickle.batched", "BatchedPickleSerializer", ["builtins.list", "builtins.dict"]),
     "npy/1": ("_numpy", "NumpySerializer", ["numpy.ndarray"]),
     "npy-readonly/1": ("_numpy", "ReadOnlyNumpySerializer", []),
     "arrow-table/1": ("_arrow.tables", "ArrowTableSerializer", ["pyarrow.Table"]),
@@ -38,13 +37,14 @@ _BUILT_IN = {
     "pandas-series/1": ("_pandas.serializer", "SeriesSerializer", ["pandas.Series"]),
     "polars/1": ("_polars", "PolarsFrameSerializer", ["polars.DataFrame"]),
     "polars-series/1": ("_polars", "PolarsSeriesSerializer", ["polars.Series"]),
+    "tree/1": ("_tree.serializer", "TreeSerializer", []),
     "pickle/1": ("_pickle.serializer", "PickleSerializer", []),
 }
 _BUILT_IN_CLASSES: dict[str, list[str]] = {}
 for _id, (_, _, _names) in _BUILT_IN.items():
     for _class in _names:
         _BUILT_IN_CLASSES.setdefault(_class, []).append(_id)
-_FALLBACK = "pickle/1"
+_FALLBACKS = ("tree/1", "pickle/1")
 _PACKAGES = {"_numpy": ("numpy",), "_arrow.tables": ("pyarrow",), "_polars": ("pyarrow", "polars")} | {
     "_pandas.serializer": ("numpy", "pyarrow", "pandas")
 }
@@ -55,7 +55,7 @@ class SerializerRegistry:
     """Mapping of classes and ids to serializers.
 
     The registry tries the serializers of an object's exact class, then those of its base classes,
-    then those with a matching predicate (newest first), and finally pickle. It uses the first that
+    then those with a matching predicate (newest first), then `tree/1`, and finally pickle. It uses the first that
     can store the object exactly. Classes are looked up by name (``"pandas.DataFrame"``: top package
     and class), so choosing a serializer imports nothing.
 
@@ -159,8 +159,7 @@ class SerializerRegistry:
                     f"Serializer {serializer.id!r} cannot encode the object: {type(error).__name__}: {error}. "
                     "Nothing was written."
                 ) from error
-        last = _built_in(_FALLBACK)
-        return last, last.encode(obj)
+        raise AssertionError("pickle declines nothing")
 
     def by_id(self, serializer_id: str) -> Serializer:
         """Return the serializer with the id `serializer_id`.
@@ -174,7 +173,7 @@ class SerializerRegistry:
         if codec and not split_serializer(inner)[0]:
             return Compressed(self.by_id(inner), codec)
         if serializer_id in _BUILT_IN:
-            return _built_in(serializer_id)
+            return built_in(serializer_id)
         if serializer_id not in self._by_id:
             for entry in _entry_points().values():
                 serializer = _load(entry)
@@ -191,12 +190,13 @@ class SerializerRegistry:
             name = short_class_name(cls)
             yield from self._by_class.get(name, ())
             if name in _BUILT_IN_CLASSES:
-                yield from map(_built_in, _BUILT_IN_CLASSES[name])
+                yield from map(built_in, _BUILT_IN_CLASSES[name])
             elif name in _entry_points():
                 yield _load(_entry_points()[name])
         for predicate, serializer in self._predicates:
             if predicate(obj):
                 yield serializer
+        yield from map(built_in, _FALLBACKS)
 
 
 def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_bytes: int | None = None) -> Any:
@@ -238,13 +238,21 @@ def _missing_package(serializer_id: str, error: ImportError) -> ConfigError:
     )
 
 
+def ready(serializer_id: str) -> Serializer:
+    """Return the serializer of payloadfs with the id `serializer_id`, after importing the packages that it needs."""
+    serializer = built_in(serializer_id)
+    _import_packages(serializer)
+    return serializer
+
+
 def _import_packages(serializer: Serializer) -> None:
     if serializer.id in _BUILT_IN:
         import_all(_PACKAGES.get(_BUILT_IN[serializer.id][0], ()))
 
 
 @functools.cache
-def _built_in(serializer_id: str) -> Serializer:
+def built_in(serializer_id: str) -> Serializer:
+    """Return the serializer of payloadfs with the id `serializer_id`."""
     module, name, _ = _BUILT_IN[serializer_id]
     serializer: Serializer = getattr(importlib.import_module(f".{module}", __package__), name)()
     return serializer

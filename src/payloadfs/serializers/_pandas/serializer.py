@@ -10,7 +10,7 @@ between them are kept. Such an object has another serializer id, since a pickle 
 
     ARROW1 00 00 | schema | batches ... | end-of-stream mark | zeros | container | footer ... | ARROW1
 
-The container is the one of `_pickle.container` and begins at a multiple of 64 bytes. Other readers
+The container is the one of `_container` and begins at a multiple of 64 bytes. Other readers
 of the file see only the columns that Arrow stores. A frame that is not exact this way either is
 pickled as a whole.
 """

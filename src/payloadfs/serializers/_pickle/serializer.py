@@ -17,9 +17,9 @@ from ..._typenames import class_name
 from ...errors import DecodeError, EncodeError
 from .. import _restore
 from .._base import Encoded
+from .._container import pack, unpack
 from .._imports import import_module
 from .._versions import describe_mismatch, versions_here
-from .container import pack, unpack
 from .diagnose import find_unpicklable
 from .pickler import Stream, dump, dump_by_value
 

@@ -1,11 +1,11 @@
-"""Container for pickles: a small head and large aligned buffers in one object.
+"""Container of pickles and trees: a small head and large aligned buffers in one object.
 
 ::
 
     header   magic 16 bytes, version u32, number of buffers u32, meta size u64, head size u64
     table    per buffer: offset u64, size u64
     meta     JSON: the versions that wrote it
-    head     the pickle stream, without the buffers
+    head     the pickle stream or the msgpack value, without the buffers
     buffers  each at a multiple of 64 bytes, zeros between them
 
 All numbers are little-endian. Every length is checked against the object's size before anything is
@@ -19,8 +19,8 @@ import struct
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ..._buffers import Frame, as_bytes, frame_bytes, padding
-from ..._seal import Encoded
+from .._buffers import Frame, as_bytes, frame_bytes, padding
+from .._seal import DATA_FROM_BYTES, Encoded
 
 __all__ = ["pack", "unpack"]
 
@@ -30,22 +30,60 @@ _HEADER = struct.Struct("<16sIIQQ")
 _ENTRY = struct.Struct("<QQ")
 
 
-def pack(meta: dict[str, Any], head: Sequence[Frame], buffers: Sequence[memoryview], data: Collection[int]) -> Encoded:
-    """Return a container. Copies neither `head`, a list of pieces, nor `buffers`; `data` lists the data buffers."""
+def pack(
+    meta: dict[str, Any],
+    head: Sequence[Frame],
+    buffers: Sequence[memoryview | Encoded],
+    data: Collection[int] = (),
+    *,
+    extension: str = "pickle",
+) -> Encoded:
+    """Return a container. Copies neither `head`, a list of pieces, nor `buffers`.
+
+    Parameters
+    ----------
+    meta : dict
+        Plain JSON.
+    head : sequence of Frame
+        The pieces of the head.
+    buffers : sequence of memoryview or Encoded
+        The buffers. An encoded object becomes one buffer whose data stays data. If it has 64 KiB or
+        more, its spans are its own, so that a reader can fetch and verify it alone.
+    data : collection of int
+        Positions of the plain buffers that are data.
+    extension : str
+        File extension of the key.
+    """
     meta_bytes = json.dumps(meta, separators=(",", ":")).encode()
     head_bytes = sum(map(frame_bytes, head))
     offset = _HEADER.size + _ENTRY.size * len(buffers) + len(meta_bytes) + head_bytes
     front = [_HEADER.pack(_MAGIC, VERSION, len(buffers), len(meta_bytes), head_bytes)]
+    first = 1 + len(head)
     body: list[Frame] = []
-    for buffer in buffers:
+    data_frames: set[int] = set()
+    starts: set[int] = set()
+    for number, buffer in enumerate(buffers):
         body.append(memoryview(bytes(padding(offset))))
         offset += padding(offset)
-        front.append(_ENTRY.pack(offset, buffer.nbytes))
-        body.append(buffer)
-        offset += buffer.nbytes
+        begin, size = first + len(body), _size(buffer)
+        front.append(_ENTRY.pack(offset, size))
+        if isinstance(buffer, Encoded):
+            body += [*buffer.frames, memoryview(buffer.suffix)]
+            data_frames.update(begin + pos for pos in buffer.data)
+            if size >= DATA_FROM_BYTES:
+                # The padding before the next buffer still belongs to this one.
+                starts |= {begin, first + len(body) + 1}
+        else:
+            body.append(buffer)
+            if number in data:
+                data_frames.add(begin)
+        offset += size
     frames = [as_bytes(b"".join([*front, meta_bytes])), *head, *body]
-    first = 1 + len(head) + 1
-    return Encoded(frames, extension="pickle", sealable=True, data=frozenset(first + 2 * n for n in data))
+    return Encoded(frames, extension, sealable=True, data=frozenset(data_frames), starts=frozenset(starts))
+
+
+def _size(buffer: memoryview | Encoded) -> int:
+    return buffer.size_bytes if isinstance(buffer, Encoded) else buffer.nbytes
 
 
 def unpack(container: memoryview) -> tuple[dict[str, Any], memoryview, list[memoryview]]:

@@ -1,0 +1,157 @@
+"""Check that an object is a tree: only classes of the vocabulary, and no mutable object twice.
+
+Lists, dicts and native values are checked level by level at the speed of C: the classes of a level
+are one set, and an object with one reference cannot occur twice.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from .._base import NotExactError
+from .vocabulary import LARGE_BYTES, NATIVE, find_codec
+
+__all__ = ["MAX_DEPTH", "TreeChecker"]
+
+MAX_DEPTH = 100
+_LISTS = frozenset({list, tuple, set, frozenset})
+_CONTAINERS = _LISTS | {dict}
+_STRINGS = frozenset({str, bytes})
+_PLAIN = NATIVE | {list, dict}
+_SMALL_BYTES, _LONG_BYTES = 24, 64
+_MAX_REPEATED_BYTES = 4 * 1024 * 1024
+_MAX_REPEATED_ITEMS = 100_000
+
+
+class TreeChecker:
+    """Check of one object, batch by batch, that each is a tree and that no mutable object is in two of them.
+
+    Attributes
+    ----------
+    check_strings : bool
+        Whether the length of strings matters in the next batch.
+    """
+
+    _count = 0
+
+    def __init__(self) -> None:
+        self.check_strings = True
+        self._containers: set[int] = set()
+        self._strings: set[int] = set()
+        self._repeated_bytes = self._repeated_items = 0
+
+    def check(self, level: list[Any]) -> bool:
+        """Return whether `level` is native: msgpack stores it without any conversion.
+
+        `level` must be the only list besides their container that refers to the values.
+
+        Raises
+        ------
+        NotExactError
+            A value is not in the vocabulary, occurs twice, or is nested too deeply.
+        """
+        native, self._count = True, 0
+        for _ in range(MAX_DEPTH):
+            self._count += len(level)
+            kinds = frozenset(map(type, level))
+            native = native and kinds <= _PLAIN
+            if self.check_strings and not kinds.isdisjoint(_STRINGS):
+                native = self._check_strings(level) and native
+            others = kinds - _CONTAINERS - NATIVE
+            inside = [child for kind in others for child in self._check_others(kind, level)]
+            if not kinds.isdisjoint(_CONTAINERS):
+                containers = (
+                    list(level) if kinds <= _CONTAINERS else [part for part in level if type(part) in _CONTAINERS]
+                )
+                self._note_containers(containers)
+                children, native_keys = _children(containers, kinds)
+                native = native and native_keys
+                inside = children + inside if inside else children
+                del containers, children
+            if not inside:
+                return native
+            level = inside
+            del inside
+        raise NotExactError
+
+    def note_size(self, size_bytes: int) -> None:
+        """Decide from the size of the last batch whether strings of the next may be large: batches are alike."""
+        self.check_strings = size_bytes > _SMALL_BYTES * self._count
+
+    def _check_strings(self, level: list[Any]) -> bool:
+        """Return whether no string is large. Refuse an object that repeats too many long ones."""
+        strings = [part for part in level if type(part) in _STRINGS and len(part) > _LONG_BYTES]
+        # Strings may occur twice, but each occurrence is stored.
+        for part in _shared(strings):
+            if id(part) in self._strings:
+                self._repeated_bytes += len(part)
+            self._strings.add(id(part))
+        if self._repeated_bytes > _MAX_REPEATED_BYTES:
+            raise NotExactError
+        return max(map(len, strings), default=0) < LARGE_BYTES
+
+    def _note_containers(self, containers: list[Any]) -> None:
+        for part in _shared(containers):
+            if type(part) in (tuple, frozenset) and (not part or self._is_flat(part)):
+                continue
+            self._note(part)
+
+    def _note(self, part: Any) -> None:
+        if id(part) in self._containers:
+            raise NotExactError
+        self._containers.add(id(part))
+
+    def _is_flat(self, part: Any) -> bool:
+        """Return whether a tuple or frozenset holds only native values, so that its identity does not matter."""
+        self._repeated_items += len(part)
+        return frozenset(map(type, part)) <= NATIVE and self._repeated_items <= _MAX_REPEATED_ITEMS
+
+    def _check_others(self, kind: type, level: list[Any]) -> list[Any]:
+        """Return the children of all objects of class `kind` in `level`."""
+        codec = find_codec(kind)
+        if codec is None:
+            raise NotExactError
+        if not codec.has_identity:
+            return []
+        objects = [part for part in level if type(part) is kind]
+        for part in _shared(objects):
+            self._note(part)
+        if codec.children is None:
+            return []
+        return [child for part in objects for child in codec.children(part)]
+
+
+def _children(containers: list[Any], kinds: frozenset[type]) -> tuple[list[Any], bool]:
+    """Return all items, values and keys that are not native; and whether all keys are native."""
+    dicts = containers if kinds.isdisjoint(_LISTS) else [part for part in containers if type(part) is dict]
+    native_keys = set(map(type, itertools.chain.from_iterable(dicts))) <= NATIVE
+    keys = () if native_keys else [key for part in dicts for key in part if type(key) not in NATIVE]
+    others = () if len(dicts) == len(containers) else [part for part in containers if type(part) is not dict]
+    return [
+        *itertools.chain.from_iterable(map(dict.values, dicts)),
+        *itertools.chain.from_iterable(others),
+        *keys,
+    ], native_keys
+
+
+def _select_by_refcount(parts: list[Any], chosen: Callable[[int], bool]) -> Iterator[Any]:
+    """Yield those of `parts` for whose reference count `chosen` is true.
+
+    Each part must be referenced by its container, by `parts` and by one more list, as in
+    `TreeChecker.check`. Everything runs in C, which adds no further references.
+    """
+    return itertools.compress(parts, map(chosen, map(sys.getrefcount, parts)))
+
+
+def _refcount_of_one_owner() -> int:
+    container: list[list[None]] = [[]]
+    level = list(container)
+    return next(count for count in itertools.count(1) if not [*_select_by_refcount(list(level), count.__lt__)])
+
+
+_ONE_OWNER = _refcount_of_one_owner()
+_shared = partial(_select_by_refcount, chosen=_ONE_OWNER.__lt__)

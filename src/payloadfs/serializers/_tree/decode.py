@@ -1,0 +1,97 @@
+"""msgpack to objects. Nothing in the data names code: constructors come from a closed table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .._base import Serializer
+from .check import MAX_DEPTH
+from .encode import DICT, LEAF, LEAF_SERIALIZERS, MEMORY, OBJECT, TUPLE, VALUE
+from .register import find_class
+from .standard import make_pairs
+from .vocabulary import expect, find_decoder
+
+__all__ = ["Decoder"]
+
+
+class Decoder:
+    """Decoder of the values of one tree.
+
+    Parameters
+    ----------
+    by_id : callable
+        Returns the serializer with an id, for leaves.
+    leaves : sequence of str
+        The serializer of each buffer.
+    buffers : sequence of memoryview
+        The leaves. Each is used once, in order.
+    trusted : bool
+        If false, the bytes must also be those that this value is encoded to, so that nothing in
+        them is ignored: no key twice, no longer form of a number.
+    readonly : bool
+        Whether arrays are read-only.
+    """
+
+    def __init__(
+        self,
+        by_id: Callable[[str], Serializer],
+        leaves: Sequence[str],
+        buffers: Sequence[memoryview],
+        *,
+        trusted: bool,
+        readonly: bool,
+    ) -> None:
+        import msgspec
+
+        if len(leaves) != len(buffers) or not LEAF_SERIALIZERS.issuperset(leaves):
+            raise ValueError("the leaves do not match the container")
+        self._decode = msgspec.msgpack.decode
+        self._encode = msgspec.msgpack.encode
+        self._by_id = by_id
+        self._leaves, self._buffers = leaves, buffers
+        self._trusted, self._readonly = trusted, readonly
+        self._next = self._depth = 0
+
+    def decode(self, content: memoryview | bytes) -> Any:
+        """Return the value in `content`, one msgpack value."""
+        if not self._trusted and self._encode(self._decode(content)) != content:
+            raise ValueError("the msgpack value is not in its shortest form, or a key occurs twice")
+        return self._decode(content, ext_hook=self._decode_extension)
+
+    def finish(self) -> None:
+        """Raise `ValueError` if a leaf was not used."""
+        if self._next != len(self._buffers):
+            raise ValueError("a leaf is not used")
+
+    def _decode_extension(self, code: int, content: memoryview) -> Any:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise ValueError("nested too deeply")
+        parts = self.decode(content)
+        self._depth -= 1
+        if code in (LEAF, MEMORY):
+            serializer, buffer = self._next_leaf(expect(parts, int))
+            return buffer if code == MEMORY else serializer.decode(buffer, trusted=self._trusted)
+        expect(parts, list)
+        if code == TUPLE:
+            return tuple(parts)
+        if code == DICT:
+            return dict(make_pairs(parts))
+        if code not in (VALUE, OBJECT):
+            raise ValueError(f"unknown extension {code}")
+        name, *fields = parts
+        make = find_class(name) if code == OBJECT else find_decoder(expect(name, str))
+        return self._locked(make(*fields))
+
+    def _next_leaf(self, pos: int) -> tuple[Serializer, memoryview]:
+        if pos != self._next or pos >= len(self._buffers):
+            raise ValueError("a leaf is used twice or out of order")
+        self._next += 1
+        return self._by_id(self._leaves[pos]), self._buffers[pos]
+
+    def _locked(self, value: Any) -> Any:
+        """Return `value`, made read-only if it is an array and the object is read-only."""
+        if self._readonly and type(value).__name__ in ("ndarray", "MaskedArray"):
+            value.flags.writeable = False
+        return value

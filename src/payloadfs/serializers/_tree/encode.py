@@ -1,0 +1,188 @@
+"""Objects to msgpack: native values as they are, all others as extension values, large parts as leaves.
+
+The codes and their contents::
+
+    1  leaf    position of a buffer, which is an object of the serializer in ``leaves``
+    2  tuple   array of its items
+    3  dict    with any keys: array of key, value, key, value ...
+    4  value   array of a name of the vocabulary and the fields
+    5  object  array of the name of a registered class and the fields
+    6  memory  position of a buffer, whose bytes are a field of a value
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ...errors import EncodeError
+from .._base import Encoded, NotExactError, Serializer
+from .standard import CODECS, flatten
+from .vocabulary import LARGE_BYTES, NATIVE, Codec, Memory, find_codec
+
+__all__ = [
+    "DICT",
+    "LEAF",
+    "LEAF_SERIALIZERS",
+    "MEMORY",
+    "OBJECT",
+    "TUPLE",
+    "VALUE",
+    "Encoder",
+    "array_header",
+    "map_header",
+]
+
+LEAF, TUPLE, DICT, VALUE, OBJECT, MEMORY = range(1, 7)
+
+LEAF_SERIALIZERS = frozenset(
+    {
+        *("npy/1", "npy-readonly/1", "bytes/1", "text/1", "arrow-table/1", "arrow-batch/1"),
+        *("pandas/1", "pandas-series/1", "polars/1", "polars-series/1"),
+    }
+)
+"""Serializers of leaves: all are safe."""
+
+_MAX_INT, _MIN_INT = 2**64 - 1, -(2**63)
+
+
+@functools.cache
+def _msgpack() -> tuple[Callable[[Any], bytes], Callable[[int, bytes], Any]]:
+    import msgspec
+
+    return msgspec.msgpack.Encoder().encode, msgspec.msgpack.Ext
+
+
+class Encoder:
+    """Encoder of the values of one tree.
+
+    Parameters
+    ----------
+    by_id : callable
+        Returns the serializer with an id, for leaves.
+    """
+
+    def __init__(self, by_id: Callable[[str], Serializer]) -> None:
+        self.leaves: list[tuple[str, Encoded]] = []
+        self._encode, self._ext = _msgpack()
+        self._by_id = by_id
+        self._careful = False
+
+    def encode(self, obj: Any, *, native: bool) -> bytes:
+        """Return `obj` as one msgpack value; `native` says that it needs no conversion. Adds its leaves.
+
+        Raises
+        ------
+        NotExactError
+            A value cannot be restored exactly. Leaves of this value may have been added.
+        """
+        count = len(self.leaves)
+        try:
+            return self._encode(obj if native else self._convert(obj))
+        except (OverflowError, UnicodeEncodeError):
+            # An int beyond 64 bits, or a string that is not Unicode. Both are too rare to look for them first.
+            del self.leaves[count:]
+        self._careful = True
+        try:
+            return self._encode(self._convert(obj))
+        except OverflowError as error:
+            raise NotExactError from error
+        finally:
+            self._careful = False
+
+    def _convert(self, obj: Any) -> Any:
+        """Return `obj` as values that msgpack has, leaves and extension values."""
+        kind = type(obj)
+        if kind is list:
+            return self._convert_items(obj)
+        if kind is dict:
+            return self._convert_dict(obj)
+        if kind in NATIVE:
+            return self._convert_native(obj, kind)
+        if kind is tuple:
+            return self._ext(TUPLE, self._encode(self._convert_items(obj)))
+        if kind is Memory:
+            return self._add_leaf(MEMORY, "bytes/1", Encoded([obj.frame], "bin", data=frozenset({0})))
+        codec = CODECS[kind.__name__] if kind in (set, frozenset) else find_codec(kind)
+        if codec is None:
+            raise NotExactError
+        return self._convert_other(obj, codec)
+
+    def _convert_items(self, items: Iterable[Any]) -> Iterable[Any]:
+        if not self._careful and frozenset(map(type, items)) <= _SCALARS:
+            return items
+        return [self._convert(item) for item in items]
+
+    def _convert_dict(self, obj: dict[Any, Any]) -> Any:
+        if set(map(type, obj)) <= NATIVE and not (self._careful and not all(map(self._is_plain, obj))):
+            if not self._careful and frozenset(map(type, obj.values())) <= _SCALARS:
+                return obj
+            return {key: self._convert(value) for key, value in obj.items()}
+        return self._ext(DICT, self._encode(self._convert_items(flatten(obj))))
+
+    def _is_plain(self, value: Any) -> bool:
+        """Return whether msgpack has this native value."""
+        if type(value) is int:
+            return _MIN_INT <= value <= _MAX_INT
+        return type(value) is not str or value.isascii() or value.encode("utf-8", "ignore").decode() == value
+
+    def _convert_native(self, obj: Any, kind: type) -> Any:
+        if (kind is str or kind is bytes) and len(obj) >= LARGE_BYTES:
+            try:
+                return self._leaf("text/1" if kind is str else "bytes/1", obj)
+            except NotExactError:  # lone surrogates
+                return self._value(CODECS["str"], obj)
+        if self._careful and not self._is_plain(obj):
+            return self._value(CODECS[kind.__name__], obj)
+        return obj
+
+    def _convert_other(self, obj: Any, codec: Codec) -> Any:
+        if codec.leaf:
+            return self._leaf(codec.leaf, obj)
+        if codec.name == "ndarray" and obj.nbytes >= LARGE_BYTES:
+            try:
+                return self._leaf("npy/1", obj)
+            except NotExactError:  # structured
+                return self._value(codec, obj)
+        return self._value(codec, obj)
+
+    def _value(self, codec: Codec, obj: Any) -> Any:
+        fields = [codec.name, *map(self._convert, codec.fields(obj))]
+        return self._ext(OBJECT if codec.is_class else VALUE, self._encode(fields))
+
+    def _leaf(self, serializer_id: str, obj: Any) -> Any:
+        try:
+            encoded = self._by_id(serializer_id).encode(obj)
+        except NotExactError as declined:
+            if declined.instead is None or declined.instead[0].id not in LEAF_SERIALIZERS:
+                raise NotExactError from declined
+            serializer, encoded = declined.instead
+            serializer_id = serializer.id
+        except EncodeError as error:
+            # Pickle refuses it as well, with the path to this part.
+            raise NotExactError from error
+        return self._add_leaf(LEAF, serializer_id, encoded)
+
+    def _add_leaf(self, code: int, serializer_id: str, encoded: Encoded) -> Any:
+        self.leaves.append((serializer_id, encoded))
+        return self._ext(code, self._encode(len(self.leaves) - 1))
+
+
+_SCALARS = NATIVE - {str, bytes}
+
+
+def array_header(count: int) -> bytes:
+    """Return the bytes of msgpack before the items of an array of `count` items."""
+    return _header(count, 0x90, b"\xdc", b"\xdd")
+
+
+def map_header(count: int) -> bytes:
+    """Return the bytes of msgpack before the pairs of a map of `count` pairs."""
+    return _header(count, 0x80, b"\xde", b"\xdf")
+
+
+def _header(count: int, short: int, code16: bytes, code32: bytes) -> bytes:
+    if count < 16:
+        return bytes([short | count])
+    return code16 + count.to_bytes(2, "big") if count < 2**16 else code32 + count.to_bytes(4, "big")

@@ -1,0 +1,405 @@
+"""Codecs of numpy, pandas, pyarrow and polars. A library is imported when one of its values is decoded."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+from ..._typenames import loaded_class, short_class_name
+from .._base import NotExactError
+from .._numpy import array_frame
+from .vocabulary import LARGE_BYTES, Codec, Memory, expect
+
+__all__ = ["CODECS", "library_codec"]
+
+_INDEXES = frozenset(
+    f"pandas.{name}"
+    for name in (
+        *("Index", "RangeIndex", "MultiIndex", "CategoricalIndex"),
+        *("DatetimeIndex", "TimedeltaIndex", "PeriodIndex", "IntervalIndex"),
+    )
+)
+_SCALARS = ("Timestamp", "Timedelta", "Period", "Interval")
+
+
+def library_codec(cls: type) -> Codec | None:
+    """Return the codec of objects of exact class `cls`, a class of numpy, pandas, pyarrow or polars, or None."""
+    name = short_class_name(cls)
+    package = name.partition(".")[0]
+    # A name can be claimed by any class.
+    is_public = loaded_class(name) is cls
+    if package == "numpy":
+        return _numpy_codec(cls)
+    if package == "pandas":
+        if name in _INDEXES and is_public:
+            return _INDEX
+        if (name.removeprefix("pandas.") in _SCALARS and is_public) or _is_missing(cls):
+            return _PANDAS_SCALAR
+        if issubclass(cls, loaded_class("pandas.api.extensions.ExtensionArray")):
+            return _PANDAS_ARRAY
+        return _offset_codec(cls) or (_LEAVES.get(name) if is_public else None)
+    if package == "pyarrow":
+        return _arrow_codec(cls) or (_LEAVES.get(name) if is_public else None)
+    return _LEAVES.get(name) if is_public else None
+
+
+def _leaf(serializer_id: str) -> Codec:
+    return Codec(serializer_id, lambda obj: [obj], lambda obj: obj, has_identity=True, leaf=serializer_id)
+
+
+_LEAVES = {
+    "pandas.DataFrame": _leaf("pandas/1"),
+    "pandas.Series": _leaf("pandas-series/1"),
+    "pyarrow.Table": _leaf("arrow-table/1"),
+    "pyarrow.RecordBatch": _leaf("arrow-batch/1"),
+    "polars.DataFrame": _leaf("polars/1"),
+    "polars.Series": _leaf("polars-series/1"),
+}
+_NDARRAY_LEAF = _leaf("npy/1")
+
+
+def _numpy_codec(cls: type) -> Codec | None:
+    import numpy as np
+
+    if cls in (np.ndarray, np.memmap):
+        return _NDARRAY
+    if cls is np.ma.MaskedArray:
+        return _MASKED
+    if issubclass(cls, np.generic) and cls.__module__ == "numpy" and cls not in (np.object_, np.str_, np.bytes_):
+        return _NUMPY_SCALAR
+    if cls in (np.str_, np.bytes_):
+        return _NUMPY_STRINGS[cls.__name__]
+    if cls is type(np.ma.masked):
+        return _MASKED_CONSTANT
+    return _DTYPE if issubclass(cls, np.dtype) else None
+
+
+def _dtype_fields(dtype: Any) -> Any:
+    """Return a dtype in numpy's notation of ``.npy`` files, with lists in place of tuples.
+
+    Raises
+    ------
+    NotExactError
+        It has objects or metadata, or the notation would change it.
+    """
+    import numpy as np
+
+    if dtype.hasobject or dtype.kind == "T" or _has_metadata(dtype):
+        raise NotExactError
+    try:
+        fields = _to_lists(np.lib.format.dtype_to_descr(dtype))
+        again = _make_dtype(fields)
+    except (TypeError, ValueError) as error:
+        raise NotExactError from error
+    if again != dtype or _alignment(again) != _alignment(dtype):
+        raise NotExactError
+    return fields
+
+
+def _make_dtype(fields: Any) -> Any:
+    import numpy as np
+
+    if type(fields) not in (str, list):
+        raise TypeError("not a dtype")
+    dtype = np.lib.format.descr_to_dtype(_to_descr(fields))
+    if dtype.hasobject or dtype.kind == "T":
+        raise ValueError("a dtype with objects")
+    return dtype
+
+
+def _to_lists(descr: Any) -> Any:
+    return list(map(_to_lists, descr)) if isinstance(descr, (list, tuple)) else descr
+
+
+def _to_descr(fields: Any) -> Any:
+    """Return lists as numpy's notation has them: a list of tuples (name, dtype, shape)."""
+    if type(fields) is str:
+        return fields
+    if type(fields) is list and fields and type(fields[0]) in (str, list) and _is_subarray(fields):
+        return _to_descr(fields[0]), tuple(fields[1])
+    described = []
+    for name, dtype, *shape in expect(fields, list):
+        name = name if type(name) is str else tuple(expect(part, str) for part in expect(name, list))
+        described.append((name, _to_descr(dtype), *(tuple(expect(part, list)) for part in shape)))
+    return described
+
+
+def _is_subarray(fields: list[Any]) -> bool:
+    return len(fields) == 2 and type(fields[1]) is list and all(type(part) is int for part in fields[1])
+
+
+def _has_metadata(dtype: Any) -> bool:
+    parts = [field[0] for field in (dtype.fields or {}).values()]
+    parts += [dtype.subdtype[0]] if dtype.subdtype else []
+    return dtype.metadata is not None or any(map(_has_metadata, parts))
+
+
+def _alignment(dtype: Any) -> list[Any]:
+    parts = [field[0] for field in (dtype.fields or {}).values()]
+    return [dtype.isalignedstruct, dtype.itemsize, *map(_alignment, parts)]
+
+
+def _array_fields(obj: Any) -> list[Any]:
+    import numpy as np
+
+    array = obj.view(np.ndarray)  # without its file, a memmap is a plain array
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    dtype = _dtype_fields(array.dtype)
+    cells = array.T if fortran else array
+    content = cells.tobytes() if array.nbytes < LARGE_BYTES else Memory(array_frame(cells))
+    return [dtype, list(array.shape), content, fortran, bool(array.flags.writeable)]
+
+
+def _make_array(dtype: Any, shape: Any, content: Any, fortran: bool, writable: bool) -> Any:
+    import numpy as np
+
+    kind = _make_dtype(dtype)
+    lengths = [expect(length, int) for length in expect(shape, list)]
+    if (
+        any(length < 0 for length in lengths)
+        or math.prod(lengths) >= 2**63
+        or math.prod(lengths) * kind.itemsize != len(expect(content, bytes, memoryview))
+    ):
+        raise ValueError("the array does not match its content")
+    memory = bytearray(content) if type(content) is bytes else content
+    array: Any = np.ndarray(lengths, kind, memory, order="F" if expect(fortran, bool) else "C")
+    if not expect(writable, bool):
+        array.flags.writeable = False
+    return array
+
+
+def _masked_fields(obj: Any) -> list[Any]:
+    import numpy as np
+
+    array: Any = obj
+    # What numpy records about a file is not kept, as for other arrays.
+    extra = array._optinfo.keys() - {"_mmap", "filename", "offset", "mode"}
+    known = {
+        "_optinfo",
+        "_basedict",
+        "_data",
+        "_mask",
+        "_fill_value",
+        "_hardmask",
+        "_sharedmask",
+        "_isfield",
+        "_baseclass",
+    }
+    if extra or array._baseclass is not np.ndarray or not vars(array).keys() <= known:
+        raise NotExactError
+    mask = None if array.mask is np.ma.nomask else array.mask
+    return [array.data, mask, array._fill_value, bool(array.hardmask)]
+
+
+def _make_masked(data: Any, mask: Any, fill_value: Any, hard: Any) -> Any:
+    import numpy as np
+
+    from .. import _restore
+
+    expect(data, np.ndarray)
+    if mask is not None and (expect(mask, np.ndarray).shape != data.shape):
+        raise ValueError("the mask does not match the array")
+    if fill_value is not None:
+        expect(fill_value, np.ndarray)
+    return _restore.masked_array(data, mask, fill_value, expect(hard, bool), {})
+
+
+def _scalar_fields(obj: Any) -> list[Any]:
+    import numpy as np
+
+    dtype = _dtype_fields(obj.dtype)
+    if type(dtype) is str and np.dtype(dtype).type is not type(obj):
+        dtype = obj.dtype.char  # numpy has two classes for 64-bit integers
+    fields = [dtype, np.asarray(obj).tobytes()]
+    if type(_make_scalar(*fields)) is not type(obj):
+        raise NotExactError
+    return fields
+
+
+def _make_scalar(dtype: Any, content: Any) -> Any:
+    return _make_array(dtype, [], content, False, True)[()]
+
+
+def _make_string(name: str, content: Any) -> Any:
+    import numpy as np
+
+    return np.str_(expect(content, str)) if name == "str_" else np.bytes_(expect(content, bytes))
+
+
+def _make_masked_constant() -> Any:
+    import numpy as np
+
+    return np.ma.masked
+
+
+_NDARRAY = Codec("ndarray", _array_fields, _make_array, has_identity=True)
+_MASKED = Codec("MaskedArray", _masked_fields, _make_masked, has_identity=True)
+_NUMPY_SCALAR = Codec("numpy", _scalar_fields, _make_scalar)
+_NUMPY_STRINGS = {
+    "str_": Codec("numpy.str", lambda v: [str.__str__(v)], partial(_make_string, "str_")),
+    "bytes_": Codec("numpy.bytes", lambda v: [bytes.__getitem__(v, slice(None))], partial(_make_string, "bytes_")),
+}
+_MASKED_CONSTANT = Codec("masked", lambda _: [], _make_masked_constant)
+_DTYPE = Codec("dtype", lambda v: [_dtype_fields(v)], _make_dtype)
+
+
+def _is_missing(cls: type) -> bool:
+    return any(cls is type(loaded_class(f"pandas.{name}")) for name in ("NA", "NaT"))
+
+
+def _pandas_scalar_fields(obj: Any) -> list[Any]:
+    from .._pandas.scalars import encode_scalar
+    from .standard import zone_fields
+
+    if _is_missing(type(obj)):
+        return [encode_scalar(obj)]
+    for part in (obj, getattr(obj, "left", None), getattr(obj, "right", None)):
+        # Raises for a zone that was read from a file.
+        zone_fields(getattr(part, "tzinfo", None))
+        # Names that begin with an underscore are caches of pandas.
+        if any(not name.startswith("_") for name in getattr(part, "__dict__", ())):
+            raise NotExactError
+    return [encode_scalar(obj)]
+
+
+def _make_pandas_scalar(encoded: Any) -> Any:
+    from .._pandas.scalars import decode_scalar
+
+    value = decode_scalar(expect(encoded, dict))
+    if library_codec(type(value)) is not _PANDAS_SCALAR:
+        raise ValueError("not a scalar of pandas")
+    return value
+
+
+def _index_fields(obj: Any) -> list[Any]:
+    import pandas as pd
+
+    from .._pickle.reducers import lost_attributes
+
+    if lost_attributes(obj):
+        raise NotExactError
+    return [pd.DataFrame(index=obj)]
+
+
+def _make_index(frame: Any) -> Any:
+    import pandas as pd
+
+    return expect(frame, pd.DataFrame).index
+
+
+def _array_as_series(obj: Any) -> list[Any]:
+    import pandas as pd
+
+    series = pd.Series(obj, copy=False)
+    state = getattr(obj, "__dict__", {})
+    if type(series.array) is not type(obj) or state.get("_freq") is not None or getattr(obj, "_readonly", False):
+        raise NotExactError
+    return [series]
+
+
+def _make_pandas_array(series: Any) -> Any:
+    import pandas as pd
+
+    return expect(series, pd.Series).array
+
+
+def _offset_codec(cls: type) -> Codec | None:
+    return _OFFSET if issubclass(cls, loaded_class("pandas.tseries.offsets.BaseOffset")) else None
+
+
+def _offset_fields(obj: Any) -> list[Any]:
+    text = obj.freqstr
+    if obj.normalize or type(text) is not str:
+        raise NotExactError
+    try:
+        again = _make_offset(text)
+    except ValueError as error:
+        raise NotExactError from error
+    if type(again) is not type(obj) or again != obj or repr(again) != repr(obj):
+        raise NotExactError
+    return [text]
+
+
+def _make_offset(text: Any) -> Any:
+    from pandas.tseries.frequencies import to_offset
+
+    return to_offset(expect(text, str))
+
+
+_PANDAS_SCALAR = Codec("pandas", _pandas_scalar_fields, _make_pandas_scalar)
+_INDEX = Codec("Index", _index_fields, _make_index)
+_PANDAS_ARRAY = Codec("pandas.array", _array_as_series, _make_pandas_array, has_identity=True)
+_OFFSET = Codec("offset", _offset_fields, _make_offset)
+
+
+def _arrow_codec(cls: type) -> Codec | None:
+    for name, codec in _ARROW.items():
+        if issubclass(cls, loaded_class(f"pyarrow.{name}")) and cls.__module__.partition(".")[0] == "pyarrow":
+            return None if issubclass(cls, loaded_class("pyarrow.ExtensionArray")) else codec
+    return None
+
+
+def _batch(array: Any) -> list[Any]:
+    import pyarrow as pa
+
+    return [pa.record_batch([array], names=["0"])]
+
+
+def _first_column(obj: Any) -> Any:
+    import pyarrow as pa
+
+    if expect(obj, pa.RecordBatch, pa.Table).num_columns != 1:
+        raise ValueError("expected one column")
+    return obj.column(0)
+
+
+def _first_cell(obj: Any) -> Any:
+    column = _first_column(obj)
+    if len(column) != 1:
+        raise ValueError("expected one cell")
+    return column[0]
+
+
+def _chunked_fields(obj: Any) -> list[Any]:
+    import pyarrow as pa
+
+    # Arrow drops a single empty chunk.
+    if not len(obj) and obj.num_chunks:
+        raise NotExactError
+    return [pa.table([obj], names=["0"])]
+
+
+def _scalar_as_batch(obj: Any) -> list[Any]:
+    import pyarrow as pa
+
+    try:
+        array = pa.repeat(obj, 1)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise NotExactError from error
+    if type(array[0]) is not type(obj) or array.type != obj.type:
+        raise NotExactError
+    return _batch(array)
+
+
+def _schema_fields(obj: Any) -> list[Any]:
+    return [obj.empty_table()]
+
+
+def _make_schema(table: Any) -> Any:
+    import pyarrow as pa
+
+    return expect(table, pa.Table).schema
+
+
+_ARROW = {
+    "Array": Codec("arrow.Array", _batch, _first_column, has_identity=True),
+    "ChunkedArray": Codec("arrow.ChunkedArray", _chunked_fields, _first_column, has_identity=True),
+    "Scalar": Codec("arrow.Scalar", _scalar_as_batch, _first_cell, has_identity=True),
+    "Schema": Codec("arrow.Schema", _schema_fields, _make_schema, has_identity=True),
+}
+CODECS = (
+    *(_NDARRAY, _MASKED, _NUMPY_SCALAR, *_NUMPY_STRINGS.values(), _MASKED_CONSTANT, _DTYPE),
+    *(_PANDAS_SCALAR, _INDEX, _PANDAS_ARRAY, _OFFSET),
+    *_ARROW.values(),
+)
