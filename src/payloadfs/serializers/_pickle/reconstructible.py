@@ -306,7 +306,7 @@ def _split_state(obj: Any, slots: Sequence[str]) -> tuple[Any, dict[str, Any] | 
 
 def _split(state: Any) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Return the ``__dict__`` and the slots in a state that has the form that pickle applies by itself."""
-    namespace, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)  # noqa: PLR2004
+    namespace, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
     if not isinstance(namespace, (dict, type(None))) or not isinstance(slots, (dict, type(None))):
         raise pickle.PicklingError("its __getstate__ returns a state that only a __setstate__ can set; define one")
     return namespace, slots or {}
@@ -334,7 +334,7 @@ def _is_set_directly(cls: Any, native: Any) -> bool:
 def _reduce_directly(obj: Any) -> Any:
     """Return a reduction whose state is set without calling ``__getattr__`` or ``__setattr__``."""
     reduced = obj.__reduce_ex__(5)
-    if len(reduced) < 3 or reduced[2] is None:  # noqa: PLR2004
+    if len(reduced) < 3 or reduced[2] is None:
         return reduced
     items = (*reduced[3:5], None, None)[:2]
     return (*reduced[:2], (None, *_split(reduced[2])), *items, _restore.set_attributes)
@@ -356,9 +356,9 @@ def reduce_error(obj: BaseException) -> Any:
     """
     cls: Any = type(obj)
     reduced = obj.__reduce_ex__(5)
-    if isinstance(reduced, str) or not find_reduction(cls).standard or len(reduced) > 3:  # noqa: PLR2004
+    if isinstance(reduced, str) or not find_reduction(cls).standard or len(reduced) > 3:
         return _Checked().check(reduced) if cls.__init__ or cls.__new__ else reduced
-    state = reduced[2] if len(reduced) > 2 else None  # noqa: PLR2004
+    state = reduced[2] if len(reduced) > 2 else None
     slots = _read_slots(obj, list_own_slots(cls))
     has_cause = obj.__cause__ is not None or obj.__suppress_context__
     is_plain = not slots and not user_defines(cls, "__init__", "__new__", "__setattr__", "__getattr__")
