@@ -12,6 +12,7 @@ Each class is analyzed once per pickle. Objects of ordinary classes cost nothing
 from __future__ import annotations
 
 import collections
+import contextlib
 import copyreg
 import datetime as dt
 import functools
@@ -77,7 +78,9 @@ def checker_for(cls: Any) -> Reducer | None:
     if is_python(cls.__new__) and user_defines(cls, "__new__"):
         return _Checked()
     if owner_of(cls, "__getstate__") is not object and not user_defines(cls, "__getstate__"):
-        return functools.partial(_reduce_and_keep, slots=list_own_slots(cls))
+        fields = getattr(cls, "__dataclass_fields__", ())  # what the __getstate__ of dataclasses hands over
+        slots = tuple(name for name in list_own_slots(cls) if name not in fields)
+        return functools.partial(_reduce_and_keep, slots=slots) if slots or cls.__dictoffset__ else None
     return _reduce_directly if _is_set_directly(cls, native) else None
 
 
@@ -176,12 +179,10 @@ def _reduce_value(native: Any, obj: Any) -> Any:
     """Return a reduction that creates a number, string or tuple without the ``__new__`` of its class."""
     reduced = obj.__reduce_ex__(5)
     args, cls = native.__getnewargs__(obj), type(obj)
-    try:
-        # A class that keeps one object for each value must find that object again.
+    # A class that keeps one object for each value must find that object again.
+    with contextlib.suppress(Exception):  # it takes other arguments, and is not called on loading
         if cls.__new__(cls, *args) is obj:
             return reduced
-    except Exception:  # noqa: BLE001  it takes other arguments, and is not called on loading
-        pass
     return (_restore.by_base, (native, cls, *args), *reduced[2:])
 
 
@@ -239,7 +240,7 @@ def keep_attributes(obj: Any, reduced: Any, slots: Sequence[str] = ()) -> Any:
     state = reduced[2] if len(reduced) > 2 else None
     handed = _handed_over(state)
     missing = object()
-    lost = [name for name, value in {**own_slots, **namespace}.items() if handed.get(name, missing) is not value]
+    lost = [name for name, value in {**own_slots, **(namespace or {})}.items() if handed.get(name, missing) is not value]
     if not lost:
         return reduced
     if len(reduced) > 5 and reduced[5] is not None:
