@@ -116,8 +116,9 @@ def set_error(error: BaseException, state: Any) -> None:
     """Set the attributes of an exception, its cause, and whether its context is hidden."""
     namespace, slots, cause, suppress = state
     set_attributes(error, (None, namespace, slots))
-    error.__cause__ = cause
-    error.__suppress_context__ = suppress
+    # Not by assignment, which a frozen dataclass refuses.
+    _descriptor(BaseException, "__cause__").__set__(error, cause)
+    _descriptor(BaseException, "__suppress_context__").__set__(error, suppress)
 
 
 def enum_member(cls: Any, name: str) -> Any:

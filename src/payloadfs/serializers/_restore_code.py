@@ -66,7 +66,7 @@ class _DictShield:
 
 
 def _create(meta: Any, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
-    if bases == (object,):
+    if not any("__init_subclass__" in vars(base) for first in bases for base in first.__mro__[:-1]):
         cls = type.__new__(meta, name, bases, namespace)
     elif meta is type:
         cls = _create_behind_shield(name, bases, namespace)
@@ -89,7 +89,7 @@ def _mro_with_shield(cls: Any) -> list[type]:
 
 
 def _create_behind_shield(name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
-    for shield in (_DictShield, _Shield):
+    for shield in (_Shield, _DictShield):
         try:
             cls: Any = type.__new__(type, name, (shield, *bases), dict(namespace))
             cls.__bases__ = bases

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..._typenames import class_name
 from .. import _restore_code
-from .classes import native_base, user_defines
+from .classes import is_standard, native_base, owner_of, user_defines
 from .reducers import reducer_for
 
 __all__ = ["pickler_by_value", "refuse_self"]
@@ -186,6 +186,14 @@ def _reduce_cached_property(obj: Any) -> Any:
     return type(obj), (obj.func,), state
 
 
+def _reduce_method(obj: types.MethodType) -> Any:
+    """Return a reference to a class method that a class inherits from the standard library."""
+    cls, name = obj.__self__, obj.__func__.__name__
+    if isinstance(cls, type) and is_standard(owner_of(cls, name)) and getattr(cls, name, None) == obj:
+        return getattr, (cls, name)
+    return NotImplemented
+
+
 def _reduce_cell(obj: types.CellType) -> Any:
     try:
         content = obj.cell_contents
@@ -197,6 +205,7 @@ def _reduce_cell(obj: types.CellType) -> Any:
 
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
     types.CellType: _reduce_cell,
+    types.MethodType: _reduce_method,
     functools.cached_property: _reduce_cached_property,
     functools._lru_cache_wrapper: _reduce_cached_function,
 }

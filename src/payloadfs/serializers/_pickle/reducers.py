@@ -246,6 +246,8 @@ def _reduce_storage(obj: Any) -> Any:
 
 
 _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
+    ("dataclasses._MISSING_TYPE", lambda _: "MISSING"),
+    ("dataclasses._HAS_DEFAULT_FACTORY_CLASS", lambda _: "_HAS_DEFAULT_FACTORY"),
     ("builtins.BaseException", reduce_error),
     ("enum.Enum", reduce_enum),
     ("ctypes.CDLL", _refuse),
