@@ -26,6 +26,7 @@ __all__ = [
     "masked_array",
     "month_day_nano",
     "parameter",
+    "precise_geometry",
     "run_end_scalar",
     "set_attributes",
     "set_attributes_read_only",
@@ -226,3 +227,9 @@ def parameter(data: Any, needs_grad: bool, grad: Any) -> Any:
     made = importlib.import_module("torch").nn.Parameter(data, needs_grad)
     made.grad = grad
     return made
+
+
+def precise_geometry(geometry: Any, grid: float) -> Any:
+    """Return a shapely geometry with the precision `grid`, on which its coordinates lie already."""
+    shapely = importlib.import_module("shapely")
+    return shapely.set_precision(geometry, grid, mode="pointwise")

@@ -3,6 +3,7 @@
 import datetime as dt
 
 import payloadfs_corpus_subclasses as kinds
+from payloadfs_corpus_classes import Endless, Length, Point, Tagged
 from payloadfs_corpus_subclasses import BASES, NOTED, SLOTTED, Key
 
 
@@ -62,7 +63,7 @@ def values():
     return {
         "converting float": kinds.Celsius(212), "tag": kinds.Tag("a", "b"), "symbol": kinds.Symbol("a"), "even": kinds.Even(4, strict=True), "vector": kinds.Vector(1, 2), "swapped": kinds.Swapped(1, 2), "moment": kinds.Moment("2020-1-2"), "day": kinds.Day(2020, 3), "span": kinds.Span(5), "money": kinds.Money("1.10", "CHF"), "share": kinds.Share(1, 3, "l"), "folded": folded, "noted folded": noted(kinds.NOTED["datetime"](2020, 10, 25, 2, 30, fold=1, tzinfo=dt.UTC), "x"), "root": kinds.Root("h", "/a"),
         "vector with a list": [kinds.Vector(1, [2]), kinds.Vector()], "frozen slots": kinds.Frozen([1]), "wrapper": kinds.Wrapper([1]), "wrapper of a wrapper": kinds.Wrapper(kinds.Wrapper({"a": 1})), "named with getattr": kinds.Named(1, 2), "stateless": kinds.Stateless(), "decorated": kinds.Decorated(), "enum with new": kinds.Unit.FOOT, "enum with nan": kinds.Missing.NAN, "enum with a list": [kinds.Missing.LIST, kinds.Missing.LIST],
-        "group with new": kinds.Batch([ValueError(1)]), "error with other arguments": kinds.HTTPError("u", 404), "frozen error": kinds.FrozenError(3), "slim subclass": noted(kinds.SlimSub(1), "x"), "slim": kinds.SlimSub(1),
+        "length": Length(1.5, "m"), "point": Point(1, 2), "endless": [Endless()], "group with new": kinds.Batch([ValueError(1)]), "error with other arguments": kinds.HTTPError("u", 404), "frozen error": kinds.FrozenError(3), "slim subclass": noted(kinds.SlimSub(1), "x"), "slim": kinds.SlimSub(1),
     }  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def containers():
     list_in_set = kinds.Unique()
     set.update(list_in_set, [1, 2])
     return {
-        "words": kinds.Words("words", "aab"), "groups": group, "labelled": kinds.Labelled("t", [1, 2]), "fixed": kinds.Fixed("t", [1, 2]), "field": kinds.Field(4, b"ab"), "audited": updated(kinds.Audited(), k=1), "headers": headers, "sorted": kinds.Sorted(b=1, a=2), "logged": filled(kinds.Logged(), "x", "y"), "reversed": kinds.Reversed([1, 2]), "window": filled(kinds.Window(2), 1, 2, 3), "config": moved, "unique": list_in_set, "audited itself": looped, "logged itself": inside, "audited key": keyed,
+        "words": kinds.Words("words", "aab"), "tagged": Tagged([1], "x"), "groups": group, "labelled": kinds.Labelled("t", [1, 2]), "fixed": kinds.Fixed("t", [1, 2]), "field": kinds.Field(4, b"ab"), "audited": updated(kinds.Audited(), k=1), "headers": headers, "sorted": kinds.Sorted(b=1, a=2), "logged": filled(kinds.Logged(), "x", "y"), "reversed": kinds.Reversed([1, 2]), "window": filled(kinds.Window(2), 1, 2, 3), "config": moved, "unique": list_in_set, "audited itself": looped, "logged itself": inside, "audited key": keyed,
     }  # fmt: skip
 
 

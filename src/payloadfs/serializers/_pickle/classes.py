@@ -68,8 +68,11 @@ def _is_standard_function(owner: type, name: str) -> bool:
 
 def find_reduction(cls: type) -> Reduction:
     """Return how pickle reduces objects of `cls`."""
-    for name in ("__reduce_ex__", "__reduce__"):
-        owner = owner_of(cls, name)
+    special, plain = owner_of(cls, "__reduce_ex__"), owner_of(cls, "__reduce__")
+    # That of numpy's arrays calls the __reduce__ of a subclass.
+    calls_plain = not is_standard(special) and not is_python(vars(special)["__reduce_ex__"])
+    is_plain = special is object or (calls_plain and plain is not special and issubclass(plain, special))
+    for name, owner in (("__reduce__", plain),) if is_plain else (("__reduce_ex__", special),):
         if owner is not object:
             return Reduction(owner, _is_standard_function(owner, name), is_python(vars(owner)[name]))
     return Reduction(object, standard=True, python=False)

@@ -240,7 +240,9 @@ def keep_attributes(obj: Any, reduced: Any, slots: Sequence[str] = ()) -> Any:
     state = reduced[2] if len(reduced) > 2 else None
     handed = _handed_over(state)
     missing = object()
-    lost = [name for name, value in {**own_slots, **(namespace or {})}.items() if handed.get(name, missing) is not value]
+    lost = [
+        name for name, value in {**own_slots, **(namespace or {})}.items() if handed.get(name, missing) is not value
+    ]
     if not lost:
         return reduced
     if len(reduced) > 5 and reduced[5] is not None:

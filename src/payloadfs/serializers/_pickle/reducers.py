@@ -64,7 +64,7 @@ def _reduce_masked(obj: Any) -> Any:
     if obj is np.ma.masked or find_reduction(type(obj)).owner is not np.ma.MaskedArray:
         return NotImplemented
     array: Any = obj
-    namespace = vars(array)
+    namespace = {name: value for name, value in vars(array).items() if name not in _MEMMAP_INFO}
     if type(obj) is not np.ma.MaskedArray or not namespace.keys() <= _MASKED_ATTRIBUTES:
         # A subclass, or an array with attributes: the mask is one of them.
         info = {name: value for name, value in array._optinfo.items() if name not in _MEMMAP_INFO}
@@ -245,6 +245,15 @@ def _reduce_storage(obj: Any) -> Any:
     return _restore.storage, (torch.empty(0, dtype=torch.uint8).set_(obj).numpy(),)
 
 
+def _reduce_geometry(obj: Any) -> Any:
+    shapely = sys.modules["shapely"]
+    grid = float(shapely.get_precision(obj))
+    if not grid:
+        return NotImplemented
+    # Well-known binary has no place for the precision.
+    return _restore.precise_geometry, (shapely.set_precision(obj, 0, mode="pointwise"), grid)
+
+
 _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("dataclasses._MISSING_TYPE", lambda _: "MISSING"),
     ("dataclasses._HAS_DEFAULT_FACTORY_CLASS", lambda _: "_HAS_DEFAULT_FACTORY"),
@@ -268,6 +277,7 @@ _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("pyarrow.ExtensionScalar", _reduce_extension),
     ("pyarrow.RunEndEncodedScalar", _reduce_run_end),
     ("pyarrow.Scalar", _reduce_scalar),
+    ("shapely.Geometry", _reduce_geometry),
     ("xarray.DataArray", _reduce_xarray),
     ("xarray.Dataset", _reduce_xarray),
     ("xarray.DataTree", _reduce_xarray),
