@@ -113,7 +113,8 @@ def _foreign(cls: Any, reduction: Reduction) -> Reducer | None:
     reducers: list[Reducer] = []
     if any(owner_of(cls, name) in below for name in ("__init__", "__new__")):
         reducers.append(_Checked())
-    if others and not any(user_defines(base, "__getstate__") for base in [owner, *others]):
+    decides = [owner, *others] if reduction.python else others
+    if others and not any("__getstate__" in vars(base) for base in decides):
         has_own = not reduction.python or not owner.__dictoffset__
         adds = has_own and cls.__dictoffset__ and not any(b.__dictoffset__ for b in below if b not in others)
         slots = tuple(name for name in list_own_slots(cls) if owner_of(cls, name) in others)
