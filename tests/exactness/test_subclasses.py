@@ -84,14 +84,17 @@ def test_nothing_that_was_saved_stays_alive(tmp_path, kind, refused):
     class Held(np.ndarray):
         pass
 
-    array = np.zeros(10_000).view(Held)
-    obj = {"local class": Local(), "closure": lambda: array, "plain": kinds.Wrapper(1), "cached function": Local()}[
-        kind
-    ]
+    held = [np.zeros(10_000).view(Held)]
+    obj = {
+        "local class": Local(),
+        "closure": (lambda array: lambda: array)(held[0]),
+        "plain": kinds.Wrapper(1),
+        "cached function": Local(),
+    }[kind]
     if kind != "closure":
-        obj.array = array
+        obj.array = held[0]
     obj = [obj, (n for n in ())] if refused else [obj]
-    repository, alive = payloadfs.Repository(tmp_path), weakref.ref(array)
+    repository, alive = payloadfs.Repository(tmp_path), weakref.ref(held[0])
     gc.collect()
     gc.disable()
     try:
@@ -99,7 +102,7 @@ def test_nothing_that_was_saved_stays_alive(tmp_path, kind, refused):
             repository.save(obj)
         except payloadfs.EncodeError:
             assert refused
-        del obj, array
+        del obj, held
         assert alive() is None
     finally:
         gc.enable()

@@ -77,9 +77,7 @@ def _create(meta: Any, name: str, bases: tuple[type, ...], namespace: dict[str, 
         cls.__class__ = meta
         cls.__bases__ = bases  # computes the MRO again
     if issubclass(meta, abc.ABCMeta):
-        from _abc import _abc_init
-
-        _abc_init(cls)
+        abc._abc_init(cls)  # type: ignore[attr-defined]
     return cls
 
 

@@ -68,7 +68,7 @@ def values():
 
 
 def containers():
-    headers, looped = updated(kinds.Headers(), **{"Content": 1}), kinds.Audited()
+    headers, looped = updated(kinds.Headers(), Content=1), kinds.Audited()
     dict.__setitem__(looped, "self", looped)
     keyed = kinds.Audited()
     key = Key("k")

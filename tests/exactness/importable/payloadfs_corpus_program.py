@@ -11,6 +11,8 @@ import json
 import sys
 import typing
 
+import msgspec
+
 
 class Planet(enum.Enum):
     EARTH = (5.97e24, 6.4e6)
@@ -38,7 +40,7 @@ class Coord(bytes, enum.Enum):
 
 class Counted(enum.Enum):
     A = ()
-    B = ()
+    B = ()  # noqa: PIE796
 
     def __new__(cls):
         obj = object.__new__(cls)
@@ -61,11 +63,11 @@ class Color(enum.Flag):
 
 class Alias(enum.Enum):
     ONE = 1
-    UNO = 1
+    UNO = 1  # noqa: PIE796
     TWO = [2]
 
 
-class Word(str, enum.Enum):
+class Word(str, enum.Enum):  # noqa: UP042
     A = "a"
 
     def upper2(self):
@@ -131,7 +133,7 @@ def calls_slow():
 
 
 class Cached:
-    @functools.lru_cache
+    @functools.lru_cache  # noqa: B019
     def method(self):
         return 5
 
@@ -274,6 +276,39 @@ def audited():
     return obj
 
 
+class Sentinel:
+    def __reduce__(self):
+        return "MISSING"
+
+
+MISSING = Sentinel()
+MISSING.__module__ = __name__
+
+
+class ByName:
+    def __reduce_ex__(self, protocol):
+        return "NAMED"
+
+
+NAMED = ByName()
+Struct = msgspec.defstruct("Struct", [("a", int)])
+
+
+class Model(msgspec.Struct):
+    b: int
+
+
+REFUSED = {
+    "sentinel": MISSING,
+    "sentinel in a list": [MISSING, lambda: 1],
+    "default of a function": lambda x=MISSING: x,
+    "object by name": {"a": NAMED},
+    "sentinel in an attribute of a class": type("Holder", (), {"x": MISSING}),
+    "struct made at run time": Struct(1),
+    "struct": [Model(2)],
+    "struct class": Model,
+}
+
 CASES = {
     "enum with init": (Planet.EARTH, "x.mass == 5.97e24 and type(x).MARS.radius == 3.4e6 and type(x)((6.4e23, 3.4e6)).name == 'MARS' and x.density > 1"),
     "enum with init, class": (Planet, "list(x.__members__) == ['EARTH', 'MARS'] and x['EARTH'] is x.EARTH and x.EARTH in x"),
@@ -322,7 +357,7 @@ CASES = {
 
 
 def main(root):
-    from payloadfs import Repository
+    from payloadfs import EncodeError, Repository
 
     repository = Repository(root, fsync=False)
     pointers = {}
@@ -331,6 +366,13 @@ def main(root):
             pointers[name] = [repository.save(obj).to_json(), check]
         except Exception as error:  # noqa: BLE001
             pointers[name] = [None, f"{type(error).__name__}: {error}"]
+    for name, obj in REFUSED.items():
+        message = "it was saved"
+        try:
+            repository.save(obj)
+        except EncodeError as error:
+            message = str(error)
+        assert "move it to a module" in message, (name, message)
     # Loading leaves the classes of the running program as they are.
     pointer = repository.save([Stateful(), Planet.EARTH, Child()])
     method, Stateful.count = Planet.density.fget, 5

@@ -312,7 +312,7 @@ class Unit(enum.Enum):
 
 class Missing(enum.Enum):
     NAN = float("nan")
-    LIST = [1]  # noqa: RUF012
+    LIST = [1]
 
 
 class Batch(ExceptionGroup):

@@ -75,9 +75,7 @@ def pickler_by_value() -> Any:
             if cls is types.CodeType:
                 self.has_code = True
             reduce = _REDUCERS.get(cls) or reducer_for(cls)
-            if reduce is None and (
-                user_defines(cls, "__reduce__", "__reduce_ex__") or cls is types.BuiltinFunctionType
-            ):
+            if reduce is None and _may_reduce_to_name(cls) and cls not in self.dispatch_table:
                 reduce = _reduce_named
             if cls is type(self.without):
                 return refuse_self(reduce or (lambda _: NotImplemented), self.without)
@@ -90,28 +88,36 @@ def pickler_by_value() -> Any:
             return _reduce_class(cls, reduced[1])
 
         def _reduce_function(self, obj: Any) -> Any:
-            reduced = super().reducer_override(obj)
-            if not isinstance(reduced, tuple) or obj.__closure__ is None:
-                return reduced
-            # The cells themselves, so that functions that share a variable still do.
-            create, args, (state, slots), *rest = reduced
-            return create, (*args[:-1], obj.__closure__), (state, {**slots, "__closure__": None}), *rest
+            return _reduce_function(obj, super().reducer_override(obj))
 
     return ByValue
 
 
-def _reduce_class(cls: Any, cloudpickle_args: tuple[Any, ...]) -> Any:
-    """Return the reduction of a class that is stored by value.
+def _reduce_function(obj: types.FunctionType, reduced: Any) -> Any:
+    """Return `reduced`, cloudpickle's reduction of a function, with the cells themselves.
+
+    Functions that share a variable still do after loading.
+    """
+    if not isinstance(reduced, tuple) or obj.__closure__ is None:
+        return reduced
+    create, args, (state, slots), *rest = reduced
+    return create, (*args[:-1], obj.__closure__), (state, {**slots, "__closure__": None}), *rest
+
+
+def _reduce_class(cls: Any, reduced: Any) -> Any:
+    """Return the reduction of a class that is stored by value; `reduced` is that of cloudpickle.
 
     Raises
     ------
     pickle.PicklingError
         Its metaclass keeps data outside of the class, as those in C do.
     """
+    if not isinstance(reduced, tuple) or len(reduced) < 3:
+        return reduced  # by name
     meta: Any = type(cls)
     if meta.__basicsize__ != type.__basicsize__ or meta.__itemsize__ != type.__itemsize__:
         raise pickle.PicklingError(f"{class_name(meta)} keeps data outside of the class {cls.__name__!r}; {_ADVICE}")
-    tracker_id = next(arg for arg in reversed(cloudpickle_args) if isinstance(arg, str))
+    tracker_id = next(arg for arg in reversed(reduced[1]) if isinstance(arg, str))
     namespace = {
         name: value
         for name, value in vars(cls).items()
@@ -150,6 +156,10 @@ def _native_args(cls: Any, member: Any) -> tuple[Any, ...]:
         return tuple(native.__getnewargs__(member))
     reduced = native.__reduce_ex__(member, 5) if "__reduce_ex__" in vars(native) else native.__reduce__(member)
     return tuple(reduced[1])
+
+
+def _may_reduce_to_name(cls: type) -> bool:
+    return cls is types.BuiltinFunctionType or user_defines(cls, "__reduce__", "__reduce_ex__")
 
 
 def _reduce_named(obj: Any) -> Any:

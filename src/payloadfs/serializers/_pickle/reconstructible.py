@@ -287,7 +287,7 @@ def _reduce_container(base: Any, slots: Sequence[str], obj: Any) -> Any:
         return _restore.by_base, (base, cls, content), state, None, None, _restore.set_attributes
     args: tuple[Any, ...] = ()
     if base is collections.deque:
-        args = ((), collections.deque.maxlen.__get__(obj))  # type: ignore[attr-defined]
+        args = ((), collections.deque.maxlen.__get__(obj))
     elif base is collections.defaultdict:
         args = (vars(base)["default_factory"].__get__(obj),)
     if issubclass(base, dict):

@@ -68,7 +68,7 @@ def _reduce_masked(obj: Any) -> Any:
     if type(obj) is not np.ma.MaskedArray or not namespace.keys() <= _MASKED_ATTRIBUTES:
         # A subclass, or an array with attributes: the mask is one of them.
         info = {name: value for name, value in array._optinfo.items() if name not in _MEMMAP_INFO}
-        state = (None, {**namespace, "_optinfo": info}, {})
+        state: Any = (None, {**namespace, "_optinfo": info}, {})
         data = array.view(np.ndarray)
         return _restore.viewed_as, (data, type(obj)), state, None, None, _restore.set_attributes
     mask = None if array.mask is np.ma.nomask else array.mask
