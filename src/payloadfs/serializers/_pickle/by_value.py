@@ -13,12 +13,13 @@ import functools
 import pickle
 import sys
 import types
+import typing
 from collections.abc import Callable
 from typing import Any
 
 from ..._typenames import class_name
 from .. import _restore_code
-from .classes import is_standard, native_base, owner_of, user_defines
+from .classes import find_reduction, is_standard, native_base, owner_of
 from .reducers import reducer_for
 
 __all__ = ["pickler_by_value", "refuse_self"]
@@ -40,7 +41,7 @@ def refuse_self(reduce: Callable[[Any], Any], without: Any) -> Callable[[Any], A
 
 
 @functools.cache
-def pickler_by_value() -> Any:
+def pickler_by_value() -> Any:  # noqa: C901  a class
     """Return cloudpickle's pickler class, extended by our reducers and by detection of compiled code."""
     # cloudpickle is only needed to save code and to load it.
     import cloudpickle
@@ -159,7 +160,7 @@ def _native_args(cls: Any, member: Any) -> tuple[Any, ...]:
 
 
 def _may_reduce_to_name(cls: type) -> bool:
-    return cls is types.BuiltinFunctionType or user_defines(cls, "__reduce__", "__reduce_ex__")
+    return find_reduction(cls).owner is not object
 
 
 def _reduce_named(obj: Any) -> Any:
@@ -190,6 +191,12 @@ def _reduce_cached_function(obj: Any) -> Any:
     )
 
 
+def _reduce_new_type(obj: Any) -> Any:
+    if _is_importable(obj):
+        return NotImplemented
+    return typing.NewType, (obj.__name__, obj.__supertype__), dict(vars(obj))
+
+
 def _reduce_cached_property(obj: Any) -> Any:
     # Its lock (before Python 3.12) is created again.
     state = {name: value for name, value in vars(obj).items() if name not in ("lock", "func")}
@@ -217,5 +224,6 @@ _REDUCERS: dict[type, Callable[[Any], Any]] = {
     types.CellType: _reduce_cell,
     types.MethodType: _reduce_method,
     functools.cached_property: _reduce_cached_property,
+    typing.NewType: _reduce_new_type,
     functools._lru_cache_wrapper: _reduce_cached_function,
 }
