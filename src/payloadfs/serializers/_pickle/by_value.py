@@ -41,7 +41,7 @@ def refuse_self(reduce: Callable[[Any], Any], without: Any) -> Callable[[Any], A
 
 
 @functools.cache
-def pickler_by_value() -> Any:  # noqa: C901  a class
+def pickler_by_value() -> Any:
     """Return cloudpickle's pickler class, extended by our reducers and by detection of compiled code."""
     # cloudpickle is only needed to save code and to load it.
     import cloudpickle
@@ -83,10 +83,7 @@ def pickler_by_value() -> Any:  # noqa: C901  a class
             return reduce or NotImplemented
 
         def _reduce_class(self, cls: Any) -> Any:
-            reduced = super().reducer_override(cls)
-            if not isinstance(reduced, tuple) or len(reduced) < 3:
-                return reduced
-            return _reduce_class(cls, reduced[1])
+            return _reduce_class(cls, super().reducer_override(cls))
 
         def _reduce_function(self, obj: Any) -> Any:
             return _reduce_function(obj, super().reducer_override(obj))
