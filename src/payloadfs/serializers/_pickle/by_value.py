@@ -66,7 +66,7 @@ def pickler_by_value() -> Any:
                 reduce = self._reducers[type(obj)]
             except KeyError:
                 reduce = self._reducers[type(obj)] = self._find_reducer(type(obj))
-            return reduce if reduce is NotImplemented else reduce(obj)
+            return reduce(obj)
 
         def _find_reducer(self, cls: type) -> Any:
             if issubclass(cls, type):
@@ -75,12 +75,8 @@ def pickler_by_value() -> Any:
                 return self._reduce_function
             if cls is types.CodeType:
                 self.has_code = True
-            reduce = _REDUCERS.get(cls) or reducer_for(cls)
-            if reduce is None and _may_reduce_to_name(cls) and cls not in self.dispatch_table:
-                reduce = _reduce_named
-            if cls is type(self.without):
-                return refuse_self(reduce or (lambda _: NotImplemented), self.without)
-            return reduce or NotImplemented
+            reduce = _find_reducer(cls, named=cls not in self.dispatch_table)
+            return refuse_self(reduce, self.without) if cls is type(self.without) else reduce
 
         def _reduce_class(self, cls: Any) -> Any:
             return _reduce_class(cls, super().reducer_override(cls))
@@ -89,6 +85,18 @@ def pickler_by_value() -> Any:
             return _reduce_function(obj, super().reducer_override(obj))
 
     return ByValue
+
+
+def _find_reducer(cls: type, *, named: bool) -> Callable[[Any], Any]:
+    """Return the reducer for objects of `cls`; with `named`, its own reduction may be a name, which is checked."""
+    reduce = _REDUCERS.get(cls) or reducer_for(cls)
+    if reduce is None and named and find_reduction(cls).owner is not object:
+        return _reduce_named
+    return reduce or _no_reduction
+
+
+def _no_reduction(_: Any) -> Any:
+    return NotImplemented
 
 
 def _reduce_function(obj: types.FunctionType, reduced: Any) -> Any:
@@ -154,10 +162,6 @@ def _native_args(cls: Any, member: Any) -> tuple[Any, ...]:
         return tuple(native.__getnewargs__(member))
     reduced = native.__reduce_ex__(member, 5) if "__reduce_ex__" in vars(native) else native.__reduce__(member)
     return tuple(reduced[1])
-
-
-def _may_reduce_to_name(cls: type) -> bool:
-    return find_reduction(cls).owner is not object
 
 
 def _reduce_named(obj: Any) -> Any:
