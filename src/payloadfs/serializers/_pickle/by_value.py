@@ -73,8 +73,7 @@ def pickler_by_value() -> Any:
                 return self._reduce_class
             if cls is types.FunctionType:
                 return self._reduce_function
-            if cls is types.CodeType:
-                self.has_code = True
+            self.has_code |= cls is types.CodeType
             reduce = _find_reducer(cls, named=cls not in self.dispatch_table)
             return refuse_self(reduce, self.without) if cls is type(self.without) else reduce
 
