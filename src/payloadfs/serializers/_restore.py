@@ -75,7 +75,9 @@ def set_attributes(obj: Any, state: tuple[Any, dict[str, Any] | None, dict[str, 
     plain, namespace, slots = state
     if plain is not None:
         obj.__setstate__(plain)
-    if namespace is not None:
+    if namespace is obj:
+        object.__setattr__(obj, "__dict__", obj)
+    elif namespace is not None:
         own = object.__getattribute__(obj, "__dict__")
         own.clear()
         own.update((sys.intern(name) if type(name) is str else name, value) for name, value in namespace.items())

@@ -381,6 +381,8 @@ def _state(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     if isinstance(obj, loaded_class("numpy.ufunc")):
         # numpy caches the signature there when it is first read.
         attributes = {name: value for name, value in attributes.items() if name != "__signature__"}
+    if attributes is obj:
+        yield f"{path}.__dict__", f"the same as {path}"
     yield from walk.parts(attributes, path)
     for base in type(obj).__mro__:
         yield from walk.parts(_slots(obj, base), path)

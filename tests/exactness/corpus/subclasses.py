@@ -82,7 +82,7 @@ def containers():
     list_in_set = kinds.Unique()
     set.update(list_in_set, [1, 2])
     return {
-        "words": kinds.Words("words", "aab"), "tagged": Tagged([1], "x"), "groups": group, "labelled": kinds.Labelled("t", [1, 2]), "fixed": kinds.Fixed("t", [1, 2]), "field": kinds.Field(4, b"ab"), "audited": updated(kinds.Audited(), k=1), "headers": headers, "sorted": kinds.Sorted(b=1, a=2), "logged": filled(kinds.Logged(), "x", "y"), "reversed": kinds.Reversed([1, 2]), "window": filled(kinds.Window(2), 1, 2, 3), "config": moved, "unique": list_in_set, "audited itself": looped, "logged itself": inside, "audited key": keyed,
+        "words": kinds.Words("words", "aab"), "tagged": Tagged([1], "x"), "groups": group, "labelled": kinds.Labelled("t", [1, 2]), "fixed": kinds.Fixed("t", [1, 2]), "field": kinds.Field(4, b"ab"), "audited": updated(kinds.Audited(), k=1), "headers": headers, "bunch": kinds.Bunch(a=1, b=[2]), "bunch twice": [kinds.Bunch(), kinds.Bunch(a={})], "loud bunch": kinds.LoudBunch(a=1), "sorted": kinds.Sorted(b=1, a=2), "logged": filled(kinds.Logged(), "x", "y"), "reversed": kinds.Reversed([1, 2]), "window": filled(kinds.Window(2), 1, 2, 3), "config": moved, "unique": list_in_set, "audited itself": looped, "logged itself": inside, "audited key": keyed,
     }  # fmt: skip
 
 

@@ -192,6 +192,17 @@ class Headers(dict):
         return super().__getitem__(self.names[key.lower()])
 
 
+class Bunch(dict):
+    def __init__(self, **items):
+        super().__init__(**items)
+        self.__dict__ = self
+
+
+class LoudBunch(Bunch):
+    def __setitem__(self, key, value):
+        super().__setitem__(key, [value])
+
+
 class Sorted(dict):
     def items(self):
         return sorted(super().items())

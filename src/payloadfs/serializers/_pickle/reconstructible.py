@@ -91,6 +91,8 @@ def _container(cls: Any, reduction: Reduction) -> Reducer | None:
     slots = list_own_slots(cls)
     if forgets or calls_init or user_defines(cls, *_CONTAINER_METHODS) or (slots and reduction.owner is not object):
         return functools.partial(_reduce_container, base, slots)
+    if issubclass(base, dict) and cls.__dictoffset__ and user_defines(cls, "__init__"):
+        return functools.partial(_reduce_dict, base)
     return None
 
 
@@ -297,6 +299,11 @@ def _reduce_container(base: Any, slots: Sequence[str], obj: Any) -> Any:
         items = list(base.__iter__(obj))
     # Whatever refers to the container finds it in the memo, because the items are part of its state.
     return _restore.by_base, (base, cls, *args), (plain, namespace, own_slots, items), None, None, _restore.fill
+
+
+def _reduce_dict(base: Any, obj: Any) -> Any:
+    """Return the reduction of a dict, which may be its own ``__dict__``."""
+    return _reduce_container(base, (), obj) if _attributes(obj) is obj else obj.__reduce_ex__(5)
 
 
 def _split_state(obj: Any, slots: Sequence[str]) -> tuple[Any, dict[str, Any] | None, dict[str, Any]]:
