@@ -47,6 +47,7 @@ def top_package(cls: type) -> str:
     return _module_name(cls).partition(".")[0]
 
 
+@functools.lru_cache(maxsize=1024)
 def short_class_name(cls: type) -> str:
     """Return the top package and name of `cls`, such as ``pandas.DataFrame`` or ``builtins.int``.
 
@@ -55,6 +56,7 @@ def short_class_name(cls: type) -> str:
     return ".".join(filter(None, (top_package(cls), cls.__qualname__)))
 
 
+@functools.lru_cache(maxsize=1024)
 def type_label(cls: type) -> str:
     """Return the name of `cls` for a pointer: top package and class, ASCII, without ``builtins.``."""
     name = short_class_name(cls).removeprefix("builtins.")

@@ -116,7 +116,7 @@ class Walk:
         yield path, class_name(_describe_libraries.class_of(obj))
         if scalar is not None:
             yield path, scalar
-            if not isinstance(obj, type) and top_package(type(obj)) not in sys.stdlib_module_names:
+            if _can_have_more(obj):
                 yield from self.parts(_added(obj), path)
             return
         yield from _describer(obj)(obj, path, self)
@@ -155,6 +155,12 @@ def _has_no_identity(obj: Any) -> bool:
     if isinstance(obj, (tuple, frozenset)):
         return not hasattr(obj, "__dict__")
     return isinstance(obj, _NO_IDENTITY) or _describe_libraries.has_no_identity(obj)
+
+
+def _can_have_more(obj: Any) -> bool:
+    """Return whether `obj` is a scalar of a class that may add attributes. Those of packages are described in full."""
+    own = not isinstance(obj, type) and top_package(type(obj)) not in sys.stdlib_module_names
+    return own and _describe_libraries.scalar(obj) is None
 
 
 def _added(obj: Any) -> dict[str, Any]:
