@@ -14,8 +14,10 @@ import payloadfs
 from payloadfs._typenames import class_name, short_class_name, type_label
 from payloadfs.serializers._pickle import pickler
 from payloadfs.serializers._pickle.serializer import PickleSerializer
+from payloadfs.testing import assert_exact
 from payloadfs.testing.serializers import stored_bytes
 
+from .corpus import subclasses  # isort: skip
 from .corpus.refused import zone_from_file  # isort: skip
 import payloadfs_corpus_subclasses as kinds  # isort: skip
 
@@ -146,3 +148,24 @@ def test_ordinary_classes_need_no_reducer():
     for cls in (Silent, kinds.Key, kinds.SlimBase, kinds.NOTED["dict"], kinds.NOTED["list"], kinds.NOTED["int"]):
         assert reducer_for(cls) is None
     assert pickler.dump([kinds.Key("a")], lambda _: True) is not None
+
+
+@pytest.mark.parametrize("name", kinds.BASES)
+def test_comparison_sees_attributes_of_every_subclass(name):
+    for cls in filter(None, (kinds.NOTED[name], kinds.SLOTTED.get(name))):
+        plain, other, noted_too = (subclasses.build(cls, kinds.BASES[name][1]) for _ in range(3))
+        subclasses.noted(other, "x")
+        subclasses.noted(noted_too, "y")
+        for left, right in ((plain, other), (other, plain), (other, noted_too)):
+            with pytest.raises(AssertionError):
+                assert_exact(left, right)
+
+
+def test_comparison_sees_fold_and_precision():
+    moments = [kinds.NOTED["datetime"](2020, 10, 25, 2, fold=fold) for fold in (0, 1)]
+    times = [kinds.NOTED["time"](2, fold=fold) for fold in (0, 1)]
+    shapely = pytest.importorskip("shapely")
+    points = [shapely.set_precision(shapely.Point(0, 1), grid) for grid in (0, 1)]
+    for left, right in (moments, times, points):
+        with pytest.raises(AssertionError):
+            assert_exact(left, right)

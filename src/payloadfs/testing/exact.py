@@ -120,6 +120,9 @@ class Walk:
                 yield from self.parts(_added(obj), path)
             return
         yield from _describer(obj)(obj, path, self)
+        if isinstance(obj, loaded_class("numpy.ndarray")):
+            for base in type(obj).__mro__:
+                yield from self.parts(_slots(obj, base), path)
 
     def describe_unvisited(self, obj: Any, path: str) -> list[Line]:
         """Return the description of `obj` without marking it as visited."""
