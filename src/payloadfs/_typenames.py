@@ -10,7 +10,15 @@ from typing import Any
 
 from ._buffers import COMPRESSIONS
 
-__all__ = ["SERIALIZER_ID", "class_name", "loaded_class", "short_class_name", "split_serializer", "type_label"]
+__all__ = [
+    "SERIALIZER_ID",
+    "class_name",
+    "loaded_class",
+    "short_class_name",
+    "split_serializer",
+    "top_package",
+    "type_label",
+]
 
 SERIALIZER_ID = re.compile(r"[a-z][a-z0-9-]{0,39}/[1-9][0-9]{0,3}")
 """Pattern of a serializer id: name and version."""
@@ -27,22 +35,32 @@ def class_name(cls: type) -> str:
     >>> class_name(decimal.Decimal), class_name(int)
     ('decimal.Decimal', 'int')
     """
-    return f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
+    return ".".join(filter(None, (_module_name(cls), cls.__qualname__))).removeprefix("builtins.")
 
 
-@functools.cache
+def _module_name(cls: type) -> str:
+    # Some packages set __module__ to None for classes that are created at run time (sympy does).
+    return module if isinstance(module := getattr(cls, "__module__", None), str) else ""
+
+
+def top_package(cls: type) -> str:
+    """Return the first part of the module name of `cls`, or "" if `cls` has no module."""
+    return _module_name(cls).partition(".")[0]
+
+
+@functools.lru_cache(maxsize=1024)
 def short_class_name(cls: type) -> str:
     """Return the top package and name of `cls`, such as ``pandas.DataFrame`` or ``builtins.int``.
 
     Packages move classes between their private modules; users know the top name.
     """
-    return f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}"
+    return ".".join(filter(None, (top_package(cls), cls.__qualname__)))
 
 
 @functools.lru_cache(maxsize=1024)
 def type_label(cls: type) -> str:
     """Return the name of `cls` for a pointer: top package and class, ASCII, without ``builtins.``."""
-    name = f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}".removeprefix("builtins.")
+    name = short_class_name(cls).removeprefix("builtins.")
     return re.sub(r"[^A-Za-z0-9_.<>-]", "_", name)[:_MAX_LABEL_CHARS]
 
 

@@ -7,6 +7,9 @@ get further arguments with defaults, and must never be removed.
 from __future__ import annotations
 
 import importlib
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,19 +18,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "batch_of_rows",
+    "by_base",
+    "enum_member",
     "extension_scalar",
+    "fill",
     "first",
     "masked_array",
     "month_day_nano",
     "parameter",
+    "precise_geometry",
     "run_end_scalar",
+    "set_attributes",
+    "set_attributes_read_only",
     "set_cause",
+    "set_error",
     "set_read_only",
     "sorted_map_type",
+    "standard_stream",
     "storage",
     "table_of_rows",
     "tensor",
     "viewed",
+    "viewed_as",
 ]
 
 
@@ -44,6 +56,84 @@ def set_cause(error: BaseException, state: Any) -> None:
         error.__setstate__(plain)
     error.__cause__ = cause
     error.__suppress_context__ = suppress
+
+
+def by_base(base: Any, cls: Any, *args: Any) -> Any:
+    """Return an object of `cls` that is created by `base`, so that no constructor of a subclass runs."""
+    obj = base.__new__(cls, *args)
+    if base.__init__ is not object.__init__:
+        base.__init__(obj, *args)
+    return obj
+
+
+def set_attributes(obj: Any, state: tuple[Any, dict[str, Any] | None, dict[str, Any]]) -> None:
+    """Set the state of an object.
+
+    `state` consists of the state for ``__setstate__`` (or None), the content of its ``__dict__`` (or
+    None), and its slots. Neither ``__getattr__`` nor ``__setattr__`` of its class is called.
+    """
+    plain, namespace, slots = state
+    if plain is not None:
+        obj.__setstate__(plain)
+    if namespace is obj:
+        object.__setattr__(obj, "__dict__", obj)
+    elif namespace is not None:
+        own = object.__getattribute__(obj, "__dict__")
+        own.clear()
+        own.update((sys.intern(name) if type(name) is str else name, value) for name, value in namespace.items())
+    for name, value in slots.items():
+        _descriptor(type(obj), name).__set__(obj, value)
+
+
+def set_attributes_read_only(array: Any, state: Any) -> None:
+    """Set the state of an array as `set_attributes` does, then make it read-only."""
+    set_attributes(array, state)
+    array.flags.writeable = False
+
+
+def _descriptor(cls: type, name: str) -> Any:
+    return next(vars(base)[name] for base in cls.__mro__ if name in vars(base))
+
+
+def fill(obj: Any, state: tuple[Any, dict[str, Any] | None, dict[str, Any], list[Any]]) -> None:
+    """Set the attributes of a container, then its items by the methods of its built-in base.
+
+    The attributes come first, because the hash of an item may depend on them. The state for
+    ``__setstate__`` comes last, because with plain pickle it can rely on the items. The items of a
+    dict are keys and values in turn.
+    """
+    plain, namespace, slots, items = state
+    set_attributes(obj, (None, namespace, slots))
+    if isinstance(obj, dict):
+        set_item: Any = OrderedDict.__setitem__ if isinstance(obj, OrderedDict) else dict.__setitem__
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            set_item(obj, key, value)
+    else:
+        extend: dict[type, Callable[..., None]] = {list: list.extend, deque: deque.extend, set: set.update}
+        next(method for base, method in extend.items() if isinstance(obj, base))(obj, items)
+    if plain is not None:
+        obj.__setstate__(plain)
+
+
+def set_error(error: BaseException, state: Any) -> None:
+    """Set the attributes of an exception, its cause, and whether its context is hidden."""
+    namespace, slots, cause, suppress = state
+    set_attributes(error, (None, namespace, slots))
+    # Not by assignment, which a frozen dataclass refuses.
+    _descriptor(BaseException, "__cause__").__set__(error, cause)
+    _descriptor(BaseException, "__suppress_context__").__set__(error, suppress)
+
+
+def enum_member(cls: Any, name: str) -> Any:
+    """Return the member of an enum called `name`."""
+    return cls._member_map_[name]
+
+
+def standard_stream(name: str) -> Any:
+    """Return ``sys.stdin``, ``sys.stdout`` or ``sys.stderr``."""
+    if name not in ("stdin", "stdout", "stderr"):
+        raise ValueError(f"{name!r} is not a standard stream")
+    return getattr(sys, name)
 
 
 def masked_array(data: Any, mask: Any, fill_value: Any, hard_mask: bool, info: dict[str, Any] | None = None) -> Any:
@@ -109,6 +199,11 @@ def viewed(array: npt.NDArray[Any], dtype: Any) -> Any:
     return array.view(dtype)
 
 
+def viewed_as(array: npt.NDArray[Any], cls: Any) -> Any:
+    """Return a view of the memory of `array` as an object of `cls`."""
+    return array.view(cls)
+
+
 def storage(content: npt.NDArray[Any]) -> Any:
     """Return a torch storage over the bytes `content`."""
     torch = importlib.import_module("torch")
@@ -134,3 +229,9 @@ def parameter(data: Any, needs_grad: bool, grad: Any) -> Any:
     made = importlib.import_module("torch").nn.Parameter(data, needs_grad)
     made.grad = grad
     return made
+
+
+def precise_geometry(geometry: Any, grid: float) -> Any:
+    """Return a shapely geometry with the precision `grid`, on which its coordinates lie already."""
+    shapely = importlib.import_module("shapely")
+    return shapely.set_precision(geometry, grid, mode="pointwise")

@@ -112,6 +112,7 @@ def find_describer(obj: Any) -> Callable[..., Iterator[Line]] | None:
         ("xarray.DataArray", _xarrays),
         ("torch.Tensor", _tensors),
         ("PIL.Image.Image", _images),
+        ("shapely.Geometry", _geometries),
     ]
     return next((function for name, function in table if isinstance(obj, loaded_class(name))), None)
 
@@ -141,6 +142,22 @@ def contents(array: Any, path: str, walk: Any) -> Iterator[Line]:
         yield f"{path}.tobytes()", f"{digest} {array.ravel()[:6].tolist()!r}"
 
 
+_MEMMAP_INFO = ("_mmap", "filename", "offset", "mode")
+_MASKED_INTERNALS = frozenset(
+    (
+        *_MEMMAP_INFO,
+        "_fill_value",
+        "_hardmask",
+        "_sharedmask",
+        "_isfield",
+        "_baseclass",
+        "_optinfo",
+        "_basedict",
+        "_mask",
+    )
+)
+
+
 def _masked(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     import numpy as np
 
@@ -152,8 +169,10 @@ def _masked(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     if obj.mask is not np.ma.nomask:
         yield from _arrays(obj.mask, f"{path}.mask", walk)
     yield from walk(obj.fill_value, f"{path}.fill_value")
+    attributes = {name: value for name, value in vars(obj).items() if name not in _MASKED_INTERNALS}
+    yield from walk.parts(attributes, path)
     # The file of a memmap is not stored.
-    info = {name: value for name, value in obj._optinfo.items() if name not in ("_mmap", "filename", "offset", "mode")}
+    info = {name: value for name, value in obj._optinfo.items() if name not in _MEMMAP_INFO}
     yield from walk(info, f"{path}._optinfo")
 
 
@@ -325,3 +344,9 @@ class _Storage:
 def _images(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     yield path, f"{obj.mode} {obj.size} {hashlib.sha256(obj.tobytes()).hexdigest()[:16]}"
     yield from walk.parts({"info": obj.info, "palette": obj.getpalette(None)}, path)
+
+
+def _geometries(obj: Any, path: str, _: Any) -> Iterator[Line]:
+    shapely = sys.modules["shapely"]
+    yield path, shapely.to_wkb(obj, include_srid=True, hex=True)
+    yield f"{path}.precision", str(shapely.get_precision(obj))

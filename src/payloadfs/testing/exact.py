@@ -29,7 +29,7 @@ import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .._typenames import class_name, loaded_class
+from .._typenames import class_name, loaded_class, top_package
 from . import _describe_libraries
 
 __all__ = ["Line", "assert_exact", "describe", "first_difference"]
@@ -116,8 +116,13 @@ class Walk:
         yield path, class_name(_describe_libraries.class_of(obj))
         if scalar is not None:
             yield path, scalar
+            if _can_have_more(obj):
+                yield from self.parts(_added(obj), path)
             return
         yield from _describer(obj)(obj, path, self)
+        if isinstance(obj, loaded_class("numpy.ndarray")):
+            for base in type(obj).__mro__:
+                yield from self.parts(_slots(obj, base), path)
 
     def describe_unvisited(self, obj: Any, path: str) -> list[Line]:
         """Return the description of `obj` without marking it as visited."""
@@ -153,6 +158,42 @@ def _has_no_identity(obj: Any) -> bool:
     if isinstance(obj, (tuple, frozenset)):
         return not hasattr(obj, "__dict__")
     return isinstance(obj, _NO_IDENTITY) or _describe_libraries.has_no_identity(obj)
+
+
+def _can_have_more(obj: Any) -> bool:
+    """Return whether `obj` is a scalar of a class that may add attributes. Those of packages are described in full."""
+    own = not isinstance(obj, type) and top_package(type(obj)) not in sys.stdlib_module_names
+    return own and _describe_libraries.scalar(obj) is None
+
+
+def _added(obj: Any) -> dict[str, Any]:
+    """Return the attributes that a subclass adds to a scalar: its ``__dict__``, and slots of classes of users."""
+    found = {
+        name: value
+        for name, value in getattr(obj, "__dict__", {}).items()
+        if not (isinstance(obj, enum.Enum) and name[0] == "_")
+    }
+    if not isinstance(obj, enum.Enum):
+        for base in type(obj).__mro__:
+            if top_package(base) not in sys.stdlib_module_names:
+                found |= _slots(obj, base)
+    return found
+
+
+def _slots(obj: Any, base: type) -> dict[str, Any]:
+    """Return the slots of `obj` that `base` defines and that are set, by their written names."""
+    found, slots = {}, vars(base).get("__slots__", ())
+    for name in (slots,) if isinstance(slots, str) else slots:
+        private = name.startswith("__") and not name.endswith("__")
+        mangled = f"_{base.__name__.lstrip('_')}{name}" if private else name
+        if name in ("__dict__", "__weakref__"):
+            continue
+        try:
+            # By the descriptor: a __getattr__ could answer for a slot that is not set.
+            found[name] = vars(base)[mangled].__get__(obj, type(obj))
+        except (AttributeError, KeyError):
+            continue
+    return found
 
 
 def _int(value: int) -> str:
@@ -243,7 +284,9 @@ def _bytes(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 
 
 def _zoned(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
-    yield path, repr(obj.replace(tzinfo=None))
+    names = ("year", "month", "day") if isinstance(obj, dt.datetime) else ()
+    # Not by repr or isoformat, which subclasses override and which omit `fold`.
+    yield path, repr([getattr(obj, name) for name in (*names, "hour", "minute", "second", "microsecond", "fold")])
     yield from walk(obj.tzinfo, f"{path}.tzinfo")
     yield from _state(obj, path, walk)
 
@@ -347,12 +390,8 @@ def _state(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     if isinstance(obj, loaded_class("numpy.ufunc")):
         # numpy caches the signature there when it is first read.
         attributes = {name: value for name, value in attributes.items() if name != "__signature__"}
+    if attributes is obj:
+        yield f"{path}.__dict__", f"the same as {path}"
     yield from walk.parts(attributes, path)
     for base in type(obj).__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            mangled = (
-                f"_{base.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
-            )
-            if name not in ("__dict__", "__weakref__") and hasattr(obj, mangled):
-                yield from walk(getattr(obj, mangled), f"{path}.{name}")
+        yield from walk.parts(_slots(obj, base), path)

@@ -7,7 +7,7 @@ from ..harness import IMPORTABLE
 
 sys.path.append(str(IMPORTABLE))
 
-FAMILIES = ("columns", "cells", "indexes", "facts", "series", "arrays", "tables", "plain", "libraries")
+FAMILIES = ("columns", "cells", "indexes", "facts", "series", "arrays", "tables", "plain", "subclasses", "libraries")
 
 
 def family(name):

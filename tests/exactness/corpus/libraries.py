@@ -13,14 +13,15 @@ REQUIRED = ("PIL", "geopandas", "pydantic", "scipy", "shapely", "sklearn", "xarr
 
 def geo():
     import geopandas as gpd
-    from shapely import MultiPolygon, Point, Polygon, box
+    import shapely
+    from shapely import LinearRing, MultiPolygon, Point, Polygon, box
 
     points = [Point(0, 1), None, Point(2, 3, 4)]
     frame = gpd.GeoDataFrame({"n": [1, 2, 3], "t": ["a", None, "c"]}, geometry=points, crs="EPSG:4326")
     two = frame.assign(other=gpd.GeoSeries([box(0, 0, n, n) for n in (1, 2, 3)], crs="EPSG:2056"))
     return {
         "frame": frame, "no crs": gpd.GeoDataFrame({"n": [1]}, geometry=[Point(0, 0)]), "renamed": frame.rename_geometry("where"), "two geometries": two, "active other": two.set_geometry("other"), "no geometry": gpd.GeoDataFrame({"n": [1]}), "empty": frame[:0], "series": frame.geometry,
-        "array": frame.geometry.array, "point": Point(0, 1), "polygon": Polygon([(0, 0), (1, 0), (1, 1)], [[(0.1, 0.1), (0.2, 0.1), (0.2, 0.2)]]), "multi": MultiPolygon([box(0, 0, 1, 1)]), "plain frame with shapes": pd.DataFrame({"shape": points[:1], "n": [1]}), "geometry column": pd.DataFrame({"g": frame.geometry.array, "n": [1.5, 2, 3]}),
+        "array": frame.geometry.array, "point": Point(0, 1), "polygon": Polygon([(0, 0), (1, 0), (1, 1)], [[(0.1, 0.1), (0.2, 0.1), (0.2, 0.2)]]), "multi": MultiPolygon([box(0, 0, 1, 1)]), "plain frame with shapes": pd.DataFrame({"shape": points[:1], "n": [1]}), "precise point": shapely.set_precision(Point(0.12, 1), 0.1), "precise polygon": [shapely.set_precision(box(0, 0, 1.5, 1), 0.5)], "precise ring": shapely.set_precision(LinearRing([(0, 0), (1, 0), (1, 1)]), 0.5), "geometry column": pd.DataFrame({"g": frame.geometry.array, "n": [1.5, 2, 3]}),
     }  # fmt: skip
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..._typenames import loaded_class
 
-__all__ = ["find_unpicklable"]
+__all__ = ["contains", "find_unpicklable"]
 
 _MAX_DEPTH = 50
 
@@ -101,3 +102,26 @@ def _attributes(obj: Any) -> Iterator[tuple[str, Any]]:
         for name in (slots,) if isinstance(slots, str) else slots:
             if hasattr(obj, name):
                 yield f".{name}", getattr(obj, name)
+
+
+def contains(obj: Any, part: Any) -> bool:
+    """Return whether `obj` refers to the object `part`, directly or through others.
+
+    Cost: visits every object that `obj` refers to, except through modules, classes and globals.
+    """
+    seen, level = {id(obj)}, [obj]
+    while level:
+        if any(item is part for item in level):
+            return True
+        found = {id(child): child for item in level for child in _referents(item) if id(child) not in seen}
+        seen.update(found)
+        level = list(found.values())
+    return False
+
+
+def _referents(obj: Any) -> list[Any]:
+    if isinstance(obj, (types.ModuleType, type)):
+        return []
+    if isinstance(obj, types.FunctionType):
+        return [*(obj.__closure__ or ()), *(obj.__defaults__ or ()), obj.__kwdefaults__, obj.__dict__]
+    return gc.get_referents(obj)

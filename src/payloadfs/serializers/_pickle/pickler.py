@@ -9,11 +9,9 @@ store by value.
 from __future__ import annotations
 
 import copyreg
-import functools
 import operator
 import pickle
 import sys
-import types
 
 # The C class explicitly: the pickler in Python would not call `_DispatchTable.__missing__`.
 from _pickle import Pickler
@@ -21,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..._typenames import class_name
+from .by_value import pickler_by_value, refuse_self
 from .reducers import reducer_for
 
 __all__ = ["Stream", "dump", "dump_by_value"]
@@ -69,7 +68,7 @@ def dump(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], bool], witho
 def dump_by_value(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], bool], without: Any = None) -> Stream:
     """Return the pickle of `obj` by cloudpickle. Any exception of the pickler propagates."""
     pieces: list[bytes] = []
-    pickler = _pickler_by_value()(_PieceSink(pieces), PROTOCOL, buffer_callback=buffer_callback)
+    pickler = pickler_by_value()(_PieceSink(pieces), PROTOCOL, buffer_callback=buffer_callback)
     pickler.without = without
     pickler.dump(obj)
     return Stream(pieces, pickler.has_code)
@@ -102,7 +101,7 @@ class _DispatchTable(dict[type, Callable[[Any], Any]]):
         if cls.__module__ == "__main__" or class_name(cls) in _CLOUDPICKLE:
             raise pickle.PicklingError("cloudpickle stores this")
         reduce = _exact(cls, known or _default_reduce)
-        self[cls] = reduce = _refuse_self(reduce, self._without) if cls is type(self._without) else reduce
+        self[cls] = reduce = refuse_self(reduce, self._without) if cls is type(self._without) else reduce
         return reduce
 
 
@@ -116,53 +115,3 @@ def _exact(cls: type, plain: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return plain(obj) if reduced is NotImplemented else reduced
 
     return reduce
-
-
-def _refuse_self(reduce: Callable[[Any], Any], without: Any) -> Callable[[Any], Any]:
-    def guarded(obj: Any) -> Any:
-        if obj is without and obj is not None:
-            raise pickle.PicklingError("it contains itself")
-        return reduce(obj)
-
-    return guarded
-
-
-@functools.cache
-def _pickler_by_value() -> Any:
-    """Return cloudpickle's pickler class, extended by our reducers and by detection of compiled code."""
-    # cloudpickle is only needed to save; loading never imports it.
-    import cloudpickle
-
-    class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
-        has_code = False
-        without: Any = None
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self._reducers: dict[type, Any] = {}
-
-        def reducer_override(self, obj: Any) -> Any:
-            try:
-                reduce = self._reducers[type(obj)]
-            except KeyError:
-                reduce = self._reducers[type(obj)] = self._find_reducer(type(obj))
-            return reduce if reduce is NotImplemented else reduce(obj)
-
-        def _find_reducer(self, cls: type) -> Any:
-            if issubclass(cls, (type, types.FunctionType)):
-                return self._by_value
-            if cls is types.CodeType:
-                self.has_code = True
-            exact = reducer_for(cls)
-            if cls is type(self.without):
-                return _refuse_self(exact or (lambda _: NotImplemented), self.without)
-            return exact or NotImplemented
-
-        def _by_value(self, obj: Any) -> Any:
-            reduced = super().reducer_override(obj)
-            if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) > 2:
-                # A class stored by value: cloudpickle stores its state but omits __qualname__.
-                reduced[2][0].setdefault("__qualname__", obj.__qualname__)
-            return reduced
-
-    return ByValue

@@ -1,121 +1,394 @@
-"""Checks that objects can be reconstructed: objects that pickle would store but fail to load are refused.
+"""Reductions for classes whose inherited reduction does not fit them.
 
-Pickle does not check whether ``__new__`` or ``__init__`` accepts the stored arguments, and it calls
-``__getattr__`` on objects without attributes. Both failures would appear only on loading.
+Pickle trusts what a class inherits. The reduction of a built-in class knows nothing of the attributes, constructor and
+methods that a subclass adds: attributes are lost, a constructor is called with arguments that it does not take or takes
+otherwise, items go through an ``append`` that changes them. Here such objects are rebuilt by their built-in base and
+then get their attributes, or are refused. Classes that define their own ``__reduce__`` or ``__getstate__`` decide for
+themselves, as does a package whose classes share one.
+
+Each class is analyzed once per pickle. Objects of ordinary classes cost nothing.
 """
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import copyreg
+import datetime as dt
 import functools
 import inspect
+import itertools
 import pickle
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["check_constructor_args", "checker_for", "skip_init"]
-
-_FILLED_BY_INIT = (
-    AttributeError,
-    BaseExceptionGroup,
-    ImportError,
-    NameError,
-    OSError,
-    StopIteration,
-    SyntaxError,
-    SystemExit,
-    UnicodeError,
+from ..._typenames import class_name, top_package
+from .. import _restore
+from .classes import (
+    Reduction,
+    find_reduction,
+    is_python,
+    is_standard,
+    list_own_slots,
+    native_base,
+    owner_of,
+    standard_base,
+    user_defines,
 )
-"""Exceptions whose ``__init__`` sets more than `args`."""
+
+__all__ = ["checker_for", "keep_attributes", "reduce_enum", "reduce_error"]
+
+Reducer = Callable[[Any], Any]
+
+_CONTAINERS: tuple[Any, ...] = (
+    collections.defaultdict,
+    collections.OrderedDict,
+    dict,
+    list,
+    set,
+    frozenset,
+    collections.deque,
+    bytearray,
+)
+_CONTAINER_METHODS = (
+    *("__new__", "__iter__", "__setitem__", "__setattr__", "__getattr__", "__getattribute__"),
+    *("items", "keys", "append", "extend", "update", "add", "__ior__", "__reversed__", "__len__", "__buffer__"),
+)
+_VALUES = frozenset({int, float, complex, str, bytes, tuple})
+_NEW_OBJECT = copyreg.__newobj__  # type: ignore[attr-defined]
+_NEW_OBJECT_EX = copyreg.__newobj_ex__  # type: ignore[attr-defined]
+_ADVICE = "add a __reduce__ or __getnewargs__ to its class"
 
 
-def checker_for(cls: Any) -> Callable[[Any], Any] | None:
-    """Return a reducer that checks objects of `cls`, or None if loading them cannot fail."""
-    reduces: tuple[Any, Any] = (cls.__reduce__, cls.__reduce_ex__)
-    if issubclass(cls, type) or cls in copyreg.dispatch_table or any(map(_is_python, reduces)):
+def checker_for(cls: Any) -> Reducer | None:
+    """Return a reducer for objects of `cls` that are not exact with plain pickle, or None if all are exact."""
+    if issubclass(cls, type) or is_standard(cls) or cls in copyreg.dispatch_table:
         return None
-    if _is_python(cls.__new__) and not _is_named_tuple(cls):
-        return _reduce_checked
-    if reduces != (object.__reduce__, object.__reduce_ex__):
-        return _reduce_checked if _is_python(cls.__init__) else None
-    return None if _has_safe_getattr(cls) else _refuse_getattr
+    reduction = find_reduction(cls)
+    if not reduction.standard:
+        return _foreign(cls, reduction)
+    native = native_base(cls)
+    if native in _CONTAINERS:
+        return _container(cls, reduction)
+    if reduction.owner is not object:
+        return _standard(cls, reduction)
+    if native in _VALUES and user_defines(cls, "__new__"):
+        own_args = user_defines(cls, "__getnewargs__", "__getnewargs_ex__")
+        return _Checked() if own_args else functools.partial(_reduce_value, native)
+    if is_python(cls.__new__) and user_defines(cls, "__new__"):
+        return _Checked()
+    if owner_of(cls, "__getstate__") is not object and not user_defines(cls, "__getstate__"):
+        fields = getattr(cls, "__dataclass_fields__", ())  # what the __getstate__ of dataclasses hands over
+        slots = tuple(name for name in list_own_slots(cls) if name not in fields)
+        return functools.partial(_reduce_and_keep, slots=slots) if slots or cls.__dictoffset__ else None
+    return _reduce_directly if _is_set_directly(cls, native) else None
 
 
-def check_constructor_args(reduced: Any) -> Any:
-    """Return `reduced` after checking its constructor arguments.
+def _container(cls: Any, reduction: Reduction) -> Reducer | None:
+    base = next(base for base in _CONTAINERS if issubclass(cls, base))
+    forgets = base is collections.defaultdict or issubclass(cls, collections.Counter)
+    calls_init = reduction.owner is not object and user_defines(cls, "__init__")
+    slots = list_own_slots(cls)
+    if forgets or calls_init or user_defines(cls, *_CONTAINER_METHODS) or (slots and reduction.owner is not object):
+        return functools.partial(_reduce_container, base, slots)
+    if issubclass(base, dict) and cls.__dictoffset__ and user_defines(cls, "__init__"):
+        return functools.partial(_reduce_dict, base)
+    return None
+
+
+def _standard(cls: Any, reduction: Reduction) -> Reducer:
+    """Return the reducer for a class that inherits a reduction of the standard library, in C or in Python."""
+    if user_defines(cls, "__getinitargs__"):  # of tzinfo
+        return _Checked()
+    base = standard_base(cls, reduction.owner) if user_defines(cls, "__init__", "__new__") else None
+    slots = () if user_defines(cls, "__getstate__") else list_own_slots(cls)
+    return functools.partial(
+        _reduce_and_keep, slots=slots, base=base, keep=not user_defines(cls, "__getstate__"), check_class=True
+    )
+
+
+def _foreign(cls: Any, reduction: Reduction) -> Reducer | None:
+    """Return the reducer for a class whose reduction is defined outside of the standard library."""
+    owner, package = reduction.owner, top_package(reduction.owner)
+    below = cls.__mro__[: cls.__mro__.index(owner)]
+    others = [base for base in below if top_package(base) != package and not is_standard(base)]
+    reducers: list[Reducer] = []
+    if any(owner_of(cls, name) in below for name in ("__init__", "__new__")):
+        reducers.append(_Checked())
+    decides = [owner, *others] if reduction.python else others
+    if others and not any("__getstate__" in vars(base) for base in decides):
+        has_own = not reduction.python or not owner.__dictoffset__
+        adds = has_own and cls.__dictoffset__ and not any(b.__dictoffset__ for b in below if b not in others)
+        slots = tuple(name for name in list_own_slots(cls) if owner_of(cls, name) in others)
+        if adds or slots or not reduction.python:
+            keep = functools.partial(_reduce_and_keep, slots=slots, keep=bool(adds), check_class=not reduction.python)
+            reducers.append(keep)
+    if reduction.python and issubclass(cls, (dt.datetime, dt.time)):
+        reducers.append(_reduce_fold)
+    return _chain(reducers) if reducers else None
+
+
+def _chain(reducers: Sequence[Reducer]) -> Reducer:
+    def reduce(obj: Any) -> Any:
+        result: Any = NotImplemented
+        for reducer in reducers:
+            reduced = reducer(obj)
+            result = result if reduced is NotImplemented else reduced
+        return result
+
+    return reduce
+
+
+class _Checked:
+    """Reducer that checks that the constructor of a class accepts what its reduction stores."""
+
+    def __init__(self) -> None:
+        self._signatures: dict[Any, inspect.Signature | None] = {}
+
+    def __call__(self, obj: Any) -> Any:
+        return self.check(obj.__reduce_ex__(5))
+
+    def check(self, reduced: Any) -> Any:
+        """Return `reduced`. Raise `pickle.PicklingError` if the constructor does not accept its arguments."""
+        if isinstance(reduced, str):
+            return reduced
+        constructor, args, kwargs = reduced[0], reduced[1], {}
+        if constructor is _NEW_OBJECT:
+            constructor = args[0].__new__
+        elif constructor is _NEW_OBJECT_EX:
+            cls, args, kwargs = args
+            constructor, args = cls.__new__, (cls, *args)
+        elif not isinstance(constructor, type):
+            return reduced
+        try:
+            signature = self._find_signature(constructor)
+            if signature is not None:
+                signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise pickle.PicklingError(f"it cannot be reconstructed ({error}); {_ADVICE}") from error
+        return reduced
+
+    def _find_signature(self, constructor: Any) -> inspect.Signature | None:
+        if constructor not in self._signatures:
+            try:
+                # A decorator may take other arguments than the function that it wraps.
+                self._signatures[constructor] = inspect.signature(constructor, follow_wrapped=False)
+            except ValueError:  # a built-in without a signature
+                self._signatures[constructor] = None
+        return self._signatures[constructor]
+
+
+def _reduce_value(native: Any, obj: Any) -> Any:
+    """Return a reduction that creates a number, string or tuple without the ``__new__`` of its class."""
+    reduced = obj.__reduce_ex__(5)
+    args, cls = native.__getnewargs__(obj), type(obj)
+    # A class that keeps one object for each value must find that object again.
+    with contextlib.suppress(Exception):  # it takes other arguments, and is not called on loading
+        if cls.__new__(cls, *args) is obj:
+            return reduced
+    return (_restore.by_base, (native, cls, *args), *reduced[2:])
+
+
+def _reduce_and_keep(
+    obj: Any, *, slots: Sequence[str], base: Any = None, keep: bool = True, check_class: bool = False
+) -> Any:
+    """Return the reduction of `obj` with the attributes that it omits, created by `base` if that is a class.
 
     Raises
     ------
     pickle.PicklingError
-        The constructor does not accept the stored arguments.
+        The reduction would create an object of another class.
     """
+    reduced = obj.__reduce_ex__(5)
     if isinstance(reduced, str):
         return reduced
-    constructor, args, kwargs = reduced[0], reduced[1], {}
-    if constructor is copyreg.__newobj__:  # type: ignore[attr-defined]
-        constructor = args[0].__new__
-    elif constructor is copyreg.__newobj_ex__:  # type: ignore[attr-defined]
-        cls, args, kwargs = args
-        constructor, args = cls.__new__, (cls, *args)
-    elif not isinstance(constructor, type):
-        return reduced
-    signature = _signature(constructor)
-    try:
-        if signature is not None:
-            signature.bind(*args, **kwargs)
-    except TypeError as error:
+    cls, args = type(obj), reduced[1]
+    if base is not None:
+        if reduced[0] is _NEW_OBJECT:
+            args = args[1:]
+        if reduced[0] in (cls, _NEW_OBJECT):
+            if user_defines(cls, "__str__") and args == (str(obj),):  # Fraction, addresses
+                args = (base.__str__(obj),)
+            reduced = (_restore.by_base, (base, cls, *args), *reduced[2:])
+    if check_class and not _mentions(cls, reduced):
         raise pickle.PicklingError(
-            f"it cannot be reconstructed ({error}); add a __reduce__ or __getnewargs__ to its class"
-        ) from error
-    return reduced
+            f"it would not come back as a {class_name(cls)}, because {cls.__name__} inherits a __reduce__ that creates "
+            f"another class; give it a __reduce__"
+        )
+    return keep_attributes(obj, reduced, slots) if keep or slots else reduced
 
 
-def skip_init(error: BaseException, reduced: Any) -> Any:
-    """Return a reduction of an exception that skips ``__init__``, which often takes other arguments.
-
-    The reduction contains `args` and attributes anyway.
-    """
-    cls = type(error)
-    if reduced[0] is not cls or not _is_python(cls.__init__) or isinstance(error, _FILLED_BY_INIT):
-        return reduced
-    return (copyreg.__newobj__, (cls, *reduced[1]), *reduced[2:])  # type: ignore[attr-defined]
-
-
-def _reduce_checked(obj: Any) -> Any:
-    return check_constructor_args(obj.__reduce_ex__(5))
-
-
-def _refuse_getattr(_: Any) -> Any:
-    raise pickle.PicklingError(
-        "its __getattr__ fails for an object without attributes, which pickle creates first; "
-        "raise AttributeError there for names that start with '__'"
-    )
-
-
-def _has_safe_getattr(cls: Any) -> bool:
-    """Return whether looking up ``__setstate__`` works on an object without attributes."""
-    if not _is_python(getattr(cls, "__getattr__", None)) or hasattr(cls, "__setstate__"):
+def _mentions(cls: type, reduced: Any) -> bool:
+    if cls in (reduced[0], getattr(reduced[0], "__self__", None)):
         return True
+    parts = [reduced[1], *reduced[2:3]]
+    for _ in range(3):
+        parts = [item for part in parts if type(part) in (tuple, list) for item in part]
+        if any(part is cls for part in parts):
+            return True
+    return False
+
+
+def keep_attributes(obj: Any, reduced: Any, slots: Sequence[str] = ()) -> Any:
+    """Return `reduced` with those attributes and slots of `obj` that its state omits.
+
+    Raises
+    ------
+    pickle.PicklingError
+        An attribute would be lost, and cannot be added.
+    """
+    namespace, own_slots = _attributes(obj), _read_slots(obj, slots)
+    if not namespace and not own_slots:
+        return reduced
+    state = reduced[2] if len(reduced) > 2 else None
+    handed = _handed_over(state)
+    missing = object()
+    lost = [
+        name for name, value in {**own_slots, **(namespace or {})}.items() if handed.get(name, missing) is not value
+    ]
+    if not lost:
+        return reduced
+    if len(reduced) > 5 and reduced[5] is not None:
+        raise pickle.PicklingError(f"it would lose its attribute {lost[0]!r}; give it a __reduce__")
+    if isinstance(state, dict) and not hasattr(obj, "__setstate__"):
+        state = None  # the attributes contain it
+    items = (*reduced[3:5], None, None)[:2]
+    return (*reduced[:2], (state, namespace, own_slots), *items, _restore.set_attributes)
+
+
+def _attributes(obj: Any) -> dict[str, Any] | None:
     try:
-        getattr(cls.__new__(cls), "__setstate__", None)
-    except Exception:  # noqa: BLE001  any failure is the answer
-        return False
-    return True
-
-
-def _is_named_tuple(cls: type) -> bool:
-    owner = next(base for base in cls.__mro__ if "__new__" in vars(base))
-    return "_fields" in vars(owner) and issubclass(owner, tuple)
-
-
-def _is_python(function: Any) -> bool:
-    return isinstance(function, types.FunctionType)
-
-
-@functools.lru_cache(maxsize=1024)
-def _signature(constructor: Any) -> inspect.Signature | None:
-    try:
-        return inspect.signature(constructor)
-    except ValueError:  # a built-in without a signature
+        namespace = object.__getattribute__(obj, "__dict__")
+    except AttributeError:
         return None
+    return namespace if isinstance(namespace, dict) else None
+
+
+def _read_slots(obj: Any, names: Sequence[str]) -> dict[str, Any]:
+    cls, found = type(obj), {}
+    for name in names:
+        try:
+            found[name] = vars(owner_of(cls, name))[name].__get__(obj, cls)
+        except AttributeError:  # not set
+            continue
+    return found
+
+
+def _handed_over(state: Any) -> dict[str, Any]:
+    parts = [state, *state] if isinstance(state, tuple) else [state]
+    return dict(itertools.chain.from_iterable(part.items() for part in parts if type(part) is dict))
+
+
+def _reduce_container(base: Any, slots: Sequence[str], obj: Any) -> Any:
+    """Return a reduction that creates and fills a container by the methods of its built-in base."""
+    cls = type(obj)
+    plain, namespace, own_slots = _split_state(obj, slots)
+    if base in (frozenset, bytearray):
+        content = list(frozenset.__iter__(obj)) if base is frozenset else bytes(memoryview(obj))
+        state = (plain, namespace, own_slots)
+        return _restore.by_base, (base, cls, content), state, None, None, _restore.set_attributes
+    args: tuple[Any, ...] = ()
+    if base is collections.deque:
+        args = ((), collections.deque.maxlen.__get__(obj))
+    elif base is collections.defaultdict:
+        args = (vars(base)["default_factory"].__get__(obj),)
+    if issubclass(base, dict):
+        items_of = collections.OrderedDict.items if base is collections.OrderedDict else dict.items
+        items = list(itertools.chain.from_iterable(items_of(obj)))
+    else:
+        items = list(base.__iter__(obj))
+    # Whatever refers to the container finds it in the memo, because the items are part of its state.
+    return _restore.by_base, (base, cls, *args), (plain, namespace, own_slots, items), None, None, _restore.fill
+
+
+def _reduce_dict(base: Any, obj: Any) -> Any:
+    """Return the reduction of a dict, which may be its own ``__dict__``."""
+    return _reduce_container(base, (), obj) if _attributes(obj) is obj else obj.__reduce_ex__(5)
+
+
+def _split_state(obj: Any, slots: Sequence[str]) -> tuple[Any, dict[str, Any] | None, dict[str, Any]]:
+    """Return the state for ``__setstate__``, the ``__dict__``, and the slots of `obj`."""
+    if hasattr(type(obj), "__setstate__"):
+        return obj.__getstate__(), None, {}
+    if not user_defines(type(obj), "__getstate__"):
+        return None, _attributes(obj), _read_slots(obj, slots)
+    return (None, *_split(obj.__getstate__()))
+
+
+def _split(state: Any) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return the ``__dict__`` and the slots in a state that has the form that pickle applies by itself."""
+    namespace, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
+    if not isinstance(namespace, (dict, type(None))) or not isinstance(slots, (dict, type(None))):
+        raise pickle.PicklingError("its __getstate__ returns a state that only a __setstate__ can set; define one")
+    return namespace, slots or {}
+
+
+def _is_set_directly(cls: Any, native: Any) -> bool:
+    """Return whether pickle would fail to set the attributes of an object of `cls` that has none yet."""
+    if hasattr(cls, "__setstate__"):
+        return False
+    if user_defines(cls, "__setattr__") and list_own_slots(cls):
+        return True
+    if not (is_python(getattr(cls, "__getattr__", None)) or user_defines(cls, "__getattribute__")):
+        return False
+    try:
+        empty = native.__new__(cls)
+    except Exception:  # noqa: BLE001  pickle creates it with arguments
+        return False
+    try:
+        getattr(empty, "__setstate__", None)
+    except Exception:  # noqa: BLE001  any failure is the answer
+        return True
+    return False
+
+
+def _reduce_directly(obj: Any) -> Any:
+    """Return a reduction whose state is set without calling ``__getattr__`` or ``__setattr__``."""
+    reduced = obj.__reduce_ex__(5)
+    if len(reduced) < 3 or reduced[2] is None:
+        return reduced
+    items = (*reduced[3:5], None, None)[:2]
+    return (*reduced[:2], (None, *_split(reduced[2])), *items, _restore.set_attributes)
+
+
+def _reduce_fold(obj: Any) -> Any:
+    """Return a reduction that keeps ``fold``, which packages forget (pendulum does)."""
+    if not obj.fold:
+        return NotImplemented
+    base: Any = dt.datetime if isinstance(obj, dt.datetime) else dt.time
+    reduced = (_restore.by_base, (base, type(obj), *base.__reduce_ex__(obj, 5)[1]))
+    return keep_attributes(obj, reduced, list_own_slots(type(obj)))
+
+
+def reduce_error(obj: BaseException) -> Any:
+    """Return a reduction of an exception that keeps its cause, and that calls no constructor of its class.
+
+    Their ``__init__`` often takes other arguments than those in `args`.
+    """
+    cls: Any = type(obj)
+    reduced = obj.__reduce_ex__(5)
+    if isinstance(reduced, str) or not find_reduction(cls).standard or len(reduced) > 3:
+        return _Checked().check(reduced) if cls.__init__ or cls.__new__ else reduced
+    state = reduced[2] if len(reduced) > 2 else None
+    slots = _read_slots(obj, list_own_slots(cls))
+    has_cause = obj.__cause__ is not None or obj.__suppress_context__
+    is_plain = not slots and not user_defines(cls, "__init__", "__new__", "__setattr__", "__getattr__")
+    if is_plain or reduced[0] is not cls or user_defines(cls, "__getstate__", "__setstate__"):
+        if not has_cause:
+            return reduced
+        return (*reduced[:2], (state, obj.__cause__, obj.__suppress_context__), None, None, _restore.set_cause)
+    namespace = _attributes(obj) or {}
+    members = {name: value for name, value in (state or {}).items() if name not in namespace}
+    base = standard_base(cls, BaseException)
+    merged = (namespace, {**members, **slots}, obj.__cause__, obj.__suppress_context__)
+    return _restore.by_base, (base, cls, *reduced[1]), merged, None, None, _restore.set_error
+
+
+def reduce_enum(obj: Any) -> Any:
+    """Return a reduction of a member of an enum by its name, which works whatever its ``__new__`` takes."""
+    cls = type(obj)
+    if not find_reduction(cls).standard:
+        return NotImplemented
+    if cls._member_map_.get(obj._name_) is obj:
+        return _restore.enum_member, (cls, obj._name_)
+    return cls, (obj._value_,)  # several flags

@@ -6,6 +6,7 @@ the memory around it, tables without columns keep their rows.
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
 import sys
@@ -16,22 +17,30 @@ from typing import Any
 from ..._typenames import class_name, loaded_class
 from .. import _restore
 from .._polars import find_unsupported
-from .reconstructible import check_constructor_args, checker_for, skip_init
+from .classes import find_reduction, list_own_slots
+from .reconstructible import checker_for, keep_attributes, reduce_enum, reduce_error
 
 __all__ = ["lost_attributes", "reducer_for"]
 
-_REFUSED = (io.TextIOWrapper, memoryview, weakref.ProxyType, weakref.CallableProxyType)
+_REFUSED = (memoryview, weakref.ProxyType, weakref.CallableProxyType)
 _OFFSET_BYTES = 8
 _MEMMAP_INFO = ("_mmap", "filename", "offset", "mode")
 """What numpy records about a masked array over a memmap."""
+_MASKED_ATTRIBUTES = frozenset(
+    ("_fill_value", "_hardmask", "_sharedmask", "_isfield", "_baseclass", "_optinfo", "_basedict", "_mask")
+)
 
 
 def reducer_for(cls: type) -> Callable[[Any], Any] | None:
-    """Return the reducer for objects of class `cls`, or None where pickle is exact.
+    """Return the reducer for objects of class `cls`, or None where pickle is exact or a user registered one in copyreg.
 
     A reducer returns a reduction or `NotImplemented`. It raises `pickle.PicklingError` for objects
     that cannot be restored exactly.
     """
+    if cls in copyreg.dispatch_table:
+        return None
+    if issubclass(cls, io.TextIOWrapper):
+        return _reduce_text_file
     if issubclass(cls, _REFUSED):
         return _refuse
     for name, reduce in _REDUCERS:
@@ -44,12 +53,24 @@ def _refuse(obj: Any) -> Any:
     raise pickle.PicklingError(f"a {class_name(type(obj))} cannot be copied")
 
 
+def _reduce_text_file(obj: Any) -> Any:
+    name = next((name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is obj), None)
+    return _refuse(obj) if name is None else (_restore.standard_stream, (name,))
+
+
 def _reduce_masked(obj: Any) -> Any:
     import numpy as np
 
-    if type(obj) is not np.ma.MaskedArray:
+    if obj is np.ma.masked or find_reduction(type(obj)).owner is not np.ma.MaskedArray:
         return NotImplemented
     array: Any = obj
+    namespace = {name: value for name, value in vars(array).items() if name not in _MEMMAP_INFO}
+    if type(obj) is not np.ma.MaskedArray or not namespace.keys() <= _MASKED_ATTRIBUTES:
+        # A subclass, or an array with attributes: the mask is one of them.
+        info = {name: value for name, value in array._optinfo.items() if name not in _MEMMAP_INFO}
+        state: Any = (None, {**namespace, "_optinfo": info}, {})
+        data = array.view(np.ndarray)
+        return _restore.viewed_as, (data, type(obj)), state, None, None, _restore.set_attributes
     mask = None if array.mask is np.ma.nomask else array.mask
     info = {name: value for name, value in array._optinfo.items() if name not in _MEMMAP_INFO}
     return _restore.masked_array, (array.data, mask, array._fill_value, array.hardmask, info)
@@ -59,7 +80,7 @@ def _reduce_array(obj: Any) -> Any:
     import numpy as np
 
     if type(obj) not in (np.ndarray, np.memmap):
-        return _reduce_read_only(obj)
+        return _reduce_array_subclass(obj)
     # Without its file, a memmap is a plain array. The path is never stored.
     array = obj.view(np.ndarray) if type(obj) is np.memmap else obj
     if not array.flags.forc and not array.dtype.hasobject and array.dtype.kind != "T":
@@ -72,6 +93,17 @@ def _reduce_array(obj: Any) -> Any:
     if array.flags.writeable:
         return NotImplemented if array is obj else array.__reduce_ex__(5)
     return _reduce_read_only(array)
+
+
+def _reduce_array_subclass(obj: Any) -> Any:
+    plain = _reduce_read_only(obj)
+    if find_reduction(type(obj)).owner is not loaded_class("numpy.ndarray"):
+        return plain
+    reduced = obj.__reduce_ex__(5)
+    kept = keep_attributes(obj, reduced, list_own_slots(type(obj)))
+    if kept is reduced:
+        return plain
+    return kept if obj.flags.writeable else (*kept[:5], _restore.set_attributes_read_only)
 
 
 def _reduce_read_only(obj: Any) -> Any:
@@ -110,14 +142,6 @@ def _reduce_index(obj: Any) -> Any:
     if lost:
         raise pickle.PicklingError(f"pandas would lose the attribute {lost[0]!r} of an index")
     return NotImplemented
-
-
-def _reduce_error(obj: BaseException) -> Any:
-    reduced = check_constructor_args(skip_init(obj, obj.__reduce_ex__(5)))
-    if (obj.__cause__ is None and not obj.__suppress_context__) or len(reduced) > 3:
-        return reduced
-    state = reduced[2] if len(reduced) > 2 else None
-    return (*reduced[:2], (state, obj.__cause__, obj.__suppress_context__), None, None, _restore.set_cause)
 
 
 def _reduce_polars(obj: Any) -> Any:
@@ -221,8 +245,20 @@ def _reduce_storage(obj: Any) -> Any:
     return _restore.storage, (torch.empty(0, dtype=torch.uint8).set_(obj).numpy(),)
 
 
+def _reduce_geometry(obj: Any) -> Any:
+    shapely = sys.modules["shapely"]
+    grid = float(shapely.get_precision(obj))
+    if not grid:
+        return NotImplemented
+    # Well-known binary has no place for the precision.
+    return _restore.precise_geometry, (shapely.set_precision(obj, 0, mode="pointwise"), grid)
+
+
 _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
-    ("builtins.BaseException", _reduce_error),
+    ("dataclasses._MISSING_TYPE", lambda _: "MISSING"),
+    ("dataclasses._HAS_DEFAULT_FACTORY_CLASS", lambda _: "_HAS_DEFAULT_FACTORY"),
+    ("builtins.BaseException", reduce_error),
+    ("enum.Enum", reduce_enum),
     ("ctypes.CDLL", _refuse),
     ("numpy.ma.MaskedArray", _reduce_masked),
     ("numpy.ndarray", _reduce_array),
@@ -241,6 +277,7 @@ _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("pyarrow.ExtensionScalar", _reduce_extension),
     ("pyarrow.RunEndEncodedScalar", _reduce_run_end),
     ("pyarrow.Scalar", _reduce_scalar),
+    ("shapely.Geometry", _reduce_geometry),
     ("xarray.DataArray", _reduce_xarray),
     ("xarray.Dataset", _reduce_xarray),
     ("xarray.DataTree", _reduce_xarray),

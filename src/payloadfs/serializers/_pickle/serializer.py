@@ -20,13 +20,16 @@ from .._base import Encoded
 from .._container import pack, unpack
 from .._imports import import_module
 from .._versions import describe_mismatch, versions_here
-from .diagnose import find_unpicklable
+from .diagnose import contains, find_unpicklable
 from .pickler import Stream, dump, dump_by_value
 
 __all__ = ["PickleSerializer", "pickle_container"]
 
 OUT_OF_BAND_FROM_BYTES = 4096
 """Smaller buffers stay in the pickle stream: their padding would cost more than a copy."""
+
+_PLAIN_MEMORY = (bytes, bytearray, memoryview)
+"""What a user may have put into a PickleBuffer. Those over other memory come from the reductions of packages."""
 
 _BUFFER_BYTES = 256 * 1024
 
@@ -169,6 +172,8 @@ def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[
     data: set[int] = set()
 
     def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
+        if buffer is obj or (type(memoryview(buffer).obj) in _PLAIN_MEMORY and contains(obj, buffer)):
+            raise pickle.PicklingError("a PickleBuffer would come back as bytes")
         raw = buffer.raw()
         if raw.nbytes < OUT_OF_BAND_FROM_BYTES:
             return True

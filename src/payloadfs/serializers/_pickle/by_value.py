@@ -1,0 +1,229 @@
+"""Pickler of functions and classes by value: cloudpickle's, with its inexact reductions replaced.
+
+cloudpickle decides what is stored by value and stores functions. Classes, enums, cells and cached functions are
+stored here: cloudpickle runs constructors of enums again, forgets slots and attributes that equal those of a base,
+separates closures that share a variable, and overwrites classes of the running program on loading.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+import functools
+import pickle
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from ..._typenames import class_name
+from .. import _restore_code
+from .classes import find_reduction, is_standard, native_base, owner_of
+from .reducers import reducer_for
+
+__all__ = ["pickler_by_value", "refuse_self"]
+
+_ADVICE = "move it to a module that can be imported"
+_REBUILT = frozenset({"__dict__", "__weakref__", "_abc_impl", "__annotate_func__", "__slotnames__"})
+_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+
+
+def refuse_self(reduce: Callable[[Any], Any], without: Any) -> Callable[[Any], Any]:
+    """Return `reduce`, which then refuses the object `without`."""
+
+    def guarded(obj: Any) -> Any:
+        if obj is without and obj is not None:
+            raise pickle.PicklingError("it contains itself")
+        return reduce(obj)
+
+    return guarded
+
+
+@functools.cache
+def pickler_by_value() -> Any:
+    """Return cloudpickle's pickler class, extended by our reducers and by detection of compiled code."""
+    # cloudpickle is only needed to save code and to load it.
+    import cloudpickle
+
+    class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
+        has_code = False
+        without: Any = None
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._reducers: dict[type, Any] = {}
+
+        def dump(self, obj: Any) -> Any:
+            try:
+                return super().dump(obj)
+            finally:
+                # They refer to this pickler, whose memo would keep all objects alive.
+                self._reducers.clear()
+
+        def reducer_override(self, obj: Any) -> Any:
+            try:
+                reduce = self._reducers[type(obj)]
+            except KeyError:
+                reduce = self._reducers[type(obj)] = self._find_reducer(type(obj))
+            return reduce(obj)
+
+        def _find_reducer(self, cls: type) -> Any:
+            if issubclass(cls, type):
+                return self._reduce_class
+            if cls is types.FunctionType:
+                return self._reduce_function
+            self.has_code |= cls is types.CodeType
+            reduce = _find_reducer(cls, named=cls not in self.dispatch_table)
+            return refuse_self(reduce, self.without) if cls is type(self.without) else reduce
+
+        def _reduce_class(self, cls: Any) -> Any:
+            return _reduce_class(cls, super().reducer_override(cls))
+
+        def _reduce_function(self, obj: Any) -> Any:
+            return _reduce_function(obj, super().reducer_override(obj))
+
+    return ByValue
+
+
+def _find_reducer(cls: type, *, named: bool) -> Callable[[Any], Any]:
+    """Return the reducer for objects of `cls`; with `named`, its own reduction may be a name, which is checked."""
+    reduce = _REDUCERS.get(cls) or reducer_for(cls)
+    if reduce is None and named and find_reduction(cls).owner is not object:
+        return _reduce_named
+    return reduce or _no_reduction
+
+
+def _no_reduction(_: Any) -> Any:
+    return NotImplemented
+
+
+def _reduce_function(obj: types.FunctionType, reduced: Any) -> Any:
+    """Return `reduced`, cloudpickle's reduction of a function, with the cells themselves.
+
+    Functions that share a variable still do after loading.
+    """
+    if not isinstance(reduced, tuple) or obj.__closure__ is None:
+        return reduced
+    create, args, (state, slots), *rest = reduced
+    return create, (*args[:-1], obj.__closure__), (state, {**slots, "__closure__": None}), *rest
+
+
+def _reduce_class(cls: Any, reduced: Any) -> Any:
+    """Return the reduction of a class that is stored by value; `reduced` is that of cloudpickle.
+
+    Raises
+    ------
+    pickle.PicklingError
+        Its metaclass keeps data outside of the class, as those in C do.
+    """
+    if not isinstance(reduced, tuple) or len(reduced) < 3:
+        return reduced  # by name
+    meta: Any = type(cls)
+    if meta.__basicsize__ != type.__basicsize__ or meta.__itemsize__ != type.__itemsize__:
+        raise pickle.PicklingError(f"{class_name(meta)} keeps data outside of the class {cls.__name__!r}; {_ADVICE}")
+    tracker_id = next(arg for arg in reversed(reduced[1]) if isinstance(arg, str))
+    namespace = {
+        name: value
+        for name, value in vars(cls).items()
+        if name not in _REBUILT and not (isinstance(value, _DESCRIPTORS) and value.__objclass__ is cls)
+    }
+    at_creation = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    if "__slots__" in namespace:
+        at_creation["__slots__"] = _find_slots(cls, namespace.pop("__slots__"))
+    registered = [other for ref in abc._get_dump(cls)[0] if (other := ref())] if "_abc_impl" in vars(cls) else []  # type: ignore[attr-defined]
+    args = (meta, cls.__name__, cls.__bases__, at_creation, tracker_id)
+    if not issubclass(cls, enum.Enum):
+        return _restore_code.new_class, args, (namespace, registered, {}), None, None, _restore_code.set_class
+    members = {name: member for name, member in cls._member_map_.items() if member._name_ == name}
+    if "_value2member_map_" in namespace:
+        # Combinations of flags are created again when they are needed.
+        known = cls._value2member_map_.items()
+        namespace["_value2member_map_"] = {v: m for v, m in known if cls._member_map_.get(m._name_) is m}
+    created = [(name, native_base(cls), _native_args(cls, member)) for name, member in members.items()]
+    attributes = {name: vars(member) for name, member in members.items()}
+    state = (namespace, registered, attributes)
+    return _restore_code.new_enum, (*args, created), state, None, None, _restore_code.set_class
+
+
+def _find_slots(cls: Any, slots: Any) -> Any:
+    if isinstance(slots, (str, dict, tuple, list)):
+        return slots
+    # An iterator is used up: the class has what it yielded.
+    return tuple(name for name, value in vars(cls).items() if isinstance(value, types.MemberDescriptorType))
+
+
+def _native_args(cls: Any, member: Any) -> tuple[Any, ...]:
+    native = native_base(cls)
+    if native is object:
+        return ()
+    if hasattr(native, "__getnewargs__"):
+        return tuple(native.__getnewargs__(member))
+    reduced = native.__reduce_ex__(member, 5) if "__reduce_ex__" in vars(native) else native.__reduce__(member)
+    return tuple(reduced[1])
+
+
+def _reduce_named(obj: Any) -> Any:
+    """Return the reduction of an object. Raise `pickle.PicklingError` if it is a name of ``__main__``."""
+    reduced = obj.__reduce_ex__(5)
+    if isinstance(reduced, str):
+        module = pickle.whichmodule(obj, reduced)  # type: ignore[attr-defined]
+        if module == "__main__":
+            raise pickle.PicklingError(f"it would be stored as the name __main__.{reduced}; {_ADVICE}")
+    return reduced
+
+
+def _is_importable(obj: Any) -> bool:
+    found = sys.modules.get(obj.__module__)
+    for name in obj.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is obj and obj.__module__ != "__main__"
+
+
+def _reduce_cached_function(obj: Any) -> Any:
+    if _is_importable(obj):
+        return NotImplemented
+    settings = obj.cache_parameters()
+    return (
+        _restore_code.cached_function,
+        (obj.__wrapped__, settings["maxsize"], settings["typed"]),
+        {name: value for name, value in vars(obj).items() if name not in ("__wrapped__", "cache_parameters")} or None,
+    )
+
+
+def _reduce_new_type(obj: Any) -> Any:
+    if _is_importable(obj):
+        return NotImplemented
+    return typing.NewType, (obj.__name__, obj.__supertype__), dict(vars(obj))
+
+
+def _reduce_cached_property(obj: Any) -> Any:
+    # Its lock (before Python 3.12) is created again.
+    state = {name: value for name, value in vars(obj).items() if name not in ("lock", "func")}
+    return type(obj), (obj.func,), state
+
+
+def _reduce_method(obj: types.MethodType) -> Any:
+    """Return a reference to a class method that a class inherits from the standard library."""
+    cls, name = obj.__self__, obj.__func__.__name__
+    if isinstance(cls, type) and is_standard(owner_of(cls, name)) and getattr(cls, name, None) == obj:
+        return getattr, (cls, name)
+    return NotImplemented
+
+
+def _reduce_cell(obj: types.CellType) -> Any:
+    try:
+        content = obj.cell_contents
+    except ValueError:
+        return _restore_code.empty_cell, ()
+    # One tuple more, because pickle takes the state None for no state.
+    return _restore_code.empty_cell, (), (content,), None, None, _restore_code.set_cell
+
+
+_REDUCERS: dict[type, Callable[[Any], Any]] = {
+    types.CellType: _reduce_cell,
+    types.MethodType: _reduce_method,
+    functools.cached_property: _reduce_cached_property,
+    typing.NewType: _reduce_new_type,
+    functools._lru_cache_wrapper: _reduce_cached_function,
+}

@@ -1,0 +1,111 @@
+"""What pickling needs to know about a class: who defines its reduction, what it is built on, which slots it has."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any, NamedTuple
+
+from ..._typenames import top_package
+
+__all__ = [
+    "Reduction",
+    "find_reduction",
+    "is_python",
+    "is_standard",
+    "list_own_slots",
+    "native_base",
+    "owner_of",
+    "standard_base",
+    "user_defines",
+]
+
+_HEAP_TYPE = 1 << 9
+_STANDARD = sys.stdlib_module_names
+
+
+class Reduction(NamedTuple):
+    """How objects of a class are reduced.
+
+    Attributes
+    ----------
+    owner : type
+        Class that defines ``__reduce_ex__`` or ``__reduce__``; `object` for the default.
+    standard : bool
+        Whether the standard library or the interpreter defines it, so that it knows nothing of subclasses.
+    python : bool
+        Whether it is written in Python.
+    """
+
+    owner: type
+    standard: bool
+    python: bool
+
+
+def is_python(function: Any) -> bool:
+    """Return whether `function` is written in Python."""
+    return isinstance(function, types.FunctionType)
+
+
+def is_standard(cls: type) -> bool:
+    """Return whether `cls` belongs to the interpreter or the standard library."""
+    return top_package(cls) in _STANDARD
+
+
+def owner_of(cls: type, name: str) -> type:
+    """Return the class in the MRO of `cls` that defines `name`."""
+    return next((base for base in cls.__mro__ if name in vars(base)), object)
+
+
+def _is_standard_function(owner: type, name: str) -> bool:
+    function = vars(owner).get(name)
+    if is_python(function):
+        # The standard library also puts functions into classes of users (dataclasses, enum, namedtuple).
+        module = str(function.__module__)
+        return module.partition(".")[0] in _STANDARD or module.startswith("namedtuple_")
+    return is_standard(owner)
+
+
+def find_reduction(cls: type) -> Reduction:
+    """Return how pickle reduces objects of `cls`."""
+    special, plain = owner_of(cls, "__reduce_ex__"), owner_of(cls, "__reduce__")
+    # That of numpy's arrays calls the __reduce__ of a subclass.
+    calls_plain = not is_standard(special) and not is_python(vars(special)["__reduce_ex__"])
+    is_plain = special is object or (calls_plain and plain is not special and issubclass(plain, special))
+    for name, owner in (("__reduce__", plain),) if is_plain else (("__reduce_ex__", special),):
+        if owner is not object:
+            return Reduction(owner, _is_standard_function(owner, name), is_python(vars(owner)[name]))
+    return Reduction(object, standard=True, python=False)
+
+
+def user_defines(cls: type, *names: str) -> bool:
+    """Return whether one of `names` is defined by a class or function outside of the standard library."""
+    for name in names:
+        owner = owner_of(cls, name)
+        if name in vars(owner) and not _is_standard_function(owner, name):
+            return True
+    return False
+
+
+def native_base(cls: type) -> Any:
+    """Return the base of `cls` that creates its objects in C, such as `dict`; `object` if there is no other."""
+    for base in cls.__mro__:
+        new = base.__new__
+        is_own = isinstance(new, types.BuiltinFunctionType) and new.__self__ is base
+        if is_own or not base.__flags__ & _HEAP_TYPE:
+            return base
+    return object
+
+
+def standard_base(cls: type, owner: type) -> Any:
+    """Return the first base of `cls` in the standard library that is `owner` or derived from it."""
+    return next(base for base in cls.__mro__ if is_standard(base) and issubclass(base, owner))
+
+
+def list_own_slots(cls: type) -> tuple[str, ...]:
+    """Return the names of the slots of `cls` that classes outside of the standard library define."""
+    found: dict[str, None] = {}
+    for base in cls.__mro__:
+        if "__slots__" in vars(base) and not is_standard(base):
+            found |= {name: None for name, value in vars(base).items() if isinstance(value, types.MemberDescriptorType)}
+    return tuple(found)

@@ -1,0 +1,171 @@
+"""What pickling refuses, honours and releases, beyond the corpus of objects that come back."""
+
+import copyreg
+import gc
+import io
+import pickle
+import sys
+import weakref
+
+import numpy as np
+import pytest
+
+import payloadfs
+from payloadfs._typenames import class_name, short_class_name, type_label
+from payloadfs.serializers._pickle import pickler
+from payloadfs.serializers._pickle.serializer import PickleSerializer
+from payloadfs.testing import assert_exact
+from payloadfs.testing.serializers import stored_bytes
+
+from .corpus import subclasses  # isort: skip
+from .corpus.refused import zone_from_file  # isort: skip
+import payloadfs_corpus_subclasses as kinds  # isort: skip
+
+
+def trip(obj):
+    return PickleSerializer().decode(stored_bytes(PickleSerializer().encode(obj)), trusted=True)
+
+
+class Silent:
+    """Has no `__reduce__` of its own, and that of its C base names the base."""
+
+
+def test_copyreg_is_honoured_for_exceptions_by_both_picklers():
+    error = kinds.Registered("x", handle=open(__file__))  # noqa: SIM115
+    with error.handle:
+        assert trip(error).handle == "remade"
+        assert trip([error, lambda: 1])[0].handle == "remade"
+
+
+def test_copyreg_is_honoured_for_arrays_of_a_user():
+    class Mine(np.ndarray):
+        pass
+
+    copyreg.pickle(Mine, lambda array: (str, (f"{array.shape}",)))
+    try:
+        assert trip([np.zeros(3).view(Mine), lambda: 1])[0] == "(3,)"
+    finally:
+        del copyreg.dispatch_table[Mine]
+
+
+def test_standard_streams_are_stored_by_name(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        stream = io.TextIOWrapper(io.BytesIO())
+        monkeypatch.setattr(sys, name, stream)
+        assert trip({"out": stream})["out"] is stream
+        assert trip([stream, lambda: 1])[0] is stream
+    with pytest.raises(payloadfs.EncodeError, match="TextIOWrapper"):
+        PickleSerializer().encode(io.TextIOWrapper(io.BytesIO()))
+
+
+def test_classes_without_a_module(tmp_path):
+    cls = type("Loose", (), {"__module__": None})
+    assert (class_name(cls), short_class_name(cls), type_label(cls)) == ("Loose", "Loose", "Loose")
+    repository = payloadfs.Repository(tmp_path)
+    pointer = repository.save(cls())
+    assert type(repository.load(pointer)).__name__ == "Loose"
+    sympy = pytest.importorskip("sympy")
+    expression = sympy.Function("f")(sympy.Symbol("x"))
+    assert repository.load(repository.save(expression)) == expression
+
+
+def test_sympy_decides_for_itself():
+    sympy = pytest.importorskip("sympy")
+    x = sympy.Symbol("x", positive=True)
+    hash(x)
+    for expression in (x, sympy.sin(x) ** 2, sympy.Matrix([[x]]), sympy.Rational(1, 3), sympy.Interval(0, 1)):
+        assert trip(expression) == expression
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("kind", ["local class", "closure", "plain", "cached function"])
+def test_nothing_that_was_saved_stays_alive(tmp_path, kind, refused):
+    class Local:
+        pass
+
+    class Held(np.ndarray):
+        pass
+
+    held = [np.zeros(10_000).view(Held)]
+    obj = {
+        "local class": Local(),
+        "closure": (lambda array: lambda: array)(held[0]),
+        "plain": kinds.Wrapper(1),
+        "cached function": Local(),
+    }[kind]
+    if kind != "closure":
+        obj.array = held[0]
+    obj = [obj, (n for n in ())] if refused else [obj]
+    repository, alive = payloadfs.Repository(tmp_path), weakref.ref(held[0])
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            repository.save(obj)
+        except payloadfs.EncodeError:
+            assert refused
+        del obj, held
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+REFUSED = {
+    "class that is lost": (lambda: kinds.Generator(np.random.PCG64(1)), "Generator inherits a __reduce__"),
+    "inherited reduction": (lambda: [kinds.Derived(1, unit="m")], "'unit'.*__reduce__"),
+    "zone from a file": (zone_from_file, "ZoneInfo"),
+    "zone in a list": (lambda: [{1, zone_from_file()}], "ZoneInfo"),
+    "buffer": (lambda: pickle.PickleBuffer(b"abc"), "PickleBuffer"),
+    "buffer in a list": (lambda: [pickle.PickleBuffer(bytearray(15_000))], "PickleBuffer"),
+    "buffer of an object": (lambda: kinds.Wrapper({"b": pickle.PickleBuffer(b"abc")}), "PickleBuffer"),
+    "buffer over an array": (lambda: pickle.PickleBuffer(np.arange(3)), "PickleBuffer"),
+    "buffer in a closure": (lambda: (lambda b: lambda: b)(pickle.PickleBuffer(b"a")), "PickleBuffer"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refuses(name, tmp_path):
+    make, words = REFUSED[name]
+    with pytest.raises(payloadfs.EncodeError, match=f"(?s){words}"):
+        payloadfs.Repository(tmp_path).save(make())
+
+
+def test_buffers_of_a_reduction_are_no_buffers_of_a_user():
+    class Chunk:
+        def __init__(self, data):
+            self.data = data
+
+        def __reduce_ex__(self, protocol):
+            return Chunk, (pickle.PickleBuffer(self.data),)
+
+    for data in (b"x" * 10, bytearray(10_000)):
+        assert bytes(trip(Chunk(data)).data) == data
+
+
+def test_ordinary_classes_need_no_reducer():
+    from payloadfs.serializers._pickle.reducers import reducer_for
+
+    for cls in (Silent, kinds.Key, kinds.SlimBase, kinds.NOTED["dict"], kinds.NOTED["list"], kinds.NOTED["int"]):
+        assert reducer_for(cls) is None
+    assert pickler.dump([kinds.Key("a")], lambda _: True) is not None
+
+
+@pytest.mark.parametrize("name", kinds.BASES)
+def test_comparison_sees_attributes_of_every_subclass(name):
+    for cls in filter(None, (kinds.NOTED[name], kinds.SLOTTED.get(name))):
+        plain, other, noted_too = (subclasses.build(cls, kinds.BASES[name][1]) for _ in range(3))
+        subclasses.noted(other, "x")
+        subclasses.noted(noted_too, "y")
+        for left, right in ((plain, other), (other, plain), (other, noted_too)):
+            with pytest.raises(AssertionError):
+                assert_exact(left, right)
+
+
+def test_comparison_sees_fold_and_precision():
+    moments = [kinds.NOTED["datetime"](2020, 10, 25, 2, fold=fold) for fold in (0, 1)]
+    times = [kinds.NOTED["time"](2, fold=fold) for fold in (0, 1)]
+    shapely = pytest.importorskip("shapely")
+    points = [shapely.set_precision(shapely.Point(0, 1), grid) for grid in (0, 1)]
+    for left, right in (moments, times, points):
+        with pytest.raises(AssertionError):
+            assert_exact(left, right)
