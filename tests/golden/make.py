@@ -45,8 +45,9 @@ def objects():
         "bytes": bytes(range(256)),
         "text": "golden ü\n",
         "json": {"a": [1, 2.5, None, True], "b": "x"},
-        "rows": [*range(16_384), {"at": datetime.datetime(2026, 11, 25), "x": [1, (2.5, None)]}],
-        "rows-dict": {f"{n}": n for n in range(16_384)},
+        "tree": tree(),
+        "tree-long": [*range(16_384), (1, datetime.date(2026, 11, 25))],
+        "tree-long-dict": {f"{n}": n for n in range(16_384)},
         "npy": np.arange(12, dtype=">i4").reshape(3, 4).T,
         "npy-sealed": np.zeros(40_000),
         "pandas": frame,
@@ -56,14 +57,35 @@ def objects():
         "arrow-batch": pa.record_batch({"a": [1.5, 2.5]}),
         "polars": pl.DataFrame({"a": [1, None], "s": ["x", None]}),
         "polars-series": pl.Series("n", [1, 2, 3]),
-        "pickle": {1: (2, {3}), "at": datetime.datetime(2026, 11, 22, 12, 30)},
-        "pickle-sealed": [np.zeros(40_000), "head"],
+        "pickle": {1: (2, {3}), "at": datetime.datetime(2026, 11, 22, 12, 30), "len": len},
+        "pickle-sealed": [np.zeros(40_000), "head", len],
         "npy-readonly": np.broadcast_to(np.float32(1.5), (3, 2)),
         "pandas-vocabulary": vocabulary(),
         "pandas-mixed": frame.assign(odd=[{1}, ("x", 2), None], same=[1j, 2, 3]),
         "pickle-restored": restored(),
         "compressed-zstd": np.arange(20_000) % 7,
         "compressed-lz4": b"golden and golden again " * 300_000,
+    }
+
+
+def tree():
+    """Return an object with values of each kind, inline and as leaves."""
+    return {
+        "plain": [None, True, -1, 2**70, 1.5, "ü", b"x", 1j, {1, 2}, frozenset({3}), range(3), bytearray(b"y")],
+        ("a", 1): (
+            datetime.datetime(2026, 11, 25, 12, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+            datetime.date(2026, 1, 1),
+        ),
+        "numbers": [decimal.Decimal("1.50"), uuid.UUID(int=5), np.float32(1.5), datetime.timedelta(1)],
+        "arrays": [
+            np.arange(3),
+            np.arange(20_000.0),
+            np.zeros(2, [("a", "i4")]),
+            np.ma.masked_array([1, 2], [True, False]),
+        ],
+        "pandas": [pd.DataFrame({"a": [1]}), pd.Index(["x"]), pd.Timestamp("2026-01-01", tz="UTC"), pd.NA],
+        "arrow": [pa.table({"a": [1]}), pa.array([1, None]), pa.scalar("x"), pl.DataFrame({"a": [1]})],
+        "long": "text " * 2000,
     }
 
 

@@ -294,6 +294,18 @@ def test_shared_and_cyclic_objects_are_left_to_pickle(name):
         assert_exact(obj, serializer.decode(stored_bytes(encoded), trusted=True))
 
 
+@pytest.mark.parametrize("name", VALUES)
+def test_what_may_be_shared_has_no_identity(name):
+    """A value that occurs twice is either left to pickle or no program can tell."""
+    value = VALUES[name]
+    for part in value if type(value) is list else [value]:
+        try:
+            encoded = TREE.encode([part, part])
+        except NotExactError:
+            continue
+        assert_exact([part, part], TREE.decode(stored_bytes(encoded), trusted=True))
+
+
 def test_flat_tuples_and_immutable_values_may_be_shared():
     pair, name, number = (1, "x"), "n" * 100, 10**10
     obj = [pair, [pair], {pair: pair}, name, [name], number, (number,), (), ()]

@@ -16,7 +16,9 @@ import datetime as dt
 import decimal
 import dis
 import enum
+import fractions
 import functools
+import ipaddress
 import itertools
 import logging
 import pathlib
@@ -30,6 +32,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .._typenames import class_name, loaded_class, top_package
+from ..pointer import Pointer
 from . import _describe_libraries
 
 __all__ = ["Line", "assert_exact", "describe", "first_difference"]
@@ -39,7 +42,9 @@ _SHOWN_BY_REPR = (type(None), bool, str, bytes, range, slice, type(Ellipsis), ty
 _DIGITS = 10**1000  # Python converts at most 4300 digits
 _VALUES = (int, float, complex, str, bytes)
 _TIMES = (dt.date, dt.time, dt.datetime, dt.timedelta)
-_NO_IDENTITY = (enum.Enum, type, dt.tzinfo, decimal.Decimal, uuid.UUID, *_TIMES)
+_NUMBERS = (decimal.Decimal, fractions.Fraction, uuid.UUID)
+_ADDRESSES = (ipaddress._BaseAddress, ipaddress._BaseNetwork)
+_NO_IDENTITY = (enum.Enum, type, dt.tzinfo, *_NUMBERS, *_ADDRESSES, Pointer, *_TIMES)
 
 
 def describe(obj: Any, *, path: str = "obj") -> Iterator[Line]:
