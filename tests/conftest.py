@@ -7,6 +7,14 @@ import socket
 import pytest
 
 
+@pytest.fixture(autouse=True, scope="session")
+def clean_home(tmp_path_factory):
+    """Fixtures of modules, which run before those of a test, do not see the user's home either."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("session-home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path_factory, monkeypatch):
     home = tmp_path_factory.mktemp("home")
