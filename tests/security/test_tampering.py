@@ -46,7 +46,7 @@ def canary(tmp_path):
 def no_decoding(monkeypatch):
     """Fail the test if any serializer decodes."""
     for name in _registry._BUILT_IN:
-        kind = type(_registry._built_in(name))
+        kind = type(_registry.built_in(name))
         monkeypatch.setattr(kind, "decode", lambda *args, **kwargs: pytest.fail("a decoder was called"))
 
 
@@ -77,10 +77,12 @@ OBJECTS = {
     "series": pd.Series([1.5, None], name="n"),
     "arrow": pa.table({"a": [1, 2]}),
     "polars": pl.DataFrame({"a": [1, 2]}),
-    "pickle": (1, {"a", "b"}),
+    "pickle": (1, {"a", "b"}, len),
+    "tree": (1, {"a", "b"}),
     "sealed npy": np.arange(60_000),
     "sealed frame": pd.DataFrame({"a": np.arange(40_000), "b": np.arange(40_000) * 0.5}),
-    "sealed pickle": [np.arange(40_000), "head"],
+    "sealed pickle": [np.arange(40_000), "head", len],
+    "sealed tree": [np.arange(40_000), ("head",)],
 }
 
 
