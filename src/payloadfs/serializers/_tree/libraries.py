@@ -92,7 +92,8 @@ def _dtype_fields(dtype: Any) -> Any:
         again = _make_dtype(fields)
     except (TypeError, ValueError) as error:
         raise NotExactError from error
-    if again != dtype or _alignment(again) != _alignment(dtype):
+    same_type = again.type is dtype.type or dtype.kind in "iu"  # numpy has two names for 64-bit integers
+    if not same_type or again != dtype or _alignment(again) != _alignment(dtype):
         raise NotExactError
     return fields
 
@@ -208,6 +209,8 @@ def _make_masked(data: Any, mask: Any, fill_value: Any, hard: Any) -> Any:
 def _scalar_fields(obj: Any) -> list[Any]:
     import numpy as np
 
+    if obj.dtype.char in "gG":
+        raise NotExactError  # the padding of extended precision would change
     dtype = _dtype_fields(obj.dtype)
     if type(dtype) is str and np.dtype(dtype).type is not type(obj):
         dtype = obj.dtype.char  # numpy has two classes for 64-bit integers
