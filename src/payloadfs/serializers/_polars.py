@@ -125,10 +125,11 @@ def _check_content(array: pa.Array, max_bytes: int) -> None:
     """
     import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
+    import pyarrow.compute
 
+    compute: Any = pyarrow.compute
     if pa.types.is_timestamp(array.type) and array.type.tz:
-        extremes = pc.min_max(array.cast(pa.int64())).as_py().values()
+        extremes = compute.min_max(array.cast(pa.int64())).as_py().values()
         limit = _CALENDAR_S * {"ms": 10**3, "us": 10**6}.get(array.type.unit, 10**9)
         if any(value is not None and abs(value) > limit for value in extremes):
             raise ValueError("a time beyond the calendar of polars")

@@ -104,8 +104,8 @@ def fill(obj: Any, state: tuple[Any, dict[str, Any] | None, dict[str, Any], list
     """
     plain, namespace, slots, items = state
     set_attributes(obj, (None, namespace, slots))
-    if isinstance(obj, dict):
-        set_item: Any = OrderedDict.__setitem__ if isinstance(obj, OrderedDict) else dict.__setitem__
+    if issubclass(type(obj), dict):
+        set_item: Any = OrderedDict.__setitem__ if issubclass(type(obj), OrderedDict) else dict.__setitem__
         for key, value in zip(items[::2], items[1::2], strict=True):
             set_item(obj, key, value)
     else:

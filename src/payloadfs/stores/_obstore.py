@@ -168,11 +168,12 @@ class ObstoreStore:
         folder = (self._prefix + prefix).rpartition("/")[0]
         # obstore itself repeats requests: after an error its iterator ends, as if the listing were complete.
         client = self._client_for(self._target.read_s, retries=3)
-        pages = self._retry.once(
+        pages: Any = self._retry.once(
             "list", prefix, lambda: iter(obstore.list(client, folder or None, chunk_size=_PAGE_OBJECTS))
         )
         while page := self._retry.once("list", prefix, next, pages, None):
-            yield from (meta for meta in page if meta["path"].startswith(self._prefix + prefix))
+            objects: Any = page
+            yield from (meta for meta in objects if meta["path"].startswith(self._prefix + prefix))
 
     def _put_small(self, key: str, name: str, body: Body) -> None:
         content = collect(key, body)

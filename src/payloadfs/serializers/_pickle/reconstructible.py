@@ -366,7 +366,7 @@ def reduce_error(obj: BaseException) -> Any:
     Their ``__init__`` often takes other arguments than those in `args`.
     """
     cls: Any = type(obj)
-    reduced = obj.__reduce_ex__(5)
+    reduced: Any = obj.__reduce_ex__(5)
     if isinstance(reduced, str) or not find_reduction(cls).standard or len(reduced) > 3:
         return _Checked().check(reduced) if cls.__init__ or cls.__new__ else reduced
     state = reduced[2] if len(reduced) > 2 else None

@@ -117,7 +117,7 @@ def _write(obj: Any, *, in_batches: bool) -> tuple[Spool, Encoder, list[list[int
     header = array_header if type(obj) is list else map_header
     spool.write(header(len(obj)))
     chunks = []
-    items, keys = iter(obj) if type(obj) is list else iter(obj.values()), iter(obj)
+    items, keys = iter(obj if isinstance(obj, list) else obj.values()), iter(obj)
     while batch := list(itertools.islice(items, _BATCH_ITEMS)):
         native = checker.check(batch)
         part = batch if type(obj) is list else dict(zip(itertools.islice(keys, len(batch)), batch, strict=True))

@@ -121,7 +121,7 @@ def _make_pytz(function: str, *args: Any) -> Any:
     if function != "_p":
         raise ValueError("unknown kind of pytz zone")
     name, *state = args
-    zone = pytz.timezone(expect(name, str))
+    zone: Any = pytz.timezone(expect(name, str))
     if not state:
         return zone
     offset_s, saving_s, abbreviation = state
