@@ -1,12 +1,18 @@
 """Mutants of valid objects of the safe serializers: the cases of the fuzzer, one class per family of formats."""
 
 import base64
+import collections
 import contextlib
 import copy
+import datetime as dt
+import decimal
+import fractions
 import json
 import struct
+import uuid
 import warnings
 
+import msgspec
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -432,6 +438,91 @@ class Packed(Format):
         return change_bytes(rng, content)
 
 
+class Tree(Format):
+    """Containers whose msgpack is changed as a structure: other codes, names, fields, leaves and depths."""
+
+    ids = ("tree/1",)
+    names = ["date", "datetime", "time", "timedelta", "Decimal", "Fraction", "UUID", "range", "set", "deque", "Counter",
+             "defaultdict", "numpy", "ndarray", "MaskedArray", "dtype", "pandas", "Index", "pandas.array", "offset",
+             "arrow.Array", "arrow.Scalar", "timezone", "Pointer", "int", "str", "slice", "Path", "os.system", ""]  # fmt: skip
+
+    def values(self):
+        frame = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
+        yield {"f": frame, "a": np.arange(600), "t": (1, 2.5, None), 3: {4, 5}}
+        yield [dt.datetime(2026, 1, 1, tzinfo=dt.UTC), dt.date(2026, 1, 1), dt.timedelta(1), decimal.Decimal("1.5")]
+        yield [fractions.Fraction(1, 3), uuid.UUID(int=5), range(3), slice(1), collections.Counter("aab"), 2**70]
+        yield collections.OrderedDict(a=collections.deque([1], 3), b=collections.defaultdict(list, {1: [2]}))
+        yield {"s": np.float32(1), "m": np.ma.masked_array([1, 2], [True, False]), "d": np.zeros(2, [("a", "i4")])}
+        yield [frame.index, pd.Timestamp("2026", tz="UTC"), pd.Interval(0, 1), pd.array([1, None]), pd.NaT, frame.a]
+        yield [pa.array([1]), pa.scalar("x"), pa.table({"a": [1]}), pl.DataFrame({"a": [1]}), pl.Series([1.5])]
+        yield (b"x" * 5000, "y" * 5000, bytearray(b"z"), 1j, {(1, 2): frozenset([3])})
+
+    def change(self, rng, content):
+        if rng.random() < 0.3:
+            return change_bytes(rng, content)
+        try:
+            head, start = self._head(content)
+            value = msgspec.msgpack.decode(head, ext_hook=self._open)
+            if rng.random() < 0.2:
+                return splice(content, rng.choice([16, 20, 24, 32]), struct.pack("<I", rng.choice([0, 1, 2, 2**31])))
+            changed = self._close(change_json(rng, [value], [*nodes(value), *self._extras(rng)])[0])
+            new = msgspec.msgpack.encode(changed)
+        except (ValueError, TypeError, IndexError, struct.error, RecursionError, OverflowError, UnicodeError):
+            return change_bytes(rng, content)
+        # The buffers move with the head, so the table moves with them where that is possible.
+        shift = (len(new) - len(head) + 63) // 64 * 64
+        count = int.from_bytes(content[20:24], "little")
+        table = b"".join(
+            struct.pack("<QQ", max(offset + shift, 0), size)
+            for offset, size in struct.iter_unpack("<QQ", content[40 : 40 + 16 * count])
+        )
+        front = content[:32] + struct.pack("<Q", len(new)) + table + content[40 + 16 * count : start]
+        after = bytes(max(shift - (len(new) - len(head)), 0)) + content[start + len(head) :]
+        return front + new + after
+
+    @staticmethod
+    def _head(content):
+        _, _, count, meta_bytes, head_bytes = struct.unpack_from("<16sIIQQ", content)
+        start = 40 + 16 * count + meta_bytes
+        if start + head_bytes > len(content):
+            raise ValueError
+        return content[start : start + head_bytes], start
+
+    @classmethod
+    def _open(cls, code, content):
+        return {"code": code, "parts": msgspec.msgpack.decode(content, ext_hook=cls._open)}
+
+    @classmethod
+    def _close(cls, value):
+        if isinstance(value, dict):
+            if value.keys() == {"code", "parts"} and type(value["code"]) is int:
+                content = msgspec.msgpack.encode(cls._close(value["parts"]))
+                return msgspec.msgpack.Ext(
+                    value["code"] % 256 - 128 if abs(value["code"]) > 127 else value["code"], content
+                )
+            return {key: cls._close(part) for key, part in value.items()}
+        return [cls._close(part) for part in value] if isinstance(value, list) else value
+
+    def _extras(self, rng):
+        name, number = rng.choice(self.names), rng.choice([0, 1, -1, 2**62, 10**9])
+        deep = []
+        for _ in range(rng.choice([3, 120, 1000])):
+            deep = {"code": 2, "parts": [deep]} if rng.random() < 0.5 else [deep]
+        yield from (
+            {"code": 4, "parts": [name, number]},
+            {"code": 4, "parts": [name, "9" * rng.choice([1, 5000])]},
+            {"code": 4, "parts": [name, [number] * 3, number]},
+            {
+                "code": 4,
+                "parts": ["ndarray", rng.choice(["|O", "<f8", "|V9", "<U999999999"]), [number, 3], b"x", False, True],
+            },
+            {"code": 5, "parts": [rng.choice(["payloadfs.Payload", "os.system", "x"]), number]},
+            {"code": rng.randrange(1, 7), "parts": number},
+            {"code": 3, "parts": [[1], 2]},
+            deep,
+        )
+
+
 FORMATS = {
     "arrow": Arrow,
     "pandas": Pandas,
@@ -439,5 +530,6 @@ FORMATS = {
     "numpy": Numpy,
     "plain": Plain,
     "compressed": Packed,
+    "tree": Tree,
 }
-SHARES = {"arrow": 0.25, "pandas": 0.35, "polars": 0.2, "numpy": 0.08, "plain": 0.05, "compressed": 0.07}
+SHARES = {"arrow": 0.2, "pandas": 0.3, "polars": 0.17, "numpy": 0.06, "plain": 0.05, "compressed": 0.07, "tree": 0.15}
