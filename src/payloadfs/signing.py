@@ -39,7 +39,7 @@ _SIZES = {"hmac": 32, "ed25519": 64, "ed25519-public": 32}
 _PUBLIC_BYTES = 32
 _HMAC_ID_LABEL, _ED25519_ID_LABEL = b"payloadfs key id v1:", b"payloadfs ed25519 key id v1:"
 _LABEL = b"payloadfs pointer mac v1"
-_LINE = re.compile(r"payloadfs-(hmac|ed25519|ed25519-public)-1 ([A-Za-z0-9_-]+)( retired)?")
+_LINE = re.compile(r"payloadfs-(key|ed25519|ed25519-public)-1 ([A-Za-z0-9_-]+)( retired)?")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -164,7 +164,8 @@ class Key(StaysInProcess):
 
     def to_line(self) -> str:
         """Return the key as one line of a key file. The line contains the secret, unless it is a public key."""
-        return f"payloadfs-{self.kind}-1 {_base64(self.material)}{' retired' if self.retired else ''}"
+        name = "key" if self.kind == "hmac" else self.kind
+        return f"payloadfs-{name}-1 {_base64(self.material)}{' retired' if self.retired else ''}"
 
     def __repr__(self) -> str:
         return f"Key(id={self.id!r}, kind={self.kind!r}, retired={self.retired})"
@@ -207,7 +208,7 @@ class KeyRing(StaysInProcess):
                 continue
             match = _LINE.fullmatch(line.strip())
             material = _from_base64(match[2]) if match else None
-            kind: Any = match[1] if match else ""
+            kind: Any = match[1].replace("key", "hmac") if match else ""
             if match is None or material is None or len(material) != _SIZES[kind]:
                 raise ConfigError(
                     f"Line {number} of the keys from {origin} is not a key: generate one with 'payloadfs keys generate'.",

@@ -120,8 +120,8 @@ def test_odd_entries_of_a_file_system_are_an_error_of_the_store(tmp_path: Path) 
 class Panicking(Repository):
     """A repository whose load panics for one pointer."""
 
-    def load(self, pointer: Any, *, view: bool = False) -> Any:
-        value = super().load(pointer, view=view)
+    def load(self, pointer: Any, *, view: bool = False, context: str | None = None) -> Any:
+        value = super().load(pointer, view=view, context=context)
         if value == 1:
             raise Panic("in the library")
         return value
@@ -290,7 +290,7 @@ def test_many_folders_are_listed_in_order_with_few_descriptors(tmp_path: Path) -
     assert len(keys) == 1501
     del listing
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
 
 
 def test_what_is_deleted_during_a_listing_is_left_out(tmp_path: Path) -> None:
