@@ -39,6 +39,26 @@ def test_copyreg_is_honoured_for_exceptions_by_both_picklers(monkeypatch):
         assert trip([error, lambda: 1])[0].handle == "remade"
 
 
+def test_reducers_of_tblib_do_not_count(monkeypatch):
+    """Dask registers them for every exception class. They lose slots and store tracebacks."""
+    tblib = pytest.importorskip("tblib.pickling_support")
+
+    class Slotted(Exception):
+        __slots__ = ("note",)
+
+    for cls in (Slotted, ValueError, OSError):
+        monkeypatch.setitem(copyreg.dispatch_table, cls, tblib.pickle_exception)
+    error = Slotted("x")
+    error.note = [1]
+    for obj in (error, [error, lambda: 1]):
+        again = trip(obj)
+        again = again[0] if isinstance(again, list) else again
+        assert (again.args, again.note, again.__traceback__) == (("x",), [1], None)
+    with pytest.raises(OSError, match="gone") as caught:
+        raise OSError(2, "gone", "name")
+    assert (trip(caught.value).filename, trip(caught.value).__traceback__) == ("name", None)
+
+
 def test_copyreg_is_honoured_for_arrays_of_a_user():
     class Mine(np.ndarray):
         pass

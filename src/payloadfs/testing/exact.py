@@ -364,7 +364,7 @@ def _others(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     yield from _state(obj, path, walk)
     cls: Any = type(obj)
     has_own = (
-        cls in copyreg.dispatch_table
+        (cls in copyreg.dispatch_table and not isinstance(obj, BaseException))
         or cls.__reduce__ is not object.__reduce__
         or cls.__reduce_ex__ is not object.__reduce_ex__
     )

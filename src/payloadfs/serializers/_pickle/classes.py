@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
 import sys
 import types
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..._typenames import top_package
@@ -16,12 +18,24 @@ __all__ = [
     "list_own_slots",
     "native_base",
     "owner_of",
+    "registered_reducer",
     "standard_base",
     "user_defines",
 ]
 
 _HEAP_TYPE = 1 << 9
 _STANDARD = sys.stdlib_module_names
+
+
+def registered_reducer(cls: type) -> Callable[[Any], Any] | None:
+    """Return the reducer that was registered in `copyreg` for objects of `cls`, or None.
+
+    tblib registers one for every exception class as soon as Dask is imported. It stores tracebacks and
+    loses slots, and the user has not asked for it, so it does not count.
+    """
+    reducer = copyreg.dispatch_table.get(cls)
+    is_tblib = issubclass(cls, BaseException) and getattr(reducer, "__module__", "") == "tblib.pickling_support"
+    return None if is_tblib else reducer
 
 
 class Reduction(NamedTuple):

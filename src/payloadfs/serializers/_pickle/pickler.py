@@ -8,7 +8,6 @@ store by value.
 
 from __future__ import annotations
 
-import copyreg
 import operator
 import pickle
 import sys
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ..._typenames import class_name
 from .by_value import pickler_by_value, refuse_self
+from .classes import registered_reducer
 from .reducers import reducer_for
 
 __all__ = ["Stream", "dump", "dump_by_value"]
@@ -95,7 +95,7 @@ class _DispatchTable(dict[type, Callable[[Any], Any]]):
         self._without = without
 
     def __missing__(self, cls: type) -> Callable[[Any], Any]:
-        known = copyreg.dispatch_table.get(cls)
+        known = registered_reducer(cls)
         if issubclass(cls, type) and known is None:
             raise KeyError(cls)  # the objects are classes, which are stored by name
         if cls.__module__ == "__main__" or class_name(cls) in _CLOUDPICKLE:

@@ -32,6 +32,7 @@ from .classes import (
     list_own_slots,
     native_base,
     owner_of,
+    registered_reducer,
     standard_base,
     user_defines,
 )
@@ -62,7 +63,7 @@ _ADVICE = "add a __reduce__ or __getnewargs__ to its class"
 
 def checker_for(cls: Any) -> Reducer | None:
     """Return a reducer for objects of `cls` that are not exact with plain pickle, or None if all are exact."""
-    if issubclass(cls, type) or is_standard(cls) or cls in copyreg.dispatch_table:
+    if issubclass(cls, type) or is_standard(cls) or registered_reducer(cls):
         return None
     reduction = find_reduction(cls)
     if not reduction.standard:

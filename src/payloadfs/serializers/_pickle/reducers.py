@@ -6,7 +6,6 @@ the memory around it, tables without columns keep their rows.
 
 from __future__ import annotations
 
-import copyreg
 import io
 import pickle
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 from ..._typenames import class_name, loaded_class
 from .. import _restore
 from .._polars import find_unsupported
-from .classes import find_reduction, list_own_slots
+from .classes import find_reduction, list_own_slots, registered_reducer
 from .reconstructible import checker_for, keep_attributes, reduce_enum, reduce_error
 
 __all__ = ["lost_attributes", "reducer_for"]
@@ -37,7 +36,7 @@ def reducer_for(cls: type) -> Callable[[Any], Any] | None:
     A reducer returns a reduction or `NotImplemented`. It raises `pickle.PicklingError` for objects
     that cannot be restored exactly.
     """
-    if cls in copyreg.dispatch_table:
+    if registered_reducer(cls) is not None:
         return None
     if issubclass(cls, io.TextIOWrapper):
         return _reduce_text_file
