@@ -352,9 +352,16 @@ SINKS: dict[str, Callable[[Scene], str]] = {
 """Each returns what a person, a log or another process would see."""
 
 
-@pytest.mark.parametrize("transport", ["obstore", "fsspec"])
+# Both transports share the code that hides secrets, so a part of the canaries suffices for the second.
+@pytest.mark.parametrize(
+    ("number", "transport"),
+    [(number, "obstore") for number in range(len(CANARIES))]
+    + [
+        pytest.param(number, "fsspec", marks=[pytest.mark.long] if number % 4 else [])
+        for number in range(len(CANARIES))
+    ],
+)
 @pytest.mark.parametrize("sink", SINKS)
-@pytest.mark.parametrize("number", range(len(CANARIES)))
 def test_no_canary_reaches_a_sink(
     number: int,
     sink: str,

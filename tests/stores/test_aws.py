@@ -19,7 +19,7 @@ from payloadfs.testing import PiecesBody
 from .answering import Answering, give
 
 _SIGNED = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/s3/")
-_BOUNDED, _LONG = {"obstore": 60, "fsspec": 20}, 400
+_BOUNDED, _LONG = {"obstore": 30, "fsspec": 12}, 400
 
 
 @pytest.fixture
