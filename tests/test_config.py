@@ -370,8 +370,8 @@ def test_a_file_that_others_can_write_is_not_believed(
     assert current().pickle == "never"
 
 
-@pytest.mark.parametrize("name", ["secret", "key", "client_secret"])
-@pytest.mark.parametrize("value", ["{}\n", "\t{}", " {}", "{} ", "a\x00{}", "a\x7f{}", "{}\x85"])
+@pytest.mark.parametrize("name", ["secret", "key", "aws_session_token"])
+@pytest.mark.parametrize("value", ["{}\n", "\t{}", " {}", "{} ", "a b{}", "a\x00{}", "a\x7f{}", "{}\x85"])
 def test_credentials_with_white_space_are_refused_by_name(clean: Path, name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"option {name!r} .*(white space|control)") as caught:
         configure("s3://bucket", storage_options={name: value.format(CANARY)})

@@ -11,6 +11,9 @@ from .errors import ConfigError
 __all__ = ["StaysInProcess", "copy_options", "masked", "public_options"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_WITHOUT_SPACES = frozenset(
+    {"key", "secret", "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "account_key", "sas_token"}
+)
 _NOT_SECRET = frozenset({"anon", "endpoint", "endpoint_url", "profile", "project", "region", "region_name"})
 
 
@@ -41,22 +44,23 @@ def copy_options(options: Mapping[Any, Any]) -> dict[Any, Any]:
     Raises
     ------
     ConfigError
-        An option has a control character, or white space at its ends, as a secret that was read from a
-        file often has. The message names the option.
+        An option has a control character or white space at its ends, as a secret that was read from a file
+        often has, or a key has white space in it. The message names the option.
     """
     copied = {}
     for name, value in options.items():
-        if isinstance(value, str) and _is_damaged(value):
+        if isinstance(value, str) and _is_damaged(name, value):
             raise ConfigError(
-                f"The option {name!r} has white space at its start or end, or a control character such as a line "
-                "break: remove it.",
+                f"The option {name!r} has white space, or a control character such as a line break: remove it.",
                 kind="option-value",
             )
         copied[name] = copy_options(value) if isinstance(value, Mapping) else value
     return copied
 
 
-def _is_damaged(value: str) -> bool:
+def _is_damaged(name: str, value: str) -> bool:
+    if name in _WITHOUT_SPACES and len(value.split()) != 1 and value:
+        return True
     if value.startswith("{") or "-----BEGIN " in value:
         return False  # keys in JSON or PEM have lines
     return value != value.strip() or _CONTROL.search(value) is not None
