@@ -63,7 +63,8 @@ class Authorizer:
         if decoding:
             _check_context(pointer, context)
             _check_expiry(pointer)
-        root = resolve_alias(pointer.root, self._aliases) if self._aliases else pointer.root
+        can_move = self._aliases and not pointer.is_inline
+        root = resolve_alias(pointer.root, self._aliases) if can_move else pointer.root
         resolved = pointer if root == pointer.root else replace(pointer, root=root)
         self.policy.check(resolved, executable=False)
         return resolved
