@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from ._urls import canonical_root, resolve_alias
@@ -65,7 +64,7 @@ class Authorizer:
             _check_expiry(pointer)
         can_move = self._aliases and not pointer.is_inline
         root = resolve_alias(pointer.root, self._aliases) if can_move else pointer.root
-        resolved = pointer if root == pointer.root else replace(pointer, root=root)
+        resolved = pointer if root == pointer.root else pointer.replaced(root=root)
         self.policy.check(resolved, executable=False)
         return resolved
 

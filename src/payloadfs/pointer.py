@@ -12,11 +12,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from ._digest import Algorithm, Digest, digest_of
+from ._html import table
 from ._keys import EXPIRING, check_key, created_s, lifetime_s
+from ._pydantic import JSON_SCHEMA, field_schema
 from ._typenames import SERIALIZER_ID
 from ._urls import root_problem
 from .errors import PayloadError, PointerError, SignatureError
@@ -43,6 +44,7 @@ INLINE_ALGORITHM: Algorithm = "s256"
 
 VERSION = 1
 _MAX_INT = 2**53 - 1
+_MAX_SHOWN_S = 253_402_300_799  # the end of the year 9999
 _MAX_CONTEXT_BYTES = 64  # the longest pointer still has at most MAX_POINTER_BYTES
 
 _TYPE = re.compile(r"[A-Za-z0-9_.<>-]{1,80}")
@@ -56,7 +58,6 @@ _OPTIONAL = {"context": str}
 _SIGNED = {"kid": str, "sig": str}
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Pointer:
     """Location, type, size and digest of a stored object, or a small object itself; usually signed.
 
@@ -94,6 +95,7 @@ class Pointer:
     Pointer(str, 5 bytes, inline, signed)
     """
 
+    # Not a dataclass: JSON libraries dump those field by field, without asking for the pointer's own form.
     root: str
     key: str
     serializer: str
@@ -101,10 +103,38 @@ class Pointer:
     digest: Digest
     created_s: int
     type_name: str
-    context: str = ""
-    key_id: str = ""
-    signature: str = ""
-    data: bytes | None = None
+    context: str
+    key_id: str
+    signature: str
+    data: bytes | None
+    __slots__ = tuple(__annotations__)
+
+    def __init__(
+        self,
+        root: str,
+        key: str,
+        serializer: str,
+        size_bytes: int,
+        digest: Digest,
+        created_s: int,
+        type_name: str,
+        context: str = "",
+        key_id: str = "",
+        signature: str = "",
+        data: bytes | None = None,
+    ) -> None:
+        values = locals()
+        for name in self.__slots__:
+            object.__setattr__(self, name, values[name])
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"A Pointer does not change: {name!r} cannot be set.")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"A Pointer does not change: {name!r} cannot be deleted.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Pointer.from_dict, (self.to_dict(),)
 
     def __eq__(self, other: object) -> bool:
         return self._identity == other._identity if isinstance(other, Pointer) else NotImplemented
@@ -125,6 +155,33 @@ class Pointer:
     def location(self) -> str:
         """Where the object is, for people: its URL, or ``"inline"``."""
         return "inline" if self.is_inline else f"{self.root}/{self.key}"
+
+    def _repr_html_(self) -> str:
+        return table("Pointer", self.facts())
+
+    def facts(self) -> dict[str, str]:
+        """Return what the pointer says about the object, by name, for people. No request."""
+        created = datetime.datetime.fromtimestamp(min(self.created_s, _MAX_SHOWN_S), datetime.UTC)
+        facts = {
+            "type": self.type_name,
+            "size": f"{self.size_bytes:,} bytes",
+            "location": self.location,
+            "serializer": self.serializer,
+            "created": f"{created:%Y-%m-%d %H:%M:%S} UTC",
+        }
+        if self.context:
+            facts["context"] = self.context
+        if self.expires:
+            facts["expires"] = f"{self.expires:%Y-%m-%d %H:%M:%S} UTC"
+        return facts | {"signed": f"by key {self.key_id}" if self.is_signed else "no"}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return field_schema(cls, cls.from_dict)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return dict(JSON_SCHEMA)
 
     @property
     def content_key(self) -> str:
@@ -237,7 +294,11 @@ class Pointer:
     def signed(self, ring: KeyRing) -> Pointer:
         """Return this pointer, signed with the signing key of `ring`."""
         key_id, signature = ring.sign(self._fields())
-        return replace(self, key_id=key_id, signature=signature)
+        return self.replaced(key_id=key_id, signature=signature)
+
+    def replaced(self, **changes: Any) -> Pointer:
+        """Return a pointer with some attributes changed. Its signature is not valid any more."""
+        return Pointer(**({name: getattr(self, name) for name in self.__slots__} | changes))
 
     def verify(self, ring: KeyRing) -> None:
         """Raise SignatureError if the signature is not valid for the keys of `ring`. No I/O.
