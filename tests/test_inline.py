@@ -80,7 +80,7 @@ def test_fresh_process(tmp_path: Any) -> None:
 def test_limit_is_the_encoded_size(size: int, limit: int) -> None:
     repository = Repository("memory://limit", keys=RING, inline_bytes=limit)
     pointer = repository.save(b"x" * size)
-    assert pointer.is_inline == (0 < limit and size <= limit)
+    assert pointer.is_inline == (limit > 0 and size <= limit)
     assert repository.load(pointer.to_json()) == b"x" * size
 
 

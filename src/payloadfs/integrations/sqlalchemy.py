@@ -32,7 +32,7 @@ class PayloadType(TypeDecorator[Payload[Any]]):
         json_type = postgresql.JSONB if dialect.name == "postgresql" else JSON
         return dialect.type_descriptor(json_type(none_as_null=True))
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> dict[str, str | int] | None:  # noqa: ARG002
+    def process_bind_param(self, value: Any, dialect: Dialect) -> dict[str, str | int] | None:
         """Return the pointer of a payload, or raise `TypeError` for anything else."""
         if value is None:
             return None
@@ -40,6 +40,6 @@ class PayloadType(TypeDecorator[Payload[Any]]):
             raise TypeError(f"The column takes a Payload or a Pointer, not {type(value).__name__}: use Payload(value).")
         return value.to_dict()
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> Payload[Any] | None:  # noqa: ARG002
+    def process_result_value(self, value: Any, dialect: Dialect) -> Payload[Any] | None:
         """Return the payload of the pointer in a row. Nothing is resolved."""
         return None if value is None else Payload.from_dict(value)

@@ -1,0 +1,45 @@
+"""Dask and Ray: payloads are passed as pointers, and equal content is one key."""
+
+import pytest
+from values import assert_same, values
+
+from payloadfs import Payload, default_repository
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("PAYLOADFS_URL", str(tmp_path / "store"))
+
+
+def double(payload):
+    return Payload(payload.value * 2)
+
+
+def test_dask(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    from dask.base import tokenize
+
+    assert tokenize(Payload(values()["array"])) == tokenize(Payload(values()["array"]))
+    assert tokenize(Payload([1] * 100)) != tokenize(Payload([2] * 100))
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with cluster, distributed.Client(cluster) as client:
+        first = client.submit(double, Payload(values()["array"]))
+        again = client.submit(double, Payload(values()["array"]))
+        assert first.key == again.key
+        assert (first.result().value == values()["array"] * 2).all()
+        everything = client.submit(lambda payload: payload.value, Payload(values()), key="everything").result()
+        assert_same(
+            {name: everything[name] for name in ("frame", "pair", "plain")},
+            {name: values()[name] for name in ("frame", "pair", "plain")},
+        )
+
+
+def test_ray(tmp_path):
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        result = ray.get(ray.remote(double).remote(Payload(values()["array"])))
+        assert (result.value == values()["array"] * 2).all()
+    finally:
+        ray.shutdown()
+    assert list(default_repository().list())
