@@ -14,18 +14,25 @@ import sys
 import venv
 
 HOSTS = {
+    "airflow": ["apache-airflow>=3"],
     "celery": ["celery", "redis"],
+    "clusters": ["distributed", "executorlib", "loky", "parsl", "ray"],
+    "dagster": ["dagster"],
+    "databases": ["django", "psycopg[binary]", "sqlalchemy"],
+    "dbos": ["dbos"],
+    "dramatiq": ["dramatiq"],
+    "flyte": ["flytekit"],
+    "kedro": ["kedro"],
+    "langgraph": ["langgraph", "langgraph-checkpoint-sqlite"],
+    "prefect": ["prefect>=3"],
+    "rq": ["rq"],
+    "temporal": ["temporalio"],
+    "web": ["fastapi", "httpx", "msgspec", "orjson", "pydantic"],
 }
 ROOT = pathlib.Path(__file__).parents[2]
 OPTIONS = [
-    "-o",
-    "addopts=--import-mode=importlib",
-    "-o",
-    "filterwarnings=default",
-    "-p",
-    "no:cacheprovider",
-    "-q",
-    "-rs",
+    *("-o", "addopts=--import-mode=importlib", "-o", "filterwarnings=default", "-o", "pythonpath=tests/hosts"),
+    *("-p", "no:cacheprovider", "-q", "-rs"),
 ]
 
 

@@ -36,9 +36,13 @@ def test_dask(tmp_path):
 
 def test_ray(tmp_path):
     ray = pytest.importorskip("ray")
+
+    def doubled(payload):  # by value: the workers cannot import this file
+        return type(payload)(payload.value * 2)
+
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        result = ray.get(ray.remote(double).remote(Payload(values()["array"])))
+        result = ray.get(ray.remote(doubled).remote(Payload(values()["array"])))
         assert (result.value == values()["array"] * 2).all()
     finally:
         ray.shutdown()

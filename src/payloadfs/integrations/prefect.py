@@ -55,7 +55,8 @@ class PayloadInputs(Inputs):
     ) -> str | None:
         """Return the cache key of the inputs."""
         by_content = {name: _content(value) for name, value in inputs.items()}
-        return super().compute_key(task_ctx, by_content, flow_parameters, **kwargs)
+        key: str | None = super().compute_key(task_ctx, by_content, flow_parameters, **kwargs)
+        return key
 
 
 def _content(value: Any) -> Any:
