@@ -24,6 +24,7 @@ HOSTS = {
     "flyte": ["flytekit"],
     "kedro": ["kedro"],
     "langgraph": ["langgraph", "langgraph-checkpoint-sqlite"],
+    "metaflow": ["metaflow"],
     "prefect": ["prefect>=3"],
     "rq": ["rq"],
     "temporal": ["temporalio"],
