@@ -9,6 +9,7 @@
 
 import typing
 
+from ._operation import Progress, on_progress, show_progress
 from ._packing import pack, unpack
 from .config import Settings, configure, using
 from .errors import (
@@ -59,6 +60,7 @@ __all__ = [
     "PointerError",
     "Policy",
     "PolicyError",
+    "Progress",
     "Repository",
     "SerializerError",
     "SerializerRegistry",
@@ -73,11 +75,13 @@ __all__ = [
     "json_default",
     "load",
     "load_many",
+    "on_progress",
     "pack",
     "register_class",
     "register_serializer",
     "save",
     "save_many",
+    "show_progress",
     "unpack",
     "using",
 ]

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from ._buffers import ALIGNMENT, Frame, LazyFrame, chunks, frame_bytes, read_once
 from ._digest import DIGEST_BYTES, Algorithm, Digest, Hasher, HashThread, digest_of, digests_of, hasher
+from ._operation import current
 from .errors import IntegrityError
 
 __all__ = [
@@ -155,6 +156,7 @@ class Outgoing:
             self._spans = [Span((*encoded.frames, memoryview(encoded.suffix)), is_data=False)]
         self.size_bytes = size_bytes
         self._digest: Digest | None = None
+        self._operation = current()
 
     @property
     def digest(self) -> Digest:
@@ -167,9 +169,14 @@ class Outgoing:
         if self.size_bytes < _THREAD_FROM_BYTES:
             yield from self._pieces(_Inline())
             return
+        if self._operation is not None:
+            self._operation.restart()
         thread = HashThread()
         try:
-            yield from self._pieces(thread)
+            for piece in self._pieces(thread):
+                yield piece
+                if self._operation is not None:
+                    self._operation.advance(piece.nbytes)
         finally:
             thread.close()
 

@@ -35,6 +35,7 @@ __all__ = [
     "KeywordSettings",
     "Setting",
     "Settings",
+    "config_file",
     "configure",
     "current",
     "describe",
@@ -215,7 +216,7 @@ class KeywordSettings(TypedDict, total=False):
 
 
 class AllKeywordSettings(KeywordSettings, total=False):
-    """The settings that `configure` and `using` take by name, for type checkers."""
+    """The settings that `configure` and `using` take by name."""
 
     storage_options: Mapping[str, Any] | None
 
@@ -368,13 +369,18 @@ def _environment() -> _Layer:
     return {n: _checked(n, os.environ[v], f"environment {v}", read) for n, v, read in reversed(set_here)}
 
 
-def _file() -> _Layer:
+def config_file() -> Path | None:
+    """Return the path of the TOML file, whether it exists or not; None without a home folder."""
     named = os.path.expanduser(os.environ.get("PAYLOADFS_CONFIG", ""))
-    path = Path(named) if named else _user_path("XDG_CONFIG_HOME", "~/.config", "config.toml")
+    return Path(named) if named else _user_path("XDG_CONFIG_HOME", "~/.config", "config.toml")
+
+
+def _file() -> _Layer:
+    path = config_file()
     try:
         content = read_trusted_file(path, "configuration file", secret=False) if path else b""
     except (FileNotFoundError, NotADirectoryError) as error:
-        if not named:
+        if not os.environ.get("PAYLOADFS_CONFIG"):
             return {}
         raise ConfigError(f"The configuration file {path} does not exist.", kind="config-file") from error
     import tomllib

@@ -74,6 +74,16 @@ class PayloadError(Exception):
         self.kind = kind or self.default_kind
         self.pointer = pointer
 
+    def _render_traceback_(self) -> list[str]:
+        """Return the traceback for IPython and Jupyter, without the frames of payloadfs itself."""
+        import traceback
+
+        frames = traceback.extract_tb(self.__traceback__)
+        folder = __file__.removesuffix("errors.py")
+        shown = [frame for frame in frames if not frame.filename.startswith(folder)]
+        lines = "".join(traceback.format_list(shown)).splitlines()
+        return ["Traceback (most recent call last):", *lines, f"{type(self).__module__}.{type(self).__name__}: {self}"]
+
     def __str__(self) -> str:
         # OSError subclasses would otherwise print in the "[Errno None]" style.
         return self.message

@@ -19,8 +19,9 @@ from . import config
 from ._authorization import Authorizer
 from ._batch import DEFAULT_CONCURRENCY, Batch
 from ._forks import PerProcess
+from ._html import table
 from ._keys import EXPIRING, escape_prefix, new_key
-from ._log import log_done
+from ._operation import Operation
 from ._seal import Encoded, Outgoing, check
 from ._typenames import type_label
 from ._urls import scheme_of
@@ -85,8 +86,8 @@ class Repository:
     Examples
     --------
     >>> repository = Repository("memory://demo")
-    >>> repository.load_many(repository.save_many(["a", "b", "c"]))
-    ['a', 'b', 'c']
+    >>> repository.load(repository.save([1, 2]))
+    [1, 2]
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Repository:
         )
         self._arguments = {"policy": policy, "serializers": serializers, "root_aliases": root_aliases}
         self._authorizer = Authorizer(self.settings.keys, self.settings.keys_file, self.policy, root_aliases or {})
-        # By process: connections do not survive a fork, and a forked child may need another transport.
+        # By process: connections do not survive a fork.
         self._stores = PerProcess(partial(OpenStores, self.settings.url))
 
     @property
@@ -173,25 +174,24 @@ class Repository:
         expire, because the pointer then holds it. Otherwise one object, and one request if it is small; frames
         are written from the object's own memory and hashed at the same time.
         """
-        started_s = time.perf_counter()
         cls: type = type(obj)
-        escaped, settings = self._check_options(prefix, compression, context, expires)
-        ring = self.keys
-        ring.require_signing_key()
-        serializer, encoded = self.serializers.encode(obj, compression=settings.compression)
-        pointer = Pointer(
-            **self._put(encoded, escaped, settings),
-            serializer=serializer.id,
-            created_s=int(time.time()),
-            type_name=type_label(cls),
-            context=context or "",
-        ).signed(ring)
-        log_done("saved", pointer, started_s)
+        with Operation("save") as operation:
+            escaped, settings = self._check_options(prefix, compression, context, expires)
+            ring = self.keys
+            ring.require_signing_key()
+            serializer, encoded = self.serializers.encode(obj, compression=settings.compression)
+            operation.expect(type_name := type_label(cls), encoded.size_bytes)
+            pointer = operation.pointer = Pointer(
+                **self._put(encoded, escaped, settings),
+                serializer=serializer.id,
+                created_s=int(time.time()),
+                type_name=type_name,
+                context=context or "",
+            ).signed(ring)
         return pointer
 
     def _put(self, encoded: Encoded, prefix: str | None, settings: Settings) -> dict[str, Any]:
         """Store an encoded object, unless it is small enough for the pointer, and return the fields that say where it is."""
-        # An object that expires needs a key, which says when.
         if encoded.size_bytes <= settings.inline_bytes and settings.inline_bytes and not settings.expires:
             outgoing = Outgoing(encoded, INLINE_ALGORITHM)
             data = b"".join(outgoing)
@@ -236,16 +236,15 @@ class Repository:
         Cost: one request for small objects, none if the object is in the pointer or in this machine's cache; in the
         cache or in a folder that only this user can write to, a private mapping, no copy.
         """
-        started_s = time.perf_counter()
         pointer = as_pointer(pointer)
-        with about(pointer):
+        with about(pointer), Operation("load") as operation:
+            operation.pointer = pointer
             resolved, serializer = self._authorize(pointer, context)
+            operation.expect(pointer.type_name, pointer.size_bytes)
             buffer = self._checked_bytes(resolved, full=False)
             content = buffer.toreadonly() if view else buffer
             trusted = self.policy.allows_code(pointer)
-            value = decode(serializer, content, trusted=trusted, max_bytes=self.policy.max_bytes)
-        log_done("loaded", pointer, started_s)
-        return value
+            return decode(serializer, content, trusted=trusted, max_bytes=self.policy.max_bytes)
 
     def save_many(
         self,
@@ -396,7 +395,7 @@ class Repository:
 
     def _save_batch(self, options: SaveOptions, max_concurrency: int) -> Batch:
         self._check_options(**options)
-        return Batch(lambda obj: self.save(obj, **options), "saved", max_concurrency)
+        return Batch(partial(self.save, **options), "saved", max_concurrency)
 
     def _check_options(
         self,
@@ -414,9 +413,8 @@ class Repository:
         return escaped, self.settings.merged(compression=compression, expires=expires)
 
     def _load_batch(self, *, view: bool, context: str | None, max_concurrency: int) -> Batch:
-        return Batch(
-            lambda pointer: self.load(pointer, view=view, context=context), "loaded", max_concurrency, ahead=_AHEAD
-        )
+        load = partial(self.load, view=view, context=context)
+        return Batch(load, "loaded", max_concurrency, ahead=_AHEAD)
 
     def _authorize(self, pointer: Pointer, context: str | None) -> tuple[Pointer, Serializer]:
         # The policy comes before the look-up of the serializer, which may import a plug-in.
@@ -464,6 +462,9 @@ class Repository:
 
     def __repr__(self) -> str:
         return f"Repository({self.root!r})"
+
+    def _repr_html_(self) -> str:
+        return table("Repository", {"url": self.root, "pickle": self.policy.pickle, "unsigned": self.policy.unsigned})
 
 
 def _unpickled(public: dict[str, Any], arguments: dict[str, Any]) -> Repository:

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("metaflow")
 
-FLOW = f'''
+FLOW = f"""
 import sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from metaflow import FlowSpec, step
@@ -30,7 +30,7 @@ class Sales(FlowSpec):
 
 if __name__ == "__main__":
     Sales()
-'''
+"""
 
 
 def test_flow(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The command line: ``payloadfs run | runs | put | get | ls | rm | gc | verify | inspect | keys | ...``."""
+"""The command line: ``payloadfs init | run | runs | put | get | ls | rm | gc | verify | inspect | keys | ...``."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ from ._common import add_command, printable
 __all__ = ["main"]
 
 _COMMANDS: dict[str, tuple[str, str, str]] = {
+    "init": (
+        "_init",
+        "write the configuration file and a signing key, and say what to set where tasks run",
+        "payloadfs init s3://acme-payloads/prod",
+    ),
     "run": ("_run", "run the works and flows of a program", "payloadfs run app.py --set rows=1000"),
     "runs": ("_runs", "list the runs in the store, oldest first", "payloadfs runs"),
     "put": ("_objects", "store a file and print a pointer to it", "payloadfs put report.pdf > pointer.json"),

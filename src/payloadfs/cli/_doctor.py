@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -38,6 +39,24 @@ _FIXES = {
 }
 
 
+_HOSTS = {
+    "airflow": "set AIRFLOW__CORE__XCOM_BACKEND=payloadfs.integrations.airflow.PayloadXComBackend",
+    "celery": "call payloadfs.integrations.celery.register() where the app is defined",
+    "dagster": "use payloadfs.integrations.dagster.PayloadIOManager as io_manager",
+    "dbos": "pass serializer=payloadfs.integrations.dbos.PayloadSerializer() in the configuration",
+    "django": "use payloadfs.integrations.django.PayloadField in models",
+    "dramatiq": "call dramatiq.set_encoder(payloadfs.integrations.dramatiq.PayloadEncoder())",
+    "fastapi": "call payloadfs.integrations.fastapi.add_exception_handlers(app)",
+    "flytekit": "import payloadfs.integrations.flyte where tasks are defined",
+    "kedro": "use the dataset type payloadfs.integrations.kedro.PayloadDataset",
+    "langgraph": "pass serde=payloadfs.integrations.langgraph.PayloadSerializer() to the checkpointer",
+    "prefect": "run 'prefect config set PREFECT_RESULTS_DEFAULT_SERIALIZER=payloadfs'",
+    "sqlalchemy": "use payloadfs.integrations.sqlalchemy.PayloadType in columns",
+    "temporalio": "pass data_converter=payloadfs.integrations.temporal.data_converter() to clients and workers",
+}
+"""Packages of hosts, and what connects payloadfs with each."""
+
+
 class _Finding(NamedTuple):
     """The result of one check."""
 
@@ -69,6 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _findings(url: str | None, *, write: bool) -> Iterator[_Finding]:
     yield from _packages()
+    yield from _hosts()
     try:
         repository = Repository(url)
     except PayloadError as error:
@@ -107,6 +127,13 @@ def _packages() -> Iterator[_Finding]:
         if name in _PACKAGES and versions[name][0].isdigit() and _numbers(versions[name]) < _numbers(floor):
             problem = f"{name} {versions[name]} is not supported: {floor} is the oldest supported version"
             yield _Finding("packages", "warn", problem, f"pip install '{name}>={floor}'")
+
+
+def _hosts() -> Iterator[_Finding]:
+    for name, advice in _HOSTS.items():
+        # Only looked up, not imported.
+        if importlib.util.find_spec(name) is not None:
+            yield _Finding("host", "ok", f"{name} is installed: {advice}")
 
 
 def _numbers(version: str) -> list[int]:

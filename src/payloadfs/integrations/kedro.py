@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import fsspec
 from kedro.io import AbstractDataset
 
 from .. import pack, unpack
@@ -44,7 +43,9 @@ class PayloadDataset(AbstractDataset[Any, Any]):
         over: int = DEFAULT_OVER_BYTES,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._fs, self._path = fsspec.core.url_to_fs(filepath)
+        from fsspec.core import url_to_fs
+
+        self._fs, self._path = url_to_fs(filepath)
         self._prefix, self._over, self.metadata = prefix, over, metadata
 
     def load(self) -> Any:
