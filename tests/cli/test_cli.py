@@ -20,6 +20,7 @@ from payloadfs import KeyRing, Repository
 from payloadfs.cli import main
 
 COMMANDS = [
+    ["init"],
     ["run"],
     ["runs"],
     ["runs", "show"],
