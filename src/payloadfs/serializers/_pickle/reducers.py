@@ -94,6 +94,14 @@ def _reduce_array(obj: Any) -> Any:
     return _reduce_read_only(array)
 
 
+def _reduce_numpy_scalar(obj: Any) -> Any:
+    """Return a reduction of a string or a long integer; numpy's own drops trailing NULs, or the class."""
+    import numpy as np
+
+    plain = {np.str_: str.__str__, np.bytes_: bytes.__bytes__, np.longlong: int, np.ulonglong: int}.get(type(obj))
+    return NotImplemented if plain is None else (type(obj), (plain(obj),))
+
+
 def _reduce_array_subclass(obj: Any) -> Any:
     plain = _reduce_read_only(obj)
     if find_reduction(type(obj)).owner is not loaded_class("numpy.ndarray"):
@@ -261,6 +269,7 @@ _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("ctypes.CDLL", _refuse),
     ("numpy.ma.MaskedArray", _reduce_masked),
     ("numpy.ndarray", _reduce_array),
+    *((f"numpy.{name}", _reduce_numpy_scalar) for name in ("str_", "bytes_", "longlong", "ulonglong")),
     ("pandas.DataFrame", _reduce_pandas),
     ("pandas.Series", _reduce_pandas),
     ("pandas.Index", _reduce_index),

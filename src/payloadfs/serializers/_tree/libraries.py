@@ -9,18 +9,19 @@ from typing import Any
 from ..._typenames import loaded_class, short_class_name
 from .._base import NotExactError
 from .._numpy import array_frame
+from .._pandas.expected import check_freq
+from .._zones import decode_zone, encode_zone
+from .standard import flatten, make_pairs
 from .vocabulary import LARGE_BYTES, Codec, Memory, expect
 
 __all__ = ["CODECS", "library_codec"]
 
 _INDEXES = frozenset(
-    f"pandas.{name}"
-    for name in (
+    {
         *("Index", "RangeIndex", "MultiIndex", "CategoricalIndex"),
         *("DatetimeIndex", "TimedeltaIndex", "PeriodIndex", "IntervalIndex"),
-    )
+    }
 )
-_SCALARS = ("Timestamp", "Timedelta", "Period", "Interval")
 
 
 def library_codec(cls: type) -> Codec | None:
@@ -32,16 +33,22 @@ def library_codec(cls: type) -> Codec | None:
     if package == "numpy":
         return _numpy_codec(cls)
     if package == "pandas":
-        if name in _INDEXES and is_public:
-            return _INDEX
-        if (name.removeprefix("pandas.") in _SCALARS and is_public) or _is_missing(cls):
-            return _PANDAS_SCALAR
-        if issubclass(cls, loaded_class("pandas.api.extensions.ExtensionArray")):
-            return _PANDAS_ARRAY
-        return _offset_codec(cls) or (_LEAVES.get(name) if is_public else None)
+        return _pandas_codec(cls, name.removeprefix("pandas."), is_public)
     if package == "pyarrow":
         return _arrow_codec(cls) or (_LEAVES.get(name) if is_public else None)
     return _LEAVES.get(name) if is_public else None
+
+
+def _pandas_codec(cls: type, name: str, is_public: bool) -> Codec | None:
+    codec = _INDEX if name in _INDEXES else _SCALARS.get(name) or _LEAVES.get(f"pandas.{name}")
+    if codec is not None:
+        return codec if is_public else None
+    for missing, codec in _MISSING.items():
+        if cls is type(loaded_class(f"pandas.{missing}")):
+            return codec
+    if issubclass(cls, loaded_class("pandas.api.extensions.ExtensionArray")):
+        return _PANDAS_ARRAY
+    return _OFFSET if issubclass(cls, loaded_class("pandas.tseries.offsets.BaseOffset")) else None
 
 
 def _leaf(serializer_id: str) -> Codec:
@@ -247,32 +254,73 @@ _MASKED_CONSTANT = Codec("masked", lambda _: [], _make_masked_constant)
 _DTYPE = Codec("dtype", lambda v: [_dtype_fields(v)], _make_dtype)
 
 
-def _is_missing(cls: type) -> bool:
-    return any(cls is type(loaded_class(f"pandas.{name}")) for name in ("NA", "NaT"))
+def _check_attributes(obj: Any) -> None:
+    """Raise `NotExactError` if attributes were set on a scalar of pandas."""
+    # Names that begin with an underscore are caches of pandas.
+    if any(not name.startswith("_") for name in getattr(obj, "__dict__", ())):
+        raise NotExactError
 
 
-def _pandas_scalar_fields(obj: Any) -> list[Any]:
-    from .._pandas.scalars import encode_scalar
-    from .standard import zone_fields
-
-    if _is_missing(type(obj)):
-        return [encode_scalar(obj)]
-    for part in (obj, getattr(obj, "left", None), getattr(obj, "right", None)):
-        # Raises for a zone that was read from a file.
-        zone_fields(getattr(part, "tzinfo", None))
-        # Names that begin with an underscore are caches of pandas.
-        if any(not name.startswith("_") for name in getattr(part, "__dict__", ())):
-            raise NotExactError
-    return [encode_scalar(obj)]
+def _timestamp_fields(obj: Any) -> list[Any]:
+    _check_attributes(obj)
+    fields = [int(obj.asm8.view("i8")), obj.unit, *([] if obj.tz is None else [encode_zone(obj.tz)])]
+    if repr(_make_timestamp(*fields)) != repr(obj):
+        raise NotExactError
+    return fields
 
 
-def _make_pandas_scalar(encoded: Any) -> Any:
-    from .._pandas.scalars import decode_scalar
+def _make_timestamp(count: Any, unit: Any, zone: Any = None) -> Any:
+    import numpy as np
+    import pandas as pd
 
-    value = decode_scalar(expect(encoded, dict))
-    if library_codec(type(value)) is not _PANDAS_SCALAR:
-        raise ValueError("not a scalar of pandas")
-    return value
+    naive = pd.Timestamp(np.datetime64(expect(count, int), unit))
+    return naive if zone is None else naive.tz_localize("UTC").tz_convert(decode_zone(expect(zone, list)))
+
+
+def _timedelta_fields(obj: Any) -> list[Any]:
+    _check_attributes(obj)
+    return [int(obj.asm8.view("i8")), obj.unit]
+
+
+def _make_timedelta(count: Any, unit: Any) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    return pd.Timedelta(np.timedelta64(expect(count, int), unit))
+
+
+def _period_fields(obj: Any) -> list[Any]:
+    import pandas as pd
+
+    # The dtype spells the frequency as all versions of pandas read it ("M", not "ME").
+    name = pd.PeriodDtype(obj.freq).name
+    fields = [obj.ordinal, name.removeprefix("period[").removesuffix("]")]
+    if _make_period(*fields).freq != obj.freq:
+        raise NotExactError
+    return fields
+
+
+def _make_period(ordinal: Any, freq: Any) -> Any:
+    import pandas as pd
+
+    check_freq(freq)
+    return pd.Period(ordinal=expect(ordinal, int), freq=freq)
+
+
+def _interval_fields(obj: Any) -> list[Any]:
+    return [obj.left, obj.right, obj.closed]
+
+
+def _make_interval(*fields: Any) -> Any:
+    import pandas as pd
+
+    return pd.Interval(*fields)
+
+
+def _make_missing(name: str) -> Any:
+    import pandas as pd
+
+    return getattr(pd, name)
 
 
 def _index_fields(obj: Any) -> list[Any]:
@@ -307,30 +355,35 @@ def _make_pandas_array(series: Any) -> Any:
     return expect(series, pd.Series).array
 
 
-def _offset_codec(cls: type) -> Codec | None:
-    return _OFFSET if issubclass(cls, loaded_class("pandas.tseries.offsets.BaseOffset")) else None
-
-
 def _offset_fields(obj: Any) -> list[Any]:
-    text = obj.freqstr
-    if obj.normalize or type(text) is not str:
-        raise NotExactError
+    # The calendar is made from the holidays.
+    options = {name: value for name, value in obj.kwds.items() if name != "calendar"}
+    fields = [type(obj).__name__, obj.n, obj.normalize, flatten(options)]
     try:
-        again = _make_offset(text)
-    except ValueError as error:
+        again = _make_offset(*fields)
+    except (TypeError, ValueError) as error:
         raise NotExactError from error
     if type(again) is not type(obj) or again != obj or repr(again) != repr(obj):
         raise NotExactError
-    return [text]
+    return fields
 
 
-def _make_offset(text: Any) -> Any:
-    from pandas.tseries.frequencies import to_offset
+def _make_offset(name: Any, n: Any, normalize: Any, options: Any) -> Any:
+    from pandas.tseries import offsets
 
-    return to_offset(expect(text, str))
+    cls = getattr(offsets, name) if name in offsets.__all__ else None
+    if not isinstance(cls, type) or not issubclass(cls, offsets.BaseOffset):
+        raise ValueError(f"pandas has no offset {name!r}")
+    return cls(n=expect(n, int), normalize=expect(normalize, bool), **dict(make_pairs(options)))
 
 
-_PANDAS_SCALAR = Codec("pandas", _pandas_scalar_fields, _make_pandas_scalar)
+_SCALARS = {
+    "Timestamp": Codec("Timestamp", _timestamp_fields, _make_timestamp),
+    "Timedelta": Codec("Timedelta", _timedelta_fields, _make_timedelta),
+    "Period": Codec("Period", _period_fields, _make_period),
+    "Interval": Codec("Interval", _interval_fields, _make_interval),
+}
+_MISSING = {name: Codec(name, lambda _: [], partial(_make_missing, name)) for name in ("NA", "NaT")}
 _INDEX = Codec("Index", _index_fields, _make_index)
 _PANDAS_ARRAY = Codec("pandas.array", _array_as_series, _make_pandas_array, has_identity=True)
 _OFFSET = Codec("offset", _offset_fields, _make_offset)
@@ -403,6 +456,8 @@ _ARROW = {
 }
 CODECS = (
     *(_NDARRAY, _MASKED, _NUMPY_SCALAR, *_NUMPY_STRINGS.values(), _MASKED_CONSTANT, _DTYPE),
-    *(_PANDAS_SCALAR, _INDEX, _PANDAS_ARRAY, _OFFSET),
+    *_SCALARS.values(),
+    *_MISSING.values(),
+    *(_INDEX, _PANDAS_ARRAY, _OFFSET),
     *_ARROW.values(),
 )

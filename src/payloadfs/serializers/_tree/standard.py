@@ -13,9 +13,10 @@ from ..._buffers import as_bytes
 from ..._typenames import class_name, loaded_class
 from ...pointer import Pointer
 from .._base import NotExactError
+from .._zones import decode_zone, encode_zone
 from .vocabulary import LARGE_BYTES, Codec, Memory, expect, without_attributes
 
-__all__ = ["CODECS", "UNNAMED", "ZONE", "make_zone", "zone_fields"]
+__all__ = ["CODECS", "UNNAMED", "ZONE", "flatten", "make_pairs"]
 
 _FACTORIES: dict[str, Any] = {
     **{cls.__name__: cls for cls in (list, dict, tuple, set, frozenset, int, float, str, bytes, bool)},
@@ -63,88 +64,22 @@ def make_set(cls: Any, items: Any) -> Any:
     return elements
 
 
-def zone_fields(zone: Any) -> list[Any] | None:
-    """Return a time zone as a list that `make_zone` takes: one of the system, of pytz, or a fixed offset.
-
-    Raises
-    ------
-    NotExactError
-        The zone was read from a file, or is of another class.
-    """
-    if zone is None:
-        return None
-    kind = type(zone)
-    if kind is dt.timezone:
-        offset, *name = zone.__getinitargs__()
-        return [offset // dt.timedelta(microseconds=1), *name]
-    if kind is loaded_class("zoneinfo.ZoneInfo"):
-        try:
-            _, (key, from_cache) = zone.__reduce__()
-        except Exception as error:
-            raise NotExactError from error
-        if from_cache:
-            return ["zone", key]
-    elif kind.__module__.partition(".")[0] == "pytz":
-        make, args = zone.__reduce__()
-        fields = ["pytz", make.__name__, *args]
-        # pytz has one object per zone and offset.
-        if make_zone(fields) is zone:
-            return fields
-    raise NotExactError
-
-
-def make_zone(fields: Any) -> Any:
-    """Return the time zone of `fields`, which may be None."""
-    if fields is None:
-        return None
-    kind, *args = expect(fields, list)
-    if type(kind) is int:
-        return dt.timezone(dt.timedelta(microseconds=kind), *(expect(name, str) for name in args))
-    if kind == "zone":
-        import zoneinfo
-
-        (key,) = args
-        return zoneinfo.ZoneInfo(expect(key, str))
-    if kind != "pytz":
-        raise ValueError("unknown kind of time zone")
-    return _make_pytz(*args)
-
-
-def _make_pytz(function: str, *args: Any) -> Any:
-    import pytz  # type: ignore[import-untyped]  # pyright: ignore[reportMissingModuleSource]
-
-    if function == "_UTC" and not args:
-        return pytz.utc
-    if function == "FixedOffset":
-        (minutes,) = args
-        return pytz.FixedOffset(expect(minutes, int))
-    if function != "_p":
-        raise ValueError("unknown kind of pytz zone")
-    name, *state = args
-    zone: Any = pytz.timezone(expect(name, str))
-    if not state:
-        return zone
-    offset_s, saving_s, abbreviation = state
-    return zone._tzinfos[dt.timedelta(0, offset_s), dt.timedelta(0, saving_s), abbreviation]
-
-
-ZONE = Codec("timezone", lambda zone: [zone_fields(zone)], lambda fields: make_zone(expect(fields, list)))
+ZONE = Codec("timezone", lambda zone: [encode_zone(zone)], lambda fields: decode_zone(expect(fields, list)))
 
 
 def _time_fields(obj: Any) -> list[Any]:
     if obj.tzinfo is None and not obj.fold:
         return [obj.isoformat()]
     plain = obj.replace(tzinfo=None, fold=0).isoformat()
-    return [plain, zone_fields(obj.tzinfo), *([obj.fold] if obj.fold else [])]
+    zone = None if obj.tzinfo is None else encode_zone(obj.tzinfo)
+    return [plain, zone, *([obj.fold] if obj.fold else [])]
 
 
-def _make_datetime(text: str, zone: Any = None, fold: int = 0) -> dt.datetime:
-    plain = dt.datetime.fromisoformat(text)
-    return plain if zone is None and not fold else plain.replace(tzinfo=make_zone(zone), fold=fold)
-
-
-def _make_time(text: str, zone: Any = None, fold: int = 0) -> dt.time:
-    return dt.time.fromisoformat(text).replace(tzinfo=make_zone(zone), fold=fold)
+def _make_time(cls: Any, text: str, zone: Any = None, fold: int = 0) -> Any:
+    plain = cls.fromisoformat(text)
+    if zone is None and not fold:
+        return plain
+    return plain.replace(tzinfo=None if zone is None else decode_zone(expect(zone, list)), fold=fold)
 
 
 def _make_timedelta(*fields: Any) -> dt.timedelta:
@@ -268,8 +203,8 @@ CODECS: dict[str, Codec] = {
         list,
     ),
     "datetime.date": Codec("date", lambda v: [v.isoformat()], dt.date.fromisoformat),
-    "datetime.time": Codec("time", _time_fields, _make_time),
-    "datetime.datetime": Codec("datetime", _time_fields, _make_datetime),
+    "datetime.time": Codec("time", _time_fields, partial(_make_time, dt.time)),
+    "datetime.datetime": Codec("datetime", _time_fields, partial(_make_time, dt.datetime)),
     "datetime.timedelta": Codec("timedelta", lambda v: [v.days, v.seconds, v.microseconds], _make_timedelta),
     "datetime.timezone": ZONE,
     "zoneinfo.ZoneInfo": ZONE,
