@@ -114,6 +114,11 @@ NUMPY = {
     "read-only arrays": [read_only(np.arange(3)), read_only(np.arange(5000.0)), read_only(np.zeros(500, RECORD))],
     "structured arrays": [np.zeros(3, RECORD), np.zeros(3000, RECORD), np.zeros((40, 50), RECORD, order="F")],
     "masked arrays": [masked(), masked(fill_value=7), np.ma.masked_array(np.arange(5000.0)), np.ma.masked_array([1.5])],
+    "arrays of objects": [
+        np.array([["a", 1], [None, (2.5, [3])]], object), np.array(None, object), np.empty((0, 2), object),
+        np.array([["a", 1, {}], ["b", 2, {}]], object).T, read_only(np.array([2**70, {1}], object)),
+        np.ma.masked_array(np.array([0.1, "x", {}], object), [True, False, False], fill_value="?"),
+    ],
     "masked": np.ma.masked,
     "dtypes": [np.dtype("f8"), RECORD, np.dtype("M8[25s]")],
 }  # fmt: skip

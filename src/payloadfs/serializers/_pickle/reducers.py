@@ -252,6 +252,12 @@ def _reduce_storage(obj: Any) -> Any:
     return _restore.storage, (torch.empty(0, dtype=torch.uint8).set_(obj).numpy(),)
 
 
+def _reduce_bunch(obj: Any) -> Any:
+    # Its __setstate__ ignores the state.
+    items = [part for pair in obj.items() for part in pair]
+    return _restore.by_base, (dict, type(obj)), (None, vars(obj), {}, items), None, None, _restore.fill
+
+
 def _reduce_geometry(obj: Any) -> Any:
     shapely = sys.modules["shapely"]
     grid = float(shapely.get_precision(obj))
@@ -286,6 +292,7 @@ _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("pyarrow.RunEndEncodedScalar", _reduce_run_end),
     ("pyarrow.Scalar", _reduce_scalar),
     ("shapely.Geometry", _reduce_geometry),
+    ("sklearn.utils.Bunch", _reduce_bunch),
     ("xarray.DataArray", _reduce_xarray),
     ("xarray.Dataset", _reduce_xarray),
     ("xarray.DataTree", _reduce_xarray),

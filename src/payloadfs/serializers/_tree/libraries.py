@@ -153,25 +153,31 @@ def _array_fields(obj: Any) -> list[Any]:
 
     array = obj.view(np.ndarray)  # without its file, a memmap is a plain array
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    dtype = _dtype_fields(array.dtype)
     cells = array.T if fortran else array
-    content = cells.tobytes() if array.nbytes < LARGE_BYTES else Memory(array_frame(cells))
+    if array.dtype == np.object_ and not _has_metadata(array.dtype):
+        dtype, content = "O", cells.reshape(-1).tolist()
+    else:
+        dtype = _dtype_fields(array.dtype)
+        content = cells.tobytes() if array.nbytes < LARGE_BYTES else Memory(array_frame(cells))
     return [dtype, list(array.shape), content, fortran, bool(array.flags.writeable)]
 
 
 def _make_array(dtype: Any, shape: Any, content: Any, fortran: bool, writable: bool) -> Any:
     import numpy as np
 
-    kind = _make_dtype(dtype)
     lengths = [expect(length, int) for length in expect(shape, list)]
-    if (
-        any(length < 0 for length in lengths)
-        or math.prod(lengths) >= 2**63
-        or math.prod(lengths) * kind.itemsize != len(expect(content, bytes, memoryview))
-    ):
+    if any(length < 0 for length in lengths):
+        raise ValueError("a negative length")
+    if dtype == "O":
+        objects = np.fromiter(expect(content, list), object, len(content))
+        array: Any = objects.reshape(lengths, order="F" if expect(fortran, bool) else "C")
+        array.flags.writeable = expect(writable, bool)
+        return array
+    kind = _make_dtype(dtype)
+    if math.prod(lengths) >= 2**63 or (math.prod(lengths) * kind.itemsize != len(expect(content, bytes, memoryview))):
         raise ValueError("the array does not match its content")
     memory = bytearray(content) if type(content) is bytes else content
-    array: Any = np.ndarray(lengths, kind, memory, order="F" if expect(fortran, bool) else "C")
+    array = np.ndarray(lengths, kind, memory, order="F" if expect(fortran, bool) else "C")
     if not expect(writable, bool):
         array.flags.writeable = False
     return array
@@ -243,8 +249,12 @@ def _make_masked_constant() -> Any:
     return np.ma.masked
 
 
-_NDARRAY = Codec("ndarray", _array_fields, _make_array, has_identity=True)
-_MASKED = Codec("MaskedArray", _masked_fields, _make_masked, has_identity=True)
+def _cells(array: Any) -> Any:
+    return array.reshape(-1).tolist() if array.dtype.hasobject else ()
+
+
+_NDARRAY = Codec("ndarray", _array_fields, _make_array, has_identity=True, children=_cells)
+_MASKED = Codec("MaskedArray", _masked_fields, _make_masked, has_identity=True, children=lambda m: _cells(m.data))
 _NUMPY_SCALAR = Codec("numpy", _scalar_fields, _make_scalar)
 _NUMPY_STRINGS = {
     "str_": Codec("numpy.str", lambda v: [str.__str__(v)], partial(_make_string, "str_")),
