@@ -44,7 +44,7 @@ from .everyday import CSV, FRAMES, measurements, orders, people
 from .harness import IMPORTABLE
 
 sys.path.insert(0, str(IMPORTABLE))
-import payloadfs_steps as shop  # noqa: E402
+import payloadfs_steps as shop
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "explanation" / "step-results.md"
 NOW = dt.datetime(2026, 1, 5, 6, 30, tzinfo=dt.UTC)
@@ -154,7 +154,7 @@ PREFECT = {
     "secret-free settings": lambda: {"url": "https://example.com", "timeout": 5.0, "retries": 3, "tags": ("etl", "daily")},
     "queue of work": lambda: collections.deque([("orders", 1), ("users", 2)], maxlen=100),
     "unique values": lambda: {"CH", "DE", "FR"},
-    "word counts": lambda: collections.Counter("the cat and the dog and the bird".split()),
+    "word counts": lambda: collections.Counter(["the", "cat", "and", "the", "dog"]),
 }  # fmt: skip
 DAGSTER = {
     "asset: top story ids": lambda: list(range(40_000_000, 40_000_100)),
@@ -173,7 +173,7 @@ DAGSTER = {
     "Arrow schema": lambda: pa.schema([("id", pa.int64()), ("at", pa.timestamp("us", "UTC"))]),
     "Arrow table of a parquet file with pandas metadata": lambda: pa.Table.from_pandas(orders()),
     "partition keys": lambda: ["2026-01-05", "2026-01-06"],
-    "partitioned frames": lambda: {day: frame for day, frame in orders().groupby("day")},
+    "partitioned frames": lambda: dict(iter(orders().groupby("day"))),
     "time window": lambda: (dt.datetime(2026, 1, 5, tzinfo=ZURICH), dt.datetime(2026, 1, 6, tzinfo=ZURICH)),
     "output and statistics": lambda: (people(), {"rows": 60, "nulls": np.int64(0)}),
     "config of a resource": lambda: {"account": "x", "warehouse": None, "options": {"timeout": 3, "ssl": True}},

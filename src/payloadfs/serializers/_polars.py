@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["PolarsFrameSerializer", "PolarsSeriesSerializer", "find_unsupported"]
+__all__ = ["PolarsFrameSerializer", "PolarsSeriesSerializer", "find_unsupported", "read_sidecar"]
 
 
 class PolarsFrameSerializer:
@@ -68,7 +68,7 @@ class PolarsFrameSerializer:
         """Return the frame."""
         import polars as pl
 
-        sidecar = _read_sidecar(buffer)
+        sidecar = read_sidecar(buffer)
         frame = pl.read_ipc(io.BytesIO(buffer) if trusted else _validated(buffer))
         for (name, dtype), (written_name, written) in zip(frame.schema.items(), sidecar["schema"], strict=True):
             if name != written_name or _describe_dtype(dtype) != written:
@@ -103,7 +103,8 @@ def _footer_start(content: memoryview) -> int:
     return content.nbytes - _FOOTER_END.size - int(footer_bytes)
 
 
-def _read_sidecar(buffer: memoryview) -> Any:
+def read_sidecar(buffer: memoryview) -> Any:
+    """Return the versions and the schema that `PolarsFrameSerializer.encode` wrote."""
     end = _footer_start(buffer) - _SIDECAR.size
     size, magic = _SIDECAR.unpack_from(buffer, end)
     if magic != _MAGIC or size > end:

@@ -47,7 +47,7 @@ def encode_zone(zone: Any) -> list[Any]:
 def decode_zone(fields: Any) -> Any:
     """Return the time zone of `fields`. Raises any exception for other fields."""
     kind, value, *args = fields
-    if type(value) is not (int if "offset" in kind else str):
+    if type(value).__name__ != ("int" if "offset" in kind else "str"):
         raise TypeError("not a time zone")
     if kind == "offset":
         return dt.timezone(dt.timedelta(microseconds=value), *args)

@@ -16,7 +16,7 @@ import json
 import math
 import struct
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -160,8 +160,6 @@ def _encode_tree(cells: list[Any]) -> pa.Array:
 
 def _encode_lists(cells: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> tuple[str, list[Any], pa.Array]:
     """Return lists of one immutable class as Arrow lists, other lists as JSON."""
-    import numpy as np
-
     lists = [cell if type(cell) is list else () for cell in cells]
     flat = list(itertools.chain.from_iterable(lists))
     if not set(map(type, flat)) <= {*SCALAR_TYPES, type(None)}:

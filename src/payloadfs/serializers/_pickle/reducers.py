@@ -98,7 +98,7 @@ def _reduce_numpy_scalar(obj: Any) -> Any:
     """Return a reduction of a string or a long integer; numpy's own drops trailing NULs, or the class."""
     import numpy as np
 
-    plain = {np.str_: str.__str__, np.bytes_: bytes.__bytes__, np.longlong: int, np.ulonglong: int}.get(type(obj))
+    plain: Any = {np.str_: str.__str__, np.bytes_: bytes.__bytes__, np.longlong: int, np.ulonglong: int}.get(type(obj))
     return NotImplemented if plain is None else (type(obj), (plain(obj),))
 
 

@@ -354,7 +354,12 @@ def _array_as_series(obj: Any) -> list[Any]:
 
     series = pd.Series(obj, copy=False)
     state = getattr(obj, "__dict__", {})
-    if type(series.array) is not type(obj) or state.get("_freq") is not None or getattr(obj, "_readonly", False):
+    if (
+        type(series.array) is not type(obj)
+        or series.array.dtype != obj.dtype
+        or state.get("_freq") is not None
+        or getattr(obj, "_readonly", False)
+    ):
         raise NotExactError
     return [series]
 
@@ -382,8 +387,8 @@ def _make_offset(name: Any, n: Any, normalize: Any, options: Any) -> Any:
     from pandas.tseries import offsets
 
     cls = getattr(offsets, name) if name in offsets.__all__ else None
-    if not isinstance(cls, type) or not issubclass(cls, offsets.BaseOffset):
-        raise ValueError(f"pandas has no offset {name!r}")
+    if not (isinstance(cls, type) and issubclass(cls, offsets.BaseOffset)):
+        raise ValueError(f"pandas has no offset {name!r}")  # noqa: TRY004  the name is wrong, not its class
     return cls(n=expect(n, int), normalize=expect(normalize, bool), **dict(make_pairs(options)))
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from ..._buffers import as_bytes
-from ..._typenames import class_name, loaded_class
+from ..._typenames import class_name
 from ...pointer import Pointer
 from .._base import NotExactError
 from .._zones import decode_zone, encode_zone
