@@ -134,6 +134,7 @@ def test_nothing_that_was_saved_stays_alive(tmp_path, kind, refused):
 
 REFUSED = {
     "class that is lost": (lambda: kinds.Generator(np.random.PCG64(1)), "Generator inherits a __reduce__"),
+    "state that its class refuses": (lambda: [vars(obj := kinds.NoState()).update(a=1), obj], "__setstate__ is None"),
     "inherited reduction": (lambda: [kinds.Derived(1, unit="m")], "'unit'.*__reduce__"),
     "zone from a file": (zone_from_file, "ZoneInfo"),
     "zone in a list": (lambda: [{1, zone_from_file()}], "ZoneInfo"),

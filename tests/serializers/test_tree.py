@@ -106,7 +106,7 @@ NUMPY = {
     "numpy scalars": [
         *(np.float64(-0.0), np.float16(1.5), np.int8(-3), np.uint64(2**64 - 1), np.complex64(1j), np.bool_(True)),
         *(np.longlong(3), np.ulonglong(4), np.datetime64("2026-01-01T00:00", "25m")),
-        *(np.timedelta64("NaT"), np.datetime64("NaT"), np.str_("a\0"), np.bytes_(b"a\0"), np.str_("")),
+        *(np.timedelta64("NaT", "s"), np.datetime64("NaT", "ns"), np.str_("a\0"), np.bytes_(b"a\0"), np.str_("")),
     ],
     "void scalar": np.zeros(1, RECORD)[0],
     "arrays": [np.arange(3), np.array(5), np.zeros((0, 3)), np.array(["x", "yz"]), np.array([b"x"]), np.arange(3, dtype=">i2")],
