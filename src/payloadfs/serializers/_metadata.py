@@ -40,7 +40,8 @@ def read_metadata(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
         counts = {leaf: meta["leaves"].count(leaf) for leaf in sorted(set(meta["leaves"]))}
         return {"versions": meta["versions"], "tree": {"msgpack bytes": head.nbytes, **counts}}
     if name.startswith("polars"):
-        return {"versions": read_sidecar(buffer)["versions"]} | _arrow_metadata(buffer)
+        versions = read_sidecar(buffer).get("versions")
+        return ({"versions": versions} if versions else {}) | _arrow_metadata(buffer)
     if name.startswith(("pandas", "arrow")):
         return _arrow_metadata(buffer)
     return {}

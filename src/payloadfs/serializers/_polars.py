@@ -70,7 +70,9 @@ class PolarsFrameSerializer:
 
         sidecar = read_sidecar(buffer)
         frame = pl.read_ipc(io.BytesIO(buffer) if trusted else _validated(buffer))
-        for (name, dtype), (written_name, written) in zip(frame.schema.items(), sidecar["schema"], strict=True):
+        for (name, dtype), (written_name, written) in zip(
+            frame.schema.items(), sidecar.get("schema", ()), strict=False
+        ):
             if name != written_name or _describe_dtype(dtype) != written:
                 raise DecodeError(
                     f"polars reads the column {name!r} as {dtype} and not as {written[0]}: update polars. The frame was "
@@ -104,11 +106,14 @@ def _footer_start(content: memoryview) -> int:
 
 
 def read_sidecar(buffer: memoryview) -> Any:
-    """Return the versions and the schema that `PolarsFrameSerializer.encode` wrote."""
+    """Return the versions and the schema that `PolarsFrameSerializer.encode` wrote, or an empty dict.
+
+    Nothing depends on them but an error for a polars that reads other dtypes.
+    """
     end = _footer_start(buffer) - _SIDECAR.size
     size, magic = _SIDECAR.unpack_from(buffer, end)
     if magic != _MAGIC or size > end:
-        raise ValueError("the schema of polars is missing")
+        return {}
     text = str(buffer[end - size : end], "ascii")
     check_json_size(text, max_nodes=_MAX_NODES)
     return json.loads(text)

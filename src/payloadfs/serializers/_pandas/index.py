@@ -122,7 +122,9 @@ def decode_index(meta: dict[str, Any], arrays: list[pa.Array], memory: ObjectBuf
         raise ValueError("an index of mutable values")
     freq = decode_scalar(meta["freq"])
     index: Any = pd.Index(values, dtype=values.dtype, name=decode_scalar(meta["name"]), copy=False, tupleize_cols=False)
-    if isinstance(freq, pd.offsets.BaseOffset):
+    if freq is not None:
+        if not isinstance(freq, pd.offsets.BaseOffset):
+            raise TypeError("not a frequency")
         _set_freq(index, freq)
     return index
 
