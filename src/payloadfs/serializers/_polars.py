@@ -122,7 +122,7 @@ def read_sidecar(buffer: memoryview) -> Any:
 def _describe_dtype(dtype: Any) -> list[Any]:
     """Return class, parameters and nested dtypes of `dtype` as JSON, the same in all versions of polars."""
     nested = [_describe_dtype(part) for part in _parts(dtype)]
-    values = [getattr(dtype, name, None) for name in ("time_unit", "time_zone", "precision", "scale", "size")]
+    values = [getattr(dtype, name, None) for name in ("time_unit", "time_zone", "scale", "size")]
     names = [field.name for field in getattr(dtype, "fields", ())]
     return [dtype.base_type().__name__, [value for value in values if value is not None], names, nested]
 
