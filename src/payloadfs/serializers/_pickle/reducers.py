@@ -102,6 +102,11 @@ def _reduce_numpy_scalar(obj: Any) -> Any:
     return NotImplemented if plain is None else (type(obj), (plain(obj),))
 
 
+def _reduce_long_dtype(obj: Any) -> Any:
+    # numpy's own reduction takes the other name of 64-bit integers.
+    return (type(obj), ()) if obj.isnative and not obj.metadata else NotImplemented
+
+
 def _reduce_array_subclass(obj: Any) -> Any:
     plain = _reduce_read_only(obj)
     if find_reduction(type(obj)).owner is not loaded_class("numpy.ndarray"):
@@ -279,6 +284,8 @@ _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("pandas.DataFrame", _reduce_pandas),
     ("pandas.Series", _reduce_pandas),
     ("pandas.Index", _reduce_index),
+    ("numpy.dtypes.LongLongDType", _reduce_long_dtype),
+    ("numpy.dtypes.ULongLongDType", _reduce_long_dtype),
     ("PIL.Image.Image", _reduce_image),
     ("polars.DataFrame", _reduce_polars),
     ("polars.Series", _reduce_polars),

@@ -94,6 +94,8 @@ def _dtype_fields(dtype: Any) -> Any:
 
     if dtype.hasobject or dtype.kind == "T" or _has_metadata(dtype):
         raise NotExactError
+    if dtype.char in "qQ" and dtype.isnative:
+        return dtype.char  # numpy has two names for 64-bit integers
     try:
         fields = _to_lists(np.lib.format.dtype_to_descr(dtype))
         again = _make_dtype(fields)
@@ -224,10 +226,7 @@ def _scalar_fields(obj: Any) -> list[Any]:
 
     if obj.dtype.char in "gG":
         raise NotExactError  # the padding of extended precision would change
-    dtype = _dtype_fields(obj.dtype)
-    if type(dtype) is str and np.dtype(dtype).type is not type(obj):
-        dtype = obj.dtype.char  # numpy has two classes for 64-bit integers
-    fields = [dtype, np.asarray(obj).tobytes()]
+    fields = [_dtype_fields(obj.dtype), np.asarray(obj).tobytes()]
     if type(_make_scalar(*fields)) is not type(obj):
         raise NotExactError
     return fields
