@@ -122,24 +122,22 @@ def read_once(part: memoryview) -> Iterator[memoryview]:
     If `part` is in a `FileMapping`, which must not have been written to yet, the pages of a piece are
     released when the next piece is requested. Memory use is then that of one piece; no byte is lost.
     """
-    if not isinstance(part.obj, FileMapping):
+    if not isinstance(part.obj, FileMapping) or part.nbytes <= CHUNK_BYTES:
         yield part
         return
     for start in range(0, part.nbytes, CHUNK_BYTES):
         piece = part[start : start + CHUNK_BYTES]
         yield piece
-        forget_pages(piece)
+        release_pages(piece)
 
 
 def forget_pages(part: memoryview) -> None:
-    """Release the pages of `part` if it is in a `FileMapping`, which must not have been written to. No byte is lost.
+    """Release all pages of the `FileMapping` of `part`, which must not have been written to. No byte is lost.
 
-    To read one page, the system may map 2 MB around it.
+    Useful after reading bytes here and there: the system may map 2 MB around each.
     """
-    if isinstance(part.obj, FileMapping) and part.nbytes and not part.readonly:
-        start, stop = _offsets(part)
-        first = start // mmap.PAGESIZE * mmap.PAGESIZE
-        part.obj.madvise(mmap.MADV_DONTNEED, first, stop - first)
+    if isinstance(part.obj, FileMapping):
+        part.obj.madvise(mmap.MADV_DONTNEED)
 
 
 def release_pages(part: memoryview) -> None:
@@ -148,18 +146,13 @@ def release_pages(part: memoryview) -> None:
     `part` is private memory such as `Fetched.buffer`; its content is undefined afterwards. Memory
     outside a mapping is not released, nor are pages that `part` fills only in part.
     """
-    if not isinstance(part.obj, mmap.mmap) or part.readonly or part.nbytes < mmap.PAGESIZE:
+    owner = part.obj
+    if not isinstance(owner, mmap.mmap) or part.readonly or part.nbytes < mmap.PAGESIZE:
         return
-    start, stop = _offsets(part)
-    first, end = start + -start % mmap.PAGESIZE, stop // mmap.PAGESIZE * mmap.PAGESIZE
-    if first < end:
-        part.obj.madvise(mmap.MADV_DONTNEED, first, end - first)
-
-
-def _offsets(part: memoryview) -> tuple[int, int]:
-    """Return where `part` begins and ends in its mapping."""
     # Imported here because it takes milliseconds, and only large loads need it.
     from ctypes import addressof, c_char
 
-    start = addressof(c_char.from_buffer(part)) - addressof(c_char.from_buffer(part.obj))
-    return start, start + part.nbytes
+    start = addressof(c_char.from_buffer(part)) - addressof(c_char.from_buffer(owner))
+    first, end = start + -start % mmap.PAGESIZE, (start + part.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if first < end:
+        owner.madvise(mmap.MADV_DONTNEED, first, end - first)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._buffers import forget_pages
+from ..._seal import SPANS_UNTIL_FORGOTTEN
 from .._base import Serializer
 from .check import MAX_DEPTH
 from .encode import DICT, LEAF, LEAF_SERIALIZERS, MEMORY, OBJECT, TUPLE, VALUE
@@ -75,7 +76,7 @@ class Decoder:
             if code == MEMORY:
                 return buffer
             value = serializer.decode(buffer, trusted=self._trusted)
-            if buffer.nbytes >= _LARGE_PAGE_BYTES:
+            if buffer.nbytes >= _LARGE_PAGE_BYTES and self._next % SPANS_UNTIL_FORGOTTEN == 0:
                 forget_pages(buffer)
             return value
         expect(parts, list)
