@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from functools import partial
 from typing import Any
@@ -15,6 +16,9 @@ from .standard import flatten, make_pairs
 from .vocabulary import LARGE_BYTES, Codec, Memory, expect
 
 __all__ = ["CODECS", "library_codec"]
+
+_MAX_DTYPE_CHARS = 10_000
+"""The limit of numpy for the headers of ``.npy`` files, which have the same notation."""
 
 _INDEXES = frozenset(
     {
@@ -83,7 +87,7 @@ def _numpy_codec(cls: type) -> Codec | None:
 
 
 def _dtype_fields(dtype: Any) -> Any:
-    """Return a dtype in numpy's notation of ``.npy`` files, with lists in place of tuples.
+    """Return a dtype in numpy's notation of ``.npy`` files.
 
     Raises
     ------
@@ -97,7 +101,8 @@ def _dtype_fields(dtype: Any) -> Any:
     if dtype.char in "qQ" and dtype.isnative:
         return dtype.char  # numpy has two names for 64-bit integers
     try:
-        fields = _to_lists(np.lib.format.dtype_to_descr(dtype))
+        descr = np.lib.format.dtype_to_descr(dtype)
+        fields = descr if isinstance(descr, str) else repr(descr)
         again = _make_dtype(fields)
     except (TypeError, ValueError) as error:
         raise NotExactError from error
@@ -107,36 +112,15 @@ def _dtype_fields(dtype: Any) -> Any:
     return fields
 
 
-def _make_dtype(fields: Any) -> Any:
+def _make_dtype(text: Any) -> Any:
     import numpy as np
 
-    if type(fields) not in (str, list):
-        raise TypeError("not a dtype")
-    dtype = np.lib.format.descr_to_dtype(_to_descr(fields))
+    if len(expect(text, str)) > _MAX_DTYPE_CHARS:
+        raise ValueError("a dtype of this size is not stored here")
+    dtype = np.lib.format.descr_to_dtype(ast.literal_eval(text) if text[:1] in ("[", "(") else text)
     if dtype.hasobject or dtype.kind == "T":
         raise ValueError("a dtype with objects")
     return dtype
-
-
-def _to_lists(descr: Any) -> Any:
-    return list(map(_to_lists, descr)) if isinstance(descr, (list, tuple)) else descr
-
-
-def _to_descr(fields: Any) -> Any:
-    """Return lists as numpy's notation has them: a list of tuples (name, dtype, shape)."""
-    if type(fields) is str:
-        return fields
-    if type(fields) is list and fields and type(fields[0]) in (str, list) and _is_subarray(fields):
-        return _to_descr(fields[0]), tuple(fields[1])
-    described = []
-    for name, dtype, *shape in expect(fields, list):
-        name = name if type(name) is str else tuple(expect(part, str) for part in expect(name, list))
-        described.append((name, _to_descr(dtype), *(tuple(expect(part, list)) for part in shape)))
-    return described
-
-
-def _is_subarray(fields: list[Any]) -> bool:
-    return len(fields) == 2 and type(fields[1]) is list and all(type(part) is int for part in fields[1])
 
 
 def _has_metadata(dtype: Any) -> bool:
