@@ -72,6 +72,7 @@ LADDER: dict[str, Any] = {
     "digest": ('"sha256"', "sha256", "blake3", "blake3", "sha256", "blake3"),
     "transport": ('"fsspec"', "fsspec", "obstore", "obstore", "auto", "fsspec"),
     "compression": ('"zstd"', "zstd", "lz4", "lz4", "none", "zstd"),
+    "inline_bytes": ("1", 1, "16384", 16384, 0, 128),
     "fsync": ("false", False, "1", True, False, True),
     "cache": ('"/file"', Path("/file"), "off", None, Path("/code"), Path("/context")),
     "cache_bytes": ("1", 1, "2", 2, 3, 0),
