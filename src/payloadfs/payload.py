@@ -170,7 +170,9 @@ class Payload(Generic[T]):
         What cannot be locked stays writable: lists and dicts, string columns of pandas, torch
         tensors. Changes to them affect only this copy.
         """
-        value: T = self._from_stored(self._in_force().load(self.pointer, view=True, context=self._options.get("context")))
+        value: T = self._from_stored(
+            self._in_force().load(self.pointer, view=True, context=self._options.get("context"))
+        )
         return value
 
     @property

@@ -67,7 +67,6 @@ _LEAVES = {
     "polars.DataFrame": _leaf("polars/1"),
     "polars.Series": _leaf("polars-series/1"),
 }
-_NDARRAY_LEAF = _leaf("npy/1")
 
 
 def _numpy_codec(cls: type) -> Codec | None:
@@ -101,7 +100,7 @@ def _dtype_fields(dtype: Any) -> Any:
     if dtype.char in "qQ" and dtype.isnative:
         return dtype.char  # numpy has two names for 64-bit integers
     try:
-        descr = np.lib.format.dtype_to_descr(dtype)
+        descr: Any = np.lib.format.dtype_to_descr(dtype)
         fields = descr if isinstance(descr, str) else repr(descr)
         again = _make_dtype(fields)
     except (TypeError, ValueError) as error:

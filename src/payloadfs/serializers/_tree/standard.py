@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import datetime as dt
+import decimal
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -82,11 +83,6 @@ def _make_time(cls: Any, text: str, zone: Any = None, fold: int = 0) -> Any:
     return plain.replace(tzinfo=None if zone is None else decode_zone(expect(zone, list)), fold=fold)
 
 
-def _make_timedelta(*fields: Any) -> dt.timedelta:
-    days, seconds, microseconds = (expect(field, int) for field in fields)
-    return dt.timedelta(days, seconds, microseconds)
-
-
 def _fraction_fields(obj: Any) -> list[int]:
     fields = [obj.numerator, obj.denominator]
     if sum(field.bit_length() for field in fields) > _MAX_FRACTION_BITS:
@@ -102,12 +98,6 @@ def _make_fraction(numerator: Any, denominator: Any) -> Any:
     return Fraction(numerator, denominator)
 
 
-def _make_decimal(text: str) -> Any:
-    from decimal import Decimal
-
-    return Decimal(expect(text, str))
-
-
 def _uuid_fields(obj: Any) -> list[Any]:
     unknown = type(obj.is_safe)(None)
     return [obj.bytes] if obj.is_safe is unknown else [obj.bytes, obj.is_safe.value]
@@ -119,25 +109,13 @@ def _make_uuid(content: bytes, safety: int | None = None) -> Any:
     return UUID(bytes=expect(content, bytes), is_safe=SafeUUID(safety))
 
 
-def _make_int(content: bytes) -> int:
-    return int.from_bytes(expect(content, bytes), "little", signed=True)
-
-
 def _bytearray_fields(obj: bytearray) -> list[Any]:
     return [bytes(obj) if len(obj) < LARGE_BYTES else Memory(as_bytes(bytes(obj)))]
 
 
-def _make_bytearray(content: Any) -> bytearray:
-    return bytearray(expect(content, bytes, memoryview))
-
-
-def _make_complex(real: Any, imaginary: Any) -> complex:
-    return complex(expect(real, float), expect(imaginary, float))
-
-
-def _make_range(*fields: Any) -> range:
-    start, stop, step = (expect(field, int) for field in fields)
-    return range(start, stop, step)
+def _checked(make: Callable[..., Any], *classes: type) -> Callable[..., Any]:
+    """Return `make` with a check of the class of each argument."""
+    return lambda *fields: make(*(expect(field, cls) for field, cls in zip(fields, classes, strict=True)))
 
 
 def _from_string(module: str, name: str) -> Codec:
@@ -176,15 +154,21 @@ def _container(name: str, fields: Callable[[Any], list[Any]], make: Callable[...
 
 
 CODECS: dict[str, Codec] = {
-    "int": Codec("int", lambda v: [v.to_bytes(v.bit_length() // 8 + 1, "little", signed=True)], _make_int),
+    "int": Codec(
+        "int",
+        lambda v: [v.to_bytes(v.bit_length() // 8 + 1, "little", signed=True)],
+        _checked(partial(int.from_bytes, byteorder="little", signed=True), bytes),
+    ),
     "str": Codec(
         "str", lambda v: [v.encode("utf-8", "surrogatepass")], lambda content: content.decode("utf-8", "surrogatepass")
     ),
-    "complex": Codec("complex", lambda v: [v.real, v.imag], _make_complex),
-    "bytearray": Codec("bytearray", _bytearray_fields, _make_bytearray, has_identity=True),
+    "complex": Codec("complex", lambda v: [v.real, v.imag], _checked(complex, float, float)),
+    "bytearray": Codec(
+        "bytearray", _bytearray_fields, lambda v: bytearray(expect(v, bytes, memoryview)), has_identity=True
+    ),
     "set": _container("set", lambda v: [list(v)], partial(make_set, set), None),
     "frozenset": _container("frozenset", lambda v: [list(v)], partial(make_set, frozenset), None),
-    "range": Codec("range", lambda v: [v.start, v.stop, v.step], _make_range),
+    "range": Codec("range", lambda v: [v.start, v.stop, v.step], _checked(range, int, int, int)),
     "slice": _container("slice", _slice_children, slice, _slice_children),
     "ellipsis": Codec("Ellipsis", lambda _: [], lambda: ...),
     "NotImplementedType": Codec("NotImplemented", lambda _: [], lambda: NotImplemented),
@@ -205,10 +189,12 @@ CODECS: dict[str, Codec] = {
     "datetime.date": Codec("date", lambda v: [v.isoformat()], dt.date.fromisoformat),
     "datetime.time": Codec("time", _time_fields, partial(_make_time, dt.time)),
     "datetime.datetime": Codec("datetime", _time_fields, partial(_make_time, dt.datetime)),
-    "datetime.timedelta": Codec("timedelta", lambda v: [v.days, v.seconds, v.microseconds], _make_timedelta),
+    "datetime.timedelta": Codec(
+        "timedelta", lambda v: [v.days, v.seconds, v.microseconds], _checked(dt.timedelta, int, int, int)
+    ),
     "datetime.timezone": ZONE,
     "zoneinfo.ZoneInfo": ZONE,
-    "decimal.Decimal": Codec("Decimal", lambda v: [str(v)], _make_decimal),
+    "decimal.Decimal": Codec("Decimal", lambda v: [str(v)], _checked(decimal.Decimal, str)),
     "fractions.Fraction": Codec("Fraction", _fraction_fields, _make_fraction),
     "uuid.UUID": Codec("UUID", _uuid_fields, _make_uuid),
     class_name(Pointer): Codec("Pointer", lambda v: [v.to_dict()], Pointer.from_dict),
