@@ -49,7 +49,7 @@ DATA_FROM_BYTES = 64 * 1024
 """Smaller frames become part of the structure around them, so they are always checked."""
 
 SPANS_UNTIL_FORGOTTEN = 4
-"""Read so many parts of a mapped object before their pages are released."""
+"""Number of parts of a mapped object that are read before their pages are released."""
 
 _THREAD_FROM_BYTES = 1024 * 1024
 _ENTRY = struct.Struct(f"<QQ{DIGEST_BYTES}s")

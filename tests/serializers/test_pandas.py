@@ -361,3 +361,24 @@ def test_strided_labels_are_gathered():
     labels = pd.Index(np.arange(1, 9)[::2])
     encoded = FrameSerializer().encode(pd.DataFrame([[1.5, 2, 3, 4]], columns=labels))
     assert list(FrameSerializer().decode(stored_bytes(encoded), trusted=True).columns) == [1, 3, 5, 7]
+
+
+def test_arrays_in_cells_are_read_only_in_a_view_and_independent_otherwise():
+    frame = pd.DataFrame({"a": objects([{1: np.ones((2, 2))}, np.zeros((2, 2))])})
+    stored = stored_bytes(FrameSerializer().encode(frame))
+    view = FrameSerializer().decode(stored.toreadonly(), trusted=True)
+    for array in (view["a"][0][1], view["a"][1]):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0] = 5
+    mine = FrameSerializer().decode(memoryview(bytearray(stored)), trusted=True)
+    mine["a"][1][0, 0] = 5
+    assert_exact(frame, FrameSerializer().decode(stored, trusted=True))
+
+
+@pytest.mark.parametrize("count", [2001, 5000])
+def test_wide_frames_are_one_block_without_a_copy(count):
+    frame = pd.DataFrame(rng.random((20, count)))
+    stored = memoryview(bytearray(stored_bytes(FrameSerializer().encode(frame))))
+    decoded = FrameSerializer().decode(stored, trusted=True)
+    assert np.shares_memory(np.frombuffer(stored, np.uint8), decoded.to_numpy())
+    assert decoded.to_numpy().flags.c_contiguous

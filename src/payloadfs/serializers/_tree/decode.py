@@ -17,7 +17,7 @@ from .vocabulary import expect, find_decoder
 __all__ = ["Decoder"]
 
 _LARGE_PAGE_BYTES = 2 * 1024 * 1024
-"""The system may map so much of a file to read one byte of it."""
+"""Size of the pages that the system may map to read one byte of a file."""
 
 
 class Decoder:
