@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from payloadfs._buffers import CHUNK_BYTES, FileMapping, private_memory, read_once, release_pages
+from payloadfs._buffers import CHUNK_BYTES, FileMapping, forget_pages, private_memory, read_once, release_pages
 
 PAGE = mmap.PAGESIZE
 
@@ -84,3 +84,15 @@ def test_other_memory_is_read_in_one_piece(mapped):
     memory = private_memory(3 * CHUNK_BYTES)
     memory[:] = b"x" * memory.nbytes
     assert b"".join(read_once(memory)) == bytes(memory) == b"x" * memory.nbytes
+
+
+def test_forgotten_pages_are_read_again(tmp_path):
+    (tmp_path / "file").write_bytes(bytes(range(256)) * 64)
+    with (tmp_path / "file").open("rb") as file:
+        buffer = memoryview(FileMapping(file.fileno(), 0, access=mmap.ACCESS_COPY))
+    before = bytes(buffer)
+    forget_pages(buffer[100:200])
+    assert bytes(buffer) == before
+    private = memoryview(bytearray(b"x"))
+    forget_pages(private)
+    assert bytes(private) == b"x"

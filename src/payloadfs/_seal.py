@@ -21,11 +21,12 @@ not checked yet. That is safe, because a wrong start cannot have the right diges
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ._buffers import ALIGNMENT, Frame, LazyFrame, chunks, frame_bytes, read_once
+from ._buffers import ALIGNMENT, Frame, LazyFrame, chunks, forget_pages, frame_bytes, read_once
 from ._digest import DIGEST_BYTES, Algorithm, Digest, Hasher, HashThread, digest_of, digests_of, hasher
 from ._operation import current
 from .errors import IntegrityError
@@ -47,6 +48,9 @@ SEAL_FROM_BYTES = 256 * 1024
 
 DATA_FROM_BYTES = 64 * 1024
 """Smaller frames become part of the structure around them, so they are always checked."""
+
+SPANS_UNTIL_FORGOTTEN = 4
+"""Number of parts of a mapped object that are read before their pages are released."""
 
 _THREAD_FROM_BYTES = 1024 * 1024
 _ENTRY = struct.Struct(f"<QQ{DIGEST_BYTES}s")
@@ -288,7 +292,7 @@ def check(buffer: memoryview, digest: Digest, *, data: bool) -> None:
             chosen.append((start, start + size, expected))
         start += size
     # Pages that decoding does not read again must not stay in memory; all data is hashed faster in one piece.
-    pieces = _in_one_piece if data else read_once
+    pieces = _in_one_piece if data else _read_here_and_there()
     actual = digests_of([buffer[start:stop] for start, stop, _ in chosen], digest.algorithm, pieces)
     for (start, stop, expected), value in zip(chosen, actual, strict=True):
         if value != expected:
@@ -297,6 +301,17 @@ def check(buffer: memoryview, digest: Digest, *, data: bool) -> None:
 
 def _changed(what: str) -> IntegrityError:
     return IntegrityError(f"{what} changed after it was saved.", kind="digest")
+
+
+def _read_here_and_there() -> Callable[[memoryview], Iterator[memoryview]]:
+    count = itertools.count(1)
+
+    def pieces(part: memoryview) -> Iterator[memoryview]:
+        yield from read_once(part)
+        if next(count) % SPANS_UNTIL_FORGOTTEN == 0:
+            forget_pages(part)
+
+    return pieces
 
 
 def _in_one_piece(part: memoryview) -> tuple[memoryview]:

@@ -16,12 +16,14 @@ IMPORTABLE = pathlib.Path(__file__).parent / "importable"
 """Folder with the classes of the corpus, which both processes can import."""
 
 _READER = """
-import json, sys, traceback, warnings
+import importlib, json, sys, traceback, warnings
 from payloadfs import Pointer, Repository
 from payloadfs.testing import describe
 
 answer, sys.stdout = sys.stdout, sys.stderr
 repository = Repository(sys.argv[1])
+for name in sys.argv[2:]:
+    importlib.import_module(name)
 for line in sys.stdin:
     name, pointer = json.loads(line)
     print(json.dumps([name, "begun"]), file=answer, flush=True)
@@ -61,8 +63,8 @@ class Outcome:
         return self.serializer.startswith(("pickle/", "pandas-mixed/"))
 
 
-def round_trips(cases, folder):
-    """Save every object of the dict `cases` in `folder`, and load them in a fresh process."""
+def round_trips(cases, folder, *, imports=()):
+    """Save every object of the dict `cases` in `folder`, and load them in a fresh process that only did `imports`."""
     repository = Repository(folder, fsync=False)
     outcomes, pointers, originals = {}, {}, {}
     for name, obj in cases.items():
@@ -76,7 +78,7 @@ def round_trips(cases, folder):
         if changed:
             outcomes[name] = Outcome("changed", f"saving changed the original: {changed}")
         originals[name] = before
-    found = _elsewhere({name: pointer.to_json() for name, pointer in pointers.items()}, repository.root)
+    found = _elsewhere({name: pointer.to_json() for name, pointer in pointers.items()}, repository.root, imports)
     for name, (kind, content) in found.items():
         serializer = pointers[name].serializer
         if kind == "described":
@@ -87,14 +89,14 @@ def round_trips(cases, folder):
     return outcomes
 
 
-def _elsewhere(pointers, root):
+def _elsewhere(pointers, root, imports):
     """Return the reader's result by name; if an object crashes the process, another one continues after it."""
     found, left = {}, dict(pointers)
     paths = [str(IMPORTABLE), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     while left:
         done = subprocess.run(
-            [sys.executable, "-c", _READER, root],
+            [sys.executable, "-c", _READER, root, *imports],
             input="".join(json.dumps([name, pointer]) + "\n" for name, pointer in left.items()),
             capture_output=True,
             text=True,

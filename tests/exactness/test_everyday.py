@@ -7,6 +7,7 @@ import json
 import math
 import uuid
 
+import msgspec
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -102,6 +103,12 @@ def same(one, other):
         return one.bytes == other
     if seen(one) == seen(other):
         return True
+    if isinstance(other, bytes) and not isinstance(one, bytes):
+        # Cells of several classes are msgpack, see docs/explanation/format.md.
+        read = msgspec.msgpack.decode(other, ext_hook=lambda _, data: msgspec.msgpack.decode(data))
+        if type(read) is list and read[0] == "numpy":
+            read = np.frombuffer(read[2], read[1])[0]
+        return (one is None and read != read) or read == one
     # Mixtures and dicts are JSON strings, see docs/explanation/format.md.
     with contextlib.suppress(ValueError):
         return isinstance(other, str) and json.loads(other) == one

@@ -12,6 +12,7 @@ import pytest
 
 import payloadfs
 from payloadfs._typenames import class_name, short_class_name, type_label
+from payloadfs.serializers import decode, default_serializers
 from payloadfs.serializers._pickle import pickler
 from payloadfs.serializers._pickle.serializer import PickleSerializer
 from payloadfs.testing import assert_exact
@@ -134,6 +135,7 @@ def test_nothing_that_was_saved_stays_alive(tmp_path, kind, refused):
 
 REFUSED = {
     "class that is lost": (lambda: kinds.Generator(np.random.PCG64(1)), "Generator inherits a __reduce__"),
+    "state that its class refuses": (lambda: [vars(obj := kinds.NoState()).update(a=1), obj], "__setstate__ is None"),
     "inherited reduction": (lambda: [kinds.Derived(1, unit="m")], "'unit'.*__reduce__"),
     "zone from a file": (zone_from_file, "ZoneInfo"),
     "zone in a list": (lambda: [{1, zone_from_file()}], "ZoneInfo"),
@@ -191,3 +193,16 @@ def test_comparison_sees_fold_and_precision():
     for left, right in (moments, times, points):
         with pytest.raises(AssertionError):
             assert_exact(left, right)
+
+
+@pytest.mark.parametrize("others", [[], [len]])
+def test_strings_and_long_integers_of_numpy(others):
+    """numpy's own reductions drop NULs at the end, and take the other name of 64-bit integers."""
+    values = [np.str_("a\0"), np.bytes_(b"a\0"), np.longlong(3), np.ulonglong(4), np.dtype("q"), np.dtype("Q")]
+    values += [np.dtype("l"), np.arange(3, dtype="q")]
+    serializer, encoded = default_serializers.encode([*values, *others])
+    back = decode(serializer, stored_bytes(encoded), trusted=True)
+    assert serializer.executable == bool(others)
+    assert (str.__str__(back[0]), bytes(back[1])) == ("a\0", b"a\0")
+    assert list(map(type, back[:7])) == list(map(type, values[:7]))
+    assert back[7].dtype.char == "q"

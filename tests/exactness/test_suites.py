@@ -1,7 +1,8 @@
-"""CPython's own tests of pickle and copy, with `dumps` and `loads` replaced by encode and decode.
+"""Suites of others: CPython's tests of pickle and copy, and a part of those of packages (`foreign`).
 
-Run them with ``pytest tests/exactness/test_suites.py``. `LEFT_OUT` lists the tests that are not about what
-comes back, and those of objects that are refused, with the reason.
+Run them with ``pytest tests/exactness/test_suites.py``, and the packages' whole suites with
+``python -m tests.exactness.foreign``. `LEFT_OUT` lists the tests of CPython that are not about what comes
+back, and those of objects that are refused, with the reason.
 """
 
 import copy
@@ -12,6 +13,8 @@ import pytest
 
 from payloadfs.serializers._pickle.serializer import PickleSerializer
 from payloadfs.testing.serializers import stored_bytes
+
+from . import foreign
 
 pickletester = pytest.importorskip("test.pickletester")
 test_copy = pytest.importorskip("test.test_copy")
@@ -46,6 +49,7 @@ LEFT_OUT = {
         "uses out-of-band buffers of pickle, whose PickleBuffer is refused": "test_in_band_buffers test_oob_buffers "
         "test_oob_buffers_writable_to_readonly test_buffers_error test_buffers_numpy test_buffer_callback_error "
         "test_picklebuffer_error",
+        "is refused when it is saved": "test_pickle_setstate_None",
         "expects another error": "test_local_lookup_error test_reduce_bad_iterator",
         "a proxy is refused, because it would come back as what it refers to": "test_newobj_proxies "
         "test_newobj_not_class",
@@ -85,3 +89,10 @@ def test_cpython_deepcopy(name, monkeypatch):
     monkeypatch.setattr(copy, "deepcopy", lambda obj, _=None: trip(obj))
     monkeypatch.setattr(pickle, "HIGHEST_PROTOCOL", PROTOCOL)
     run(test_copy.TestCopy, name, range(PROTOCOL, PROTOCOL + 1))
+
+
+@pytest.mark.parametrize(("suite", "sample", "least"), [("numpy", 80, 40), ("pyarrow", 40, 50), ("pandas", 80, 80)])
+def test_packages(suite, sample, least):
+    tally = foreign.run(suite, sample)
+    assert not tally.unexpected()
+    assert tally.counts["same"] >= least

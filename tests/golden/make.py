@@ -60,7 +60,8 @@ def objects():
         "pickle-sealed": [np.zeros(40_000), "head", len],
         "npy-readonly": np.broadcast_to(np.float32(1.5), (3, 2)),
         "pandas-vocabulary": vocabulary(),
-        "pandas-mixed": frame.assign(odd=[{1}, ("x", 2), None], same=[1j, 2, 3]),
+        "pandas-wide": pd.DataFrame(np.arange(4002.0).reshape(2, 2001)),
+        "pandas-mixed": frame.assign(odd=[len, ("x", 2), None], same=[1j, 2, 3]),
         "pickle-restored": restored(),
         "compressed-zstd": np.arange(20_000) % 7,
         "compressed-lz4": b"golden and golden again " * 300_000,
@@ -100,6 +101,7 @@ def vocabulary():
         "ndarray": [np.arange(2.0), None],
         "mixed": [1, "x"],
         "json": [{"a": [1]}, pd.NA],
+        "tree": [{1: 2**70}, np.ones((2, 2))],
     }
     frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in cells.items()})
     frame["complex"] = np.array([1j, 2])
@@ -112,6 +114,7 @@ def vocabulary():
     frame.index = pd.MultiIndex.from_arrays(levels, names=[stamp, (b"b", 1.5), np.int64(3)])
     frame.attrs = {
         "when": datetime.date(2026, 1, 1),
+        2: pd.offsets.Week(2, normalize=True),
         1: [pd.Timedelta(1, "s"), pd.Interval(0, 1), pd.Period("2026", "M"), pd.NA, pd.NaT],
     }
     return frame

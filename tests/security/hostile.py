@@ -12,7 +12,7 @@ from payloadfs.testing.serializers import stored_bytes
 
 from .mutants import arrow_file
 
-RANGE = {"kind": "range", "name": {"NoneType": None}}
+RANGE = {"kind": "range", "name": None}
 
 
 def valid(value):
@@ -42,7 +42,7 @@ def frame_file(
         "columns": [description for description, _ in columns],
         "index": index or RANGE | {"range": [0, rows, 1]},
         "labels": labels or RANGE | {"range": [0, len(columns), 1]},
-        "attrs": {},
+        "attrs": {"json": {}},
         "duplicates": True,
         **(changes or {}),
     }
@@ -58,7 +58,7 @@ def level(array, meta, rows=3):
 
 
 def values(description):
-    return {"kind": "array", "values": description, "name": {"NoneType": None}, "freq": None}
+    return {"kind": "array", "values": description, "name": None, "freq": None}
 
 
 def intervals(stream):

@@ -8,6 +8,7 @@ import datetime as dt
 import decimal
 import fractions
 import json
+import re
 import struct
 import uuid
 import warnings
@@ -274,6 +275,13 @@ class Pandas(Arrow):
                 yield frame.head(5)
                 yield frame.iloc[:5, 0]
         yield pd.DataFrame({"a": range(3), "b": range(3)})
+        cells = pd.Series([{1: (2**70, "x")}, np.ones((2, 2)), {pd.Timestamp(0), None}], dtype=object)
+        week = pd.date_range("2026", periods=3, freq=pd.offsets.Week(weekday=1, normalize=True), name=("x", 1))
+        frame = pd.DataFrame({"cells": cells.to_numpy()}, index=week)
+        frame.attrs = {"day": pd.Timestamp("2026", tz="Europe/Zurich").date(), 2: [np.arange(3)]}
+        yield frame
+        yield pd.DataFrame(np.zeros((2, 2001), "u1"))
+        yield pd.DataFrame(np.zeros((2, 2001), "?"))
 
     def __init__(self):
         super().__init__()
@@ -291,7 +299,12 @@ class Pandas(Arrow):
             return super().rebuild(rng, content)
         table, sidecar, labels = self.parts(content)
         choice = rng.random()
-        if choice < 0.6:
+        packed = [*re.finditer(rb'"msgpack":"([^"]*)"', sidecar)]
+        if packed and choice < 0.3:
+            found = rng.choice(packed)
+            changed = change_bytes(rng, base64.b64decode(found[1]))
+            sidecar = sidecar[: found.start(1)] + base64.b64encode(changed) + sidecar[found.end(1) :]
+        elif choice < 0.6:
             sidecar = json.dumps(change_json(rng, json.loads(sidecar), self.pool)).encode()
         elif choice < 0.7 and b'"stream":"' in sidecar:
             start = sidecar.index(b'"stream":"') + 10

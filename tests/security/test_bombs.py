@@ -1,5 +1,6 @@
 """Small objects that would become large, or take long: refused, or harmless, in 64 MB and a second of CPU."""
 
+import base64
 import json
 import pickle
 import struct
@@ -105,7 +106,7 @@ def self_listing_range(count):
     meta = {
         "kind": "categories",
         "ordered": False,
-        "name": {"NoneType": None},
+        "name": None,
         "categories": RANGE | {"range": [0, count, 1]},
     }
     return level(pa.array([0, 1]), meta)
@@ -167,7 +168,7 @@ def bombs():
     self_listing = self_listing_range(10**8)[0][2]
     yield "range that lists itself as index", "pandas/1", frame_file([(INT, NUMBERS)], index=self_listing)
     yield "range that lists itself as labels", "pandas/1", frame_file([(INT, NUMBERS)], labels=self_listing)
-    multi = {"kind": "multi", "levels": [self_listing], "names": [{"NoneType": None}]}
+    multi = {"kind": "multi", "levels": [self_listing], "names": [None]}
     yield (
         "range that lists itself as level",
         "pandas/1",
@@ -192,13 +193,26 @@ def bombs():
         "pandas/1",
         frame_file([intervals(arrow_stream([interval_array().take(pa.array([0] * 100_000))]))]),
     )
-    yield "sidecar of many values", "pandas/1", frame_file([(INT, NUMBERS)], changes={"attrs": {"x": [[]] * 1_000_000}})
+    yield (
+        "sidecar of many values",
+        "pandas/1",
+        frame_file([(INT, NUMBERS)], changes={"attrs": {"json": {"x": [[]] * 1_000_000}}}),
+    )
     yield (
         "sidecar of many dicts",
         "pandas/1",
-        frame_file([(INT, NUMBERS)], changes={"attrs": {"x": [{"": 0}] * 500_000}}),
+        frame_file([(INT, NUMBERS)], changes={"attrs": {"json": {"x": [{"": 0}] * 500_000}}}),
     )
-    yield "large sidecar", "pandas/1", frame_file([(INT, NUMBERS)], changes={"attrs": {"x": "y" * 9_000_000}})
+    yield "large sidecar", "pandas/1", frame_file([(INT, NUMBERS)], changes={"attrs": {"json": {"x": "y" * 9_000_000}}})
+    yield "large msgpack", "pandas/1", frame_file([(INT, NUMBERS)], changes={"attrs": {"msgpack": "k" * 2_000_000}})
+    deep = base64.b64encode(b"\x91" * 500_000 + b"\x90").decode()
+    yield "deep msgpack", "pandas/1", frame_file([(INT, NUMBERS)], changes={"attrs": {"msgpack": deep}})
+    for width, rows in ((10**12, 0), (2_000_000, 1), (-1, 1)):
+        cells = pa.FixedSizeListArray.from_arrays(pa.array([0] * 3 * rows), 3)
+        block = frame_file([(["block", width, "<i8"], cells)], labels=RANGE | {"range": [0, abs(width), 1]})
+        yield f"a block of {width} columns and {rows} rows", "pandas/1", block
+    cells = pa.array([b"\x91" * 500_000 + b"\x90"], pa.large_binary())
+    yield "deep cells", "pandas/1", frame_file([(["object", "tree"], cells)])
     yield "many descriptions", "pandas/1", frame_file([(INT, NUMBERS)], changes={"columns": [INT] * 15_000})
     deep = '{"list":[' * 40_000 + "]}" * 40_000
     yield "deep attrs", "pandas/1", frame_file([(INT, NUMBERS)], changes={"attrs": "@raw"}, raw=deep)

@@ -119,7 +119,7 @@ WRONG = {
     "categories": lambda: frame_file([level(pa.array([1, 2]), values(["numpy", "|O"]))]),
     "level": lambda: frame_file(
         [(INT, NUMBERS)],
-        index={"kind": "multi", "levels": [values(["numpy", "|O"])], "names": [{"NoneType": None}]},
+        index={"kind": "multi", "levels": [values(["numpy", "|O"])], "names": [None]},
         index_arrays=[level(pa.array([1]), None)[1]],
     ),
     "interval": lambda: columns(
@@ -207,7 +207,7 @@ def test_other_parts_only_from_the_type_that_their_writer_uses(part, description
             "category": lambda array: frame_file([level(array, meta)]),
             "level": lambda array: frame_file(
                 [(INT, NUMBERS)],
-                index={"kind": "multi", "levels": [meta], "names": [{"NoneType": None}]},
+                index={"kind": "multi", "levels": [meta], "names": [None]},
                 index_arrays=[level(array, None)[1]],
             ),
             "interval": lambda array: columns(

@@ -10,12 +10,17 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pytest
 
+from payloadfs import DecodeError
+from payloadfs.serializers import default_serializers
 from payloadfs.serializers._arrow.tables import ArrowBatchSerializer, ArrowTableSerializer
+from payloadfs.serializers._metadata import read_metadata
 from payloadfs.serializers._numpy import NumpySerializer, ReadOnlyNumpySerializer
 from payloadfs.serializers._plain import BytesSerializer, JsonSerializer, TextSerializer
 from payloadfs.serializers._polars import PolarsFrameSerializer, PolarsSeriesSerializer
-from payloadfs.testing import SerializerTests
+from payloadfs.testing import SerializerTests, assert_exact
+from payloadfs.testing.serializers import stored_bytes
 
 NAN = float("nan")
 rng = np.random.default_rng(7)
@@ -192,3 +197,23 @@ class TestPolarsFrames(SerializerTests):
 class TestPolarsSeries(SerializerTests):
     serializer = PolarsSeriesSerializer()
     exact = {"plain": pl.Series("n", [1, None, 3]), "no name": pl.Series([1.5])}
+
+
+def test_another_version_of_polars_that_changes_a_dtype_is_an_error(monkeypatch):
+    """polars 1.20 reads the Enum of polars 2 as Categorical."""
+    frame = pl.DataFrame({"a": pl.Series(["x", "y"], dtype=pl.Enum(["x", "y"])), "b": [[1], [2]]})
+    for obj, serializer in ((frame, PolarsFrameSerializer()), (frame["a"], PolarsSeriesSerializer())):
+        stored = stored_bytes(serializer.encode(obj))
+        assert_exact(obj, serializer.decode(stored, trusted=True))
+        with monkeypatch.context() as patch:
+            patch.setattr(pl, "read_ipc", lambda file, read=pl.read_ipc: read(file).cast({"a": pl.Categorical}))
+            with pytest.raises(
+                DecodeError, match=r"reads the column 'a' as Categorical.* and not as Enum: update polars"
+            ):
+                serializer.decode(stored, trusted=True)
+
+
+def test_inspection_shows_the_versions_that_wrote_a_frame():
+    for obj in (pl.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]})):
+        serializer, encoded = default_serializers.encode(obj)
+        assert "python" in read_metadata(serializer.id, stored_bytes(encoded))["versions"]

@@ -3,7 +3,9 @@
 import datetime
 import decimal
 import enum
+import pathlib
 import uuid
+import warnings
 import zoneinfo
 
 import numpy as np
@@ -105,6 +107,56 @@ COLUMNS = {
     "zone category": pd.Categorical(pd.date_range("2020", periods=3, freq="D", tz=ZONE)),
     "many categories": pd.Categorical(range(3), range(300)),
 }
+CELLS = {
+    "two missing kinds": ["x", NAN, pd.NA],
+    "nan bits": ["x", -NAN],
+    "surrogates": ["\ud800", None],
+    "int overflow": [2**70, -1],
+    "scales": [decimal.Decimal("1.5"), decimal.Decimal("1.50"), None],
+    "negative zero": [decimal.Decimal("-0.0")],
+    "fold": [datetime.time(2, fold=1)],
+    "dicts with int keys": [{1: "a"}, {2: [NAN, None]}, None],
+    "dicts with nan": [{"a": NAN}, {"a": 1.5}],
+    "numpy scalars": [np.int64(3), np.float32(1.5), NAN, "x"],
+    "tuples": [("a", 1), ("a", 1), ()],
+    "sets": [{1, 2}, set(), frozenset({(1, "x")})],
+    "matrices": [np.ones((2, 2)), np.zeros((3, 1), "i2"), np.arange(6.0).reshape(2, 3).T],
+    "large matrices": [np.ones((40, 40)), np.zeros((3, 1), "i2"), "x" * 5000, b"y" * 5000],
+    "arrays of two dtypes": [np.arange(2), np.arange(2.0)],
+    "read-only cells": [np.broadcast_to(1.0, 3), np.arange(2)],
+    "moments in zones": [datetime.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZONE), pd.Timestamp(0, tz="UTC"), None],
+    "paths and more": [pathlib.PurePosixPath("/a"), 1j, range(3), datetime.date(2020, 1, 1), uuid.UUID(int=1)],
+    "nested": [{"a": [(1, {2: {"b": np.arange(2)}})]}, [], {}],
+    "periods and intervals": [pd.Period("2020Q1", "Q-NOV"), pd.Interval(0, 1.5), pd.Timedelta(1, "s"), pd.NaT],
+    "dtypes": [np.dtype("f8"), np.dtype([("a", "i4")])],
+}
+OFFSETS = {
+    "custom days": pd.offsets.CDay(holidays=["2020-01-06"]),
+    "two months": pd.DateOffset(months=2),
+    "a week": pd.DateOffset(weeks=1, hours=3),
+    "week": pd.offsets.Week(2),
+    "Mondays": pd.offsets.Week(weekday=0),
+    "normalized": pd.offsets.MonthEnd(2, normalize=True),
+    "business hours": pd.offsets.BusinessHour(start="10:00", end="15:30"),
+    "fiscal years": pd.offsets.FY5253(weekday=4, startingMonth=12, variation="nearest"),
+    "shifted days": pd.offsets.BDay(offset=datetime.timedelta(hours=2)),
+    "Easter": pd.offsets.Easter(),
+    "third Friday": pd.offsets.WeekOfMonth(week=2, weekday=4),
+}
+
+
+def stepped(offset):
+    # pandas warns that some of them cannot be vectorized
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        days = pd.date_range("2020-03-01", periods=3, freq=offset)
+        return pd.DataFrame({"a": range(len(days))}, index=days)
+
+
+def wide(count=2001, rows=4):
+    return pd.DataFrame(rng.random((rows, count)))
+
+
 FRAME = pd.DataFrame({"a": [1, 2, 3], "b": [1.5, NAN, 2.5]})
 
 
@@ -126,7 +178,7 @@ def shared_with_attrs(cell):
 
 
 def shared_with_rest(cell):
-    return {"lists": objects([cell, [2], [3]]), "odd": objects([{1}, (cell,), 3])}
+    return {"lists": objects([cell, [2], [3]]), "odd": objects([Colour.RED, (cell,), 3])}
 
 
 def contains_itself():
@@ -191,41 +243,55 @@ class TestFrames(SerializerTests):
             *(np.int64(3), np.float32(1.5), np.datetime64("2020", "Y"), np.bool_(True)),
         )
     }
+    exact |= {f"cells: {name}": pd.DataFrame({"a": objects(cells)}) for name, cells in CELLS.items()}
+    exact |= {f"every {name}": stepped(offset) for name, offset in OFFSETS.items()}
+    exact |= {
+        "wide by columns": pd.DataFrame(np.asfortranarray(rng.random((50, 2001)))),
+        "wide and large": wide(rows=40).astype("f4").rename(columns=str),
+        "wide, every second row": wide(rows=8)[::2],
+        "wide booleans": wide() > 0.5,
+        "wide of three dtypes": pd.concat([wide(1000), wide(1000).astype("i2"), wide(3) > 0.5], axis=1),
+        "wide with others": wide().assign(text="x", day=pd.Timestamp("2020"), number=5).set_index(0),
+        "wide, many blocks": pd.DataFrame({f"c{n}": rng.random(3) for n in range(2001)}),
+        "attrs of the vocabulary": frame(
+            attrs={"made": datetime.datetime(2020, 1, 1), "at": {1, 2}, "a": np.arange(3)}
+        ),
+        "attrs and cells": frame(attrs={"a": (1,), "b": [{1: 2}]}).assign(c=objects([{1: 2}, [(1,)], {3}])),
+        "tuples as labels": frame(pd.Index([(1, "a"), (2,), ()], tupleize_cols=False, dtype=object)),
+        "labels of the vocabulary": frame(pd.Index([frozenset([1]), 2**70, decimal.Decimal("1.50")], dtype=object)),
+        "categories of tuples": pd.DataFrame({"c": pd.Categorical([(1, 2), (3,), None])}),
+    }
     declined = {
+        "objects in cells": pd.DataFrame({"a": objects([Text("y"), None])}),
+        "frames in cells": pd.DataFrame({"a": objects([FRAME, None])}),
+        "a set twice": pd.DataFrame({"a": objects(twice({1}))}),
+        "a set in cell and attrs": shared_with_attrs({1}),
+        "wide without rows": wide(rows=0),
+        "wide, without runs": pd.concat([wide(1), wide(1) > 0.5] * 1001, axis=1),
         "sparse": pd.DataFrame({"a": pd.arrays.SparseArray([0, 0, 1])}),
         "big-endian": pd.DataFrame({"a": np.array([1, 2], ">i4")}),
         "late odd cell": pd.DataFrame({"a": objects(["x"] * 5000 + [Text("y")])}),
         "enum cells": pd.DataFrame({"a": objects([Colour.RED])}),
-        "two missing kinds": pd.DataFrame({"a": objects(["x", NAN, pd.NA])}),
-        "nan bits": pd.DataFrame({"a": objects(["x", -NAN])}),
-        "surrogates": pd.DataFrame({"a": objects(["\ud800"])}),
-        "int overflow": pd.DataFrame({"a": objects([2**70])}),
-        "scales": pd.DataFrame({"a": objects([decimal.Decimal("1.5"), decimal.Decimal("1.50")])}),
-        "negative zero": pd.DataFrame({"a": objects([decimal.Decimal("-0.0")])}),
-        "fold": pd.DataFrame({"a": objects([datetime.time(2, fold=1)])}),
         "a list twice": pd.DataFrame({"a": objects(twice([1]))}),
         "a dict in two columns": pd.DataFrame(
             {name: objects([cell]) for name, cell in zip("ab", twice({}), strict=True)}
         ),
         "nested twice": pd.DataFrame({"a": objects([[cell] for cell in twice({"x": 1})])}),
         "in cell and attrs": shared_with_attrs([1]),
-        "read-only cells": pd.DataFrame({"a": objects([np.broadcast_to(1.0, 3)])}),
         "uuid type": pd.DataFrame({"a": pd.array([None], pd.ArrowDtype(pa.uuid()))}),
         "enum labels": frame(columns=pd.Index([Colour.RED, "b"], dtype=object)),
         **({"list labels": frame(columns=pd.Index([[1], [2]], dtype=object))} if pd.__version__ >= "3" else {}),
-        "custom days": frame(pd.date_range("2020", periods=3, freq=pd.offsets.CDay(holidays=["2020-01-06"]))),
         "odd attrs": frame(attrs={"colour": Colour.RED}),
         "subclass": type("Sub", (pd.DataFrame,), {})(FRAME),
-        "too wide": pd.DataFrame(np.zeros((1, 3000))),
     }
 
 
 class TestMixed(SerializerTests):
     serializer = MixedFrameSerializer()
     exact = {
-        "column": FRAME.assign(odd=[1, {2}, "x"]),
-        "first column": FRAME.assign(odd=[1, {2}, "x"])[["odd", "a"]],
-        "index": frame(pd.Index([frozenset([1]), 2, 3], dtype=object, name="i")),
+        "column": FRAME.assign(odd=[1, Colour.RED, "x"]),
+        "first column": FRAME.assign(odd=[1, Colour.RED, "x"])[["odd", "a"]],
+        "index": frame(pd.Index([Colour.RED, 2, 3], dtype=object, name="i")),
         "labels": frame(columns=pd.Index([Colour.RED, "b"], dtype=object, name=("x", 1))),
         "all of them": frame(
             pd.Index([Colour.RED, 2, 3], dtype=object), pd.Index([Colour.RED, "b"], dtype=object), attrs={"a": (1, 2)}
@@ -235,7 +301,7 @@ class TestMixed(SerializerTests):
     }
     declined = {
         "no rest": FRAME,
-        "nothing but rest": pd.DataFrame({"a": [1, {2}]}),
+        "nothing but rest": pd.DataFrame({"a": objects([1, Colour.RED])}),
         "not a frame": FRAME["a"],
         "can't be pickled": FRAME.assign(odd=[iter([]), (_ for _ in ()), 1]),
         "contains itself": contains_itself(),
@@ -252,7 +318,13 @@ class TestSeries(SerializerTests):
         "none": pd.Series([], dtype="f8"),
     }
     exact["attrs"].attrs = {"a": 1}
-    declined = {"objects": pd.Series([1, {"x"}]), "index": pd.Series([1], index=[frozenset()]), "frame": FRAME}
+    exact |= {f"cells: {name}": pd.Series(cells, dtype=object) for name, cells in CELLS.items()}
+    declined = {
+        "objects": pd.Series([1, Text("x")]),
+        "index": pd.Series([1], index=pd.Index([Colour.RED], dtype=object)),
+        "name": pd.Series([1], name=Colour.RED),
+        "frame": FRAME,
+    }
 
 
 FRAME_OF_ALL = pd.DataFrame({name: pd.Series(values) for name, values in COLUMNS.items()})
@@ -289,3 +361,24 @@ def test_strided_labels_are_gathered():
     labels = pd.Index(np.arange(1, 9)[::2])
     encoded = FrameSerializer().encode(pd.DataFrame([[1.5, 2, 3, 4]], columns=labels))
     assert list(FrameSerializer().decode(stored_bytes(encoded), trusted=True).columns) == [1, 3, 5, 7]
+
+
+def test_arrays_in_cells_are_read_only_in_a_view_and_independent_otherwise():
+    frame = pd.DataFrame({"a": objects([{1: np.ones((2, 2))}, np.zeros((2, 2))])})
+    stored = stored_bytes(FrameSerializer().encode(frame))
+    view = FrameSerializer().decode(stored.toreadonly(), trusted=True)
+    for array in (view["a"][0][1], view["a"][1]):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0] = 5
+    mine = FrameSerializer().decode(memoryview(bytearray(stored)), trusted=True)
+    mine["a"][1][0, 0] = 5
+    assert_exact(frame, FrameSerializer().decode(stored, trusted=True))
+
+
+@pytest.mark.parametrize("count", [2001, 5000])
+def test_wide_frames_are_one_block_without_a_copy(count):
+    frame = pd.DataFrame(rng.random((20, count)))
+    stored = memoryview(bytearray(stored_bytes(FrameSerializer().encode(frame))))
+    decoded = FrameSerializer().decode(stored, trusted=True)
+    assert np.shares_memory(np.frombuffer(stored, np.uint8), decoded.to_numpy())
+    assert decoded.to_numpy().flags.c_contiguous

@@ -8,6 +8,7 @@ from typing import Any
 from .._typenames import split_serializer
 from ._arrow.structure import check_file
 from ._container import unpack
+from ._polars import read_sidecar
 
 __all__ = ["read_metadata"]
 
@@ -38,7 +39,10 @@ def read_metadata(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
         meta, head, _ = unpack(buffer)
         counts = {leaf: meta["leaves"].count(leaf) for leaf in sorted(set(meta["leaves"]))}
         return {"versions": meta["versions"], "tree": {"msgpack bytes": head.nbytes, **counts}}
-    if name.startswith(("pandas", "polars", "arrow")):
+    if name.startswith("polars"):
+        versions = read_sidecar(buffer).get("versions")
+        return ({"versions": versions} if versions else {}) | _arrow_metadata(buffer)
+    if name.startswith(("pandas", "arrow")):
         return _arrow_metadata(buffer)
     return {}
 

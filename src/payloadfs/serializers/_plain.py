@@ -11,7 +11,6 @@ from .._buffers import as_bytes
 from ._base import Encoded, NotExactError
 
 __all__ = [
-    "IMMUTABLE_SCALARS",
     "JSON_SCALARS",
     "BytesSerializer",
     "JsonSerializer",
@@ -27,14 +26,6 @@ _MAX_DEPTH = 100
 _STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 JSON_SCALARS = frozenset({str, int, float, bool, type(None)})
 """Classes of single JSON values. NaN and infinity are floats, but JSON lacks them."""
-
-IMMUTABLE_SCALARS = frozenset(
-    {
-        *("NoneType", "bool", "int", "float", "str", "bytes"),
-        *("datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta", "decimal.Decimal", "uuid.UUID"),
-    }
-)
-"""Names of the immutable classes that are plain data. Names, so that checking an object imports no class."""
 
 # `check_exact` refuses circular references.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))

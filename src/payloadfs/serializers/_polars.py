@@ -1,5 +1,10 @@
 """polars frames and series as the Arrow IPC files that polars itself writes.
 
+Before the footer of the file stands what polars itself does not record, so that an older polars that would read
+a column as another dtype is noticed::
+
+    ARROW1 00 00 | batches ... | JSON | size of the JSON u32, magic 16 bytes | footer ... | ARROW1
+
 A ``polars.LazyFrame`` is a query plan, not data, and is pickled as such: a scanned file stays a path,
 which must be valid where the plan is collected. Collect the frame first to store its result.
 """
@@ -7,21 +12,25 @@ which must be valid where the plan is collected. Collect the frame first to stor
 from __future__ import annotations
 
 import io
+import json
 import re
+import struct
 import zoneinfo
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._buffers import as_bytes
-from ..errors import EncodeError
+from ..errors import DecodeError, EncodeError
 from ._arrow.ipc import read_ipc
 from ._base import Encoded, NotExactError
+from ._plain import check_json_size
+from ._versions import describe_mismatch, versions_here
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["PolarsFrameSerializer", "PolarsSeriesSerializer", "find_unsupported"]
+__all__ = ["PolarsFrameSerializer", "PolarsSeriesSerializer", "find_unsupported", "read_sidecar"]
 
 
 class PolarsFrameSerializer:
@@ -48,13 +57,28 @@ class PolarsFrameSerializer:
             raise NotExactError
         file = io.BytesIO()
         obj.write_ipc(file, compat_level=pl.CompatLevel.newest())
-        return Encoded([as_bytes(file.getvalue())], extension="arrow")
+        content = as_bytes(file.getvalue())
+        footer = _footer_start(content)
+        schema = {name: _describe_dtype(dtype) for name, dtype in obj.schema.items()}
+        sidecar = json.dumps({"versions": versions_here(), "schema": list(schema.items())}).encode()
+        end = _SIDECAR.pack(len(sidecar), _MAGIC)
+        return Encoded([content[:footer], as_bytes(sidecar + end), content[footer:]], extension="arrow")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pl.DataFrame:
         """Return the frame."""
         import polars as pl
 
-        return pl.read_ipc(io.BytesIO(buffer) if trusted else _validated(buffer))
+        sidecar = read_sidecar(buffer)
+        frame = pl.read_ipc(io.BytesIO(buffer) if trusted else _validated(buffer))
+        for (name, dtype), (written_name, written) in zip(
+            frame.schema.items(), sidecar.get("schema", ()), strict=False
+        ):
+            if name != written_name or _describe_dtype(dtype) != written:
+                raise DecodeError(
+                    f"polars reads the column {name!r} as {dtype} and not as {written[0]}: update polars. The frame was "
+                    f"{describe_mismatch(sidecar['versions'])}."
+                )
+        return frame
 
 
 class PolarsSeriesSerializer:
@@ -74,6 +98,33 @@ class PolarsSeriesSerializer:
     def decode(self, buffer: memoryview, *, trusted: bool) -> pl.Series:
         """Return the series."""
         return PolarsFrameSerializer().decode(buffer, trusted=trusted).to_series(0)
+
+
+def _footer_start(content: memoryview) -> int:
+    footer_bytes, _ = _FOOTER_END.unpack_from(content, content.nbytes - _FOOTER_END.size)
+    return content.nbytes - _FOOTER_END.size - int(footer_bytes)
+
+
+def read_sidecar(buffer: memoryview) -> Any:
+    """Return the versions and the schema that `PolarsFrameSerializer.encode` wrote, or an empty dict.
+
+    Nothing depends on them but an error for a polars that reads other dtypes.
+    """
+    end = _footer_start(buffer) - _SIDECAR.size
+    size, magic = _SIDECAR.unpack_from(buffer, end)
+    if magic != _MAGIC or size > end:
+        return {}
+    text = str(buffer[end - size : end], "ascii")
+    check_json_size(text, max_nodes=_MAX_NODES)
+    return json.loads(text)
+
+
+def _describe_dtype(dtype: Any) -> list[Any]:
+    """Return class, parameters and nested dtypes of `dtype` as JSON, the same in all versions of polars."""
+    nested = [_describe_dtype(part) for part in _parts(dtype)]
+    values = [getattr(dtype, name, None) for name in ("time_unit", "time_zone", "scale", "size")]
+    names = [field.name for field in getattr(dtype, "fields", ())]
+    return [dtype.base_type().__name__, [value for value in values if value is not None], names, nested]
 
 
 def _validated(buffer: memoryview) -> io.BytesIO:
@@ -189,6 +240,10 @@ def _split_strings(metadata: bytes, count: int) -> tuple[list[bytes], bytes]:
     return found, metadata[pos:]
 
 
+_FOOTER_END = struct.Struct("<I6s")
+_SIDECAR = struct.Struct("<I16s")
+_MAGIC = b"payloadfs polars"
+_MAX_NODES = 100_000
 _CALENDAR_S = 260_000 * 365 * 86_400
 _SIZE = re.compile(rb"([0-9]{1,9});")
 _CODES = (b"u8;", b"u16;", b"u32;")
@@ -222,10 +277,13 @@ def find_unsupported(obj: Any) -> tuple[str, str] | None:
 def _nested_dtypes(dtype: Any) -> Iterator[Any]:
     """Yield `dtype` and its nested dtypes, at any depth."""
     yield dtype
-    nested = [field.dtype for field in getattr(dtype, "fields", ())]
-    for part in [*nested, getattr(dtype, "inner", None)]:
-        if part is not None:
-            yield from _nested_dtypes(part)
+    for part in _parts(dtype):
+        yield from _nested_dtypes(part)
+
+
+def _parts(dtype: Any) -> list[Any]:
+    inner = getattr(dtype, "inner", None)
+    return [*(field.dtype for field in getattr(dtype, "fields", ())), *([] if inner is None else [inner])]
 
 
 def _is_opaque(dtype: Any) -> bool:

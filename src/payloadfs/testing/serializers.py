@@ -33,7 +33,7 @@ json.dump([list(describe(value)) for value in values], answer)
 def stored_bytes(encoded: Encoded) -> memoryview:
     """Return the bytes that a store would hold for `encoded`, in memory as a store returns it."""
     outgoing = Outgoing(encoded, "b3")
-    content = b"".join(outgoing)
+    content = b"".join(map(bytes, outgoing))  # pieces may reuse their memory
     assert len(content) == outgoing.size_bytes, "the size of the frames is wrong"
     buffer = private_memory(len(content))
     buffer[:] = content

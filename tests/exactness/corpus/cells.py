@@ -51,7 +51,7 @@ CLASSES = {
     "np.float64": [np.float64(1.5), np.float64(NAN), np.float64(-0.0)],
     "np.bool": [np.bool_(True), np.bool_(False), np.bool_(True)],
     "np.str": [np.str_("x"), np.str_(""), np.str_("z")],
-    "np.datetime64": [np.datetime64("2020"), np.datetime64("NaT"), np.datetime64("2020-01-01", "ns")],
+    "np.datetime64": [np.datetime64("2020"), np.datetime64("NaT", "s"), np.datetime64("2020-01-01", "ns")],
     "Enum": [Colour.RED, Colour.BLUE, Colour.RED],
     "IntEnum": [Level.LOW, Level.HIGH, Level.LOW],
     "StrEnum": [Word.A, Word.A, Word.A],

@@ -12,6 +12,7 @@ import io
 import ipaddress
 import pathlib
 import random
+import sys
 import types
 import typing
 import uuid
@@ -263,7 +264,12 @@ class Root(pathlib.PosixPath):
         return obj
 
     def __init__(self, host, path):
-        pass
+        if sys.version_info >= (3, 12):
+            super().__init__(path)
+
+
+class NoState:
+    __setstate__ = None
 
 
 class Frozen:

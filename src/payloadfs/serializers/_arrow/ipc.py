@@ -154,13 +154,15 @@ def _data_addresses(arrays: Iterable[pa.Array]) -> Iterator[int]:
     """Yield the addresses of buffers whose bytes cannot affect memory access: numbers and characters.
 
     Offsets, validity and dictionary codes decide which memory is read, so they are structure. So is
-    every buffer of a nested type, and every buffer that the writer had to copy.
+    every buffer of a nested type without a fixed size, and every buffer that the writer had to copy.
     """
     import pyarrow as pa
 
     for array in arrays:
         if pa.types.is_dictionary(array.type):
             yield from _data_addresses([array.dictionary])
+        elif pa.types.is_fixed_size_list(array.type):
+            yield from _data_addresses([array.values])
         elif pa.types.is_primitive(array.type) or pa.types.is_decimal(array.type):
             yield from (buffer.address for buffer in array.buffers()[1:2] if buffer)
         elif array.type in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()):

@@ -31,7 +31,7 @@ class ObjectBuffer:
     def __init__(self, buffer: memoryview, *, trusted: bool) -> None:
         import pyarrow as pa
 
-        self.trusted = trusted
+        self.trusted, self.readonly = trusted, buffer.readonly
         self._buffer = buffer
         self._address: int = pa.py_buffer(buffer).address
 
@@ -41,7 +41,7 @@ class ObjectBuffer:
 
     def match_writability(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return `array`, which does not share this memory, made read-only if this memory is."""
-        array.flags.writeable = not self._buffer.readonly
+        array.flags.writeable = not self.readonly
         return array
 
     def view(self, array: pa.Array, dtype: Any) -> npt.NDArray[Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._arrow.memory import ObjectBuffer
+from .columns import decode_block
 from .expected import check_type
 from .index import decode_column
 
@@ -20,7 +21,7 @@ __all__ = ["REMAINDER", "blocks", "build_frame"]
 REMAINDER = ["rest"]
 """Description of a column that is pickled. The tag is part of the format."""
 
-Block = tuple[Any, list[int]]
+Block = tuple[Any, Sequence[int]]
 
 
 def blocks(
@@ -29,16 +30,27 @@ def blocks(
     """Yield values and the positions of their columns.
 
     Adjacent columns of one numeric dtype with even spacing become one strided view, columns as rows.
+    So do the columns that were stored as one array.
     """
-    stored = iter(arrays)
-    for description, run in itertools.groupby(range(len(descriptions)), key=descriptions.__getitem__):
-        positions = list(run)
+    stored, start = iter(arrays), 0
+    for description, group in itertools.groupby(descriptions):
+        count = len(list(group))
+        if description[0] == "block":
+            for _ in range(count):
+                array, width = next(stored), description[1]
+                if not memory.trusted:
+                    check_type(description, array.type)
+                yield decode_block(array, memory, *description[1:]), range(start, start + width)
+                start += width
+            continue
+        positions = range(start, start + count)
+        start += count
         if description == REMAINDER:
             yield from ((remainder[str(pos)], [pos]) for pos in positions)
             continue
-        taken = list(itertools.islice(stored, len(positions)))
+        taken = list(itertools.islice(stored, count))
         block = None
-        if len(positions) > 1 and description[0] == "numpy" and description[1] != "|b1":
+        if count > 1 and description[0] == "numpy" and description[1] != "|b1":
             if not memory.trusted:
                 for array in taken:
                     check_type(description, array.type)

@@ -11,20 +11,21 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ...errors import DecodeError
 from .._arrow.ipc import LazyBuffers, as_buffer
 from .._arrow.memory import ObjectBuffer, bitmap, nat_bitmap, one_chunk, pack_bits, primitive, unpack_bits
 from .._arrow.tables import is_changed_by_ipc
 from .._base import NotExactError
 from .._numpy import array_frame
-from .expected import offset_name
+from .._zones import decode_zone, encode_zone
+from .expected import zone_name
 from .object_columns import decode_cells, encode_cells
-from .scalars import decode_zone, encode_zone
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["decode_array", "encode_array"]
+__all__ = ["decode_array", "decode_block", "encode_array", "encode_block"]
 
 Description = list[Any]
 
@@ -121,13 +122,38 @@ def _decode_complex(array: pa.Array, memory: ObjectBuffer, dtype: str) -> npt.ND
     return memory.view(array.values, f"<f{int(dtype[2:]) // 2}").view(dtype)
 
 
+def encode_block(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Description, pa.Array]:
+    """Return description and Arrow array of several columns of one numeric dtype: a list of their cells per row."""
+    import numpy as np
+    import pyarrow as pa
+
+    rows = values.view(np.uint8) if values.dtype.kind == "b" else values
+    cells = pa.Array.from_buffers(
+        pa.from_numpy_dtype(rows.dtype), rows.size, [None, as_buffer(array_frame(rows), lazy)]
+    )
+    kind = pa.list_(cells.type, rows.shape[1])
+    return ["block", rows.shape[1], values.dtype.str], pa.Array.from_buffers(kind, len(rows), [None], children=[cells])
+
+
+def decode_block(array: pa.Array, memory: ObjectBuffer, width: int, dtype: str) -> npt.NDArray[Any]:
+    """Return the columns that were encoded as the rows of a view of `memory`."""
+    import numpy as np
+
+    cells = memory.view(array.values, "|u1" if dtype == "|b1" else dtype)
+    if dtype == "|b1":
+        if not memory.trusted and cells.max() > 1:
+            raise ValueError("a boolean that is neither 0 nor 1")
+        cells = cells.view(np.bool_)
+    return cells.reshape(len(array), width).T
+
+
 def _encode_zoned(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
     import numpy as np
     import pyarrow as pa
 
     unit, zone = values.dtype.unit, encode_zone(values.dtype.tz)
     instants = np.asarray(values.view("i8")).view(f"M8[{unit}]")
-    name = offset_name(zone[1]) if zone[0] == "offset" else zone[1]
+    name = zone_name(*zone)
     if name is None:
         raise NotExactError
     try:
@@ -140,7 +166,7 @@ def _encode_zoned(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array
 def _decode_zoned(array: pa.Array, memory: ObjectBuffer, unit: str, *zone: Any) -> Any:
     import pandas as pd
 
-    dtype = pd.DatetimeTZDtype(unit, decode_zone(*zone))  # pyright: ignore[reportArgumentType]
+    dtype = pd.DatetimeTZDtype(unit, decode_zone(zone))  # pyright: ignore[reportArgumentType]
     # No public constructor takes instants without converting them.
     return pd.arrays.DatetimeArray._simple_new(memory.view(array, f"<M8[{unit}]"), dtype=dtype)
 
@@ -183,6 +209,8 @@ def _encode_string(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
 def _decode_string(array: pa.Array, _: ObjectBuffer, storage: str, missing: str) -> Any:
     import pandas as pd
 
+    if missing != "NA" and pd.__version__ < "2.3":
+        raise DecodeError("The frame needs pandas 2.3 or newer: it has cells or labels of pandas 3's str dtype.")
     na_value = pd.NA if missing == "NA" else float("nan")
     dtype = pd.StringDtype(storage) if missing == "NA" else pd.StringDtype(storage, na_value=na_value)
     return dtype.__from_arrow__(array)

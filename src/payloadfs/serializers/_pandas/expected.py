@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["check_freq", "check_type", "offset_name"]
+__all__ = ["MAX_WIDTH", "check_freq", "check_type", "zone_name"]
+
+MAX_WIDTH = 1_000_000
+"""Most columns of a DataFrame that are stored as one array."""
 
 _UNITS = ("s", "ms", "us", "ns")
 _NAME_CHARS = 100
-_NOT_IN_LISTS = ("list", "ndarray", "mixed", "json")
+_NOT_IN_LISTS = ("list", "ndarray", "mixed", "json", "tree")
 
 
 def check_type(description: Any, kind: pa.DataType) -> None:
@@ -32,6 +35,10 @@ def check_type(description: Any, kind: pa.DataType) -> None:
         fits = pa.types.is_struct(kind) and [field.name for field in kind] == ["left", "right"]
     elif name == "category":
         fits = pa.types.is_dictionary(kind) and pa.types.is_signed_integer(kind.index_type) and not kind.ordered
+    elif name == "block":
+        width, dtype = params
+        cells = [pa.uint8()] if dtype == "|b1" else _numpy(dtype, "iuf")
+        fits = 0 < width <= MAX_WIDTH and kind in [pa.list_(part, width) for part in cells]
     else:
         # ArrowDtype of any type. Unions and extensions were refused with the structure of the file.
         fits = name == "arrow" or kind in (_cells(*params) if name == "object" else _array(name, *params))
@@ -45,15 +52,16 @@ def check_freq(freq: Any) -> None:
         raise ValueError("the name of a frequency is too long")
 
 
-def offset_name(seconds: float) -> str | None:
-    """Return Arrow's name of a fixed offset from UTC, or None if it is not a whole number of minutes."""
-    minutes, remainder = divmod(seconds, 60)
+def zone_name(kind: str, value: Any, *_: Any) -> str | None:
+    """Return Arrow's name of an encoded time zone, or None for an offset that is not a whole number of minutes."""
+    if kind in ("zone", "pytz"):
+        name: str = value
+        return name
+    minutes, remainder = divmod(value, 60_000_000) if kind == "offset" else (value, 0)
     if remainder:
         return None
-    if not minutes:
-        return "UTC"
-    hours, minutes = divmod(abs(int(minutes)), 60)
-    return f"{'-' if seconds < 0 else '+'}{hours:02}:{minutes:02}"
+    hours = "{:02}:{:02}".format(*divmod(abs(minutes), 60))
+    return f"{'-' if minutes < 0 else '+'}{hours}" if minutes else "UTC"
 
 
 def _numpy(name: str, kinds: str = "iufMm") -> list[pa.DataType]:
@@ -84,10 +92,8 @@ def _array(name: str, *params: Any) -> list[pa.DataType]:
             return _numpy("|b1" if dtype == "boolean" else np.dtype(dtype.lower()).str, "iuf")
         case "complex", ("<c8" | "<c16") as dtype:
             return [pa.list_(pa.float32() if dtype == "<c8" else pa.float64(), 2)]
-        case "zoned", unit, "offset", seconds, *_:
-            return [pa.timestamp(unit, offset_name(seconds))]
-        case "zoned", unit, _, zone:
-            return [pa.timestamp(unit, zone)]
+        case "zoned", unit, *zone:
+            return [pa.timestamp(unit, zone_name(*zone))]
         case "period", dtype:
             check_freq(dtype)
             return [pa.int64()]
@@ -109,7 +115,7 @@ def _cells(kind: str, _missing: str = "None", *params: Any) -> list[pa.DataType]
             return [pa.large_list(part) for part in _numpy(dtype, "iuf") if part != pa.bool_()]
     simple = {
         **dict.fromkeys(("str", "mixed", "json"), pa.large_string()),
-        "bytes": pa.large_binary(),
+        **dict.fromkeys(("bytes", "tree"), pa.large_binary()),
         "bool": pa.bool_(),
         "int": pa.int64(),
         "float": pa.float64(),

@@ -9,8 +9,8 @@ from .._arrow.ipc import GatheredBuffers, LazyBuffers, from_stream, to_stream
 from .._arrow.memory import ObjectBuffer, bitmap, unpack_bits
 from .._base import NotExactError
 from .._pickle.reducers import lost_attributes
-from .columns import decode_array, encode_array
-from .expected import check_freq, check_type
+from .columns import decode_array, encode_array, encode_block
+from .expected import check_type
 from .object_columns import is_mutable
 from .scalars import decode_scalar, encode_scalar
 
@@ -22,9 +22,14 @@ __all__ = ["decode_column", "decode_index", "encode_column", "encode_index"]
 
 
 def encode_column(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
-    """Return description and Arrow array of a column; categoricals become dictionaries."""
+    """Return description and Arrow array of a column, or of the columns of a two-dimensional array.
+
+    Categoricals become dictionaries.
+    """
     import pandas as pd
 
+    if values.ndim == 2:
+        return encode_block(values, lazy)
     if type(values.dtype) is pd.CategoricalDtype:
         meta, dictionary = _encode_dictionary(values.codes, values.categories, lazy)
         return ["category", bool(values.ordered), meta], dictionary
@@ -76,13 +81,13 @@ def encode_index(index: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], li
         raise NotExactError
     values = index.to_numpy() if hasattr(index.dtype, "descr") else index.array
     description, array = encode_column(values, lazy)
-    if is_mutable(description):
+    if is_mutable(description, values):
         raise NotExactError
     return {
         "kind": "array",
         "values": description,
         "name": encode_scalar(index.name),
-        "freq": None if isinstance(index, pd.PeriodIndex) else _encode_freq(getattr(index, "freq", None)),
+        "freq": None if isinstance(index, pd.PeriodIndex) else encode_scalar(getattr(index, "freq", None)),
     }, [array]
 
 
@@ -112,13 +117,15 @@ def decode_index(meta: dict[str, Any], arrays: list[pa.Array], memory: ObjectBuf
             pd.Categorical.from_codes(range(len(categories)), dtype=dtype), name=decode_scalar(meta["name"])
         )
     (stored,) = arrays
-    if is_mutable(meta["values"]):
-        raise ValueError("an index of mutable values")
-    check_freq(meta["freq"])
     values = decode_column(meta["values"], stored, memory)
+    if is_mutable(meta["values"], values):
+        raise ValueError("an index of mutable values")
+    freq = decode_scalar(meta["freq"])
     index: Any = pd.Index(values, dtype=values.dtype, name=decode_scalar(meta["name"]), copy=False, tupleize_cols=False)
-    if meta["freq"] is not None:
-        _set_freq(index, pd.tseries.frequencies.to_offset(meta["freq"]))
+    if freq is not None:
+        if not isinstance(freq, pd.offsets.BaseOffset):
+            raise TypeError("not a frequency")
+        _set_freq(index, freq)
     return index
 
 
@@ -200,17 +207,3 @@ def _decode_codes(array: pa.DictionaryArray, memory: ObjectBuffer) -> Any:
         codes[~unpack_bits(array.buffers()[0], array)] = -1
         codes = memory.match_writability(codes)
     return codes
-
-
-def _encode_freq(freq: Any) -> str | None:
-    from pandas.tseries.frequencies import to_offset
-
-    if freq is None:
-        return None
-    try:
-        parsed = to_offset(freq.freqstr)
-    except ValueError as error:
-        raise NotExactError from error
-    if type(parsed) is not type(freq) or parsed != freq:
-        raise NotExactError
-    return str(freq.freqstr)

@@ -3,7 +3,8 @@
 Inference from the first few cells changes values silently, so the exact class of every cell counts:
 a subclass of ``str`` is not ``str``. Cells of one class become a column of that type, with at most
 one kind of missing value. Mixtures, lists and dicts that JSON restores exactly become JSON strings.
-Everything else is not stored here (`NotExactError`).
+All other cells of the vocabulary of trees become one value of msgpack each. Everything else is not
+stored here (`NotExactError`).
 """
 
 from __future__ import annotations
@@ -15,22 +16,25 @@ import json
 import math
 import struct
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._arrow.memory import ObjectBuffer, bitmap, unpack_bits
 from .._base import NotExactError
 from .._plain import JSON_SCALARS, check_exact
+from .._tree.check import TreeChecker, is_immutable
+from .._tree.decode import Decoder
+from .._tree.encode import Encoder
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["SCALAR_TYPES", "decode_cells", "encode_cells", "has_shared_objects", "is_mutable"]
+__all__ = ["SCALAR_TYPES", "decode_cells", "encode_cells", "is_mutable"]
 
-_MUTABLE = ("list", "ndarray", "json")
+_MUTABLE = ("list", "ndarray", "json", "tree")
 _NAN = struct.pack("<d", math.nan)
 _NUMERIC = "iuf"
 _DECIMAL_DIGITS = 38
@@ -45,10 +49,18 @@ def encode_cells(values: npt.NDArray[Any]) -> tuple[list[Any], pa.Array]:
     NotExactError
         No Arrow array would restore exactly these cells.
     """
+    cells = values.tolist()
+    try:
+        return _encode_cells(cells)
+    except NotExactError:
+        return ["object", "tree"], _encode_tree(cells)
+
+
+def _encode_cells(cells: list[Any]) -> tuple[list[Any], pa.Array]:
+    """Return description and Arrow array of cells that other programs read without msgpack."""
     import numpy as np
     import pyarrow as pa
 
-    cells = values.tolist()
     kinds, missing, missing_mask = _split_missing(cells)
     kind = next(iter(kinds), str)
     try:
@@ -74,7 +86,7 @@ def decode_cells(
     import numpy as np
 
     decoded = _decode_by_kind(array, memory, kind, *params)
-    if len(decoded) != len(array):
+    if kind != "tree" and len(decoded) != len(array):
         raise ValueError(f"expected {len(array)} cells, decoded {len(decoded)}")
     cells: npt.NDArray[Any] = decoded if isinstance(decoded, np.ndarray) else np.fromiter(decoded, object, len(array))
     if array.null_count:
@@ -82,26 +94,14 @@ def decode_cells(
     return memory.match_writability(cells)
 
 
-def is_mutable(description: list[Any]) -> bool:
-    """Return whether the cells of a column are mutable, so that shared references matter."""
-    return description[0] == "object" and description[1] in _MUTABLE
+def is_mutable(description: list[Any], labels: Any = None) -> bool:
+    """Return whether the cells of a column may be mutable, so that shared references matter.
 
-
-def has_shared_objects(columns: Iterable[Iterable[Any]]) -> bool:
-    """Return whether any list, dict or array occurs twice in the cells of `columns`, at any depth."""
-    import numpy as np
-
-    layer = [cell for column in columns for cell in column if type(cell) in (list, dict, np.ndarray)]
-    seen: set[int] = set()
-    count = 0
-    while layer:
-        seen.update(map(id, layer))
-        count += len(layer)
-        if len(seen) < count:
-            return True
-        layers = (whole.values() if type(whole) is dict else whole for whole in layer if type(whole) is not np.ndarray)
-        layer = [part for parts in layers for part in parts if type(part) in (list, dict)]
-    return False
+    With `labels`, the cells of an index, each of them is checked.
+    """
+    if description[0] != "object" or description[1] not in _MUTABLE:
+        return False
+    return description[1] != "tree" or labels is None or not all(map(is_immutable, labels))
 
 
 def _split_missing(cells: list[Any]) -> tuple[set[type], str, npt.NDArray[np.bool_] | None]:
@@ -147,16 +147,25 @@ def _encode_json(
     return "json" if kinds - JSON_SCALARS else "mixed", [], pa.array(strings, pa.large_string())
 
 
+def _encode_tree(cells: list[Any]) -> pa.Array:
+    """Return each cell as a value of msgpack, None as null."""
+    import pyarrow as pa
+
+    native = TreeChecker(check_strings=False).check(cells)
+    encoder = Encoder(inline=True)
+    return pa.array(
+        [None if cell is None else encoder.encode(cell, native=native) for cell in cells], pa.large_binary()
+    )
+
+
 def _encode_lists(cells: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> tuple[str, list[Any], pa.Array]:
     """Return lists of one immutable class as Arrow lists, other lists as JSON."""
-    import numpy as np
-
     lists = [cell if type(cell) is list else () for cell in cells]
     flat = list(itertools.chain.from_iterable(lists))
     if not set(map(type, flat)) <= {*SCALAR_TYPES, type(None)}:
         return _encode_json(cells, {list}, missing_mask)
     try:
-        (_, *inner), values = encode_cells(np.fromiter(flat, object, len(flat)))
+        (_, *inner), values = _encode_cells(flat)
     except NotExactError:
         return _encode_json(cells, {list}, missing_mask)
     if inner[0] == "mixed":
@@ -198,6 +207,10 @@ def _decode_by_kind(array: pa.Array, memory: ObjectBuffer, kind: str, *params: A
     if kind in ("mixed", "json"):
         strings = array.to_numpy(zero_copy_only=False)
         return json.loads("[" + ",".join("null" if string is None else string for string in strings) + "]")
+    if kind == "tree":
+        decoder = Decoder(trusted=memory.trusted, readonly=memory.readonly)
+        strings = array.to_numpy(zero_copy_only=False)
+        return (None if string is None else decoder.decode(string) for string in strings)
     if kind in ("list", "ndarray"):
         (inner,) = params
         if kind == "list":

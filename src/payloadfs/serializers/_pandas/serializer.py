@@ -17,6 +17,7 @@ pickled as a whole.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -29,10 +30,12 @@ from .._base import Encoded, NotExactError
 from .._pickle.reducers import lost_attributes
 from .._pickle.serializer import PickleSerializer, pickle_container
 from .._plain import check_json_size
+from .._tree.check import TreeChecker
 from .._versions import describe_mismatch, versions_here
 from .blocks import REMAINDER, blocks, build_frame
+from .expected import MAX_WIDTH
 from .index import decode_index, encode_column, encode_index
-from .object_columns import has_shared_objects, is_mutable
+from .object_columns import is_mutable
 from .scalars import decode_attrs, encode_attrs
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["FrameSerializer", "MixedFrameSerializer", "SeriesSerializer"]
 
 MAX_COLUMNS = 2_000
-"""Wider frames are pickled, because Arrow's cost per column is hundreds of times that of pickle."""
+"""Of wider frames, adjacent numeric columns are stored as one array: Arrow's cost per column is high."""
 
 _SIDECAR_BYTES, _SIDECAR_NODES = 8 << 20, 50_000
 """Frames with a larger sidecar, because of their `attrs`, are pickled: an untrusted reader must stop somewhere."""
@@ -136,10 +139,40 @@ class SeriesSerializer:
 def _encode_frame(obj: Any) -> tuple[Encoded, dict[str, Any]]:
     import pandas as pd
 
-    if type(obj) is not pd.DataFrame or obj.shape[1] > MAX_COLUMNS or lost_attributes(obj):
+    if type(obj) is not pd.DataFrame or lost_attributes(obj):
         raise NotExactError
     # The public ways create a Series for each column, with a deep copy of the frame's attrs.
-    return _encode(obj, [_plain_array(values) for values in obj._iter_column_arrays()], obj.columns)
+    values = [_plain_array(values) for values in obj._iter_column_arrays()]
+    if obj.shape[1] <= MAX_COLUMNS:
+        return _encode(obj, values, obj.columns)
+    encoded, remainder = _encode(obj, _merge_columns(obj, values), obj.columns)
+    if remainder:
+        raise NotExactError
+    return encoded, remainder
+
+
+def _merge_columns(frame: pd.DataFrame, values: list[Any]) -> list[Any]:
+    """Return the columns of a wide frame, those of one numeric dtype that follow each other as one array of rows.
+
+    Raises
+    ------
+    NotExactError
+        There are too many columns still.
+    """
+    import numpy as np
+
+    merged: list[Any] = []
+    stop = 0
+    for dtype, run in itertools.groupby(column.dtype for column in values):
+        start, stop = stop, stop + len(list(run))
+        is_number = isinstance(dtype, np.dtype) and dtype.kind in "biuf" and dtype.itemsize <= 8 and dtype.isnative
+        if is_number and stop - start > 1 and len(frame) and not dtype.metadata:
+            merged.append(frame.iloc[:, start:stop].to_numpy())
+        else:
+            merged += values[start:stop]
+    if len(merged) > MAX_COLUMNS or stop > MAX_WIDTH:
+        raise NotExactError
+    return merged
 
 
 def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dict[str, Any]]:
@@ -153,7 +186,7 @@ def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dic
     remainder |= {"labels": labels} if label is None else {}
     if remainder and obj.attrs:
         # Cells and labels in the remainder may refer to the attrs or to a part of them.
-        remainder, attrs = remainder | {"attrs": obj.attrs}, {}
+        remainder, attrs = remainder | {"attrs": obj.attrs}, None
     index_meta, index_arrays = index or _REMAINDER_INDEX
     label_meta, label_arrays = label or _REMAINDER_INDEX
     sidecar = {
@@ -162,7 +195,7 @@ def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dic
         "columns": [description for description, _ in encoded],
         "index": index_meta,
         "labels": label_meta,
-        **attrs,
+        "attrs": attrs,
         "duplicates": obj.flags.allows_duplicate_labels,
     }
     text = json.dumps(sidecar, separators=(",", ":"))
@@ -171,7 +204,8 @@ def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dic
     except ValueError as error:
         raise NotExactError from error
     metadata = {_SIDECAR: text.encode(), _LABELS: to_stream(label_arrays)}
-    names = _field_names(labels, [f"__index_level_{level}__" for level in range(len(index_arrays))])
+    indexes = [f"__index_level_{level}__" for level in range(len(index_arrays))]
+    names = [*_field_names(labels, indexes, values), *indexes]
     stored = [
         (name, array)
         for name, array in zip(names, [*(array for _, array in encoded), *index_arrays], strict=True)
@@ -196,8 +230,10 @@ def _encode_columns(
     """
     encoded = [_try_encode(encode_column, part, lazy) or _REMAINDER_COLUMN for part in values]
     mutable = [pos for pos, (description, _) in enumerate(encoded) if is_mutable(description)]
-    if mutable and has_shared_objects([[attrs], *(values[pos] for pos in mutable)]):
-        raise NotExactError
+    if mutable:
+        checker = TreeChecker(check_strings=False)
+        for cells in ([attrs], *(values[pos].tolist() for pos in mutable)):
+            checker.check(cells)
     if _REMAINDER_COLUMN in encoded or not alone:
         # The remainder may refer to mutable cells, so their columns go with it.
         encoded = [_REMAINDER_COLUMN if pos in mutable else column for pos, column in enumerate(encoded)]
@@ -226,7 +262,7 @@ def _decode(buffer: memoryview, remainder: dict[str, Any], *, trusted: bool) -> 
         _check_shape(table, sidecar, metadata)
     try:
         return _rebuild(table, sidecar, metadata[_LABELS], remainder, ObjectBuffer(buffer, trusted=trusted))
-    except MemoryError:
+    except (DecodeError, MemoryError):
         raise
     except Exception as error:
         raise DecodeError(
@@ -273,7 +309,7 @@ def _rebuild(
     column_blocks = blocks(descriptions, arrays[:width], remainder, memory)
     frame = build_frame(column_blocks, index, labels)
     # The setter would copy the dict, to which cells in the remainder may refer.
-    frame._attrs = remainder["attrs"] if "attrs" in remainder else decode_attrs(sidecar)
+    frame._attrs = remainder["attrs"] if "attrs" in remainder else decode_attrs(sidecar["attrs"])
     if not sidecar["duplicates"]:
         frame.flags.allows_duplicate_labels = False
     return frame, labels
@@ -317,9 +353,12 @@ def _plain_array(values: Any) -> Any:
     return np.asarray(values) if isinstance(values.dtype, np.dtype) else getattr(values, "array", values)
 
 
-def _field_names(labels: pd.Index, extra: list[str]) -> list[str]:
+def _field_names(labels: pd.Index, others: list[str], values: list[Any]) -> list[str]:
     """Return Arrow's names of the columns: the labels if they are unique strings that UTF-8 can encode."""
+    if len(values) < len(labels):
+        starts = itertools.accumulate((part.shape[-1] if part.ndim == 2 else 1 for part in values), initial=0)
+        return [f"columns_from_{start}" for start, _ in zip(starts, values, strict=False)]
     names = [name for name in labels if type(name) is str and name == name.encode("utf-8", "ignore").decode()]
-    if len({*names, *extra}) < len(labels) + len(extra):
+    if len({*names, *others}) < len(labels) + len(others):
         names = [f"column_{position}" for position in range(len(labels))]
-    return names + extra
+    return names

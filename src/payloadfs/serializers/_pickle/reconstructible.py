@@ -65,6 +65,8 @@ def checker_for(cls: Any) -> Reducer | None:
     """Return a reducer for objects of `cls` that are not exact with plain pickle, or None if all are exact."""
     if issubclass(cls, type) or is_standard(cls) or registered_reducer(cls):
         return None
+    if getattr(cls, "__setstate__", True) is None:
+        return _refuse_state
     reduction = find_reduction(cls)
     if not reduction.standard:
         return _foreign(cls, reduction)
@@ -83,6 +85,14 @@ def checker_for(cls: Any) -> Reducer | None:
         slots = tuple(name for name in list_own_slots(cls) if name not in fields)
         return functools.partial(_reduce_and_keep, slots=slots) if slots or cls.__dictoffset__ else None
     return _reduce_directly if _is_set_directly(cls, native) else None
+
+
+def _refuse_state(obj: Any) -> Any:
+    """Return the reduction of `obj`. Raise `pickle.PicklingError` if it has a state, which its class does not accept."""
+    reduced = obj.__reduce_ex__(5)
+    if len(reduced) > 2 and reduced[2] is not None:
+        raise pickle.PicklingError("its __setstate__ is None, so its state could not be set again")
+    return reduced
 
 
 def _container(cls: Any, reduction: Reduction) -> Reducer | None:

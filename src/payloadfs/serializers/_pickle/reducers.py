@@ -94,6 +94,19 @@ def _reduce_array(obj: Any) -> Any:
     return _reduce_read_only(array)
 
 
+def _reduce_numpy_scalar(obj: Any) -> Any:
+    """Return a reduction of a string or a long integer; numpy's own drops trailing NULs, or the class."""
+    import numpy as np
+
+    plain: Any = {np.str_: str.__str__, np.bytes_: bytes.__bytes__, np.longlong: int, np.ulonglong: int}.get(type(obj))
+    return NotImplemented if plain is None else (type(obj), (plain(obj),))
+
+
+def _reduce_long_dtype(obj: Any) -> Any:
+    # numpy's own reduction takes the other name of 64-bit integers.
+    return (type(obj), ()) if obj.isnative and not obj.metadata else NotImplemented
+
+
 def _reduce_array_subclass(obj: Any) -> Any:
     plain = _reduce_read_only(obj)
     if find_reduction(type(obj)).owner is not loaded_class("numpy.ndarray"):
@@ -244,6 +257,12 @@ def _reduce_storage(obj: Any) -> Any:
     return _restore.storage, (torch.empty(0, dtype=torch.uint8).set_(obj).numpy(),)
 
 
+def _reduce_bunch(obj: Any) -> Any:
+    # Its __setstate__ ignores the state.
+    items = [part for pair in obj.items() for part in pair]
+    return _restore.by_base, (dict, type(obj)), (None, vars(obj), {}, items), None, None, _restore.fill
+
+
 def _reduce_geometry(obj: Any) -> Any:
     shapely = sys.modules["shapely"]
     grid = float(shapely.get_precision(obj))
@@ -261,9 +280,12 @@ _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("ctypes.CDLL", _refuse),
     ("numpy.ma.MaskedArray", _reduce_masked),
     ("numpy.ndarray", _reduce_array),
+    *((f"numpy.{name}", _reduce_numpy_scalar) for name in ("str_", "bytes_", "longlong", "ulonglong")),
     ("pandas.DataFrame", _reduce_pandas),
     ("pandas.Series", _reduce_pandas),
     ("pandas.Index", _reduce_index),
+    ("numpy.dtypes.LongLongDType", _reduce_long_dtype),
+    ("numpy.dtypes.ULongLongDType", _reduce_long_dtype),
     ("PIL.Image.Image", _reduce_image),
     ("polars.DataFrame", _reduce_polars),
     ("polars.Series", _reduce_polars),
@@ -277,6 +299,7 @@ _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("pyarrow.RunEndEncodedScalar", _reduce_run_end),
     ("pyarrow.Scalar", _reduce_scalar),
     ("shapely.Geometry", _reduce_geometry),
+    ("sklearn.utils.Bunch", _reduce_bunch),
     ("xarray.DataArray", _reduce_xarray),
     ("xarray.Dataset", _reduce_xarray),
     ("xarray.DataTree", _reduce_xarray),

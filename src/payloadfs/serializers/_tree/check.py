@@ -15,7 +15,7 @@ from typing import Any
 from .._base import NotExactError
 from .vocabulary import LARGE_BYTES, NATIVE, find_codec
 
-__all__ = ["MAX_DEPTH", "TreeChecker"]
+__all__ = ["MAX_DEPTH", "TreeChecker", "is_immutable"]
 
 MAX_DEPTH = 100
 _LISTS = frozenset({list, tuple, set, frozenset})
@@ -27,8 +27,21 @@ _MAX_REPEATED_BYTES = 4 * 1024 * 1024
 _MAX_REPEATED_ITEMS = 100_000
 
 
+def is_immutable(value: Any) -> bool:
+    """Return whether `value` is in the vocabulary and no program can tell it from an equal one."""
+    if type(value) in (tuple, frozenset):
+        return all(map(is_immutable, value))
+    codec = None if type(value) in NATIVE else find_codec(type(value))
+    return type(value) in NATIVE or (codec is not None and not codec.has_identity)
+
+
 class TreeChecker:
     """Check of one object, batch by batch, that each is a tree and that no mutable object is in two of them.
+
+    Parameters
+    ----------
+    check_strings : bool
+        Whether large strings are not native, and repeated ones are limited.
 
     Attributes
     ----------
@@ -38,8 +51,8 @@ class TreeChecker:
 
     _count = 0
 
-    def __init__(self) -> None:
-        self.check_strings = True
+    def __init__(self, *, check_strings: bool = True) -> None:
+        self.check_strings = check_strings
         self._containers: set[int] = set()
         self._strings: set[int] = set()
         self._repeated_bytes = self._repeated_items = 0

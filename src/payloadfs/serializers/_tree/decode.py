@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from ..._buffers import forget_pages
+from ..._seal import SPANS_UNTIL_FORGOTTEN
 from .._base import Serializer
 from .check import MAX_DEPTH
 from .encode import DICT, LEAF, LEAF_SERIALIZERS, MEMORY, OBJECT, TUPLE, VALUE
@@ -14,14 +16,15 @@ from .vocabulary import expect, find_decoder
 
 __all__ = ["Decoder"]
 
+_LARGE_PAGE_BYTES = 2 * 1024 * 1024
+"""Size of the pages that the system may map to read one byte of a file."""
+
 
 class Decoder:
     """Decoder of the values of one tree.
 
     Parameters
     ----------
-    by_id : callable
-        Returns the serializer with an id, for leaves.
     leaves : sequence of str
         The serializer of each buffer.
     buffers : sequence of memoryview
@@ -35,12 +38,11 @@ class Decoder:
 
     def __init__(
         self,
-        by_id: Callable[[str], Serializer],
-        leaves: Sequence[str],
-        buffers: Sequence[memoryview],
+        leaves: Sequence[str] = (),
+        buffers: Sequence[memoryview] = (),
         *,
-        trusted: bool,
-        readonly: bool,
+        trusted: bool = False,
+        readonly: bool = False,
     ) -> None:
         import msgspec
 
@@ -48,7 +50,6 @@ class Decoder:
             raise ValueError("the leaves do not match the container")
         self._decode = msgspec.msgpack.decode
         self._encode = msgspec.msgpack.encode
-        self._by_id = by_id
         self._leaves, self._buffers = leaves, buffers
         self._trusted, self._readonly = trusted, readonly
         self._next = self._depth = 0
@@ -72,7 +73,12 @@ class Decoder:
         self._depth -= 1
         if code in (LEAF, MEMORY):
             serializer, buffer = self._next_leaf(expect(parts, int))
-            return buffer if code == MEMORY else serializer.decode(buffer, trusted=self._trusted)
+            if code == MEMORY:
+                return buffer
+            value = serializer.decode(buffer, trusted=self._trusted)
+            if buffer.nbytes >= _LARGE_PAGE_BYTES and self._next % SPANS_UNTIL_FORGOTTEN == 0:
+                forget_pages(buffer)
+            return value
         expect(parts, list)
         if code == TUPLE:
             return tuple(parts)
@@ -87,8 +93,10 @@ class Decoder:
     def _next_leaf(self, pos: int) -> tuple[Serializer, memoryview]:
         if pos != self._next or pos >= len(self._buffers):
             raise ValueError("a leaf is used twice or out of order")
+        from .._registry import ready
+
         self._next += 1
-        return self._by_id(self._leaves[pos]), self._buffers[pos]
+        return ready(self._leaves[pos]), self._buffers[pos]
 
     def _locked(self, value: Any) -> Any:
         """Return `value`, made read-only if it is an array and the object is read-only."""

@@ -16,8 +16,9 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..._buffers import chunks
 from ...errors import EncodeError
-from .._base import Encoded, NotExactError, Serializer
+from .._base import Encoded, NotExactError
 from .standard import CODECS, flatten
 from .vocabulary import LARGE_BYTES, NATIVE, Codec, Memory, find_codec
 
@@ -59,15 +60,15 @@ class Encoder:
 
     Parameters
     ----------
-    by_id : callable
-        Returns the serializer with an id, for leaves.
+    inline : bool
+        Whether large parts stay in the msgpack value. DataFrames and tables are then refused.
     """
 
-    def __init__(self, by_id: Callable[[str], Serializer]) -> None:
+    def __init__(self, *, inline: bool = False) -> None:
         self.leaves: list[tuple[str, Encoded]] = []
         self.packages = {"python"}  # those that define the classes of values
         self._encode, self._ext = _msgpack()
-        self._by_id = by_id
+        self._inline = inline
         self._careful = False
 
     def encode(self, obj: Any, *, native: bool) -> bytes:
@@ -103,6 +104,8 @@ class Encoder:
             return self._convert_native(obj, kind)
         if kind is tuple:
             return self._ext(TUPLE, self._encode(self._convert_items(obj)))
+        if kind is Memory and self._inline:
+            return b"".join(chunks(obj.frame))
         if kind is Memory:
             return self._add_leaf(MEMORY, "bytes/1", Encoded([obj.frame], "bin", data=frozenset({0})))
         codec = CODECS[kind.__name__] if kind in (set, frozenset) else find_codec(kind)
@@ -129,7 +132,7 @@ class Encoder:
         return type(value) is not str or value.isascii() or value.encode("utf-8", "ignore").decode() == value
 
     def _convert_native(self, obj: Any, kind: type) -> Any:
-        if (kind is str or kind is bytes) and len(obj) >= LARGE_BYTES:
+        if not self._inline and (kind is str or kind is bytes) and len(obj) >= LARGE_BYTES:
             try:
                 return self._leaf("text/1" if kind is str else "bytes/1", obj)
             except NotExactError:  # lone surrogates
@@ -141,7 +144,7 @@ class Encoder:
     def _convert_other(self, obj: Any, codec: Codec) -> Any:
         if codec.leaf:
             return self._leaf(codec.leaf, obj)
-        if codec.name == "ndarray" and obj.nbytes >= LARGE_BYTES:
+        if not self._inline and codec.name == "ndarray" and obj.nbytes >= LARGE_BYTES:
             try:
                 return self._leaf("npy/1", obj)
             except NotExactError:  # structured
@@ -154,8 +157,12 @@ class Encoder:
         return self._ext(OBJECT if codec.is_class else VALUE, self._encode(fields))
 
     def _leaf(self, serializer_id: str, obj: Any) -> Any:
+        from .._registry import ready
+
+        if self._inline:
+            raise NotExactError
         try:
-            encoded = self._by_id(serializer_id).encode(obj)
+            encoded = ready(serializer_id).encode(obj)
         except NotExactError as declined:
             if declined.instead is None or declined.instead[0].id not in LEAF_SERIALIZERS:
                 raise NotExactError from declined

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from functools import partial
 from typing import Any
@@ -9,18 +10,22 @@ from typing import Any
 from ..._typenames import loaded_class, short_class_name
 from .._base import NotExactError
 from .._numpy import array_frame
+from .._pandas.expected import check_freq
+from .._zones import decode_zone, encode_zone
+from .standard import flatten, make_pairs
 from .vocabulary import LARGE_BYTES, Codec, Memory, expect
 
 __all__ = ["CODECS", "library_codec"]
 
+_MAX_DTYPE_CHARS = 10_000
+"""The limit of numpy for the headers of ``.npy`` files, which have the same notation."""
+
 _INDEXES = frozenset(
-    f"pandas.{name}"
-    for name in (
+    {
         *("Index", "RangeIndex", "MultiIndex", "CategoricalIndex"),
         *("DatetimeIndex", "TimedeltaIndex", "PeriodIndex", "IntervalIndex"),
-    )
+    }
 )
-_SCALARS = ("Timestamp", "Timedelta", "Period", "Interval")
 
 
 def library_codec(cls: type) -> Codec | None:
@@ -32,16 +37,22 @@ def library_codec(cls: type) -> Codec | None:
     if package == "numpy":
         return _numpy_codec(cls)
     if package == "pandas":
-        if name in _INDEXES and is_public:
-            return _INDEX
-        if (name.removeprefix("pandas.") in _SCALARS and is_public) or _is_missing(cls):
-            return _PANDAS_SCALAR
-        if issubclass(cls, loaded_class("pandas.api.extensions.ExtensionArray")):
-            return _PANDAS_ARRAY
-        return _offset_codec(cls) or (_LEAVES.get(name) if is_public else None)
+        return _pandas_codec(cls, name.removeprefix("pandas."), is_public)
     if package == "pyarrow":
         return _arrow_codec(cls) or (_LEAVES.get(name) if is_public else None)
     return _LEAVES.get(name) if is_public else None
+
+
+def _pandas_codec(cls: type, name: str, is_public: bool) -> Codec | None:
+    codec = _INDEX if name in _INDEXES else _SCALARS.get(name) or _LEAVES.get(f"pandas.{name}")
+    if codec is not None:
+        return codec if is_public else None
+    for missing, codec in _MISSING.items():
+        if cls is type(loaded_class(f"pandas.{missing}")):
+            return codec
+    if issubclass(cls, loaded_class("pandas.api.extensions.ExtensionArray")):
+        return _PANDAS_ARRAY
+    return _OFFSET if issubclass(cls, loaded_class("pandas.tseries.offsets.BaseOffset")) else None
 
 
 def _leaf(serializer_id: str) -> Codec:
@@ -56,7 +67,6 @@ _LEAVES = {
     "polars.DataFrame": _leaf("polars/1"),
     "polars.Series": _leaf("polars-series/1"),
 }
-_NDARRAY_LEAF = _leaf("npy/1")
 
 
 def _numpy_codec(cls: type) -> Codec | None:
@@ -76,7 +86,7 @@ def _numpy_codec(cls: type) -> Codec | None:
 
 
 def _dtype_fields(dtype: Any) -> Any:
-    """Return a dtype in numpy's notation of ``.npy`` files, with lists in place of tuples.
+    """Return a dtype in numpy's notation of ``.npy`` files.
 
     Raises
     ------
@@ -87,8 +97,11 @@ def _dtype_fields(dtype: Any) -> Any:
 
     if dtype.hasobject or dtype.kind == "T" or _has_metadata(dtype):
         raise NotExactError
+    if dtype.char in "qQ" and dtype.isnative:
+        return dtype.char  # numpy has two names for 64-bit integers
     try:
-        fields = _to_lists(np.lib.format.dtype_to_descr(dtype))
+        descr: Any = np.lib.format.dtype_to_descr(dtype)
+        fields = descr if isinstance(descr, str) else repr(descr)
         again = _make_dtype(fields)
     except (TypeError, ValueError) as error:
         raise NotExactError from error
@@ -98,36 +111,15 @@ def _dtype_fields(dtype: Any) -> Any:
     return fields
 
 
-def _make_dtype(fields: Any) -> Any:
+def _make_dtype(text: Any) -> Any:
     import numpy as np
 
-    if type(fields) not in (str, list):
-        raise TypeError("not a dtype")
-    dtype = np.lib.format.descr_to_dtype(_to_descr(fields))
+    if len(expect(text, str)) > _MAX_DTYPE_CHARS:
+        raise ValueError("a dtype of this size is not stored here")
+    dtype = np.lib.format.descr_to_dtype(ast.literal_eval(text) if text[:1] in ("[", "(") else text)
     if dtype.hasobject or dtype.kind == "T":
         raise ValueError("a dtype with objects")
     return dtype
-
-
-def _to_lists(descr: Any) -> Any:
-    return list(map(_to_lists, descr)) if isinstance(descr, (list, tuple)) else descr
-
-
-def _to_descr(fields: Any) -> Any:
-    """Return lists as numpy's notation has them: a list of tuples (name, dtype, shape)."""
-    if type(fields) is str:
-        return fields
-    if type(fields) is list and fields and type(fields[0]) in (str, list) and _is_subarray(fields):
-        return _to_descr(fields[0]), tuple(fields[1])
-    described = []
-    for name, dtype, *shape in expect(fields, list):
-        name = name if type(name) is str else tuple(expect(part, str) for part in expect(name, list))
-        described.append((name, _to_descr(dtype), *(tuple(expect(part, list)) for part in shape)))
-    return described
-
-
-def _is_subarray(fields: list[Any]) -> bool:
-    return len(fields) == 2 and type(fields[1]) is list and all(type(part) is int for part in fields[1])
 
 
 def _has_metadata(dtype: Any) -> bool:
@@ -146,25 +138,31 @@ def _array_fields(obj: Any) -> list[Any]:
 
     array = obj.view(np.ndarray)  # without its file, a memmap is a plain array
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    dtype = _dtype_fields(array.dtype)
     cells = array.T if fortran else array
-    content = cells.tobytes() if array.nbytes < LARGE_BYTES else Memory(array_frame(cells))
+    if array.dtype == np.object_ and not _has_metadata(array.dtype):
+        dtype, content = "O", cells.reshape(-1).tolist()
+    else:
+        dtype = _dtype_fields(array.dtype)
+        content = cells.tobytes() if array.nbytes < LARGE_BYTES else Memory(array_frame(cells))
     return [dtype, list(array.shape), content, fortran, bool(array.flags.writeable)]
 
 
 def _make_array(dtype: Any, shape: Any, content: Any, fortran: bool, writable: bool) -> Any:
     import numpy as np
 
-    kind = _make_dtype(dtype)
     lengths = [expect(length, int) for length in expect(shape, list)]
-    if (
-        any(length < 0 for length in lengths)
-        or math.prod(lengths) >= 2**63
-        or math.prod(lengths) * kind.itemsize != len(expect(content, bytes, memoryview))
-    ):
+    if any(length < 0 for length in lengths):
+        raise ValueError("a negative length")
+    if dtype == "O":
+        objects = np.fromiter(expect(content, list), object, len(content))
+        array: Any = objects.reshape(lengths, order="F" if expect(fortran, bool) else "C")
+        array.flags.writeable = expect(writable, bool)
+        return array
+    kind = _make_dtype(dtype)
+    if math.prod(lengths) >= 2**63 or (math.prod(lengths) * kind.itemsize != len(expect(content, bytes, memoryview))):
         raise ValueError("the array does not match its content")
     memory = bytearray(content) if type(content) is bytes else content
-    array: Any = np.ndarray(lengths, kind, memory, order="F" if expect(fortran, bool) else "C")
+    array = np.ndarray(lengths, kind, memory, order="F" if expect(fortran, bool) else "C")
     if not expect(writable, bool):
         array.flags.writeable = False
     return array
@@ -211,10 +209,7 @@ def _scalar_fields(obj: Any) -> list[Any]:
 
     if obj.dtype.char in "gG":
         raise NotExactError  # the padding of extended precision would change
-    dtype = _dtype_fields(obj.dtype)
-    if type(dtype) is str and np.dtype(dtype).type is not type(obj):
-        dtype = obj.dtype.char  # numpy has two classes for 64-bit integers
-    fields = [dtype, np.asarray(obj).tobytes()]
+    fields = [_dtype_fields(obj.dtype), np.asarray(obj).tobytes()]
     if type(_make_scalar(*fields)) is not type(obj):
         raise NotExactError
     return fields
@@ -236,8 +231,12 @@ def _make_masked_constant() -> Any:
     return np.ma.masked
 
 
-_NDARRAY = Codec("ndarray", _array_fields, _make_array, has_identity=True)
-_MASKED = Codec("MaskedArray", _masked_fields, _make_masked, has_identity=True)
+def _cells(array: Any) -> Any:
+    return array.reshape(-1).tolist() if array.dtype.hasobject else ()
+
+
+_NDARRAY = Codec("ndarray", _array_fields, _make_array, has_identity=True, children=_cells)
+_MASKED = Codec("MaskedArray", _masked_fields, _make_masked, has_identity=True, children=lambda m: _cells(m.data))
 _NUMPY_SCALAR = Codec("numpy", _scalar_fields, _make_scalar)
 _NUMPY_STRINGS = {
     "str_": Codec("numpy.str", lambda v: [str.__str__(v)], partial(_make_string, "str_")),
@@ -247,32 +246,73 @@ _MASKED_CONSTANT = Codec("masked", lambda _: [], _make_masked_constant)
 _DTYPE = Codec("dtype", lambda v: [_dtype_fields(v)], _make_dtype)
 
 
-def _is_missing(cls: type) -> bool:
-    return any(cls is type(loaded_class(f"pandas.{name}")) for name in ("NA", "NaT"))
+def _check_attributes(obj: Any) -> None:
+    """Raise `NotExactError` if attributes were set on a scalar of pandas."""
+    # Names that begin with an underscore are caches of pandas.
+    if any(not name.startswith("_") for name in getattr(obj, "__dict__", ())):
+        raise NotExactError
 
 
-def _pandas_scalar_fields(obj: Any) -> list[Any]:
-    from .._pandas.scalars import encode_scalar
-    from .standard import zone_fields
-
-    if _is_missing(type(obj)):
-        return [encode_scalar(obj)]
-    for part in (obj, getattr(obj, "left", None), getattr(obj, "right", None)):
-        # Raises for a zone that was read from a file.
-        zone_fields(getattr(part, "tzinfo", None))
-        # Names that begin with an underscore are caches of pandas.
-        if any(not name.startswith("_") for name in getattr(part, "__dict__", ())):
-            raise NotExactError
-    return [encode_scalar(obj)]
+def _timestamp_fields(obj: Any) -> list[Any]:
+    _check_attributes(obj)
+    fields = [int(obj.asm8.view("i8")), obj.unit, *([] if obj.tz is None else [encode_zone(obj.tz)])]
+    if repr(_make_timestamp(*fields)) != repr(obj):
+        raise NotExactError
+    return fields
 
 
-def _make_pandas_scalar(encoded: Any) -> Any:
-    from .._pandas.scalars import decode_scalar
+def _make_timestamp(count: Any, unit: Any, zone: Any = None) -> Any:
+    import numpy as np
+    import pandas as pd
 
-    value = decode_scalar(expect(encoded, dict))
-    if library_codec(type(value)) is not _PANDAS_SCALAR:
-        raise ValueError("not a scalar of pandas")
-    return value
+    naive = pd.Timestamp(np.datetime64(expect(count, int), unit))
+    return naive if zone is None else naive.tz_localize("UTC").tz_convert(decode_zone(expect(zone, list)))
+
+
+def _timedelta_fields(obj: Any) -> list[Any]:
+    _check_attributes(obj)
+    return [int(obj.asm8.view("i8")), obj.unit]
+
+
+def _make_timedelta(count: Any, unit: Any) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    return pd.Timedelta(np.timedelta64(expect(count, int), unit))
+
+
+def _period_fields(obj: Any) -> list[Any]:
+    import pandas as pd
+
+    # The dtype spells the frequency as all versions of pandas read it ("M", not "ME").
+    name = pd.PeriodDtype(obj.freq).name
+    fields = [obj.ordinal, name.removeprefix("period[").removesuffix("]")]
+    if _make_period(*fields).freq != obj.freq:
+        raise NotExactError
+    return fields
+
+
+def _make_period(ordinal: Any, freq: Any) -> Any:
+    import pandas as pd
+
+    check_freq(freq)
+    return pd.Period(ordinal=expect(ordinal, int), freq=freq)
+
+
+def _interval_fields(obj: Any) -> list[Any]:
+    return [obj.left, obj.right, obj.closed]
+
+
+def _make_interval(*fields: Any) -> Any:
+    import pandas as pd
+
+    return pd.Interval(*fields)
+
+
+def _make_missing(name: str) -> Any:
+    import pandas as pd
+
+    return getattr(pd, name)
 
 
 def _index_fields(obj: Any) -> list[Any]:
@@ -296,7 +336,12 @@ def _array_as_series(obj: Any) -> list[Any]:
 
     series = pd.Series(obj, copy=False)
     state = getattr(obj, "__dict__", {})
-    if type(series.array) is not type(obj) or state.get("_freq") is not None or getattr(obj, "_readonly", False):
+    if (
+        type(series.array) is not type(obj)
+        or series.array.dtype != obj.dtype
+        or state.get("_freq") is not None
+        or getattr(obj, "_readonly", False)
+    ):
         raise NotExactError
     return [series]
 
@@ -307,30 +352,35 @@ def _make_pandas_array(series: Any) -> Any:
     return expect(series, pd.Series).array
 
 
-def _offset_codec(cls: type) -> Codec | None:
-    return _OFFSET if issubclass(cls, loaded_class("pandas.tseries.offsets.BaseOffset")) else None
-
-
 def _offset_fields(obj: Any) -> list[Any]:
-    text = obj.freqstr
-    if obj.normalize or type(text) is not str:
-        raise NotExactError
+    # The calendar is made from the holidays.
+    options = {name: value for name, value in obj.kwds.items() if name != "calendar"}
+    fields = [type(obj).__name__, obj.n, obj.normalize, flatten(options)]
     try:
-        again = _make_offset(text)
-    except ValueError as error:
+        again = _make_offset(*fields)
+    except (TypeError, ValueError) as error:
         raise NotExactError from error
     if type(again) is not type(obj) or again != obj or repr(again) != repr(obj):
         raise NotExactError
-    return [text]
+    return fields
 
 
-def _make_offset(text: Any) -> Any:
-    from pandas.tseries.frequencies import to_offset
+def _make_offset(name: Any, n: Any, normalize: Any, options: Any) -> Any:
+    from pandas.tseries import offsets
 
-    return to_offset(expect(text, str))
+    cls = getattr(offsets, name) if name in offsets.__all__ else None
+    if not (isinstance(cls, type) and issubclass(cls, offsets.BaseOffset)):
+        raise ValueError(f"pandas has no offset {name!r}")  # noqa: TRY004  the name is wrong, not its class
+    return cls(n=expect(n, int), normalize=expect(normalize, bool), **dict(make_pairs(options)))
 
 
-_PANDAS_SCALAR = Codec("pandas", _pandas_scalar_fields, _make_pandas_scalar)
+_SCALARS = {
+    "Timestamp": Codec("Timestamp", _timestamp_fields, _make_timestamp),
+    "Timedelta": Codec("Timedelta", _timedelta_fields, _make_timedelta),
+    "Period": Codec("Period", _period_fields, _make_period),
+    "Interval": Codec("Interval", _interval_fields, _make_interval),
+}
+_MISSING = {name: Codec(name, lambda _: [], partial(_make_missing, name)) for name in ("NA", "NaT")}
 _INDEX = Codec("Index", _index_fields, _make_index)
 _PANDAS_ARRAY = Codec("pandas.array", _array_as_series, _make_pandas_array, has_identity=True)
 _OFFSET = Codec("offset", _offset_fields, _make_offset)
@@ -403,6 +453,8 @@ _ARROW = {
 }
 CODECS = (
     *(_NDARRAY, _MASKED, _NUMPY_SCALAR, *_NUMPY_STRINGS.values(), _MASKED_CONSTANT, _DTYPE),
-    *(_PANDAS_SCALAR, _INDEX, _PANDAS_ARRAY, _OFFSET),
+    *_SCALARS.values(),
+    *_MISSING.values(),
+    *(_INDEX, _PANDAS_ARRAY, _OFFSET),
     *_ARROW.values(),
 )

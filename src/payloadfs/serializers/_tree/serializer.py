@@ -7,7 +7,7 @@ from typing import Any
 
 from ..._buffers import release_pages
 from ...errors import DecodeError, EncodeError
-from .._base import Encoded, NotExactError, Serializer
+from .._base import Encoded, NotExactError
 from .._container import pack, unpack
 from .._versions import describe_mismatch, versions_here
 from .check import TreeChecker
@@ -79,7 +79,7 @@ class TreeSerializer:
         """Return the object in the container `buffer`. Runs no code except constructors of registered classes."""
         meta, head, buffers = unpack(buffer)
         leaves, chunks = expect(meta["leaves"], list), expect(meta.get("chunks", []), list)
-        decoder = Decoder(_by_id, leaves, buffers, trusted=trusted, readonly=buffer.readonly)
+        decoder = Decoder(leaves, buffers, trusted=trusted, readonly=buffer.readonly)
         try:
             obj = _read(head, chunks, decoder)
             decoder.finish()
@@ -90,12 +90,6 @@ class TreeSerializer:
                 f"Cannot load the tree: {type(error).__name__}: {error}; it was {describe_mismatch(meta['versions'])}."
             ) from error
         return obj
-
-
-def _by_id(serializer_id: str) -> Serializer:
-    from .._registry import ready
-
-    return ready(serializer_id)
 
 
 class _KeyNotNativeError(Exception):
@@ -110,7 +104,7 @@ def _is_long(obj: Any) -> bool:
 
 def _write(obj: Any, *, in_batches: bool) -> tuple[Spool, Encoder, list[list[int]]]:
     """Return the msgpack of `obj`, the encoder with its leaves, and the number of items and bytes of each batch."""
-    spool, encoder, checker = Spool(), Encoder(_by_id), TreeChecker()
+    spool, encoder, checker = Spool(), Encoder(), TreeChecker()
     if not in_batches:
         spool.write(encoder.encode(obj, native=checker.check([obj])))
         return spool, encoder, []

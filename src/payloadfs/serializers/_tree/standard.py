@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import collections
 import datetime as dt
+import decimal
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from ..._buffers import as_bytes
-from ..._typenames import class_name, loaded_class
+from ..._typenames import class_name
 from ...pointer import Pointer
 from .._base import NotExactError
+from .._zones import decode_zone, encode_zone
 from .vocabulary import LARGE_BYTES, Codec, Memory, expect, without_attributes
 
-__all__ = ["CODECS", "UNNAMED", "ZONE", "make_zone", "zone_fields"]
+__all__ = ["CODECS", "UNNAMED", "ZONE", "flatten", "make_pairs"]
 
 _FACTORIES: dict[str, Any] = {
     **{cls.__name__: cls for cls in (list, dict, tuple, set, frozenset, int, float, str, bytes, bool)},
@@ -63,93 +65,22 @@ def make_set(cls: Any, items: Any) -> Any:
     return elements
 
 
-def zone_fields(zone: Any) -> list[Any] | None:
-    """Return a time zone as a list that `make_zone` takes: one of the system, of pytz, or a fixed offset.
-
-    Raises
-    ------
-    NotExactError
-        The zone was read from a file, or is of another class.
-    """
-    if zone is None:
-        return None
-    kind = type(zone)
-    if kind is dt.timezone:
-        offset, *name = zone.__getinitargs__()
-        return [offset // dt.timedelta(microseconds=1), *name]
-    if kind is loaded_class("zoneinfo.ZoneInfo"):
-        try:
-            _, (key, from_cache) = zone.__reduce__()
-        except Exception as error:
-            raise NotExactError from error
-        if from_cache:
-            return ["zone", key]
-    elif kind.__module__.partition(".")[0] == "pytz":
-        make, args = zone.__reduce__()
-        fields = ["pytz", make.__name__, *args]
-        # pytz has one object per zone and offset.
-        if make_zone(fields) is zone:
-            return fields
-    raise NotExactError
-
-
-def make_zone(fields: Any) -> Any:
-    """Return the time zone of `fields`, which may be None."""
-    if fields is None:
-        return None
-    kind, *args = expect(fields, list)
-    if type(kind) is int:
-        return dt.timezone(dt.timedelta(microseconds=kind), *(expect(name, str) for name in args))
-    if kind == "zone":
-        import zoneinfo
-
-        (key,) = args
-        return zoneinfo.ZoneInfo(expect(key, str))
-    if kind != "pytz":
-        raise ValueError("unknown kind of time zone")
-    return _make_pytz(*args)
-
-
-def _make_pytz(function: str, *args: Any) -> Any:
-    import pytz  # type: ignore[import-untyped]  # pyright: ignore[reportMissingModuleSource]
-
-    if function == "_UTC" and not args:
-        return pytz.utc
-    if function == "FixedOffset":
-        (minutes,) = args
-        return pytz.FixedOffset(expect(minutes, int))
-    if function != "_p":
-        raise ValueError("unknown kind of pytz zone")
-    name, *state = args
-    zone: Any = pytz.timezone(expect(name, str))
-    if not state:
-        return zone
-    offset_s, saving_s, abbreviation = state
-    return zone._tzinfos[dt.timedelta(0, offset_s), dt.timedelta(0, saving_s), abbreviation]
-
-
-ZONE = Codec("timezone", lambda zone: [zone_fields(zone)], lambda fields: make_zone(expect(fields, list)))
+ZONE = Codec("timezone", lambda zone: [encode_zone(zone)], lambda fields: decode_zone(expect(fields, list)))
 
 
 def _time_fields(obj: Any) -> list[Any]:
     if obj.tzinfo is None and not obj.fold:
         return [obj.isoformat()]
     plain = obj.replace(tzinfo=None, fold=0).isoformat()
-    return [plain, zone_fields(obj.tzinfo), *([obj.fold] if obj.fold else [])]
+    zone = None if obj.tzinfo is None else encode_zone(obj.tzinfo)
+    return [plain, zone, *([obj.fold] if obj.fold else [])]
 
 
-def _make_datetime(text: str, zone: Any = None, fold: int = 0) -> dt.datetime:
-    plain = dt.datetime.fromisoformat(text)
-    return plain if zone is None and not fold else plain.replace(tzinfo=make_zone(zone), fold=fold)
-
-
-def _make_time(text: str, zone: Any = None, fold: int = 0) -> dt.time:
-    return dt.time.fromisoformat(text).replace(tzinfo=make_zone(zone), fold=fold)
-
-
-def _make_timedelta(*fields: Any) -> dt.timedelta:
-    days, seconds, microseconds = (expect(field, int) for field in fields)
-    return dt.timedelta(days, seconds, microseconds)
+def _make_time(cls: Any, text: str, zone: Any = None, fold: int = 0) -> Any:
+    plain = cls.fromisoformat(text)
+    if zone is None and not fold:
+        return plain
+    return plain.replace(tzinfo=None if zone is None else decode_zone(expect(zone, list)), fold=fold)
 
 
 def _fraction_fields(obj: Any) -> list[int]:
@@ -167,12 +98,6 @@ def _make_fraction(numerator: Any, denominator: Any) -> Any:
     return Fraction(numerator, denominator)
 
 
-def _make_decimal(text: str) -> Any:
-    from decimal import Decimal
-
-    return Decimal(expect(text, str))
-
-
 def _uuid_fields(obj: Any) -> list[Any]:
     unknown = type(obj.is_safe)(None)
     return [obj.bytes] if obj.is_safe is unknown else [obj.bytes, obj.is_safe.value]
@@ -184,25 +109,13 @@ def _make_uuid(content: bytes, safety: int | None = None) -> Any:
     return UUID(bytes=expect(content, bytes), is_safe=SafeUUID(safety))
 
 
-def _make_int(content: bytes) -> int:
-    return int.from_bytes(expect(content, bytes), "little", signed=True)
-
-
 def _bytearray_fields(obj: bytearray) -> list[Any]:
     return [bytes(obj) if len(obj) < LARGE_BYTES else Memory(as_bytes(bytes(obj)))]
 
 
-def _make_bytearray(content: Any) -> bytearray:
-    return bytearray(expect(content, bytes, memoryview))
-
-
-def _make_complex(real: Any, imaginary: Any) -> complex:
-    return complex(expect(real, float), expect(imaginary, float))
-
-
-def _make_range(*fields: Any) -> range:
-    start, stop, step = (expect(field, int) for field in fields)
-    return range(start, stop, step)
+def _checked(make: Callable[..., Any], *classes: type) -> Callable[..., Any]:
+    """Return `make` with a check of the class of each argument."""
+    return lambda *fields: make(*(expect(field, cls) for field, cls in zip(fields, classes, strict=True)))
 
 
 def _from_string(module: str, name: str) -> Codec:
@@ -241,15 +154,21 @@ def _container(name: str, fields: Callable[[Any], list[Any]], make: Callable[...
 
 
 CODECS: dict[str, Codec] = {
-    "int": Codec("int", lambda v: [v.to_bytes(v.bit_length() // 8 + 1, "little", signed=True)], _make_int),
+    "int": Codec(
+        "int",
+        lambda v: [v.to_bytes(v.bit_length() // 8 + 1, "little", signed=True)],
+        _checked(partial(int.from_bytes, byteorder="little", signed=True), bytes),
+    ),
     "str": Codec(
         "str", lambda v: [v.encode("utf-8", "surrogatepass")], lambda content: content.decode("utf-8", "surrogatepass")
     ),
-    "complex": Codec("complex", lambda v: [v.real, v.imag], _make_complex),
-    "bytearray": Codec("bytearray", _bytearray_fields, _make_bytearray, has_identity=True),
+    "complex": Codec("complex", lambda v: [v.real, v.imag], _checked(complex, float, float)),
+    "bytearray": Codec(
+        "bytearray", _bytearray_fields, lambda v: bytearray(expect(v, bytes, memoryview)), has_identity=True
+    ),
     "set": _container("set", lambda v: [list(v)], partial(make_set, set), None),
     "frozenset": _container("frozenset", lambda v: [list(v)], partial(make_set, frozenset), None),
-    "range": Codec("range", lambda v: [v.start, v.stop, v.step], _make_range),
+    "range": Codec("range", lambda v: [v.start, v.stop, v.step], _checked(range, int, int, int)),
     "slice": _container("slice", _slice_children, slice, _slice_children),
     "ellipsis": Codec("Ellipsis", lambda _: [], lambda: ...),
     "NotImplementedType": Codec("NotImplemented", lambda _: [], lambda: NotImplemented),
@@ -268,12 +187,14 @@ CODECS: dict[str, Codec] = {
         list,
     ),
     "datetime.date": Codec("date", lambda v: [v.isoformat()], dt.date.fromisoformat),
-    "datetime.time": Codec("time", _time_fields, _make_time),
-    "datetime.datetime": Codec("datetime", _time_fields, _make_datetime),
-    "datetime.timedelta": Codec("timedelta", lambda v: [v.days, v.seconds, v.microseconds], _make_timedelta),
+    "datetime.time": Codec("time", _time_fields, partial(_make_time, dt.time)),
+    "datetime.datetime": Codec("datetime", _time_fields, partial(_make_time, dt.datetime)),
+    "datetime.timedelta": Codec(
+        "timedelta", lambda v: [v.days, v.seconds, v.microseconds], _checked(dt.timedelta, int, int, int)
+    ),
     "datetime.timezone": ZONE,
     "zoneinfo.ZoneInfo": ZONE,
-    "decimal.Decimal": Codec("Decimal", lambda v: [str(v)], _make_decimal),
+    "decimal.Decimal": Codec("Decimal", lambda v: [str(v)], _checked(decimal.Decimal, str)),
     "fractions.Fraction": Codec("Fraction", _fraction_fields, _make_fraction),
     "uuid.UUID": Codec("UUID", _uuid_fields, _make_uuid),
     class_name(Pointer): Codec("Pointer", lambda v: [v.to_dict()], Pointer.from_dict),
