@@ -51,6 +51,7 @@ _SALT = os.urandom(32)
 _descriptors: dict[str, str] = {}
 """What was read from descriptors, which can be read only once."""
 
+_DURATION = "a duration such as 3600 (seconds) or '7d'"
 _LIMITS = ("max_bytes", "max_age")
 _LOCAL = frozenset({"keys", "keys_file", "storage_options", "cache", "cache_bytes"})
 """Settings of one machine: secrets and paths."""
@@ -160,17 +161,14 @@ TABLE = {
     "pickle": _choice("signed", "always", "never"),
     "unsigned": _choice("never", "safe"),
     "max_bytes": _Row("a whole number of bytes, 0 or more, or in code None", lambda: None, _whole_number, _number),
-    "max_age": _Row("a duration such as 3600 (seconds) or '7d'", lambda: None, _lifetime, _number),
-    "expires": _Row(
-        "a duration such as 3600 (seconds) or '7d', or 'never'",
-        lambda: None,
-        _lifetime,
-        _number,
-        lambda v: v or "never",
-    ),
+    "max_age": _Row(_DURATION, lambda: None, _lifetime, _number),
+    "expires": _Row(f"{_DURATION}, or 'never'", lambda: None, _lifetime, _number, lambda v: v or "never"),
     "verify": _choice("auto", "full"),
     "digest": _choice("blake3", "sha256"),
     "transport": _choice("auto", "obstore", "fsspec"),
+    "timeout": _Row(
+        "a number of seconds above 0", lambda: 15.0, _only(lambda v: type(v) in (int, float) and v > 0), float
+    ),
     "compression": _choice("none", *COMPRESSIONS),
     "fsync": _Row(
         "True or False (in a variable: 1, 0, true or false)",
@@ -202,6 +200,7 @@ class KeywordSettings(TypedDict, total=False):
     verify: Literal["auto", "full"] | None
     digest: Literal["blake3", "sha256"] | None
     transport: Literal["auto", "obstore", "fsspec"] | None
+    timeout: float | None
     compression: Compression | None
     fsync: bool | None
     cache: str | os.PathLike[str] | None
@@ -241,8 +240,8 @@ class Settings(StaysInProcess):
     verify, digest, fsync : {"auto", "full"}, {"blake3", "sha256"}, bool
         Whether large data in a folder that only this user can write to is hashed on load, too; the hash
         function of new objects; whether they survive a power cut.
-    transport : {"auto", "obstore", "fsspec"}
-        The client library for remote stores; see `payloadfs.stores.chosen_transport`.
+    transport, timeout : {"auto", "obstore", "fsspec"}, float
+        For remote stores: the client library, and the limit in seconds for operations without progress.
     compression : {"none", "zstd", "lz4"}
         Compression of new objects.
     cache, cache_bytes : Path or None, int or None
@@ -265,6 +264,7 @@ class Settings(StaysInProcess):
     verify: Literal["auto", "full"]
     digest: Literal["blake3", "sha256"]
     transport: Literal["auto", "obstore", "fsspec"]
+    timeout: float
     compression: Compression
     fsync: bool
     cache: Path | None
@@ -483,8 +483,8 @@ def _variables() -> list[bytes | None]:
 
 def describe() -> list[Setting]:
     """Return every setting in force with its origin; secrets are masked."""
-    settings = current()
-    return [Setting(n, row.show(getattr(settings, n)), settings.origins[n]) for n, row in TABLE.items()]
+    mine = current()
+    return [Setting(name, row.show(getattr(mine, name)), mine.origins[name]) for name, row in TABLE.items()]
 
 
 def reset() -> None:

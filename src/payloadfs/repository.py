@@ -60,7 +60,7 @@ class Repository:
         Old roots, and the roots at which their objects are now.
     **settings
         ``verify``, ``digest``, ``transport``, ``compression``, ``fsync``, ``cache``, ``cache_bytes``,
-        ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes``, ``max_age``, ``expires`` and ``keys_file``, as in
+        ``timeout``, ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes``, ``max_age``, ``expires`` and ``keys_file``, as in
         `payloadfs.configure`, for this repository only.
 
     Raises
@@ -444,10 +444,10 @@ class Repository:
         return self._stores[os.getpid()].get(root, partial(self._open_store, root))
 
     def _open_store(self, root: str) -> Store:
-        settings = self.settings
+        mine = self.settings
         # The storage options are for roots of the same scheme as the configured one.
-        options = Options(settings.storage_options if scheme_of(root) == scheme_of(settings.url) else {})
-        return open_store(root, options, fsync=settings.fsync, transport=settings.transport)
+        options = Options(mine.storage_options if scheme_of(root) == scheme_of(mine.url) else {})
+        return open_store(root, options, fsync=mine.fsync, transport=mine.transport, timeout_s=mine.timeout)
 
     def _cache_for(self, root: str) -> Cache | None:
         return open_cache(root, folder=self.settings.cache, max_bytes=self.settings.cache_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
@@ -12,10 +12,12 @@ from ..errors import StoreError
 __all__ = [
     "Body",
     "Fetched",
+    "Leftover",
     "ObjectInfo",
     "Options",
     "Store",
     "SupportsFiles",
+    "SupportsLeftovers",
     "body_size_error",
     "collect",
     "refuse_pickle",
@@ -54,7 +56,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object in a listing: key, size in bytes, time of writing (seconds, UTC)."""
+    """An object in a listing: key, size in bytes, time of writing (seconds, UTC; infinite if the store does not say)."""
 
     key: str
     size_bytes: int
@@ -122,6 +124,34 @@ class SupportsFiles(Protocol):
         Offsets in the file are those in the object, whatever the position of the descriptor. Raises the
         same errors as `Store.get`; the content of the file is then undefined.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What an interrupted write left behind.
+
+    Parameters
+    ----------
+    name : str
+        For people.
+    modified_s : float
+        When it was last known to be in use (seconds, UTC).
+    remove : callable
+        Removes it. It may be gone already.
+    """
+
+    name: str
+    modified_s: float
+    remove: Callable[[], Any]
+
+
+@runtime_checkable
+class SupportsLeftovers(Protocol):
+    """A store in which an interrupted write can leave something that `list` does not show."""
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield what interrupted writes of payloadfs left, and what running ones use."""
         ...
 
 
