@@ -30,7 +30,7 @@ from .pointer import Pointer, about, as_pointer, check_context
 from .policy import Policy
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing
-from .stores import ObjectInfo, OpenStores, Options, Store, open_cache, open_store
+from .stores import ObjectInfo, OpenStores, Options, Store, fetch_intact, open_cache, open_store
 
 if TYPE_CHECKING:
     from .stores._cache import Cache
@@ -70,8 +70,7 @@ class Repository:
 
     Notes
     -----
-    A pickled repository has its URL and public settings. It finds its keys and credentials in the
-    configuration of the process that unpickles it.
+    A pickled repository has its URL and public settings, and finds keys and credentials where it arrives.
 
     Examples
     --------
@@ -164,8 +163,7 @@ class Repository:
 
         Notes
         -----
-        Cost: one object, one request if it is small; frames are written from the object's own
-        memory and hashed at the same time.
+        Cost: one object, one request if it is small; frames are written and hashed in the object's own memory.
         """
         started_s = time.perf_counter()
         cls: type = type(obj)
@@ -207,7 +205,7 @@ class Repository:
         Returns
         -------
         object
-            Equal to what was saved; it shares no memory with anything else.
+            Equal to what was saved; shares no memory with anything else.
 
         Raises
         ------
@@ -224,8 +222,7 @@ class Repository:
 
         Notes
         -----
-        Cost: one request for small objects, none if the object is in this machine's cache; in the
-        cache or in a folder that only this user can write to, a private mapping, no copy.
+        Cost: one request for small objects; none for a cached one. In the cache or in a folder of this user, no copy.
         """
         started_s = time.perf_counter()
         pointer = as_pointer(pointer)
@@ -435,9 +432,13 @@ class Repository:
             copy = cache.read(store, resolved.key, resolved.size_bytes, resolved.digest, data=data)
             if copy is not None:
                 return copy
-        fetched = store.get(resolved.key, resolved.size_bytes)
-        check(fetched.buffer, resolved.digest, data=data or not fetched.owner_only)
-        return fetched.buffer
+
+        def fetch() -> memoryview:
+            fetched = store.get(resolved.key, resolved.size_bytes)
+            check(fetched.buffer, resolved.digest, data=data or not fetched.owner_only)
+            return fetched.buffer
+
+        return fetch_intact(resolved.root, fetch)
 
     def _store_at(self, root: str) -> Store:
         """Return this process's store at `root`, or raise `ConfigError`. No request."""

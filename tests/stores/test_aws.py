@@ -13,8 +13,8 @@ import pytest
 
 from payloadfs.errors import ConfigError, PayloadError
 from payloadfs.stores import chosen_transport, open_store
-from payloadfs.stores._obstore_options import Limits
 from payloadfs.stores._aws import Credentials, s3_target
+from payloadfs.stores._obstore_options import Limits
 from payloadfs.testing import PiecesBody
 
 from .answering import Answering, give

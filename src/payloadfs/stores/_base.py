@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
-from ..errors import StoreError
+from .._log import warn
+from .._urls import scheme_of
+from ..errors import IntegrityError, StoreError
 
 __all__ = [
     "Body",
@@ -20,8 +22,12 @@ __all__ = [
     "SupportsLeftovers",
     "body_size_error",
     "collect",
+    "fetch_intact",
     "refuse_pickle",
 ]
+
+
+T = TypeVar("T")
 
 
 class Body(Protocol):
@@ -185,6 +191,21 @@ def collect(key: str, body: Body) -> bytes:
     if len(content) != body.size_bytes:
         raise body_size_error(key, body.size_bytes, len(content))
     return content
+
+
+def fetch_intact(root: str, fetch: Callable[[], T]) -> T:
+    """Return what `fetch` returns, for a store at `root`.
+
+    If it raises `IntegrityError` and the store is remote, it is called once more: the bytes may have been damaged
+    on the way.
+    """
+    try:
+        return fetch()
+    except IntegrityError as error:
+        if scheme_of(root) in ("file", "memory"):
+            raise
+        warn(f"Wrong bytes were received, so they are fetched once more. {error}")
+    return fetch()
 
 
 def refuse_pickle(self: object) -> NoReturn:
