@@ -36,6 +36,7 @@ _SLOWEST = 64 * 1024
 """Bytes per second of a transfer that is not an error."""
 
 _RANGE_NOT_SATISFIABLE = 416
+_FOLDER_ATTEMPTS = 5
 _COMPARE_FROM_BYTES = 256 * MIB
 """From this size on, the size is compared by a separate request, before memory is allocated."""
 
@@ -175,8 +176,8 @@ class FsspecStore:
 
     def _put_staged(self, key: str, body: Body) -> None:
         staged = f"{self._path}/{_STAGING}/{secrets.token_hex(16)}"
-        self._call("put", key, "makedirs", f"{self._path}/{_STAGING}", exist_ok=True)
-        self._call("put", key, "makedirs", self._name(key).rpartition("/")[0], exist_ok=True)
+        self._make_folder(key, self._name(_STAGING))
+        self._make_folder(key, self._name(key).rpartition("/")[0])
         moved = False
         try:
             self._write(key, staged, body)
@@ -209,6 +210,10 @@ class FsspecStore:
             self._call("delete", key, "rm_file", self._name(key))
         except NotFoundError:
             return
+        except StoreError as error:
+            # FTP reports a missing file as one error of many.
+            if self._atomic or error.kind != "store" or self._exists(key):
+                raise
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose key begins with `prefix`, ordered by key. One listing for each folder, when reached."""
@@ -300,6 +305,8 @@ class FsspecStore:
 
     def _write(self, key: str, staged: str, body: Body) -> None:
         file = self._call("put", key, "open", staged, "wb")
+        if hasattr(file, "set_pipelined"):
+            file.set_pipelined(True)
         # Closing publishes what was written, also after an error: hence the staging name.
         try:
             for piece in body:
@@ -326,12 +333,27 @@ class FsspecStore:
                 raise
             reason.add_note(f"The staged file {staged!r} could not be deleted: {error}")
 
-    def _refuse_existing(self, key: str) -> None:
+    def _exists(self, key: str) -> bool:
         try:
             self._entry("look up", key, self._name(key))
         except NotFoundError:
-            return
-        raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
+            return False
+        return True
+
+    def _refuse_existing(self, key: str) -> None:
+        if self._exists(key):
+            raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
+
+    def _make_folder(self, key: str, folder: str) -> None:
+        for attempts_left in reversed(range(_FOLDER_ATTEMPTS)):
+            try:
+                self._call("put", key, "makedirs", folder, exist_ok=True)
+            except StoreError as error:
+                # Another connection may have created it, or one above, at the same time: some file systems report that.
+                if not attempts_left or error.kind != "store":
+                    raise
+            else:
+                return
 
     def _download(self, key: str, size_bytes: int, open_sink: Callable[[], Sink]) -> None:
         if size_bytes >= _COMPARE_FROM_BYTES:
@@ -343,13 +365,25 @@ class FsspecStore:
                 self._read_file(key, size_bytes, self._retry.once("get", key, open_sink))
             return
         download = RangedDownload(self._retry, _Source(self, key, size_bytes), open_sink)
-        if size_bytes > MIB and self._filesystem().async_impl:
-            download.watched(partial(self._probe, key))
-        else:
-            download.run()
+        try:
+            if size_bytes > MIB and self._filesystem().async_impl:
+                download.watched(partial(self._probe, key))
+            else:
+                download.run()
+        except StoreError as error:
+            if error.kind != "ranges-unsupported" or self._is_s3:
+                raise
+            whole = memoryview(self._call("get", key, "cat_file", self._name(key), size_bytes=size_bytes))
+            if whole.nbytes != size_bytes:
+                raise wrong_size(key, size_bytes, str(whole.nbytes)) from None
+            self._retry.once("get", key, lambda: open_sink()(0, whole))
 
     def _read_file(self, key: str, size_bytes: int, sink: Sink) -> None:
         file = self._call("get", key, "open", self._name(key), "rb")
+        if hasattr(file, "prefetch"):
+            # paramiko waits for every 32 KiB otherwise. Beyond the end of the file it would wait for ever.
+            actual = self._once("get", key, file.stat).st_size
+            self._once("get", key, partial(file.prefetch, min(actual, size_bytes), max_concurrent_requests=64))
         filled = 0
         try:
             # One more byte than expected reveals an object that is too large.
@@ -473,6 +507,7 @@ class _Source:
             name, where = self._store._name(self.key), {"start": part.start, "end": stop}
             piece = _awaited(filesystem, "cat_file", (name,), where, self._store._limit_s(part.size_bytes))
         except Exception as error:
+            self._store._reopen_if_lost(error)
             if s3_code(error) not in ("InvalidRange", "416") and status_of(error) != _RANGE_NOT_SATISFIABLE:
                 raise
             piece = b""
