@@ -167,7 +167,7 @@ def encryption_from_environment() -> dict[str, Any]:
     if customer := os.environ.get("AWS_SSE_CUSTOMER_KEY_BASE64"):
         key = base64.b64decode(customer)
         digest = base64.b64encode(hashlib.md5(key, usedforsecurity=False).digest()).decode()
-        found |= {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": key, "SSECustomerKeyMD5": digest}
+        found |= {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": customer, "SSECustomerKeyMD5": digest}
         found.pop("ServerSideEncryption", None)
     return found
 
