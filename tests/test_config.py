@@ -71,6 +71,7 @@ LADDER: dict[str, Any] = {
     "verify": ('"full"', "full", "auto", "auto", "full", "auto"),
     "digest": ('"sha256"', "sha256", "blake3", "blake3", "sha256", "blake3"),
     "transport": ('"fsspec"', "fsspec", "obstore", "obstore", "auto", "fsspec"),
+    "timeout": ("1", 1, "2.5", 2.5, 3, 4.5),
     "compression": ('"zstd"', "zstd", "lz4", "lz4", "none", "zstd"),
     "inline_bytes": ("1", 1, "16384", 16384, 0, 128),
     "fsync": ("false", False, "1", True, False, True),

@@ -6,8 +6,11 @@ its parent's locks; so `file_lock` is our own.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +18,16 @@ from typing import BinaryIO
 
 from ._forks import on_fork
 
-__all__ = ["atomic_file", "file_lock", "sync_folder", "temporary_file"]
+__all__ = ["NO_LINKS", "TEMPORARY", "atomic_file", "file_lock", "publish", "sync_folder", "temporary_file"]
+
+TEMPORARY = re.compile(r"\.payloadfs-[0-9a-f]{16}")
+"""Names of temporary files and of locks. A killed process leaves them behind."""
+
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""Errors of file systems without hard links: FUSE, exFAT, SMB."""
+
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+_PUBLISH_WAIT_S = 5.0
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.02
 
@@ -70,9 +82,56 @@ def atomic_file(path: str, *, replace: bool, mode: int = 0o600, fsync: bool = Tr
         if replace:
             os.replace(temporary, path)
         else:
-            os.link(temporary, path, follow_symlinks=False)
+            publish(temporary, path)
     if fsync:
         sync_folder(folder)
+
+
+def publish(temporary: str, path: str, *, dir_fd: int | None = None) -> None:
+    """Give the file `temporary` the name `path` too, or instead where there are no hard links.
+
+    A link is exclusive by itself. A rename is not, so a lock excludes other processes that use this function, and
+    the file appears whole. Creating `path` empty first would be exclusive as well, but a crash would leave it empty.
+
+    Raises
+    ------
+    FileExistsError
+        `path` exists.
+    """
+    try:
+        # An unnamed file has no name but a link in /proc, which must be followed.
+        follow = temporary.startswith("/proc/")
+        os.link(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno not in NO_LINKS or follow:
+            raise
+    else:
+        return
+    folder, name = os.path.split(path)
+    claim = os.path.join(folder, f".payloadfs-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}")
+    until_s = time.monotonic() + _PUBLISH_WAIT_S
+    try:
+        while time.monotonic() < until_s:
+            # No lock if its last holder has just removed the file of the lock.
+            with file_lock(claim, _PUBLISH_WAIT_S, dir_fd=dir_fd) as lock:
+                if lock is not None:
+                    _rename_new(temporary, path, dir_fd)
+                    return
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _rename_new(temporary, path, dir_fd)
+    else:
+        raise BlockingIOError(errno.EAGAIN, "another process is creating the same file", path)
+
+
+def _rename_new(temporary: str, path: str, dir_fd: int | None) -> None:
+    try:
+        os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        os.rename(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    else:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
 
 
 def sync_folder(path: str) -> None:

@@ -19,10 +19,11 @@ import json
 import math
 from typing import Any, Final, Unpack
 
+from ._settings import SaveOptions
 from .errors import PointerError
 from .payload import Payload
 from .pointer import Pointer
-from .repository import Repository, SaveOptions, default_repository
+from .repository import Repository, default_repository
 
 __all__ = ["DEFAULT_OVER_BYTES", "pack", "template_of", "unpack"]
 

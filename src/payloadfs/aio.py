@@ -27,10 +27,11 @@ from ._batch import DEFAULT_CONCURRENCY
 from ._forks import PerProcess
 from ._log import warn
 from ._packing import DEFAULT_OVER_BYTES
+from ._settings import SaveOptions
 from .errors import PayloadError, contained
 from .payload import Payload
 from .pointer import Pointer
-from .repository import Repository, SaveOptions, default_repository
+from .repository import Repository, default_repository
 
 __all__ = ["load", "load_many", "pack", "save", "save_many", "unpack", "value"]
 

@@ -12,10 +12,10 @@ from ._batch import DEFAULT_CONCURRENCY
 from ._forks import on_fork
 from ._html import table
 from ._pydantic import JSON_SCHEMA, field_schema
-from .config import Compression
+from ._settings import Compression, SaveOptions
 from .errors import EncodeError
 from .pointer import Pointer
-from .repository import Repository, SaveOptions, default_repository
+from .repository import Repository, default_repository
 from .serializers import Codec, add_codec
 
 __all__ = ["Payload", "json_default", "load", "load_many", "save", "save_many"]

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from . import config
 from ._authorization import Authorizer
@@ -23,32 +23,23 @@ from ._html import table
 from ._keys import EXPIRING, escape_prefix, new_key
 from ._operation import Operation
 from ._seal import Encoded, Outgoing, check
+from ._settings import Compression, KeywordSettings, SaveOptions, Settings
 from ._typenames import type_label
 from ._urls import scheme_of
-from .config import Compression, KeywordSettings, Settings
 from .errors import NotFoundError
 from .pointer import INLINE_ALGORITHM, Pointer, about, as_pointer, check_context
 from .policy import Policy
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing
-from .stores import ObjectInfo, OpenStores, Options, Store, open_cache, open_store
+from .stores import ObjectInfo, OpenStores, Options, Store, fetch_intact, open_cache, open_store
 
 if TYPE_CHECKING:
     from .stores._cache import Cache
 
-__all__ = ["Repository", "SaveOptions", "default_repository"]
+__all__ = ["Repository", "default_repository"]
 
 _MAX_REPOSITORIES = 32
 _AHEAD = 256
-
-
-class SaveOptions(TypedDict, total=False):
-    """Options of every call that saves; `Repository.save` describes them. For type checkers."""
-
-    prefix: str | None
-    compression: Compression | None
-    context: str | None
-    expires: int | str | datetime.timedelta | None
 
 
 class Repository:
@@ -70,7 +61,7 @@ class Repository:
         Old roots, and the roots at which their objects are now.
     **settings
         ``verify``, ``digest``, ``transport``, ``compression``, ``fsync``, ``cache``, ``cache_bytes``,
-        ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes``, ``max_age``, ``expires`` and ``keys_file``, as in
+        ``timeout``, ``allowed_roots``, ``pickle``, ``unsigned``, ``max_bytes``, ``max_age``, ``expires`` and ``keys_file``, as in
         `payloadfs.configure`, for this repository only.
 
     Raises
@@ -80,8 +71,7 @@ class Repository:
 
     Notes
     -----
-    A pickled repository has its URL and public settings. It finds its keys and credentials in the
-    configuration of the process that unpickles it.
+    A pickled repository has its URL and public settings, and finds keys and credentials where it arrives.
 
     Examples
     --------
@@ -216,7 +206,7 @@ class Repository:
         Returns
         -------
         object
-            Equal to what was saved; it shares no memory with anything else.
+            Equal to what was saved; shares no memory with anything else.
 
         Raises
         ------
@@ -433,19 +423,23 @@ class Repository:
             copy = cache.read(store, resolved.key, resolved.size_bytes, resolved.digest, data=data)
             if copy is not None:
                 return copy
-        fetched = store.get(resolved.key, resolved.size_bytes)
-        check(fetched.buffer, resolved.digest, data=data or not fetched.owner_only)
-        return fetched.buffer
+
+        def fetch() -> memoryview:
+            fetched = store.get(resolved.key, resolved.size_bytes)
+            check(fetched.buffer, resolved.digest, data=data or not fetched.owner_only)
+            return fetched.buffer
+
+        return fetch_intact(resolved.root, fetch)
 
     def _store_at(self, root: str) -> Store:
         """Return this process's store at `root`, or raise `ConfigError`. No request."""
         return self._stores[os.getpid()].get(root, partial(self._open_store, root))
 
     def _open_store(self, root: str) -> Store:
-        settings = self.settings
+        mine = self.settings
         # The storage options are for roots of the same scheme as the configured one.
-        options = Options(settings.storage_options if scheme_of(root) == scheme_of(settings.url) else {})
-        return open_store(root, options, fsync=settings.fsync, transport=settings.transport)
+        options = Options(mine.storage_options if scheme_of(root) == scheme_of(mine.url) else {})
+        return open_store(root, options, fsync=mine.fsync, transport=mine.transport, timeout_s=mine.timeout)
 
     def _cache_for(self, root: str) -> Cache | None:
         return open_cache(root, folder=self.settings.cache, max_bytes=self.settings.cache_bytes)

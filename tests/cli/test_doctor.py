@@ -36,6 +36,8 @@ def states(findings):
 
 def fill(folder):
     class Store:
+        root = "s3://far"
+
         def get(self, key, size_bytes):
             return Fetched(memoryview(bytearray(b"x" * size_bytes)))
 

@@ -98,7 +98,7 @@ def test_the_gc_command(repository: Repository, capsys: pytest.CaptureFixture[st
     refs.write_text(live.to_json())
     for _ in range(2):
         report = _run(capsys, "gc", "--refs", str(refs), "--grace", "1d")[0]
-        assert report == {"expired": {"count": 0, "size": 0}, "unreferenced": {"count": 0, "size": 0}, "marked": 0, "dry_run": True}  # fmt: skip
+        assert report == {"expired": {"count": 0, "size": 0}, "unreferenced": {"count": 0, "size": 0}, "leftovers": 0, "marked": 0, "dry_run": True}  # fmt: skip
     assert main(["gc"]) == 0
     assert "add --apply" in capsys.readouterr().err
     assert main(["gc", "--refs", str(tmp_path / "missing"), "--apply"]) == 3

@@ -14,6 +14,7 @@ import pytest
 from payloadfs.errors import ConfigError, PayloadError
 from payloadfs.stores import chosen_transport, open_store
 from payloadfs.stores._aws import Credentials, s3_target
+from payloadfs.stores._obstore_options import Limits
 from payloadfs.testing import PiecesBody
 
 from .answering import Answering, give
@@ -136,7 +137,9 @@ def _compare(seed: int, folder: Path, server: Answering, transport: str) -> str:
             # Nothing may be sent to Amazon from here; where it would go is compared instead.
             name, _ = chosen_transport("s3://bucket", options, "auto")
             if name == "obstore":
-                assert server.endpoint_url not in repr(s3_target("s3://bucket", options).new_client(1.0, 0)), seed
+                assert server.endpoint_url not in repr(s3_target("s3://bucket", options).new_client(Limits(1, 1, 1))), (
+                    seed
+                )
             return expected
         chosen = "auto" if transport == "obstore" else transport
         before = len(server.headers)
@@ -198,7 +201,7 @@ def test_no_secret_in_repr() -> None:
 )
 def test_the_bucket_is_in_the_host_name_on_amazon_only(options: dict[str, Any], bucket: str, endpoint: str) -> None:
     target = s3_target(f"s3://{bucket}/x", {"key": "k", "secret": "s", **options})
-    assert target.new_client(1.0, 0).config["endpoint"] == endpoint
+    assert target.new_client(Limits(1, 1, 1)).config["endpoint"] == endpoint
 
 
 def test_a_missing_file_of_certificates_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

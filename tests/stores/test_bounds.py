@@ -63,6 +63,7 @@ def obstore_with(error: BaseException, patch: pytest.MonkeyPatch) -> Store:
 
     for name in ("put", "get", "get_range", "head", "delete", "list"):
         patch.setattr(obstore, name, fail)
+    patch.setattr("botocore.client.BaseClient._make_api_call", fail)
     return open_store("s3://bucket", S3Server("http://127.0.0.1:9").storage_options(), transport="obstore")
 
 

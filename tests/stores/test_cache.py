@@ -210,7 +210,8 @@ def test_a_corrupt_copy_is_fetched_again_once(store, cache, path, caplog, harm, 
     store.objects[item.key] = bytes(item.size_bytes)
     with pytest.raises(IntegrityError):
         item.load(cache)
-    assert store.gets == 3
+    # Wrong bytes are fetched once more.
+    assert store.gets == 4
     assert copies(path) == []
 
 
@@ -566,6 +567,22 @@ def test_waiting_is_bounded(store, cache, path, monkeypatch):
         assert item.load(cache) is None
         free.set()
         assert slow.result() == item.content
+
+
+def test_waiting_lasts_as_long_as_the_other_process_makes_progress(store, cache, path, monkeypatch):
+    monkeypatch.setattr(_cache_module, "_WAIT_S", 0.3)
+    item = Item(store, os.urandom(LARGE))
+
+    def write_slowly():
+        file = next(path.glob("*/.b3*"))
+        for _ in range(12):
+            time.sleep(0.1)
+            os.utime(file)
+
+    store.before = write_slowly
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: item.load(cache), range(2))) == [item.content] * 2
+    assert store.gets == 1
 
 
 def test_a_missing_object_leaves_no_copy(store, cache, path):

@@ -8,6 +8,7 @@ import pytest
 import payloadfs
 from payloadfs import IntegrityError, NotFoundError, StoreError
 from payloadfs._keys import check_key
+from payloadfs.stores._memory import MemoryStore
 from payloadfs.works._checkpoints import Checkpoints, newest_checkpoints, parse_key, read_checkpoint
 
 RUN = "run-1"
@@ -256,3 +257,53 @@ def test_newest_of_many_runs(repository):
     }
     assert documents == {run: {"of": run, "n": 3} for run in ("a", "b", "b-1")}
     assert parse_key("runs/a/state/1.json") is None
+
+
+class OverwritingStore(MemoryStore):
+    """A remote store whose server ignores conditions."""
+
+    def put(self, key, body):
+        self.delete(key)
+        super().put(key, body)
+
+
+def overwriting_repository(monkeypatch):
+    monkeypatch.setattr("payloadfs.works._checkpoints.scheme_of", lambda _: "s3")
+    repository = payloadfs.Repository(f"memory://{os.urandom(8).hex()}")
+    repository._stores[os.getpid()]._own = OverwritingStore(repository.root)
+    return repository
+
+
+@pytest.mark.parametrize("order", ["AB", "BA", "ABAB", "AABB", "ABBA", "BBA", "AAB"])
+def test_one_of_two_drivers_stops_where_conditions_are_ignored(monkeypatch, order):
+    repository = overwriting_repository(monkeypatch)
+    first = Checkpoints(repository, RUN)
+    first.save({"by": "first"})
+    drivers = {name: Checkpoints(repository, RUN) for name in "AB"}
+    for driver in drivers.values():
+        driver.load()
+    stopped, kinds = [], set()
+    for turn, name in enumerate(order * 6):
+        if name not in stopped:
+            try:
+                drivers[name].save({"by": name, "turn": turn})
+            except StoreError as error:
+                stopped.append(name)
+                kinds.add(error.kind)
+    assert kinds == {"concurrent-driver"}
+    assert len(stopped) == 1
+    survivor = ({"A", "B"} - set(stopped)).pop()
+    assert Checkpoints(repository, RUN).load()["by"] == survivor
+
+
+def test_a_driver_without_permission_to_delete_continues(checkpoints, repository, monkeypatch, caplog):
+    monkeypatch.setattr("payloadfs._log._already_warned", set())
+
+    def refuse(*_):
+        raise StoreError("Permission denied: cannot delete.", kind="denied")
+
+    monkeypatch.setattr(type(repository.store), "delete", refuse)
+    for number in range(6, 12):
+        checkpoints.save({"number": number})
+    assert Checkpoints(repository, RUN).load() == {"number": 11}
+    assert sum("are kept" in record.message for record in caplog.records) == 1

@@ -119,6 +119,8 @@ def size(size_bytes: int) -> str:
 
 def utc_time(time_s: float) -> str:
     """Format a time in seconds since 1970 for display, in UTC."""
+    if time_s == float("inf"):
+        return "at an unknown time     "
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time_s)) + " UTC"
 
 

@@ -94,7 +94,8 @@ def _ls(arguments: argparse.Namespace) -> int:
     for info in open_repository(arguments.url).list(arguments.prefix):
         count, total_bytes = count + 1, total_bytes + info.size_bytes
         if arguments.json:
-            print(json.dumps({"key": info.key, "size": info.size_bytes, "modified": info.modified_s}))
+            modified_s = None if info.modified_s == float("inf") else info.modified_s
+            print(json.dumps({"key": info.key, "size": info.size_bytes, "modified": modified_s}))
         else:
             print(f"{size(info.size_bytes):>10}  {utc_time(info.modified_s)}  {printable(info.key)}")
     if not arguments.json:

@@ -44,13 +44,13 @@ def configure_gc(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) ->
         metavar="FILE",
         action="append",
         help="file with all pointers that are in use, as any text, - for standard input; can be repeated. "
-        "Without it, only expired objects are deleted",
+        "Without it, only expired objects and leftovers are deleted",
     )
     parser.add_argument(
         "--grace",
         metavar="TIME",
         default="1d",
-        help="keep younger objects, and delete an unreferenced object so long after it was marked (default: 1d)",
+        help="keep younger objects and leftovers, and delete an unreferenced object so long after it was marked (default: 1d)",
     )
     parser.add_argument(
         "--max-share",
@@ -75,6 +75,9 @@ def configure_verify(parser: argparse.ArgumentParser, _: argparse.ArgumentParser
 
 def configure_lifecycle(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
     """Add the options of ``lifecycle``."""
+    parser.add_argument(
+        "--apply", action="store_true", help="set the rules in the bucket, and keep all others that it has"
+    )
     add_url(parser)
     parser.set_defaults(run=_lifecycle)
 
@@ -115,6 +118,7 @@ def _gc(arguments: argparse.Namespace) -> int:
                 {
                     "expired": {"count": result.expired.count, "size": result.expired.size_bytes},
                     "unreferenced": {"count": result.unreferenced.count, "size": result.unreferenced.size_bytes},
+                    "leftovers": result.leftovers,
                     "marked": result.marked,
                     "dry_run": not arguments.apply,
                 }
@@ -123,6 +127,7 @@ def _gc(arguments: argparse.Namespace) -> int:
         return 0
     verb = "deleted" if arguments.apply else "would be deleted"
     print(_sentence(f"expired and {verb}", result.expired))
+    print(f"{plural(result.leftovers, 'leftover', 'leftovers')} of interrupted saves {verb}")
     if references is not None:
         print(_sentence(f"unreferenced and {verb}", result.unreferenced))
         print(
@@ -177,6 +182,9 @@ def _lifecycle(arguments: argparse.Namespace) -> int:
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
         }
     )
+    if arguments.apply:
+        set_rules: Any = repository.store
+        set_rules.set_lifecycle_rules(rules)
     print(json.dumps({"Rules": rules}, indent=None if arguments.json else 2))
     return 0
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._durations import seconds
 from .._keys import EXPIRING, ID, created_s, lifetime_s, new_key
 from .._seal import Encoded, Outgoing
 from ..errors import ConfigError, PolicyError
 from ..repository import Repository, default_repository
-from ..stores import ObjectInfo
+from ..stores import ObjectInfo, SupportsLeftovers
+from ..stores._cache_quota import Quota
 from ._references import has_usual_time, references_in
 from ._remove import Removed, delete_all
 
@@ -38,6 +39,8 @@ class Collected:
     expired, unreferenced : Removed
         Objects that reached the end of their lifetime, and objects without references that were marked
         at least one grace period ago.
+    leftovers : int
+        What interrupted saves left in the store: open uploads, temporary and staged files.
     marked : int
         Objects without references that a later collection will remove.
     total : int
@@ -46,6 +49,7 @@ class Collected:
 
     expired: Removed
     unreferenced: Removed
+    leftovers: int
     marked: int
     total: int
 
@@ -58,16 +62,16 @@ def collect(
     dry_run: bool = True,
     repository: Repository | None = None,
 ) -> Collected:
-    """Delete expired objects and, if `references` are given, objects that nothing refers to.
+    """Delete expired objects, leftovers of crashes and, if `references` are given, objects that nothing refers to.
 
     Parameters
     ----------
     references : iterable of iterable of bytes, optional
         Every place that holds pointers, each as pieces of its text: see `references_in`. The documents
         of runs in the same store are added. Pointers inside of stored objects are not found: name them too.
-        None: only expired objects are deleted.
+        None: only expired objects and leftovers are deleted.
     grace : int, str or datetime.timedelta
-        Younger objects are kept, and an object without references is deleted so long after it was
+        Younger objects and leftovers are kept, and an object without references is deleted so long after it was
         marked. It must be longer than the time between saving an object and writing its pointer down.
     max_share : float
         Delete no object without references if that would be more than this share of all objects.
@@ -79,9 +83,10 @@ def collect(
     Raises
     ------
     ConfigError
-        An argument is not valid, or `references` contain no id at all. Nothing was deleted.
+        An argument is not valid, `references` contain no id at all, or the store does not report times. Nothing was
+        deleted.
     PolicyError
-        More than `max_share` would be deleted (``kind="max-share"``). Only expired objects were deleted.
+        More than `max_share` would be deleted (``kind="max-share"``). Only expired objects and leftovers were deleted.
     Exception
         Reading `references` failed. Nothing was deleted.
     StoreError
@@ -100,15 +105,17 @@ def collect(
     named = None if references is None else _names(references, chosen)
     now_s = time.time() if dry_run else _store_now_s(chosen)
     expired = _delete(chosen, (info for info in chosen.store.list(EXPIRING) if _is_expired(info, now_s)), dry_run)
+    leftovers = _remove_leftovers(chosen, now_s - grace_s, dry_run)
+    collected = Collected(expired, Removed(0, 0), leftovers, 0, expired.count)
     if named is None:
-        return Collected(expired, Removed(0, 0), 0, expired.count)
-    return _collect_unreferenced(chosen, named, expired, now_s, grace_s, max_share, dry_run=dry_run)
+        return collected
+    return _collect_unreferenced(chosen, named, collected, now_s, grace_s, max_share, dry_run=dry_run)
 
 
 def _collect_unreferenced(
     repository: Repository,
     named: set[bytes],
-    expired: Removed,
+    collected: Collected,
     now_s: float,
     grace_s: int,
     max_share: float,
@@ -143,7 +150,22 @@ def _collect_unreferenced(
         _write_marks(repository, waiting)
         for info in marks:
             repository.store.delete(info.key)
-    return Collected(expired, removed, len(waiting), total)
+    return replace(collected, unreferenced=removed, marked=len(waiting), total=total)
+
+
+def _remove_leftovers(repository: Repository, newest_s: float, dry_run: bool) -> int:
+    count = 0
+    if isinstance(repository.store, SupportsLeftovers):
+        for leftover in repository.store.leftovers():
+            if leftover.modified_s <= newest_s:
+                count += 1
+                if not dry_run:
+                    leftover.remove()
+    if not dry_run and repository.settings.cache is not None:
+        # The cache removes half copies of processes that no longer run when it lists its folder.
+        for _ in Quota(str(repository.settings.cache), None).copies():
+            pass
+    return count
 
 
 def _is_expired(info: ObjectInfo, now_s: float) -> bool:
@@ -201,9 +223,15 @@ def _store_now_s(repository: Repository) -> float:
     """Return the time by the clock of the store. Writes and deletes a small object."""
     key = _put(repository, _PROBE, b"x")
     try:
-        return repository.store.info(key).modified_s
+        now_s = repository.store.info(key).modified_s
     finally:
         repository.store.delete(key)
+    if now_s == float("inf"):
+        raise ConfigError(
+            f"{repository.root} does not report when objects are written, so their age is not known. Nothing was deleted.",
+            kind="no-mtime",
+        )
+    return now_s
 
 
 def _put(repository: Repository, prefix: str, content: bytes) -> str:

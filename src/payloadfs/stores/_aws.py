@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ._errors import no_credentials
-from ._obstore_options import CONNECT_S, READ_S, Target, UnmappedError, client_options, refuse_proxies, retry_config
+from ._obstore_options import Limits, Target, UnmappedError, client_options, refuse_proxies, retry_config
 
 __all__ = ["Credentials", "encryption_from_environment", "s3_target"]
 
@@ -109,7 +109,7 @@ def s3_target(root: str, options: Mapping[str, Any]) -> Target:
         The credentials cannot be right.
     """
     bucket = root.partition("://")[2].partition("/")[0]
-    given, limits, addressing = _flat(options)
+    given, times, addressing = _flat(options)
     anonymous = given.pop("anon", False)
     verify = given.pop("verify", None)
     known = {name: given.pop(name, None) for name in ("key", "secret", "token", "profile", "region", "endpoint_url")}
@@ -141,21 +141,21 @@ def s3_target(root: str, options: Mapping[str, Any]) -> Target:
     }
     source = None if anonymous else partial(_credentials, session.credentials)
 
-    def new_client(read_s: float, retries: int) -> Any:
+    def new_client(limits: Limits) -> Any:
         from obstore.store import S3Store
 
-        http: Any = client_options(endpoint, limits.get("connect_s", CONNECT_S), read_s, ca_file)
+        http: Any = client_options(endpoint, limits, ca_file)
         provider = None if source is None else partial(_for_obstore, source)
         settings: Any = config
         return S3Store(
             bucket,
             config=settings,
             client_options=http,
-            retry_config=retry_config(retries),
+            retry_config=retry_config(limits),
             credential_provider=provider,
         )
 
-    return Target(new_client, {}, source, limits.get("read_s", READ_S))
+    return Target(new_client, {}, source, **times)
 
 
 def encryption_from_environment() -> dict[str, Any]:
@@ -167,7 +167,7 @@ def encryption_from_environment() -> dict[str, Any]:
     if customer := os.environ.get("AWS_SSE_CUSTOMER_KEY_BASE64"):
         key = base64.b64decode(customer)
         digest = base64.b64encode(hashlib.md5(key, usedforsecurity=False).digest()).decode()
-        found |= {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": key, "SSECustomerKeyMD5": digest}
+        found |= {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": customer, "SSECustomerKeyMD5": digest}
         found.pop("ServerSideEncryption", None)
     return found
 
@@ -186,16 +186,16 @@ def _flat(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float],
     for name in ("key", "secret", "token"):
         if not isinstance(given.get(name, ""), str):
             raise UnmappedError(f"storage option {name} is not a string")
-    limits: dict[str, float] = {}
+    times: dict[str, float] = {}
     addressing = None
     for name, value in config.items():
         if name in ("connect_timeout", "read_timeout") and isinstance(value, int | float):
-            limits[name.replace("timeout", "s")] = float(value)
+            times["answer_s" if name == "read_timeout" else "connect_s"] = float(value)
         elif name == "s3" and isinstance(value, Mapping) and value.keys() <= _S3_CONFIG:
             addressing = value.get("addressing_style")
         elif name not in _NO_EFFECT_CONFIG and (name, value) != ("signature_version", "s3v4"):
             raise UnmappedError(f"config_kwargs has {name}")
-    return given, limits, addressing
+    return given, times, addressing
 
 
 def _from_environment(known: Mapping[str, Any], anonymous: bool) -> _Session | None:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
-from ..errors import StoreError
+from .._log import warn
+from .._urls import scheme_of
+from ..errors import IntegrityError, StoreError
 
 __all__ = [
     "Body",
     "Fetched",
+    "Leftover",
     "ObjectInfo",
     "Options",
     "Store",
     "SupportsFiles",
+    "SupportsLeftovers",
     "body_size_error",
     "collect",
+    "fetch_intact",
     "refuse_pickle",
 ]
+
+
+T = TypeVar("T")
 
 
 class Body(Protocol):
@@ -54,7 +62,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object in a listing: key, size in bytes, time of writing (seconds, UTC)."""
+    """An object in a listing: key, size in bytes, time of writing (seconds, UTC; infinite if the store does not say)."""
 
     key: str
     size_bytes: int
@@ -125,6 +133,34 @@ class SupportsFiles(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What an interrupted write left behind.
+
+    Parameters
+    ----------
+    name : str
+        For people.
+    modified_s : float
+        When it was last known to be in use (seconds, UTC).
+    remove : callable
+        Removes it. It may be gone already.
+    """
+
+    name: str
+    modified_s: float
+    remove: Callable[[], Any]
+
+
+@runtime_checkable
+class SupportsLeftovers(Protocol):
+    """A store in which an interrupted write can leave something that `list` does not show."""
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield what interrupted writes of payloadfs left, and what running ones use."""
+        ...
+
+
 class Options(dict[str, Any]):
     """Storage options whose `repr`, as a traceback with local variables shows it, has no values."""
 
@@ -155,6 +191,21 @@ def collect(key: str, body: Body) -> bytes:
     if len(content) != body.size_bytes:
         raise body_size_error(key, body.size_bytes, len(content))
     return content
+
+
+def fetch_intact(root: str, fetch: Callable[[], T]) -> T:
+    """Return what `fetch` returns, for a store at `root`.
+
+    If it raises `IntegrityError` and the store is remote, it is called once more: the bytes may have been damaged
+    on the way.
+    """
+    try:
+        return fetch()
+    except IntegrityError as error:
+        if scheme_of(root) in ("file", "memory"):
+            raise
+        warn(f"Wrong bytes were received, so they are fetched once more. {error}")
+    return fetch()
 
 
 def refuse_pickle(self: object) -> NoReturn:

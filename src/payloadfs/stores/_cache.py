@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .._atomic import file_lock
@@ -25,19 +26,19 @@ from .._log import warn, warn_once
 from .._seal import check
 from .._urls import canonical_root, local_path
 from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, StoreError
-from ._base import Store, SupportsFiles
+from ._base import Store, SupportsFiles, fetch_intact
 from ._cache_quota import Quota
 from ._dirfd import is_ours, reserve
 from ._local import LocalStore
+from ._retry import TIMEOUT_S
 
 __all__ = ["Cache"]
 
 _INTO_FILE_FROM_BYTES = 1024 * 1024
 """From this size on, stores that support it write directly into the file. Below it, memory is faster."""
 
-_WAIT_S = 60.0
-_WAIT_S_PER_BYTE = 1 / (4 * 1024 * 1024)
-"""How long to wait for another process that fetches the same object."""
+_WAIT_S = TIMEOUT_S / 3
+"""How long another process that fetches the same object may make no progress. The rest of the limit is for our own fetch."""
 
 _SHARED = "shared"
 
@@ -182,7 +183,7 @@ class Cache:
 
     def _fetch_into_cache(self, wanted: _Wanted, store: Store, key: str, *, data: bool) -> memoryview | None:
         """Return the bytes of a new copy, which one process creates, or None if there is none."""
-        with self._locked(wanted) as (folder, file):
+        with self._locked(wanted, store) as (folder, file):
             copy = self._lookup(wanted, self._folder, data=data)
             if copy is not None or file is None:
                 # After waiting in vain this process reads from the store directly; it does not wait again.
@@ -190,24 +191,27 @@ class Cache:
             copy = self._from_previous_boot(wanted)
             if copy is not None or not self.quota.reserve(wanted.name, wanted.size_bytes):
                 return copy
-            buffer = self._fetch(wanted.size_bytes, store, key, file)
-            check(buffer, wanted.digest, data=True)
+            buffer = fetch_intact(store.root, partial(self._fetch, wanted, store, key, file))
             with self.quota.locked():
                 os.rename(f".{wanted.name}", wanted.name, src_dir_fd=folder, dst_dir_fd=folder)
             return buffer
 
     @contextmanager
-    def _locked(self, wanted: _Wanted) -> Iterator[tuple[int, int | None]]:
-        """Yield the folder and the locked, empty file for a new copy; no file if another process held it too long."""
-        name, wait_s = wanted.name, _WAIT_S + wanted.size_bytes * _WAIT_S_PER_BYTE
-        with (
-            self._files._folder(f"{self._folder}/{name}", create=True) as (folder, _, _),
-            file_lock(f".{name}", wait_s, dir_fd=folder) as file,
-        ):
-            if file is not None:
-                # A killed process may have left bytes in it.
-                os.ftruncate(file, 0)
-            yield folder, file
+    def _locked(self, wanted: _Wanted, store: Store) -> Iterator[tuple[int, int | None]]:
+        """Yield the folder and the locked, empty file for a new copy; no file if another process fails to fill it."""
+        name, wait_s = f".{wanted.name}", getattr(store, "timeout_s", 0.0) / 3 or _WAIT_S
+        with self._files._folder(f"{self._folder}/{name}", create=True) as (folder, _, _):
+            waited, progress = False, _progress(folder, name)
+            while not waited:
+                with file_lock(name, wait_s, dir_fd=folder) as file:
+                    before, progress = progress, _progress(folder, name)
+                    if file is None and progress != before and progress is not None:
+                        continue
+                    waited = True
+                    if file is not None:
+                        # A killed process may have left bytes in it.
+                        os.ftruncate(file, 0)
+                    yield folder, file
 
     def _from_previous_boot(self, wanted: _Wanted) -> memoryview | None:
         """Return the bytes of a copy from before the machine started, all of them checked."""
@@ -219,18 +223,32 @@ class Cache:
                 return copy
         return None
 
-    def _fetch(self, size_bytes: int, store: Store, key: str, file: int) -> memoryview:
-        """Write the object into `file` and return its bytes: mapped, or those that were written."""
+    def _fetch(self, wanted: _Wanted, store: Store, key: str, file: int) -> memoryview:
+        """Write the object into `file` and return its checked bytes: mapped, or those that were written."""
+        size_bytes, buffer = wanted.size_bytes, None
         if size_bytes >= _INTO_FILE_FROM_BYTES:
             # Before the request: a full disk is an error before anything is fetched.
             reserve(file, size_bytes)
             if self.is_local and isinstance(store, SupportsFiles):
                 os.ftruncate(file, size_bytes)
                 store.get_into(key, size_bytes, file)
-                return memoryview(FileMapping(file, size_bytes, access=mmap.ACCESS_COPY))
+                buffer = memoryview(FileMapping(file, size_bytes, access=mmap.ACCESS_COPY))
+        if buffer is not None:
+            check(buffer, wanted.digest, data=True)
+            return buffer
         buffer = store.get(key, size_bytes).buffer
+        check(buffer, wanted.digest, data=True)
         _write(file, buffer)
         return buffer
+
+
+def _progress(folder: int, name: str) -> tuple[int, int] | None:
+    """Return what changes while another process fills the file `name`; None if there is no such file."""
+    try:
+        st = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return st.st_mtime_ns, st.st_ino
 
 
 def _write(file: int, buffer: memoryview) -> None:

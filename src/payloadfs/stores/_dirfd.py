@@ -6,10 +6,14 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
+
+from .._atomic import sync_folder
 
 __all__ = [
     "Folder",
     "file_system_type",
+    "group_bits",
     "is_ours",
     "make_folders",
     "open_below",
@@ -17,6 +21,7 @@ __all__ = [
     "open_subfolder",
     "reserve",
     "sync",
+    "sync_above",
 ]
 
 # This user may have only search permission for the folders above.
@@ -72,20 +77,24 @@ def open_below(folder: Folder, path: str) -> Folder:
     return Folder(os.open(last or ".", _LIST, dir_fd=inner.descriptor), False)
 
 
-def open_subfolder(folder: int, name: str, *, create: bool = False, fsync: bool = False) -> int:
-    """Return the descriptor of the folder `name` in `folder`, which is created (0700) if `create`."""
+def group_bits(st: os.stat_result) -> int:
+    """Return the permissions of the group that everything new in a folder gets: none, unless the folder is a group's.
+
+    It is one if it has the setgid bit, as in mode 2775. The umask applies.
+    """
+    return st.st_mode & 0o070 if st.st_mode & stat.S_ISGID else 0
+
+
+def open_subfolder(folder: int, name: str, *, create: bool = False) -> int:
+    """Return the descriptor of the folder `name` in `folder`, which is created if `create`: 0700 and `group_bits`."""
     try:
         return os.open(name, _SEARCH, dir_fd=folder)
     except FileNotFoundError:
         if not create:
             raise
-    try:
-        os.mkdir(name, 0o700, dir_fd=folder)
-        if fsync:
-            sync(folder)
-    except FileExistsError:
-        # Another writer created it first.
-        pass
+    # Another writer may create it first.
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o700 | group_bits(os.fstat(folder)), dir_fd=folder)
     return os.open(name, _SEARCH, dir_fd=folder)
 
 
@@ -98,14 +107,29 @@ def sync(folder: int) -> None:
         os.close(file)
 
 
+def sync_above(path: str) -> None:
+    """Make the name of the folder `path`, and those of the folders above it, survive a power cut.
+
+    Which of them existed long ago cannot be known: another process may have created some a moment ago. Those that this
+    user cannot read are left out, and it ends where another file system begins.
+    """
+    device = os.stat(path).st_dev
+    while path != "/":
+        path = os.path.dirname(path)
+        if os.stat(path).st_dev != device:
+            return
+        with suppress(PermissionError):
+            sync_folder(path)
+
+
 def make_folders(path: str) -> None:
-    """Create the folder `path` and its missing parents, all with mode 0700, whatever the umask."""
+    """Create the folder `path` and its missing parents, all with mode 0700 and `group_bits`."""
     missing = []
     while not os.path.isdir(path):
         missing.append(path)
         path = os.path.dirname(path)
     for folder in reversed(missing):
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        os.makedirs(folder, mode=0o700 | group_bits(os.stat(os.path.dirname(folder))), exist_ok=True)
 
 
 def is_ours(st: os.stat_result) -> bool:

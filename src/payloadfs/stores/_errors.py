@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,18 +14,27 @@ from ._redaction import Secrets
 
 __all__ = [
     "STATUS",
+    "UNCONDITIONAL",
     "ErrorTranslator",
     "HTTPStatusError",
     "from_obstore",
+    "is_lost",
     "modified_s",
     "no_credentials",
     "s3_code",
+    "status_of",
     "unexpected",
 ]
 
-_TIME_FIELDS = ("mtime", "last_modified", "LastModified", "updated", "modified", "created")
+_TIME_FIELDS = ("mtime", "last_modified", "LastModified", "updated", "modified", "modify", "created")
 _MAX_MESSAGE_CHARS = 500
 _MAX_BODY_CHARS = 10_000
+
+UNCONDITIONAL = (
+    "The server of {root} does not support conditional requests, so objects are created without one. Keys are random, so "
+    "nothing is overwritten; but each save looks first whether its key exists."
+)
+"""Warning, once, for a server that refuses ``If-None-Match``."""
 
 STATUS = re.compile(r"status code: (\d{3})|non-2xx status code: (\d{3})")
 _QUERY = re.compile(r"\?[^\s)>]*")
@@ -49,7 +59,11 @@ _CONNECTION_LOST = frozenset(
     {"ClientError", "ConnectionError", "HTTPClientError"}
     | {"HTTPException", "IncompleteReadError", "ResponseStreamingError"}
 )
-_DENIED, _MISSING, _TOO_MANY, _SERVER_FAILED = (401, 403), 404, 429, 500
+_LOST = frozenset(
+    {"ConnectionError", "EOFError", "SFTPConnectionLost", "SFTPNoConnection", "SSHException", "TimeoutError"}
+    | {"ChannelOpenError", "DisconnectError", "error_temp", "error_proto"}
+)
+_DENIED, _MISSING, _TOO_MANY, _SERVER_FAILED, _UNSUPPORTED = (401, 403), 404, 429, 500, 501
 _EXISTS = (409, 412)
 
 
@@ -133,11 +147,18 @@ def _response(error: BaseException) -> Mapping[str, Any]:
     return {}
 
 
-def _status(error: BaseException) -> int:
+def status_of(error: BaseException) -> int:
+    """Return the HTTP status behind `error`, or 0."""
     status: Any = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     for name in ("status_code", "status", "code"):
         status = status or getattr(error, name, 0)
     return int(status) if str(status).isdigit() else 0
+
+
+def is_lost(error: BaseException) -> bool:
+    """Return whether `error` says that a connection can no longer be used. By class name, as for other libraries."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return bool(names & _LOST) or (isinstance(error, OSError) and "closed" in str(error).lower())
 
 
 class ErrorTranslator:
@@ -167,10 +188,18 @@ class ErrorTranslator:
         ours.__cause__ = self.secrets.cause(cause)
         return ours
 
+    def timeout(self, operation: str, key: str, timeout_s: float) -> StoreError:
+        """Return the error for an operation that makes no progress."""
+        return StoreError(
+            f"Cannot {operation} {key!r} in {self._root}: the server did not answer within {timeout_s:g} seconds.",
+            transient=True,
+            kind="timeout",
+        )
+
     def _translated(self, error: BaseException, operation: str, key: str) -> PayloadError:
         what = f"{key!r} in {self._root}"
         reason = self.secrets.hide(f"{type(error).__name__}: {error}")[:_MAX_MESSAGE_CHARS].rstrip(". ")
-        code, status = s3_code(error), _status(error)
+        code, status = s3_code(error), status_of(error)
         if code == "NoSuchBucket":
             return StoreError(
                 f"The bucket of {self._root} does not exist: create it, or correct the URL.", kind="no-bucket"
@@ -189,6 +218,8 @@ class ErrorTranslator:
         is_taken = isinstance(error, FileExistsError) or status in _EXISTS
         if operation == "put" and code not in _BUSY_CODES and is_taken:
             return StoreError(f"Object {what} already exists; it was not changed.", kind="exists")
+        if code == "NotImplemented" or status == _UNSUPPORTED:
+            return StoreError(f"{failed}: the server does not support the request ({reason}).", kind="unsupported")
         if code == "ConditionalRequestConflict":
             return StoreError(f"{failed}: another writer is creating it ({reason}).", transient=True, kind="conflict")
         if code in _BUSY_CODES or status == _TOO_MANY or status >= _SERVER_FAILED:
@@ -221,7 +252,7 @@ def _connection_error(error: BaseException, failed: str, reason: str) -> StoreEr
         return StoreError(f"{failed}: the server did not answer in time ({reason}).", transient=True, kind="timeout")
     if "FlexibleChecksumError" in names:
         return StoreError(f"{failed}: the bytes were damaged in transit ({reason}).", transient=True, kind="checksum")
-    if names & _CONNECTION_LOST and not _response(error):
+    if (names & _CONNECTION_LOST and not _response(error)) or is_lost(error):
         return StoreError(f"{failed}: the connection was lost ({reason}).", transient=True, kind="connection-lost")
     return None
 
@@ -235,15 +266,17 @@ def no_credentials(failed: str) -> StoreError:
     )
 
 
-def modified_s(key: str, entry: Mapping[str, Any]) -> float:
-    """Return the modification time in a file system's `entry` for `key`, in seconds (UTC)."""
+def modified_s(entry: Mapping[str, Any]) -> float:
+    """Return the modification time in a file system's `entry`, in seconds (UTC); infinite if it does not say."""
     for name in _TIME_FIELDS:
         value = entry.get(name)
         if isinstance(value, str):
-            value = datetime.fromisoformat(value)
+            with suppress(ValueError):
+                # FTP writes 20260101000000, maybe with a fraction.
+                value = datetime.fromisoformat(f"{value[:8]}T{value[8:14]}" if value[:14].isdigit() else value)
         if isinstance(value, datetime):
             return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
         if isinstance(value, (int, float)):
             return float(value)
-    # With an invented time a clean-up would delete objects in use.
-    raise StoreError(f"The file system does not report when {key!r} was written.", kind="no-mtime")
+    # So that no clean-up takes it for old.
+    return float("inf")

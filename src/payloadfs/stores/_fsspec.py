@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from .._buffers import ByteRange
 from .._forks import PerProcess
 from .._keys import MAX_KEY_CHARS
+from .._log import warn_once
 from .._urls import scheme_of
 from ..errors import ConfigError, NotFoundError, PayloadError, StoreError, is_interrupt
-from ._base import Body, Fetched, ObjectInfo, body_size_error, collect, refuse_pickle
-from ._errors import ErrorTranslator, modified_s, s3_code
+from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect, refuse_pickle
+from ._errors import UNCONDITIONAL, ErrorTranslator, is_lost, modified_s, s3_code, status_of
+from ._obstore_options import credentials_stamp
 from ._ranges import MIB, Memory, RangedDownload, Sink, into_file, ranges_unsupported, wrong_size
-from ._retry import Retry
+from ._retry import TIMEOUT_S, Retry
+
+if TYPE_CHECKING:
+    from ._s3_control import S3Control
 
 __all__ = ["FsspecStore", "open_fsspec_store"]
 
 _STAGING = ".staging"
 _READ_BYTES = 4 * MIB
+_SLOWEST = 64 * 1024
+"""Bytes per second of a transfer that is not an error."""
+
+_RANGE_NOT_SATISFIABLE = 416
+_FOLDER_ATTEMPTS = 5
 _COMPARE_FROM_BYTES = 256 * MIB
 """From this size on, the size is compared by a separate request, before memory is allocated."""
 
@@ -39,7 +52,9 @@ _S3_PARTS = {"chunksize": 16 * MIB, "max_concurrency": 4}
 _locks = PerProcess(lambda: [threading.Lock() for _ in range(64)])
 
 
-def open_fsspec_store(root: str, storage_options: Mapping[str, Any] | None = None) -> FsspecStore:
+def open_fsspec_store(
+    root: str, storage_options: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S
+) -> FsspecStore:
     """Return the store at the canonical URL `root`. Some file systems (SFTP) connect here.
 
     Raises
@@ -54,12 +69,15 @@ def open_fsspec_store(root: str, storage_options: Mapping[str, Any] | None = Non
     scheme = scheme_of(root)
 
     def open_filesystem() -> tuple[Any, str]:
-        filesystem, path = url_to_fs(root, **dict(storage_options or {}), skip_instance_cache=True)
+        options = {**_time_limits(scheme, timeout_s), **(storage_options or {})}
+        filesystem, path = url_to_fs(root, **options, skip_instance_cache=True)
+        if (client := getattr(filesystem, "ftp", None)) is not None and hasattr(client, "get_channel"):
+            client.get_channel().settimeout(timeout_s * 2 / 3)
         return filesystem, path
 
     failure: PayloadError
     try:
-        return FsspecStore(root, open_filesystem)
+        return FsspecStore(root, open_filesystem, timeout_s)
     except ImportError as error:
         raise ConfigError(f"The package for {scheme}:// is not installed: {error}", kind="missing-package") from error
     except (TypeError, ValueError) as error:
@@ -75,6 +93,18 @@ def open_fsspec_store(root: str, storage_options: Mapping[str, Any] | None = Non
     raise failure
 
 
+def _time_limits(scheme: str, timeout_s: float) -> dict[str, Any]:
+    """Return the options that keep fsspec's own synchronous clients from waiting for ever."""
+    from fsspec import get_filesystem_class
+
+    name = get_filesystem_class(scheme).__name__
+    if name == "FTPFileSystem":
+        return {"timeout": timeout_s * 2 / 3}
+    if name == "SFTPFileSystem":
+        return {f"{step}timeout": timeout_s / 3 for step in ("", "banner_", "auth_")}
+    return {}
+
+
 class FsspecStore:
     """Objects under one folder of an fsspec file system.
 
@@ -84,10 +114,16 @@ class FsspecStore:
         Canonical URL.
     open_filesystem : callable
         Returns a new synchronous file system of fsspec, and the root as that file
-        system spells it. Called once in each process.
+        system spells it. Called in each process, and again after a connection was lost.
+    timeout_s : float
+        Time limit for an operation that makes no progress.
+    control : callable, optional
+        Returns, for the store's `Retry`, what lists S3 buckets.
 
     Notes
     -----
+    A file system that is not asynchronous serves one thread at a time: those of SFTP and FTP have one connection.
+
     In memory and in object stores an object is created by one atomic call and held in memory while
     it is sent; on S3 in parts of 16 MiB, four at a time, if it has 32 MiB or more. Everywhere else it is
     written under ``.staging`` in pieces, its size is compared, and it is moved into place: a crash
@@ -99,17 +135,31 @@ class FsspecStore:
 
     transport = "fsspec"
 
-    def __init__(self, root: str, open_filesystem: Callable[[], tuple[Any, str]]) -> None:
-        self.root = root
+    def __init__(
+        self,
+        root: str,
+        open_filesystem: Callable[[], tuple[Any, str]],
+        timeout_s: float = TIMEOUT_S,
+        control: Callable[[Retry], S3Control] | None = None,
+    ) -> None:
+        self.root, self.timeout_s = root, timeout_s
+        self._open_filesystem = open_filesystem
         # An asynchronous file system does not survive a fork.
         self._opened = PerProcess(open_filesystem)
         filesystem, path = self._opened[os.getpid()]
         self._path = path.rstrip("/")
-        self._retry = Retry(ErrorTranslator(root, filesystem.storage_options))
+        self._stamp = credentials_stamp()
+        self._retry = Retry(ErrorTranslator(root, filesystem.storage_options), timeout_s, self._refresh)
         protocols = {filesystem.protocol} if isinstance(filesystem.protocol, str) else set(filesystem.protocol)
         self._is_s3 = "s3" in protocols
         self._atomic = bool(protocols & _ATOMIC_PROTOCOLS)
         self._create_only = self._atomic and "mode" in inspect.signature(filesystem.pipe_file).parameters
+        self._control = control(self._retry) if control else None
+        # One object in many parts: its thread may use the connection again.
+        is_concurrent = self._atomic or filesystem.async_impl
+        self._turns: PerProcess[AbstractContextManager[Any]] = PerProcess(
+            nullcontext if is_concurrent else threading.RLock
+        )
 
     __reduce__ = refuse_pickle
 
@@ -121,9 +171,13 @@ class FsspecStore:
         if self._atomic:
             self._put_atomically(key, body)
             return
+        with self._turn():
+            self._put_staged(key, body)
+
+    def _put_staged(self, key: str, body: Body) -> None:
         staged = f"{self._path}/{_STAGING}/{secrets.token_hex(16)}"
-        self._call("put", key, "makedirs", f"{self._path}/{_STAGING}", exist_ok=True)
-        self._call("put", key, "makedirs", self._name(key).rpartition("/")[0], exist_ok=True)
+        self._make_folder(key, self._name(_STAGING))
+        self._make_folder(key, self._name(key).rpartition("/")[0])
         moved = False
         try:
             self._write(key, staged, body)
@@ -156,6 +210,10 @@ class FsspecStore:
             self._call("delete", key, "rm_file", self._name(key))
         except NotFoundError:
             return
+        except StoreError as error:
+            # FTP reports a missing file as one error of many.
+            if self._atomic or error.kind != "store" or self._exists(key):
+                raise
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose key begins with `prefix`, ordered by key. One listing for each folder, when reached."""
@@ -168,6 +226,27 @@ class FsspecStore:
                 yield info
             else:
                 waiting += reversed(self._entries(key, prefix))
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield staged files, or the open uploads of S3; see `SupportsLeftovers`."""
+        if self._control is not None:
+            yield from self._control.leftovers()
+            return
+        if self._atomic:
+            return
+        try:
+            entries = self._call("list", _STAGING, "ls", self._name(_STAGING), detail=True)
+        except NotFoundError:
+            return
+        for entry in entries:
+            name = str(entry["name"])
+            if re.fullmatch("[0-9a-f]{32}", name.rpartition("/")[2]):
+                yield Leftover(name, modified_s(entry), partial(self._call, "delete", _STAGING, "rm_file", name))
+
+    def set_lifecycle_rules(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        """Set lifecycle rules of an S3 bucket; see `S3Control.set_rules`."""
+        if self._control is not None:
+            self._control.set_rules(rules)
 
     def _entries(self, above: str, prefix: str) -> _Entries:
         """Return the objects and the folders in the folder `above`, by key, that matter for `prefix`."""
@@ -200,12 +279,20 @@ class FsspecStore:
     def _put_atomically(self, key: str, body: Body) -> None:
         content = collect(key, body)
         options = {**({"mode": "create"} if self._create_only else {}), **(_S3_PARTS if self._is_s3 else {})}
+        put = partial(self._call, "put", key, "pipe_file", self._name(key), content, size_bytes=len(content), **options)
         with self._lock(key):
             if not self._create_only:
                 self._refuse_existing(key)
             try:
-                self._call("put", key, "pipe_file", self._name(key), content, **options)
+                self._retry.watch("put", key, put, partial(self._probe, key)) if len(content) > MIB else put()
             except StoreError as error:
+                if error.kind == "unsupported" and self._create_only:
+                    self._create_only = False
+                    warn_once(UNCONDITIONAL.format(root=self.root))
+                    self._refuse_existing(key)
+                    options.pop("mode")
+                    self._call("put", key, "pipe_file", self._name(key), content, size_bytes=len(content), **options)
+                    return
                 # The response to our own earlier attempt may have been lost.
                 if error.kind not in ("exists", "upload-gone") or not self._already_uploaded(key, content):
                     raise
@@ -218,6 +305,8 @@ class FsspecStore:
 
     def _write(self, key: str, staged: str, body: Body) -> None:
         file = self._call("put", key, "open", staged, "wb")
+        if hasattr(file, "set_pipelined"):
+            file.set_pipelined(True)
         # Closing publishes what was written, also after an error: hence the staging name.
         try:
             for piece in body:
@@ -244,25 +333,57 @@ class FsspecStore:
                 raise
             reason.add_note(f"The staged file {staged!r} could not be deleted: {error}")
 
-    def _refuse_existing(self, key: str) -> None:
+    def _exists(self, key: str) -> bool:
         try:
             self._entry("look up", key, self._name(key))
         except NotFoundError:
-            return
-        raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
+            return False
+        return True
+
+    def _refuse_existing(self, key: str) -> None:
+        if self._exists(key):
+            raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
+
+    def _make_folder(self, key: str, folder: str) -> None:
+        for attempts_left in reversed(range(_FOLDER_ATTEMPTS)):
+            try:
+                self._call("put", key, "makedirs", folder, exist_ok=True)
+            except StoreError as error:
+                # Another connection may have created it, or one above, at the same time: some file systems report that.
+                if not attempts_left or error.kind != "store":
+                    raise
+            else:
+                return
 
     def _download(self, key: str, size_bytes: int, open_sink: Callable[[], Sink]) -> None:
         if size_bytes >= _COMPARE_FROM_BYTES:
             actual = self._entry("get", key, self._name(key)).get("size")
             if actual not in (None, size_bytes):
                 raise wrong_size(key, size_bytes, str(actual))
-        if self._atomic or self._filesystem().async_impl:
-            RangedDownload(self._retry, _Source(self, key, size_bytes), open_sink).run()
-        else:
-            self._read_file(key, size_bytes, self._retry.once("get", key, open_sink))
+        if not self._atomic and not self._filesystem().async_impl:
+            with self._turn():
+                self._read_file(key, size_bytes, self._retry.once("get", key, open_sink))
+            return
+        download = RangedDownload(self._retry, _Source(self, key, size_bytes), open_sink)
+        try:
+            if size_bytes > MIB and self._filesystem().async_impl:
+                download.watched(partial(self._probe, key))
+            else:
+                download.run()
+        except StoreError as error:
+            if error.kind != "ranges-unsupported" or self._is_s3:
+                raise
+            whole = memoryview(self._call("get", key, "cat_file", self._name(key), size_bytes=size_bytes))
+            if whole.nbytes != size_bytes:
+                raise wrong_size(key, size_bytes, str(whole.nbytes)) from None
+            self._retry.once("get", key, lambda: open_sink()(0, whole))
 
     def _read_file(self, key: str, size_bytes: int, sink: Sink) -> None:
         file = self._call("get", key, "open", self._name(key), "rb")
+        if hasattr(file, "prefetch"):
+            # paramiko waits for every 32 KiB otherwise. Beyond the end of the file it would wait for ever.
+            actual = self._once("get", key, file.stat).st_size
+            self._once("get", key, partial(file.prefetch, min(actual, size_bytes), max_concurrent_requests=64))
         filled = 0
         try:
             # One more byte than expected reveals an object that is too large.
@@ -287,27 +408,89 @@ class FsspecStore:
     def _filesystem(self) -> Any:
         return self._opened[os.getpid()][0]
 
+    def _turn(self) -> AbstractContextManager[Any]:
+        return self._turns[os.getpid()]
+
+    def _probe(self, key: str) -> None:
+        filesystem = self._filesystem()
+        if filesystem.async_impl:
+            _awaited(filesystem, "info", (self._name(key),), {}, self._retry.connect_s)
+
+    def _refresh(self) -> bool:
+        """Look for new credentials, and return whether anything changed where they come from."""
+        stamp = credentials_stamp()
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        self._reopen()
+        if self._control is not None:
+            self._control.forget()
+        return True
+
+    def _reopen(self) -> None:
+        # Other threads may still use the one that was open. The new one is opened by whatever needs it first.
+        self._opened = PerProcess(self._open_filesystem)
+
     def _entry(self, operation: str, key: str, name: str) -> Mapping[str, Any]:
         entry: Mapping[str, Any] = self._call(operation, key, "info", name)
         return entry
 
-    def _call(self, operation: str, key: str, method: str, name: str, *arguments: Any, **options: Any) -> Any:
-        filesystem = self._filesystem()
+    def _call(
+        self, operation: str, key: str, method: str, name: str, *arguments: Any, size_bytes: int = 0, **options: Any
+    ) -> Any:
+        limit_s = self._limit_s(size_bytes)
 
         def attempt() -> Any:
-            # What another client wrote a moment ago counts: no listing is ever taken from a cache.
-            filesystem.invalidate_cache()
-            return getattr(filesystem, method)(name, *arguments, **options)
+            with self._turn():
+                filesystem = self._filesystem()
+                # What another client wrote a moment ago counts: no listing is ever taken from a cache.
+                filesystem.invalidate_cache()
+                try:
+                    return _awaited(filesystem, method, (name, *arguments), options, limit_s)
+                except Exception as error:
+                    self._reopen_if_lost(error)
+                    raise
 
         return self._retry.call(operation, key, attempt)
 
+    def _limit_s(self, size_bytes: int) -> float:
+        """Return the time limit of one call that sends or receives `size_bytes`."""
+        return self._retry.request_s if size_bytes <= MIB else self.timeout_s + size_bytes / _SLOWEST
+
     def _once(self, operation: str, key: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function that must not be repeated."""
-        return self._retry.once(operation, key, function, *arguments)
+
+        def attempt() -> Any:
+            try:
+                return function(*arguments)
+            except Exception as error:
+                self._reopen_if_lost(error)
+                raise
+
+        return self._retry.once(operation, key, attempt)
+
+    def _reopen_if_lost(self, error: Exception) -> None:
+        # S3 and the like connect again by themselves. The others have one connection.
+        if not self._atomic and is_lost(error):
+            self._reopen()
+
+
+def _awaited(
+    filesystem: Any, method: str, arguments: tuple[Any, ...], options: Mapping[str, Any], limit_s: float
+) -> Any:
+    """Call a method of a file system, with a time limit if it is asynchronous."""
+    function = getattr(filesystem, f"_{method}", None) if filesystem.async_impl else None
+    if function is None or not inspect.iscoroutinefunction(function):
+        return getattr(filesystem, method)(*arguments, **options)
+    import asyncio
+
+    from fsspec.asyn import sync
+
+    return sync(filesystem.loop, asyncio.wait_for, function(*arguments, **options), limit_s)
 
 
 def _info(key: str, entry: Mapping[str, Any]) -> ObjectInfo:
-    return ObjectInfo(key, int(entry["size"]), modified_s(key, entry))
+    return ObjectInfo(key, int(entry["size"]), modified_s(entry))
 
 
 class _Source:
@@ -321,9 +504,11 @@ class _Source:
         stop = part.stop + (part.stop == self.size_bytes)
         filesystem = self._store._filesystem()
         try:
-            piece = filesystem.cat_file(self._store._name(self.key), start=part.start, end=stop)
+            name, where = self._store._name(self.key), {"start": part.start, "end": stop}
+            piece = _awaited(filesystem, "cat_file", (name,), where, self._store._limit_s(part.size_bytes))
         except Exception as error:
-            if s3_code(error) not in ("InvalidRange", "416"):
+            self._store._reopen_if_lost(error)
+            if s3_code(error) not in ("InvalidRange", "416") and status_of(error) != _RANGE_NOT_SATISFIABLE:
                 raise
             piece = b""
         if part.size_bytes < self.size_bytes == len(piece):

@@ -2,7 +2,8 @@
 
 To write an object, an unnamed file is created in the target folder, its space reserved, written and
 fsynced, then linked to its name, which must be new; then the folder is fsynced. A crash at any moment
-leaves no incomplete file. Every folder below the root is opened by descriptor without following links.
+leaves no incomplete object; on file systems without unnamed files it leaves a temporary one, which `leftovers` finds.
+Every folder below the root is opened by descriptor without following links.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from .._atomic import temporary_file
+from .._atomic import NO_LINKS, TEMPORARY, publish, temporary_file
 from .._buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
 from .._keys import MAX_KEY_CHARS
 from .._urls import local_path
 from ..errors import IntegrityError, NotFoundError, StoreError
-from ._base import Body, Fetched, ObjectInfo, body_size_error
+from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error
 from ._dirfd import (
     Folder,
     file_system_type,
+    group_bits,
     is_ours,
     make_folders,
     open_below,
@@ -32,6 +34,7 @@ from ._dirfd import (
     open_subfolder,
     reserve,
     sync,
+    sync_above,
 )
 
 __all__ = ["LocalStore"]
@@ -53,7 +56,10 @@ _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
 
 
 class LocalStore:
-    """Objects as files below one folder, which is created (0700) with the first object.
+    """Objects as files below one folder, which is created with the first object.
+
+    Folders have mode 0700 and files 0600. Inside of a folder with the setgid bit, such as one with mode 2775, new folders
+    have its group permissions and files can be read by the group, as far as the umask allows.
 
     Parameters
     ----------
@@ -76,20 +82,43 @@ class LocalStore:
         self._path = local_path(root)
         self._fsync = fsync
         self._opened: Folder | None = None
+        self._unnamed = True
+        self._durable: set[tuple[int, int]] = set()
 
     def put(self, key: str, body: Body) -> None:
-        """Create the object `key` from `body`; see `Store.put`. Mode 0600."""
+        """Create the object `key` from `body`; see `Store.put`."""
         with self._translated("put", key), self._folder(key, create=True) as (folder, name, _):
-            self._write(folder, name, key, body)
+            unnamed = self._unnamed
+            try:
+                self._write(folder, name, key, body, unnamed)
+            except OSError as error:
+                if not unnamed or error.errno not in NO_LINKS:
+                    raise
+                # Only a file with a name can be renamed.
+                self._unnamed = False
+                self._write(folder, name, key, body, unnamed=False)
             if self._fsync:
-                sync(folder)
+                self._sync_object(folder, name, key)
 
-    def _write(self, folder: int, name: str, key: str, body: Body) -> None:
-        with _new_file(folder) as (file, source):
+    def _sync_object(self, folder: int, name: str, key: str) -> None:
+        try:
+            sync(folder)
+        except OSError as error:
+            try:
+                os.unlink(name, dir_fd=folder)
+            except OSError:
+                raise StoreError(
+                    f"Object {key!r} in {self.root} was created, but may not survive a power cut: "
+                    f"{error.strerror or error}.",
+                    kind="not-durable",
+                ) from error
+            raise
+
+    def _write(self, folder: int, name: str, key: str, body: Body, unnamed: bool) -> None:
+        with _new_file(folder, unnamed) as (file, source):
             self._fill(file, key, body)
             try:
-                # An unnamed file has no name but a link in /proc, which must be followed.
-                os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=source.startswith("/proc/"))
+                publish(source, name, dir_fd=folder)
             except FileExistsError:
                 raise StoreError(
                     f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists"
@@ -167,6 +196,27 @@ class LocalStore:
                         if stat.S_ISREG(st.st_mode):
                             yield ObjectInfo(key, st.st_size, st.st_mtime)
 
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield the temporary files in all folders; see `SupportsLeftovers`."""
+        with self._translated("list", ""):
+            try:
+                root, _ = self._root(create=False)
+            except FileNotFoundError:
+                return
+            waiting = [""]
+            while waiting:
+                above = waiting.pop()
+                with suppress(FileNotFoundError):
+                    folder = open_below(root, above.rstrip("/"))
+                    with os.scandir(folder.descriptor) as entries:
+                        for entry in entries:
+                            key = above + entry.name
+                            if TEMPORARY.fullmatch(entry.name):
+                                modified_s = entry.stat(follow_symlinks=False).st_mtime
+                                yield Leftover(key, modified_s, functools.partial(self.delete, key))
+                            elif entry.is_dir(follow_symlinks=False) and len(key) <= MAX_KEY_CHARS:
+                                waiting.append(f"{key}/")
+
     @contextmanager
     def _translated(self, operation: str, key: str) -> Iterator[None]:
         """Translate errors of the operating system. No other code in this module does."""
@@ -194,14 +244,24 @@ class LocalStore:
         """Yield the descriptor of the folder of `key`, the name in it, and whether only this user can write to the path."""
         *subfolders, name = key.split("/")
         root, owner_only = self._root(create=create)
-        folder = root.descriptor
+        folder, must_sync = root.descriptor, create and self._fsync
+        if must_sync and root.identity not in self._durable:
+            sync_above(self._path)
+            self._durable = {root.identity}
         try:
             for subfolder in subfolders:
-                inner = open_subfolder(folder, subfolder, create=create, fsync=self._fsync)
-                if folder != root.descriptor:
-                    os.close(folder)
-                folder = inner
-                owner_only = owner_only and is_ours(os.fstat(folder))
+                inner = open_subfolder(folder, subfolder, create=create)
+                above, folder = folder, inner
+                try:
+                    st = os.fstat(inner)
+                    # Whoever created it, its name may not have reached the disk. Once for each process is enough.
+                    if must_sync and (st.st_dev, st.st_ino) not in self._durable:
+                        sync(above)
+                        self._durable.add((st.st_dev, st.st_ino))
+                finally:
+                    if above != root.descriptor:
+                        os.close(above)
+                owner_only = owner_only and is_ours(st)
             yield folder, name, owner_only
         finally:
             if folder != root.descriptor:
@@ -229,7 +289,7 @@ class LocalStore:
         return opened, opened.is_safe_above and is_ours(os.fstat(opened.descriptor))
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_opened": None}
+        return self.__dict__ | {"_opened": None, "_durable": set()}
 
     @functools.cached_property
     def is_on_local_disk(self) -> bool:
@@ -238,11 +298,12 @@ class LocalStore:
 
 
 @contextmanager
-def _new_file(folder: int) -> Iterator[tuple[int, str]]:
-    """Yield a new file in `folder` and the path to link it from; unnamed where the system can do that."""
-    file = _unnamed_file(folder)
+def _new_file(folder: int, unnamed: bool) -> Iterator[tuple[int, str]]:
+    """Yield a new file in `folder` and the path to link it from; `unnamed` where the system can do that."""
+    mode = 0o600 | group_bits(os.fstat(folder)) & 0o040
+    file = _unnamed_file(folder, mode) if unnamed else None
     if file is None:
-        with temporary_file(dir_fd=folder) as named:
+        with temporary_file(dir_fd=folder, mode=mode) as named:
             yield named
         return
     try:
@@ -251,11 +312,12 @@ def _new_file(folder: int) -> Iterator[tuple[int, str]]:
         os.close(file)
 
 
-def _unnamed_file(folder: int) -> int | None:
-    if _UNNAMED is None:
+def _unnamed_file(folder: int, mode: int) -> int | None:
+    # It is linked by its path there.
+    if _UNNAMED is None or not os.path.exists("/proc/self/fd"):
         return None
     try:
-        return os.open(".", _UNNAMED | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        return os.open(".", _UNNAMED | os.O_WRONLY | os.O_CLOEXEC, mode, dir_fd=folder)
     except OSError as error:
         if error.errno not in _NO_UNNAMED_FILES:
             raise

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
 from .._buffers import ByteRange, as_bytes
 from .._forks import on_fork
+from .._log import warn_once
 from .._urls import scheme_of
 from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError, is_interrupt
-from ._base import Body, Fetched, ObjectInfo, body_size_error, collect, refuse_pickle
-from ._errors import STATUS, ErrorTranslator
-from ._obstore_options import Target, gs_az_target, refuse_fsspec_settings
-from ._ranges import MIB, Memory, RangedDownload, Sink, into_file, ranges_unsupported, wrong_size
-from ._retry import RETRIED, Retry
+from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect, refuse_pickle
+from ._errors import STATUS, UNCONDITIONAL, ErrorTranslator
+from ._obstore_options import Limits, Target, UnmappedError, credentials_stamp, gs_az_target, refuse_fsspec_settings
+from ._ranges import MAX_RANGE_BYTES, MIB, Memory, RangedDownload, Sink, into_file, ranges_unsupported, wrong_size
+from ._retry import RETRIED, TIMEOUT_S, Retry
+from ._s3_control import S3Control
 
 __all__ = ["ObstoreStore", "obstore_target", "obstore_unusable_after_fork"]
 
@@ -30,8 +33,8 @@ _ONE_CALL_BYTES = MIB
 
 _CHUNK_BYTES = MIB
 _PAGE_OBJECTS = 1_000
-_SLOWEST_UPLOAD = 2 * MIB
-"""Bytes per second. While a body is sent, obstore counts the time as silence of the server."""
+_SLOWEST = 64 * 1024
+"""Bytes per second. obstore cannot tell a server that receives slowly from one that is silent; `Retry.watch` can."""
 
 _RANGE_NOT_SATISFIABLE = 416
 _forked_with_obstore: list[bool] = []
@@ -68,6 +71,8 @@ class ObstoreStore:
         Canonical URL.
     storage_options : mapping, optional
         As s3fs, gcsfs and adlfs take them.
+    timeout_s : float
+        Time limit for an operation that makes no progress; ``read_timeout`` in the options has priority.
 
     Raises
     ------
@@ -85,19 +90,24 @@ class ObstoreStore:
 
     transport = "obstore"
 
-    def __init__(self, root: str, storage_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, root: str, storage_options: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self.root = root
         path = root.partition("://")[2].partition("/")[2]
         self._prefix = f"{path}/" if path else ""
-        options = storage_options or {}
+        self._options = options = storage_options or {}
         self._target = obstore_target(root, options)
+        self._stamp = credentials_stamp()
         self._translator = ErrorTranslator(root, {"options": options, "secrets": self._target.secrets})
-        self._retry = Retry(self._translator)
-        self._clients: dict[tuple[float, int], Any] = {}
-        self._sends_ranges = True
-        if scheme_of(root) != "s3":
+        self.timeout_s = timeout_s if self._target.answer_s is None else self._target.answer_s * 1.5
+        self._retry = Retry(self._translator, self.timeout_s, self._refresh)
+        self._control = S3Control(root, options, self._retry) if scheme_of(root) == "s3" else None
+        self._clients: dict[Limits, Any] = {}
+        self._sends_ranges = self._is_conditional = True
+        if self._control is None:
             # obstore checks these options itself; those of S3 were checked with the target.
-            _ = self._client
+            self._client()
 
     __reduce__ = refuse_pickle
 
@@ -133,7 +143,8 @@ class ObstoreStore:
     def info(self, key: str) -> ObjectInfo:
         """Return size and time of the object `key`; see `Store.info`. One HEAD."""
         meta = self._call("look up", key, "head", self._prefix + key)
-        return ObjectInfo(key, meta["size"], meta["last_modified"].timestamp())
+        # obstore's time for "unknown" is the epoch.
+        return ObjectInfo(key, meta["size"], meta["last_modified"].timestamp() or float("inf"))
 
     def delete(self, key: str) -> None:
         """Remove the object `key`, if it exists. One DELETE."""
@@ -151,44 +162,68 @@ class ObstoreStore:
         # Everything that is still to come is in the folder of this entry, or after it.
         depth = len(self._prefix) + prefix.rfind("/") + 1
         waiting: list[tuple[str, ObjectInfo]] = []
-        for meta in self._listed(prefix):
-            name = meta["path"]
+        for name, size_bytes, modified in self._listed(prefix):
             key = name.removeprefix(self._prefix)
             earliest = name[len(self._prefix) : depth] + name[depth:].partition("/")[0]
             while waiting and waiting[0][0] < earliest:
                 yield heappop(waiting)[1]
-            heappush(waiting, (key, ObjectInfo(key, meta["size"], meta["last_modified"].timestamp())))
+            heappush(waiting, (key, ObjectInfo(key, size_bytes, modified.timestamp())))
         while waiting:
             yield heappop(waiting)[1]
 
-    def _listed(self, prefix: str) -> Iterator[Mapping[str, Any]]:
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield the open uploads of payloadfs in S3; see `SupportsLeftovers`. GCS and Azure remove theirs after a week."""
+        return iter(()) if self._control is None else self._control.leftovers()
+
+    def set_lifecycle_rules(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        """Set lifecycle rules of the bucket; see `S3Control.set_rules`."""
+        if self._control is not None:
+            self._control.set_rules(rules)
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, int, datetime]]:
+        if self._control is not None:
+            yield from ((entry["Key"], entry["Size"], entry["LastModified"]) for entry in self._control.list(prefix))
+            return
         import obstore
 
         # obstore lists folders, not prefixes within a name.
         folder = (self._prefix + prefix).rpartition("/")[0]
         # obstore itself repeats requests: after an error its iterator ends, as if the listing were complete.
-        client = self._client_for(self._target.read_s, retries=3)
+        client = self._client(retries=3)
         pages: Any = self._retry.once(
             "list", prefix, lambda: iter(obstore.list(client, folder or None, chunk_size=_PAGE_OBJECTS))
         )
         while page := self._retry.once("list", prefix, next, pages, None):
             objects: Any = page
-            yield from (meta for meta in objects if meta["path"].startswith(self._prefix + prefix))
+            listed = ((meta["path"], meta["size"], meta["last_modified"]) for meta in objects)
+            yield from (entry for entry in listed if entry[0].startswith(self._prefix + prefix))
 
     def _put_small(self, key: str, name: str, body: Body) -> None:
         content = collect(key, body)
-        client = self._client
-        if len(content) > 4 * MIB:
-            client = self._client_for(self._target.read_s + len(content) / _SLOWEST_UPLOAD)
-        self._call("put", key, "put", name, content, client=client, mode="create", use_multipart=False)
+        sent = _ONE_PUT_BYTES if len(content) > MIB else 0
+        if not self._is_conditional and self._may_exist(key):
+            raise self._exists(key)
+        mode = "create" if self._is_conditional else "overwrite"
+
+        def put() -> None:
+            self._call("put", key, "put", name, content, sent=sent, mode=mode, use_multipart=False)
+
+        try:
+            self._watched("put", key, put) if sent else put()
+        except StoreError as error:
+            if error.kind != "unsupported" or not self._is_conditional:
+                raise
+            self._is_conditional = False
+            warn_once(UNCONDITIONAL.format(root=self.root))
+            self._put_small(key, name, body)
 
     def _put_large(self, key: str, name: str, body: Body) -> None:
         if self._may_exist(key):
-            raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
+            raise self._exists(key)
         part_bytes = max(_PART_BYTES, -(-body.size_bytes // _MAX_PARTS))
-        read_s = self._target.read_s + part_bytes * _PARTS_AT_ONCE / _SLOWEST_UPLOAD
         pieces = _Pieces(key, body)
-        try:
+
+        def put() -> None:
             self._call(
                 "put",
                 key,
@@ -197,15 +232,33 @@ class ObstoreStore:
                 pieces.__iter__,
                 # obstore itself sends a part again; only damage is repaired by sending the whole object again.
                 kinds=("checksum",),
-                client=self._client_for(read_s, retries=3),
+                sent=part_bytes * _PARTS_AT_ONCE,
+                retries=3,
                 use_multipart=True,
                 chunk_size=part_bytes,
                 max_concurrency=_PARTS_AT_ONCE,
             )
+
+        try:
+            self._watched("put", key, put)
         except StoreError:
             if pieces.error is not None:
                 raise pieces.error from None
             raise
+        finally:
+            pieces.is_stopped = True
+
+    def _watched(self, operation: str, key: str, run: Callable[[], None]) -> None:
+        self._retry.watch(operation, key, run, partial(self._probe, key))
+
+    def _probe(self, key: str) -> None:
+        import obstore
+
+        limit_s = self._retry.connect_s
+        obstore.head(self._client_with(Limits(limit_s, limit_s, limit_s)), self._prefix + key)
+
+    def _exists(self, key: str) -> StoreError:
+        return StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
 
     def _may_exist(self, key: str) -> bool:
         try:
@@ -221,7 +274,7 @@ class ObstoreStore:
 
     def _already_uploaded(self, key: str, body: Body) -> bool:
         """Return whether the object `key` has exactly the bytes of `body`. Reads it piece by piece."""
-        start, source = 0, _Source(self._client, key, self._prefix + key, body.size_bytes)
+        start, source = 0, self._source(key, body.size_bytes)
         try:
             for piece in map(as_bytes, body):
                 if not piece.nbytes:
@@ -234,11 +287,14 @@ class ObstoreStore:
         except (NotFoundError, IntegrityError):
             return False
 
+    def _source(self, key: str, size_bytes: int) -> _Source:
+        return _Source(partial(self._client, received=MAX_RANGE_BYTES), key, self._prefix + key, size_bytes)
+
     def _download(self, key: str, size_bytes: int, open_sink: Callable[[], Sink]) -> None:
-        client, name = self._client, self._prefix + key
+        name = self._prefix + key
         if 0 < size_bytes <= _ONE_CALL_BYTES and self._sends_ranges:
             try:
-                content = self._retry.call("get", key, lambda: _read_small(client, key, name, size_bytes))
+                content = self._retry.call("get", key, lambda: _read_small(self._client(), key, name, size_bytes))
             except StoreError as error:
                 if error.kind != "ranges-unsupported":
                     raise
@@ -246,43 +302,72 @@ class ObstoreStore:
             else:
                 self._retry.once("get", key, lambda: open_sink()(0, content))
                 return
-        RangedDownload(self._retry, _Source(client, key, name, size_bytes), open_sink).run()
+        download = RangedDownload(self._retry, self._source(key, size_bytes), open_sink)
+        if size_bytes > _ONE_CALL_BYTES:
+            download.watched(partial(self._probe, key), patience_s=3 * self.timeout_s)
+        else:
+            download.run()
 
-    def _call(self, operation: str, key: str, method: str, *args: Any, client: Any = None, **options: Any) -> Any:
+    def _call(
+        self,
+        operation: str,
+        key: str,
+        method: str,
+        *args: Any,
+        kinds: Collection[str] = RETRIED,
+        sent: int = 0,
+        retries: int = 0,
+        **options: Any,
+    ) -> Any:
         """Call a function of obstore, with retries. Each callable argument is called for each attempt."""
         import obstore
 
-        client, kinds = client or self._client, options.pop("kinds", RETRIED)
         function: Callable[..., Any] = getattr(obstore, method)
 
         def attempt() -> Any:
+            client = self._client(sent=sent, retries=retries)
             return function(client, *(one() if callable(one) else one for one in args), **options)
 
         return self._retry.call(operation, key, attempt, kinds=kinds)
 
-    @property
-    def _client(self) -> Any:
-        return self._client_for(self._target.read_s)
+    def _client(self, *, sent: int = 0, received: int = 0, retries: int = 0) -> Any:
+        """Return obstore's client for requests that send or receive so many bytes at the same time."""
+        answer_s = self.timeout_s + sent / _SLOWEST if sent else self._retry.request_s
+        request_s = answer_s + 4 * self.timeout_s + received / _SLOWEST
+        return self._client_with(Limits(self._target.connect_s or self._retry.connect_s, answer_s, request_s, retries))
 
-    def _client_for(self, read_s: float, retries: int = 0) -> Any:
-        """Return obstore's client with a limit on silence. Each has its own connections, so there are few limits."""
+    def _client_with(self, limits: Limits) -> Any:
+        """Return obstore's client with `limits`. Each has its own connections, so there are few of them."""
         if obstore_unusable_after_fork():
             raise StoreError(
                 "obstore does not survive a fork: start processes by spawn, or set transport to 'fsspec'.",
                 kind="forked",
             )
-        # Two limits for all objects, powers of two above.
-        limit = (read_s if read_s == self._target.read_s else float(1 << int(read_s).bit_length()), retries)
-        if limit not in self._clients:
-            self._clients[limit] = self._new_client(*limit)
+        if limits not in self._clients:
+            self._clients[limits] = self._new_client(limits)
         if self._target.credentials is not None:
             # Here, because an error inside obstore's own call would come back as a message only.
             self._translator.secrets.add(self._target.credentials().secrets)
-        return self._clients[limit]
+        return self._clients[limits]
 
-    def _new_client(self, read_s: float, retries: int) -> Any:
+    def _refresh(self) -> bool:
+        """Look for new credentials, and return whether anything changed where they come from."""
+        stamp = credentials_stamp()
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
         try:
-            return self._target.new_client(read_s, retries)
+            self._target = obstore_target(self.root, self._options)
+        except UnmappedError:
+            return False
+        self._clients = {}
+        if self._control is not None:
+            self._control.forget()
+        return True
+
+    def _new_client(self, limits: Limits) -> Any:
+        try:
+            return self._target.new_client(limits)
         except ImportError as error:
             extra = scheme_of(self.root)
             raise ConfigError(
@@ -305,6 +390,7 @@ class _Pieces:
     def __init__(self, key: str, body: Body) -> None:
         self._key, self._body = key, body
         self.error: BaseException | None = None
+        self.is_stopped = False
 
     def __iter__(self) -> Iterator[memoryview]:
         body, sent_bytes = self._body, 0
@@ -312,7 +398,7 @@ class _Pieces:
         try:
             for piece in map(as_bytes, body):
                 sent_bytes += piece.nbytes
-                if sent_bytes > body.size_bytes:
+                if sent_bytes > body.size_bytes or self.is_stopped:
                     break
                 yield piece if stable else memoryview(bytes(piece))
             if sent_bytes != body.size_bytes:
@@ -351,7 +437,7 @@ def _raise_size_error(error: Exception, key: str, size_bytes: int, actual: str) 
 class _Source:
     """An object read through obstore; see `payloadfs.stores._ranges.Source`."""
 
-    def __init__(self, client: Any, key: str, name: str, size_bytes: int) -> None:
+    def __init__(self, client: Callable[[], Any], key: str, name: str, size_bytes: int) -> None:
         self._client, self._name = client, name
         self.key, self.size_bytes = key, size_bytes
 
@@ -360,7 +446,7 @@ class _Source:
 
         options: Any = {"range": (part.start, part.stop)} if part.size_bytes < self.size_bytes else None
         try:
-            result = obstore.get(self._client, self._name, options=options)
+            result = obstore.get(self._client(), self._name, options=options)
         except Exception as error:
             _raise_size_error(error, self.key, self.size_bytes, f"at most {part.start}")
             raise

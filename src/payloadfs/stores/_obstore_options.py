@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._urls import scheme_of
 
 if TYPE_CHECKING:
     from ._aws import Credentials
 
-CONNECT_S, READ_S = 5.0, 10.0
-"""How long a server may take to accept a connection, and may stay silent."""
-
 _IDLE_S = 15
-_LONGEST_S = 86_400
 
 # These have no meaning for payloadfs, or are settled elsewhere.
 _NO_EFFECT = frozenset(
@@ -38,6 +35,15 @@ _AZ_UNUSED = frozenset({"QueueEndpoint", "TableEndpoint", "FileEndpoint"})
 _PROTOCOLS = {"s3": ("s3", "s3a"), "gs": ("gs", "gcs"), "az": ("az", "abfs", "abfss", "adl")}
 
 
+class Limits(NamedTuple):
+    """Time limits of an HTTP client: to connect, to answer, and for a whole request with its bodies. How often it retries."""
+
+    connect_s: float
+    answer_s: float
+    request_s: float
+    retries: int = 0
+
+
 class UnmappedError(Exception):
     """An option or variable that only fsspec's file system understands. The message names it, never its value."""
 
@@ -49,19 +55,33 @@ class Target:
     Parameters
     ----------
     new_client : callable
-        Returns obstore's client for a time limit on silence in seconds and a number of retries. No request.
+        Returns obstore's client with `Limits`. No request.
     secrets : mapping
         What must not appear in messages.
     credentials : callable or None
         Returns the current credentials of S3, or raises `StoreError` if there are none.
-    read_s : float
-        How long the server may stay silent.
+    connect_s, answer_s : float or None
+        Time limits to connect and to answer, if the storage options name them.
     """
 
-    new_client: Callable[[float, int], Any] = field(repr=False)
+    new_client: Callable[[Limits], Any] = field(repr=False)
     secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
     credentials: Callable[[], Credentials] | None = field(default=None, repr=False)
-    read_s: float = READ_S
+    connect_s: float | None = None
+    answer_s: float | None = None
+
+
+def credentials_stamp() -> int:
+    """Return a number that changes if variables or files with credentials change."""
+    variables = {n: v for n, v in os.environ.items() if n.startswith(("AWS_", "AZURE_", "GOOGLE_"))}
+    files = ["~/.aws/config", "~/.aws/credentials", *variables.values()]
+    times = []
+    for path in map(os.path.expanduser, files):
+        if os.path.isabs(path):
+            with suppress(OSError, ValueError):
+                st = os.stat(path)
+                times.append((path, st.st_mtime_ns, st.st_size, st.st_ino))
+    return hash((tuple(sorted(variables.items())), tuple(times)))
 
 
 def gs_az_target(root: str, options: Mapping[str, Any]) -> Target:
@@ -79,18 +99,18 @@ def gs_az_target(root: str, options: Mapping[str, Any]) -> Target:
     endpoint = config.get("base_url") or config.get("endpoint") or "https://"
     refuse_proxies(endpoint)
 
-    def new_client(read_s: float, retries: int) -> Any:
+    def new_client(limits: Limits) -> Any:
         from obstore import store
 
         kind = store.GCSStore if scheme == "gs" else store.AzureStore
-        client: Any = client_options(endpoint, CONNECT_S, read_s)
-        return kind(bucket, config=config, client_options=client, retry_config=retry_config(retries))  # type: ignore[arg-type]
+        client: Any = client_options(endpoint, limits)
+        return kind(bucket, config=config, client_options=client, retry_config=retry_config(limits))  # type: ignore[arg-type]
 
     return Target(new_client, config)
 
 
-def client_options(endpoint: str, connect_s: float, read_s: float, ca_file: str | None = None) -> dict[str, Any]:
-    """Return the options of obstore's HTTP client. The only limits are on silence, never on a whole request.
+def client_options(endpoint: str, limits: Limits, ca_file: str | None = None) -> dict[str, Any]:
+    """Return the options of obstore's HTTP client.
 
     Given in full, they replace all that obstore reads from variables by itself.
     """
@@ -98,9 +118,10 @@ def client_options(endpoint: str, connect_s: float, read_s: float, ca_file: str 
 
     options: dict[str, Any] = {
         "allow_http": endpoint.startswith("http:"),
-        "connect_timeout": timedelta(seconds=connect_s),
-        "read_timeout": timedelta(seconds=read_s),
-        "timeout": timedelta(seconds=_LONGEST_S),
+        "connect_timeout": timedelta(seconds=limits.connect_s),
+        # For sending the request and for the headers of the response together, then for each piece of its body.
+        "read_timeout": timedelta(seconds=limits.answer_s),
+        "timeout": timedelta(seconds=limits.request_s),
         "pool_idle_timeout": timedelta(seconds=_IDLE_S),
     }
     if ca_file is not None:
@@ -109,14 +130,14 @@ def client_options(endpoint: str, connect_s: float, read_s: float, ca_file: str 
     return options
 
 
-def retry_config(retries: int) -> Any:
+def retry_config(limits: Limits) -> Any:
     """Return obstore's retry configuration: for refusals and lost connections, not for a silent server."""
     from datetime import timedelta
 
-    from ._retry import PAUSES_S, RETRY_FOR_S
+    from ._retry import PAUSES_S
 
     pauses = {"init_backoff": timedelta(seconds=PAUSES_S[0]), "max_backoff": timedelta(seconds=PAUSES_S[-1]), "base": 3}
-    return {"max_retries": retries, "backoff": pauses, "retry_timeout": timedelta(seconds=RETRY_FOR_S)}
+    return {"max_retries": limits.retries, "backoff": pauses, "retry_timeout": timedelta(seconds=limits.connect_s)}
 
 
 def refuse_proxies(endpoint: str) -> None:

@@ -27,7 +27,12 @@ _FORKED = "this process was forked from one that had loaded obstore"
 
 
 def open_store(
-    root: str, storage_options: Mapping[str, Any] | None = None, *, fsync: bool = True, transport: str = "auto"
+    root: str,
+    storage_options: Mapping[str, Any] | None = None,
+    *,
+    fsync: bool = True,
+    transport: str = "auto",
+    timeout_s: float = 15.0,
 ) -> Store:
     """Return the store at a canonical root. No request is sent; libraries for remote stores are imported only here.
 
@@ -41,6 +46,8 @@ def open_store(
         For local folders: whether a saved object survives a power cut.
     transport : {"auto", "obstore", "fsspec"}
         For remote stores; see `chosen_transport`.
+    timeout_s : float
+        For remote stores: time limit for an operation that makes no progress.
 
     Raises
     ------
@@ -63,14 +70,14 @@ def open_store(
     if name == "obstore":
         from ._obstore import ObstoreStore
 
-        return ObstoreStore(root, options)
+        return ObstoreStore(root, options, timeout_s)
     if scheme == "s3":
         from ._s3fs import open_s3fs_store
 
-        return open_s3fs_store(root, options)
+        return open_s3fs_store(root, options, timeout_s)
     from ._fsspec import open_fsspec_store
 
-    return open_fsspec_store(root, options)
+    return open_fsspec_store(root, options, timeout_s)
 
 
 class OpenStores:

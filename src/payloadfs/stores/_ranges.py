@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from contextlib import suppress
+from typing import Any, Protocol
 
 from .._buffers import ByteRange, private_memory
 from ..errors import IntegrityError, StoreError
 from ._retry import Retry
 
-__all__ = ["MIB", "Memory", "RangedDownload", "Sink", "Source", "into_file", "ranges_unsupported", "wrong_size"]
+__all__ = [
+    "MAX_RANGE_BYTES",
+    "MIB",
+    "Memory",
+    "RangedDownload",
+    "Sink",
+    "Source",
+    "into_file",
+    "ranges_unsupported",
+    "wrong_size",
+]
 
 MIB = 1024 * 1024
 _ONE_RANGE_BYTES = 16 * MIB
-_MAX_RANGE_BYTES = 32 * MIB
+MAX_RANGE_BYTES = 32 * MIB
 _CONCURRENCY = 8
 
 Sink = Callable[[int, memoryview], None]
@@ -87,6 +100,18 @@ class RangedDownload:
         self._retry, self._source, self._open_sink = retry, source, open_sink
         self._sink: Sink = lambda *_: None
         self._stopped = False
+        self._writing: set[int] = set()
+        self._errors: list[BaseException] = []
+
+    def watched(self, probe: Callable[[], Any], patience_s: float = float("inf")) -> None:
+        """Read the whole object as `run` does, as long as the server is alive; see `Retry.watch`."""
+        try:
+            self._retry.watch("get", self._source.key, self.run, probe, patience_s=patience_s)
+        finally:
+            # The sink belongs to the caller: a thread that is still waiting for the server must not write to it.
+            self._stopped = True
+            while self._writing:
+                time.sleep(0.001)
 
     def run(self) -> None:
         """Read the whole object. One request if it is small or missing, else one for each range, eight at a time."""
@@ -100,21 +125,34 @@ class RangedDownload:
         opened = self._retry.call("get", self._source.key, lambda: self._source.open_range(first))
         self._sink = self._open_sink()
         others = [ByteRange(start, min(start + step, size_bytes)) for start in range(step, size_bytes, step)]
-        if not others:
-            self._read(first, opened)
-            return
-        # Here, because it imports logging, which a small load does without.
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(min(len(others), _CONCURRENCY - 1), thread_name_prefix="payloadfs-get") as pool:
-            jobs = [pool.submit(self._read, part) for part in others]
+        remaining = iter(others)
+        # Not an executor's: its threads cannot be used at the end of the program.
+        threads = [
+            threading.Thread(target=self._work, args=(remaining,), name="payloadfs-get", daemon=True)
+            for _ in others[: _CONCURRENCY - 1]
+        ]
+        for thread in threads:
+            with suppress(RuntimeError):  # no thread can start: this one reads everything
+                thread.start()
+        self._work(iter([first]), opened)
+        self._work(remaining)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+        if self._errors:
             try:
-                self._read(first, opened)
-                for job in jobs:
-                    job.result()
+                raise self._errors[0]
             finally:
-                self._stopped = True
-                pool.shutdown(wait=True, cancel_futures=True)
+                # The traceback holds this frame: without a cycle, buffers are released at once.
+                self._errors.clear()
+
+    def _work(self, remaining: Iterator[ByteRange], opened: Iterator[memoryview] | None = None) -> None:
+        try:
+            while not self._stopped and (part := next(remaining, None)) is not None:
+                self._read(part, opened)
+        except BaseException as error:  # noqa: BLE001  raised by `_run`
+            self._errors.append(error)
+            self._stopped = True
 
     def _read(self, part: ByteRange, opened: Iterator[memoryview] | None = None) -> None:
         source, start = self._source, part.start
@@ -127,14 +165,25 @@ class RangedDownload:
                 self._retry.note_response()
                 if start + chunk.nbytes > part.stop:
                     raise wrong_size(source.key, source.size_bytes, "more")
-                self._sink(start, chunk)
-                start += chunk.nbytes
-                if self._stopped:
+                if not self._write(start, chunk):
                     return
+                start += chunk.nbytes
             if start < part.stop:
                 raise ConnectionAbortedError("the response ended early")
 
         self._retry.call("get", source.key, attempt, is_stopped=lambda: self._stopped)
+
+    def _write(self, start: int, chunk: memoryview) -> bool:
+        """Pass `chunk` to the sink, unless the download was stopped."""
+        thread = threading.get_ident()
+        # In this order: who stops the download waits until nothing is being written.
+        self._writing.add(thread)
+        try:
+            if not self._stopped:
+                self._sink(start, chunk)
+            return not self._stopped
+        finally:
+            self._writing.discard(thread)
 
 
 def range_bytes(size_bytes: int) -> int:
@@ -150,7 +199,7 @@ def range_bytes(size_bytes: int) -> int:
     """
     if size_bytes <= _ONE_RANGE_BYTES:
         return max(size_bytes, 1)
-    count = max(-(-size_bytes // _MAX_RANGE_BYTES), min(_CONCURRENCY, -(-size_bytes // _ONE_RANGE_BYTES)))
+    count = max(-(-size_bytes // MAX_RANGE_BYTES), min(_CONCURRENCY, -(-size_bytes // _ONE_RANGE_BYTES)))
     return -(-size_bytes // count)
 
 

@@ -1,27 +1,53 @@
-"""Repetition of requests: after a refusal or a lost connection, never to a server that is silent."""
+"""Repetition of requests, and the time limit of every operation on a remote store.
+
+A server that refuses a request or cuts a connection is asked again. A server that is silent is not: each
+request ends after two thirds of the time limit. Long transfers run under `Retry.watch`, which asks the server for a
+sign of life when nothing arrives. Operations that run at the same time share the news that a server is dead.
+"""
 
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from contextvars import copy_context
+from typing import Any, Generic, TypeVar
 
-from ..errors import PayloadError, is_interrupt
+from ..errors import PayloadError, StoreError, is_interrupt
 from ._errors import ErrorTranslator
 
-__all__ = ["RETRIED", "Retry"]
+__all__ = ["RETRIED", "TIMEOUT_S", "Retry"]
 
 _T = TypeVar("_T")
+
+TIMEOUT_S = 15.0
+"""Default time limit for an operation that makes no progress."""
 
 PAUSES_S = (0.2, 0.6, 1.8)
 """Between attempts, before jitter."""
 
-RETRY_FOR_S = 5.0
-"""A request that is refused or cut off is sent again only within this time after its first attempt."""
-
 RETRIED = frozenset({"busy", "checksum", "conflict", "connection-lost", "timeout"})
 """Kinds of errors after which another attempt may help."""
+
+_DEAD = frozenset({"connection-lost", "timeout", "unreachable"})
+"""Kinds of errors that are not an answer of the server."""
+
+
+class _Outcome(Generic[_T]):
+    """Result or error of a call in another thread."""
+
+    result: _T
+    error: BaseException | None = None
+
+    def get(self) -> _T:
+        if self.error is None:
+            return self.result
+        try:
+            raise self.error
+        finally:
+            # The traceback holds this frame: without a cycle, buffers are released at once.
+            self.error = None
 
 
 class Retry:
@@ -35,11 +61,30 @@ class Retry:
     ----------
     translator : ErrorTranslator
         Translates errors.
+    timeout_s : float
+        Time limit for an operation that makes no progress.
+    refresh : callable, optional
+        Called if the server denies a request. Looks for new credentials, and returns whether there are any.
     """
 
-    def __init__(self, translator: ErrorTranslator) -> None:
-        self._translator = translator
+    def __init__(
+        self, translator: ErrorTranslator, timeout_s: float = TIMEOUT_S, refresh: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.timeout_s = timeout_s
+        self._translator, self._refresh = translator, refresh
         self._last_response_s = 0.0
+        self._active: set[int] = set()
+        self._dead: tuple[float, str] = 0.0, ""
+
+    @property
+    def request_s(self) -> float:
+        """How long a server may take to answer one request."""
+        return self.timeout_s * 2 / 3
+
+    @property
+    def connect_s(self) -> float:
+        """How long a server may take to accept a connection, or to give a sign of life."""
+        return self.timeout_s / 3
 
     def note_response(self) -> None:
         """Remember that the server is alive."""
@@ -72,19 +117,42 @@ class Retry:
         PayloadError
             The translated error of the last attempt.
         """
-        started_s = time.monotonic()
+        thread = threading.get_ident()
+        if thread in self._active:
+            return self._call(operation, key, attempt, kinds, is_stopped)
+        self._refuse_if_dead(operation, key)
+        self._active.add(thread)
+        try:
+            return self._call(operation, key, attempt, kinds, is_stopped)
+        finally:
+            self._active.discard(thread)
+
+    def _call(
+        self,
+        operation: str,
+        key: str,
+        attempt: Callable[[], _T],
+        kinds: Collection[str],
+        is_stopped: Callable[[], bool],
+    ) -> _T:
+        started_s, refreshes = time.monotonic(), bool(kinds)
+        attempted_s = started_s
         for pause_s in (*PAUSES_S, 0.0):
-            attempted_s = time.monotonic()
             try:
                 result = attempt()
             except BaseException as error:
                 if is_interrupt(error):
                     raise
                 ours = self._translator.translate(error, operation, key)
-                is_final = not pause_s or is_stopped() or ours.kind not in kinds
-                is_final = is_final or not self._may_help(ours, started_s, attempted_s)
-                if is_final and ours is error:
-                    raise
+                is_final = not pause_s or is_stopped()
+                if not is_final and refreshes and ours.kind == "denied" and self._refresh():
+                    refreshes = False
+                    continue
+                is_final = is_final or ours.kind not in kinds or not self._may_help(ours, started_s, attempted_s)
+                if is_final:
+                    self._note_silence(ours, attempted_s)
+                    if ours is error:
+                        raise
             else:
                 self.note_response()
                 return result
@@ -96,13 +164,100 @@ class Retry:
                     del ours
             # Random, so that many clients do not come back at the same moment.
             time.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311
+            attempted_s = time.monotonic()
         raise AssertionError("The last attempt returns or raises.")
 
     def once(self, operation: str, key: str, function: Callable[..., _T], *args: Any) -> _T:
         """Return what `function` returns, without repeating it, or raise the translated error."""
         return self.call(operation, key, lambda: function(*args), kinds=())
 
+    def watch(
+        self,
+        operation: str,
+        key: str,
+        run: Callable[[], _T],
+        probe: Callable[[], Any] | None = None,
+        *,
+        patience_s: float = float("inf"),
+    ) -> _T:
+        """Return what `run` returns, which may take long, as long as the server is alive.
+
+        It runs in a thread. If the store receives nothing for a third of the time limit, `probe` asks the server for
+        any answer, and has another third.
+
+        Parameters
+        ----------
+        operation, key : str
+            For messages.
+        run : callable
+            The transfer. If this raises, it may still be running, until the limit of its own requests.
+        probe : callable, optional
+            Sends one cheap request. Without it, the server is dead if nothing arrives for two thirds of the limit.
+        patience_s : float
+            How long nothing may arrive, even if the server is alive.
+
+        Raises
+        ------
+        StoreError
+            ``kind="timeout"``: the server is dead.
+        """
+        self._refuse_if_dead(operation, key)
+        started_s, finished, outcome = time.monotonic(), threading.Event(), _Outcome[_T]()
+
+        def work() -> None:
+            try:
+                outcome.result = run()
+            except BaseException as error:  # noqa: BLE001  raised by the caller's thread
+                outcome.error = error
+            finally:
+                finished.set()
+
+        try:
+            # A daemon: the end of the program does not wait for a dead server.
+            threading.Thread(
+                target=copy_context().run, args=(work,), name=f"payloadfs-{operation}", daemon=True
+            ).start()
+        except RuntimeError:
+            # At the end of the program no thread can start.
+            work()
+        probed_s, idle_s = started_s, self.connect_s if probe else self.request_s
+        while not finished.wait(max(0.0, idle_s - (time.monotonic() - max(probed_s, self._last_response_s)))):
+            if time.monotonic() - max(probed_s, self._last_response_s) < idle_s:
+                continue
+            is_alive = probe is not None and self._answers(operation, key, probe)
+            probed_s = time.monotonic()
+            is_late = probed_s - max(started_s, self._last_response_s) > patience_s
+            if (is_late or not is_alive) and not finished.is_set():
+                error = self._timeout(operation, key)
+                self._note_silence(error, started_s)
+                raise error
+        return outcome.get()
+
+    def _answers(self, operation: str, key: str, probe: Callable[[], Any]) -> bool:
+        try:
+            probe()
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            return self._translator.translate(error, operation, key).kind not in _DEAD
+        return True
+
+    def _timeout(self, operation: str, key: str) -> StoreError:
+        return self._translator.timeout(operation, key, self.timeout_s)
+
+    def _note_silence(self, error: PayloadError, attempted_s: float) -> None:
+        # A caller that is alone decides for itself when to try again.
+        if error.kind in ("timeout", "unreachable") and self._last_response_s < attempted_s and len(self._active) > 1:
+            self._dead = time.monotonic(), error.kind
+
+    def _refuse_if_dead(self, operation: str, key: str) -> None:
+        dead_s, kind = self._dead
+        if kind and time.monotonic() - dead_s < self.timeout_s / 10 and self._last_response_s < dead_s:
+            error = self._timeout(operation, key)
+            error.kind = kind
+            raise error
+
     def _may_help(self, error: PayloadError, started_s: float, attempted_s: float) -> bool:
         if error.kind == "timeout":
-            return self._last_response_s > attempted_s
-        return error.kind == "checksum" or time.monotonic() - started_s < RETRY_FOR_S
+            return self._last_response_s > attempted_s == started_s
+        return error.kind == "checksum" or time.monotonic() - started_s < self.connect_s

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreError
 from ._aws import encryption_from_environment
 from ._base import Options
 from ._fsspec import FsspecStore
+from ._retry import TIMEOUT_S, Retry
+from ._s3_control import S3Control
 
 __all__ = ["open_s3fs_store"]
 
-_CONFIG: dict[str, Any] = {
-    "connect_timeout": 5,
-    "read_timeout": 12,
-    # payloadfs itself repeats requests; a server that is silent costs one time limit.
-    "retries": {"total_max_attempts": 1},
-    "max_pool_connections": 32,
+# payloadfs itself repeats requests; a server that is silent costs one time limit.
+_CONFIG: dict[str, Any] = {"retries": {"total_max_attempts": 1}, "max_pool_connections": 32}
+
+_PROOF = {
+    "PutObject": "ETag",
+    "CreateMultipartUpload": "UploadId",
+    "UploadPart": "ETag",
+    "CompleteMultipartUpload": "ETag",
+    "ListObjectsV2": "IsTruncated",
 }
+"""What the answer of an object store has, and that of a captive portal has not."""
 
 
-def open_s3fs_store(root: str, storage_options: Mapping[str, Any] | None = None) -> FsspecStore:
+def open_s3fs_store(
+    root: str, storage_options: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S
+) -> FsspecStore:
     """Return the store at the canonical ``s3`` URL `root`. No request is sent.
 
     Parameters
@@ -30,6 +39,8 @@ def open_s3fs_store(root: str, storage_options: Mapping[str, Any] | None = None)
         ``s3://bucket`` or ``s3://bucket/path``.
     storage_options : mapping, optional
         As `s3fs.S3FileSystem` takes them. They win over the time limits of payloadfs.
+    timeout_s : float
+        Time limit for an operation that makes no progress.
 
     Raises
     ------
@@ -43,7 +54,10 @@ def open_s3fs_store(root: str, storage_options: Mapping[str, Any] | None = None)
     options = Options(storage_options or {})
     region = options.pop("region", None) or options.pop("region_name", None)
     options["client_kwargs"] = {**({"region_name": region} if region else {}), **options.get("client_kwargs", {})}
-    options["config_kwargs"] = {**_CONFIG, **options.get("config_kwargs", {})}
+    config = options.get("config_kwargs", {})
+    limits = {"connect_timeout": timeout_s / 3, "read_timeout": timeout_s * 2 / 3}
+    options["config_kwargs"] = {**limits, **_CONFIG, **config}
+    timeout_s = options["config_kwargs"]["read_timeout"] * 1.5
     options["s3_additional_kwargs"] = {**encryption_from_environment(), **options.get("s3_additional_kwargs", {})}
     options |= {"use_listings_cache": False, "asynchronous": False}
 
@@ -59,14 +73,29 @@ def open_s3fs_store(root: str, storage_options: Mapping[str, Any] | None = None)
         filesystem.retries = 1
         return filesystem, root.partition("://")[2]
 
-    return FsspecStore(root, open_filesystem)
+    def control(retry: Retry) -> S3Control:
+        return S3Control(root, {**(storage_options or {}), "config_kwargs": config}, retry)
+
+    # A session of the caller is for asynchronous clients only.
+    return FsspecStore(root, open_filesystem, timeout_s, None if "session" in options else control)
 
 
 def _new_session(profile: str | None) -> Any:
-    """Return a session that sends bodies at once: a server that never answers "100 Continue" would hang the request."""
+    """Return a session whose clients send bodies at once, and count an answer only if it is that of an object store.
+
+    A server that never answers "100 Continue" would hang the request.
+    """
     from aiobotocore.session import AioSession
     from botocore.handlers import add_expect_header
 
     session = AioSession(profile=profile)
     session.unregister("before-call.s3", add_expect_header)
+    for operation, name in _PROOF.items():
+        session.register(f"after-call.s3.{operation}", partial(_check_answer, name))
     return session
+
+
+def _check_answer(name: str, parsed: Mapping[str, Any], **_: Any) -> None:
+    if "Error" in parsed or (name in parsed and (not parsed.get("IsTruncated") or parsed.get("NextContinuationToken"))):
+        return
+    raise StoreError("The answer is not that of an object store: check the endpoint and any proxy.", kind="not-a-store")

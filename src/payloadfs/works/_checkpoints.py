@@ -9,7 +9,8 @@ Checkpoints are numbered and never overwritten. The highest number is valid; old
 A driver that is killed therefore leaves its last complete checkpoint, and of two drivers of the
 same run only one can write the next number: the other stops. One driver may be so far
 ahead that it has already deleted the number that the other wants to write. Then it has also deleted
-the other's last checkpoint, and the other detects that. The MAC covers run, number and document, byte for byte,
+the other's last checkpoint, and the other detects that. Some servers ignore conditions and overwrite; so on a
+remote store a driver reads its last checkpoint back before it saves the next, and stops if it is another driver's. The MAC covers run, number and document, byte for byte,
 and is checked before the document is parsed: anyone who could change them could choose the arguments of works.
 """
 
@@ -23,6 +24,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .._keys import ALPHABET, check_key
+from .._log import warn_once
+from .._urls import scheme_of
 from ..errors import ConfigError, EncodeError, IntegrityError, NotFoundError, StoreError, UnknownKeyError
 from ..repository import Repository
 from ..stores import ObjectInfo
@@ -80,6 +83,7 @@ class Checkpoints:
         self._number = 0
         self._last_body = ""
         self._last_signature = ""
+        self._saved: tuple[str, int] | None = None
 
     def load(self) -> dict[str, Any]:
         """Return the newest checkpoint, and delete all but the last two.
@@ -93,7 +97,7 @@ class Checkpoints:
         """
         infos, self._number, checkpoint = self._load_newest()
         for info in infos[:-_KEPT]:
-            self.repository.store.delete(info.key)
+            self._delete_old(info.key)
         self._last_body = canonical(checkpoint)
         return checkpoint
 
@@ -115,7 +119,7 @@ class Checkpoints:
         raise AssertionError
 
     def save(self, checkpoint: dict[str, Any]) -> None:
-        """Store `checkpoint` if it differs from the last one. Cost: one PUT, one HEAD and one DELETE.
+        """Store `checkpoint` if it differs from the last one. Cost: one PUT, HEAD and DELETE, and on a remote store one GET.
 
         Raises
         ------
@@ -134,16 +138,24 @@ class Checkpoints:
                 "wrap large values in Payload(...) to store them as objects.",
                 kind="state",
             )
-        number = self._put_next(body)
+        if not self._is_last_ours():
+            raise self._concurrent_driver()
+        number, size_bytes = self._put_next(body)
         if number > 1 and not self._exists(number - 1):
             self.repository.store.delete(self._key(number))
             raise self._concurrent_driver()
-        self._number, self._last_body = number, body
+        self._number, self._last_body, self._saved = number, body, (self._last_signature, size_bytes)
         if number > _KEPT:
-            self.repository.store.delete(self._key(number - _KEPT))
+            self._delete_old(self._key(number - _KEPT))
 
-    def _put_next(self, body: str) -> int:
-        """Store the next checkpoint, and return its number."""
+    def _delete_old(self, key: str) -> None:
+        try:
+            self.repository.store.delete(key)
+        except StoreError as error:
+            warn_once(f"Old checkpoints of run {self.run!r} are kept, because they cannot be deleted. {error}")
+
+    def _put_next(self, body: str) -> tuple[int, int]:
+        """Store the next checkpoint, and return its number and size in bytes."""
         for number in (self._number + 1, self._number + 2):
             key_id, signature = self.repository.keys.sign(_signed_parts(self.run, number, body.encode("ascii")))
             header = {"payloadfs-run": VERSION, "run": self.run, "number": number, "kid": key_id, "sig": signature}
@@ -156,18 +168,27 @@ class Checkpoints:
                     raise
                 stored_signature = self._stored_signature(number)
                 if stored_signature == signature:
-                    return number
+                    return number, len(content)
                 if stored_signature is None or stored_signature != previous_signature:
                     raise self._concurrent_driver() from error
                 # Our previous one was stored, although the store reported an error or Ctrl-C interrupted us.
             else:
-                return number
+                return number, len(content)
         raise AssertionError
 
-    def _stored_signature(self, number: int) -> str | None:
-        """Return the MAC of a stored checkpoint, or None if there is none or it is not a checkpoint."""
+    def _is_last_ours(self) -> bool:
+        """Return whether our last checkpoint is still there and ours, where a server may have overwritten it."""
+        if self._saved is None or scheme_of(self.repository.root) in ("file", "memory"):
+            return True
+        signature, size_bytes = self._saved
+        return self._stored_signature(self._number, size_bytes) == signature
+
+    def _stored_signature(self, number: int, size_bytes: int | None = None) -> str | None:
+        """Return the MAC of a stored checkpoint, or None if there is none or it is not a checkpoint of that size."""
+        store, key = self.repository.store, self._key(number)
         try:
-            header, _ = _read(self.repository, self.repository.store.info(self._key(number)))
+            info = store.info(key) if size_bytes is None else ObjectInfo(key, size_bytes, 0.0)
+            header, _ = _read(self.repository, info)
             signature = header["sig"]
         except (NotFoundError, ValueError, KeyError, TypeError, RecursionError):
             return None
@@ -178,6 +199,10 @@ class Checkpoints:
             self.repository.store.info(self._key(number))
         except NotFoundError:
             return False
+        except StoreError as error:
+            # Without permission to look, another driver is noticed when the next number exists.
+            if error.kind != "denied":
+                raise
         return True
 
     def _concurrent_driver(self) -> StoreError:
