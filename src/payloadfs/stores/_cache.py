@@ -23,6 +23,7 @@ from .._atomic import file_lock
 from .._buffers import FileMapping
 from .._digest import Digest
 from .._log import warn, warn_once
+from .._operation import count
 from .._seal import check
 from .._urls import canonical_root, local_path
 from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, StoreError
@@ -127,6 +128,7 @@ class Cache:
         wanted = _Wanted(size_bytes, digest)
         try:
             copy = self._lookup(wanted, self._folder, data=data)
+            count("cache.lookups", **{"payloadfs.cache.hit": copy is not None})
             return self._fetch_into_cache(wanted, store, key, data=data) if copy is None else copy
         except PayloadError:
             raise

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from .._buffers import ByteRange, private_memory
+from .._operation import current
 from ..errors import IntegrityError, StoreError
 from ._retry import Retry
 
@@ -100,6 +101,7 @@ class RangedDownload:
         self._retry, self._source, self._open_sink = retry, source, open_sink
         self._sink: Sink = lambda *_: None
         self._stopped = False
+        self._operation = current()
         self._writing: set[int] = set()
         self._errors: list[BaseException] = []
 
@@ -167,6 +169,8 @@ class RangedDownload:
                     raise wrong_size(source.key, source.size_bytes, "more")
                 if not self._write(start, chunk):
                     return
+                if self._operation is not None:
+                    self._operation.advance(chunk.nbytes)
                 start += chunk.nbytes
             if start < part.stop:
                 raise ConnectionAbortedError("the response ended early")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
+from .._operation import count
 from ..errors import PayloadError, StoreError, is_interrupt
 from ._errors import ErrorTranslator
 
@@ -162,6 +163,7 @@ class Retry:
                 finally:
                     # The traceback holds this frame: without a cycle, buffers are released at once.
                     del ours
+            count("retries", **{"error.type": ours.kind})
             # Random, so that many clients do not come back at the same moment.
             time.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311
             attempted_s = time.monotonic()
