@@ -22,6 +22,8 @@ def clean_environment(tmp_path_factory, monkeypatch):
         if name.startswith(("PAYLOADFS_", "AWS_", "FSSPEC_", "XDG_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
+    # Most tests are about stored objects, and use small ones. Those about inline objects remove this.
+    monkeypatch.setenv("PAYLOADFS_INLINE_BYTES", "0")
     # Without these, botocore would ask the machine's metadata service and the user's own files.
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "aws-config"))

@@ -73,6 +73,7 @@ LADDER: dict[str, Any] = {
     "transport": ('"fsspec"', "fsspec", "obstore", "obstore", "auto", "fsspec"),
     "timeout": ("1", 1, "2.5", 2.5, 3, 4.5),
     "compression": ('"zstd"', "zstd", "lz4", "lz4", "none", "zstd"),
+    "inline_bytes": ("1", 1, "16384", 16384, 0, 128),
     "fsync": ("false", False, "1", True, False, True),
     "cache": ('"/file"', Path("/file"), "off", None, Path("/code"), Path("/context")),
     "cache_bytes": ("1", 1, "2", 2, 3, 0),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import time
 from pathlib import Path
@@ -78,7 +77,7 @@ def test_an_expired_object_is_refused_without_a_request(
 
 def test_the_lifetime_is_signed(repository: Repository) -> None:
     pointer = repository.save([1], expires="1s")
-    longer = dataclasses.replace(pointer, key=pointer.key.replace("ttl=1s", "ttl=9d"))
+    longer = pointer.replaced(key=pointer.key.replace("ttl=1s", "ttl=9d"))
     with pytest.raises(SignatureError):
         repository.load(longer)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 import os
 import pickle
@@ -150,8 +149,8 @@ def test_a_context_cannot_be_changed_or_removed(repository: Repository) -> None:
     pointer = repository.save([1], context="run-7/frame")
     for context in ("", "run-8/frame"):
         with pytest.raises(SignatureError):
-            repository.load(dataclasses.replace(pointer, context=context), context=context or None)
-    unsigned = dataclasses.replace(pointer, key_id="", signature="")
+            repository.load(pointer.replaced(context=context), context=context or None)
+    unsigned = pointer.replaced(key_id="", signature="")
     lax = Repository(repository.root, keys=RING, unsigned="safe")
     with pytest.raises(PolicyError, match="needs a signed pointer"):
         lax.load(unsigned, context="run-7/frame")
@@ -195,7 +194,7 @@ def test_a_reader_with_a_public_key_loads_and_cannot_sign(tmp_path: Path) -> Non
     reader = Repository(tmp_path / "objects", keys=KeyRing([key.public]))
     assert reader.load(pointer) == {1, 2}
     with pytest.raises(SignatureError):
-        reader.load(dataclasses.replace(pointer, type_name="other"))
+        reader.load(pointer.replaced(type_name="other"))
     with pytest.raises(UnknownKeyError):
         Repository(tmp_path / "objects", keys=RING).load(pointer)
 
@@ -226,7 +225,7 @@ def test_bytes_are_validated_unless_their_signer_may_run_code(
 
     monkeypatch.setattr(type(serializer), "decode", decode)
     pointer = repository.save(np.arange(3))
-    unsigned = dataclasses.replace(pointer, key_id="", signature="")
+    unsigned = pointer.replaced(key_id="", signature="")
     for subject, settings, trusted in (
         (pointer, {}, True),
         (pointer, {"pickle": "never"}, False),

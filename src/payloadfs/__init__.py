@@ -9,6 +9,7 @@
 
 import typing
 
+from ._packing import pack, unpack
 from .config import Settings, configure, using
 from .errors import (
     BatchError,
@@ -72,10 +73,12 @@ __all__ = [
     "json_default",
     "load",
     "load_many",
+    "pack",
     "register_class",
     "register_serializer",
     "save",
     "save_many",
+    "unpack",
     "using",
 ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from ._urls import canonical_root, resolve_alias
@@ -63,8 +62,9 @@ class Authorizer:
         if decoding:
             _check_context(pointer, context)
             _check_expiry(pointer)
-        root = resolve_alias(pointer.root, self._aliases) if self._aliases else pointer.root
-        resolved = pointer if root == pointer.root else replace(pointer, root=root)
+        can_move = self._aliases and not pointer.is_inline
+        root = resolve_alias(pointer.root, self._aliases) if can_move else pointer.root
+        resolved = pointer if root == pointer.root else pointer.replaced(root=root)
         self.policy.check(resolved, executable=False)
         return resolved
 

@@ -23,9 +23,9 @@ def debug(message: str, *arguments: Any) -> None:
 def log_done(verb: str, pointer: Any, started_s: float) -> None:
     """Log at level DEBUG that the object of `pointer` was saved or loaded, and how long it took."""
     if "logging" in sys.modules and (logger := _logger()).isEnabledFor(_DEBUG):
-        name, took_ms = f"{pointer.root}/{pointer.key}", (time.perf_counter() - started_s) * 1000
-        details = (pointer.type_name, pointer.serializer, pointer.size_bytes, took_ms)
-        logger.debug("%s %s: %s, %s, %d bytes, %.1f ms", verb, name, *details)
+        took_ms = (time.perf_counter() - started_s) * 1000
+        details = (pointer.location, pointer.type_name, pointer.serializer, pointer.size_bytes, took_ms)
+        logger.debug("%s %s: %s, %s, %d bytes, %.1f ms", verb, *details)
 
 
 def warn(message: str) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hmac
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from .errors import ConfigError
 
-__all__ = ["StaysInProcess", "copy_options", "masked", "public_options"]
+__all__ = ["StaysInProcess", "copy_options", "fingerprint", "masked", "public_options"]
 
+_SALT = os.urandom(32)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WITHOUT_SPACES = frozenset(
     {"key", "secret", "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "account_key", "sas_token"}
@@ -72,6 +76,20 @@ def masked(value: Any, name: str = "") -> Any:
         return {inner: masked(value[inner], inner) for inner in value}
     # Even an endpoint may hold a password (user:password@) or a signature (?sig=).
     return value if _is_public(name, value) else "***"
+
+
+def fingerprint(values: Iterable[Any]) -> str:
+    """Return a string that equal values share in this process, and no others. It reveals none of them."""
+    return hmac.digest(_SALT, _spelled(list(values)).encode(), "sha256").hex()
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{','.join(sorted(f'{_spelled(name)}:{_spelled(value[name])}' for name in value))}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_spelled, value))}]"
+    # Anything else, such as a session, equals only itself. The caller keeps it alive.
+    return repr(value) if isinstance(value, str | bytes | float | int | Path | None) else f"<{id(value)}>"
 
 
 def _is_public(name: str, value: Any) -> bool:

@@ -16,38 +16,30 @@ then deleted, because the caller never receives its pointer.
 from __future__ import annotations
 
 import asyncio
-import datetime
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
+from . import _packing
 from ._batch import DEFAULT_CONCURRENCY
 from ._forks import PerProcess
 from ._log import warn
-from .config import Compression
+from ._packing import DEFAULT_OVER_BYTES
 from .errors import PayloadError, contained
 from .payload import Payload
 from .pointer import Pointer
-from .repository import Repository, default_repository
+from .repository import Repository, SaveOptions, default_repository
 
-__all__ = ["load", "load_many", "save", "save_many", "value"]
+__all__ = ["load", "load_many", "pack", "save", "save_many", "unpack", "value"]
 
 T = TypeVar("T")
 _MAX_THREADS = 64
 _pool = PerProcess(lambda: ThreadPoolExecutor(_MAX_THREADS, "payloadfs-aio"))  # threads do not survive a fork
 
 
-async def save(
-    obj: Any,
-    *,
-    repository: Repository | None = None,
-    prefix: str | None = None,
-    compression: Compression | None = None,
-    context: str | None = None,
-    expires: int | str | datetime.timedelta | None = None,
-) -> Pointer:
+async def save(obj: Any, *, repository: Repository | None = None, **options: Unpack[SaveOptions]) -> Pointer:
     """Store `obj` and return the signed pointer to it, as `Repository.save` does.
 
     Parameters
@@ -56,7 +48,7 @@ async def save(
         Anything that a serializer can store exactly. Do not change it before this returns.
     repository : Repository, optional
         Default: the repository of the settings in force.
-    prefix, compression, context, expires : optional
+    **options
         As for `Repository.save`.
 
     Raises and costs as `Repository.save`. At most 64 calls of this module run at the same time, the
@@ -64,7 +56,7 @@ async def save(
     """
     chosen = repository or default_repository()
     return await _in_thread(
-        lambda: chosen.save(obj, prefix=prefix, compression=compression, context=context, expires=expires),
+        lambda: chosen.save(obj, **options),
         lambda pointer: _delete(chosen, [pointer] if pointer else []),
     )
 
@@ -92,11 +84,8 @@ async def save_many(
     objects: Iterable[Any],
     *,
     repository: Repository | None = None,
-    prefix: str | None = None,
-    compression: Compression | None = None,
-    context: str | None = None,
-    expires: int | str | datetime.timedelta | None = None,
     max_concurrency: int = DEFAULT_CONCURRENCY,
+    **options: Unpack[SaveOptions],
 ) -> list[Pointer]:
     """Store each of `objects` and return their pointers in order, as `Repository.save_many` does.
 
@@ -105,7 +94,6 @@ async def save_many(
     Raises and costs as `Repository.save_many`. If it is cancelled, what was stored is deleted again.
     """
     chosen = repository or default_repository()
-    options = {"prefix": prefix, "compression": compression, "context": context, "expires": expires}
     batch = chosen._save_batch(options, max_concurrency)
     return await _in_thread(
         lambda: batch.run(objects), lambda _: _delete(chosen, list(batch.done.values())), cancel=batch.cancel
@@ -129,6 +117,35 @@ async def load_many(
     chosen = repository or default_repository()
     batch = chosen._load_batch(view=view, context=context, max_concurrency=max_concurrency)
     return await _in_thread(lambda: batch.run(pointers), cancel=batch.cancel)
+
+
+async def pack(
+    value: Any,
+    *,
+    over: int = DEFAULT_OVER_BYTES,
+    repository: Repository | None = None,
+    **options: Unpack[SaveOptions],
+) -> Any:
+    """Return `value` as JSON values, as `payloadfs.pack` does.
+
+    Raises and costs as `payloadfs.pack`. If it is cancelled, what was stored is deleted again.
+    """
+    chosen = repository or default_repository()
+    return await _in_thread(
+        lambda: _packing.pack(value, over=over, repository=chosen, **options),
+        lambda packed: _delete(chosen, _packing.template_of(packed)[1]),
+    )
+
+
+async def unpack(
+    packed: Any, *, repository: Repository | None = None, view: bool = False, context: str | None = None
+) -> Any:
+    """Return the value that `pack` made into `packed`, as `payloadfs.unpack` does.
+
+    Raises and costs as `payloadfs.unpack`. If it is cancelled, what was fetched is dropped.
+    """
+    chosen = repository or default_repository()
+    return await _in_thread(lambda: _packing.unpack(packed, repository=chosen, view=view, context=context))
 
 
 async def _in_thread(
@@ -163,4 +180,4 @@ def _delete(repository: Repository, pointers: Iterable[Pointer]) -> None:
             repository.delete(pointer)
         except PayloadError as error:
             # The caller no longer waits, so the log is the only place to report it.
-            warn(f"The object {pointer.root}/{pointer.key} of a cancelled save could not be deleted: {error}")
+            warn(f"The object {pointer.location} of a cancelled save could not be deleted: {error}")

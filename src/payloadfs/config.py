@@ -9,7 +9,6 @@ folder is not searched, because anyone who can write to it could change the trus
 from __future__ import annotations
 
 import datetime
-import hmac
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,10 +21,11 @@ from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 from ._buffers import COMPRESSIONS
 from ._durations import seconds
 from ._forks import on_fork
-from ._secrets import StaysInProcess, copy_options, masked, public_options
+from ._secrets import StaysInProcess, copy_options, fingerprint, masked, public_options
 from ._typenames import suggestion
 from ._urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
 from .errors import ConfigError
+from .pointer import MAX_INLINE_BYTES
 from .signing import KeyRing, read_trusted_file
 
 __all__ = [
@@ -47,7 +47,6 @@ Compression = Literal["none", "zstd", "lz4"]
 _Layer = dict[str, tuple[Any, str]]  # value and origin of each setting that one source names
 _Read = tuple[list[bytes | None], list[_Layer]]  # the variables, and the layers that follow from them
 
-_SALT = os.urandom(32)
 _descriptors: dict[str, str] = {}
 """What was read from descriptors, which can be read only once."""
 
@@ -170,6 +169,12 @@ TABLE = {
         "a number of seconds above 0", lambda: 15.0, _only(lambda v: type(v) in (int, float) and v > 0), float
     ),
     "compression": _choice("none", *COMPRESSIONS),
+    "inline_bytes": _Row(
+        f"a whole number of bytes, 0 to {MAX_INLINE_BYTES:,}",
+        lambda: 128,
+        _only(lambda v: type(v) is int and 0 <= v <= MAX_INLINE_BYTES),
+        _number,
+    ),
     "fsync": _Row(
         "True or False (in a variable: 1, 0, true or false)",
         lambda: True,
@@ -202,6 +207,7 @@ class KeywordSettings(TypedDict, total=False):
     transport: Literal["auto", "obstore", "fsspec"] | None
     timeout: float | None
     compression: Compression | None
+    inline_bytes: int | None
     fsync: bool | None
     cache: str | os.PathLike[str] | None
     cache_bytes: int | None
@@ -244,6 +250,8 @@ class Settings(StaysInProcess):
         For remote stores: the client library, and the limit in seconds for operations without progress.
     compression : {"none", "zstd", "lz4"}
         Compression of new objects.
+    inline_bytes : int
+        Size of the largest object, encoded, that is kept in its pointer; 0 for none.
     cache, cache_bytes : Path or None, int or None
         Where remote objects are cached (None: nowhere), and the size limit of the cache in bytes
         (None: 10 GiB, or half of the free disk space if that is less).
@@ -266,6 +274,7 @@ class Settings(StaysInProcess):
     transport: Literal["auto", "obstore", "fsspec"]
     timeout: float
     compression: Compression
+    inline_bytes: int
     fsync: bool
     cache: Path | None
     cache_bytes: int | None
@@ -296,22 +305,11 @@ class Settings(StaysInProcess):
 
     def fingerprint(self) -> str:
         """Return a string that equal settings share in this process, and no others. It reveals no secret."""
-        spelled = _spelled([self.roots, *(getattr(self, name) for name in TABLE)])
-        return hmac.digest(_SALT, spelled.encode(), "sha256").hex()
+        values = {name: getattr(self, name) for name in TABLE} | {"keys": self.keys and self.keys.to_text()}
+        return fingerprint([self.roots, values])
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{n}={row.show(getattr(self, n))!r}' for n, row in TABLE.items())})"
-
-
-def _spelled(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"{{{','.join(sorted(f'{_spelled(name)}:{_spelled(value[name])}' for name in value))}}}"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_spelled, value))}]"
-    if isinstance(value, KeyRing):
-        return _spelled(value.to_text())
-    # Anything else, such as a session, equals only itself. The settings keep it alive.
-    return repr(value) if isinstance(value, str | bytes | float | int | Path | None) else f"<{id(value)}>"
 
 
 def _checked(name: str, value: Any, origin: str, read: Callable[[Any], Any] = lambda value: value) -> tuple[Any, str]:

@@ -6,14 +6,16 @@ import datetime
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 
 from ._batch import DEFAULT_CONCURRENCY
 from ._forks import on_fork
+from ._html import table
+from ._pydantic import JSON_SCHEMA, field_schema
 from .config import Compression
 from .errors import EncodeError
 from .pointer import Pointer
-from .repository import Repository, default_repository
+from .repository import Repository, SaveOptions, default_repository
 from .serializers import Codec, add_codec
 
 __all__ = ["Payload", "json_default", "load", "load_many", "save", "save_many"]
@@ -78,13 +80,10 @@ class Payload(Generic[T]):
 
     __slots__ = (
         "__weakref__",
-        "_compression",
-        "_context",
-        "_expires",
         "_held",
         "_lock",
+        "_options",
         "_pointer",
-        "_prefix",
         "_repository",
     )
 
@@ -104,9 +103,12 @@ class Payload(Generic[T]):
         self._held: T = value
         self._pointer: Pointer | None = None
         self._repository = repository
-        self._prefix = prefix
-        self._compression: Compression | None = compression
-        self._context, self._expires = context, expires
+        self._options: SaveOptions = {
+            "prefix": prefix,
+            "compression": compression,
+            "context": context,
+            "expires": expires,
+        }
         self._lock = (os.getpid(), threading.Lock())
 
     @classmethod
@@ -159,7 +161,7 @@ class Payload(Generic[T]):
 
         Errors and cost are those of `Repository.load`, and on first use also those of `save`.
         """
-        value: T = self._from_stored(self._in_force().load(self.pointer, context=self._context))
+        value: T = self._from_stored(self._in_force().load(self.pointer, context=self._options.get("context")))
         return value
 
     def view(self) -> T:
@@ -168,7 +170,9 @@ class Payload(Generic[T]):
         What cannot be locked stays writable: lists and dicts, string columns of pandas, torch
         tensors. Changes to them affect only this copy.
         """
-        value: T = self._from_stored(self._in_force().load(self.pointer, view=True, context=self._context))
+        value: T = self._from_stored(
+            self._in_force().load(self.pointer, view=True, context=self._options.get("context"))
+        )
         return value
 
     @property
@@ -200,15 +204,22 @@ class Payload(Generic[T]):
             with self._saving():
                 if self._pointer is None:
                     repository = self._in_force()
-                    self._pointer = repository.save(
-                        self._stored_form(),
-                        prefix=prefix if self._prefix is None else self._prefix,
-                        compression=self._compression,
-                        context=self._context,
-                        expires=self._expires,
-                    )
+                    options = self._options.copy()
+                    if options.get("prefix") is None:
+                        options["prefix"] = prefix
+                    self._pointer = repository.save(self._stored_form(), **options)
                     self._repository, self._held = repository, _NOTHING
         return self._pointer
+
+    def preview(self, rows: int = 5) -> Any:
+        """Return the first rows or items of the object, to look at. Cost: that of `view`.
+
+        An object without rows or items is returned as a whole.
+        """
+        value: Any = self.view()
+        if hasattr(value, "head"):
+            return value.head(rows)
+        return value[:rows] if isinstance(value, str | bytes | list | tuple) or hasattr(value, "shape") else value
 
     def to_json(self) -> str:
         """Return the pointer as compact JSON, ASCII, under 400 bytes for roots of usual length."""
@@ -236,6 +247,32 @@ class Payload(Generic[T]):
                 self._lock = (os.getpid(), lock := threading.Lock())
         return lock
 
+    def serialize(self) -> dict[str, str | int]:
+        """Return the pointer, for Airflow, whose XComs call it."""
+        return self.to_dict()
+
+    @staticmethod
+    def deserialize(data: dict[str, Any], version: int) -> Payload[Any]:  # noqa: ARG004
+        """Return the payload of the pointer `data`, for Airflow. Nothing is resolved."""
+        return Payload.from_dict(data)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return field_schema(cls, cls.from_dict)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return dict(JSON_SCHEMA)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        # Equal content is one cache key, wherever it is stored.
+        return "payloadfs", self.pointer.content_key
+
+    def _repr_html_(self) -> str:
+        if self._pointer is None:
+            return table("Payload", {"type": type(self._held).__name__, "saved": "no"})
+        return table("Payload", self._pointer.facts())
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Payload):
             return NotImplemented
@@ -248,7 +285,7 @@ class Payload(Generic[T]):
         return type(self).from_dict, (self.to_dict(),)
 
     def __copy__(self) -> Self:
-        return type(self).from_pointer(self.pointer, repository=self._repository, context=self._context)
+        return type(self).from_pointer(self.pointer, repository=self._repository, context=self._options.get("context"))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.__copy__()
@@ -285,16 +322,9 @@ def json_default(obj: Any) -> dict[str, str | int]:
     raise TypeError(f"Object of type {type(obj).__name__} is not JSON serializable; wrap it in Payload(...).")
 
 
-def save(
-    obj: Any,
-    *,
-    prefix: str | None = None,
-    compression: Compression | None = None,
-    context: str | None = None,
-    expires: int | str | datetime.timedelta | None = None,
-) -> Pointer:
+def save(obj: Any, **options: Unpack[SaveOptions]) -> Pointer:
     """Store `obj` in the repository of the settings in force and return its pointer; see `Repository.save`."""
-    return default_repository().save(obj, prefix=prefix, compression=compression, context=context, expires=expires)
+    return default_repository().save(obj, **options)
 
 
 def load(pointer: Pointer | Payload[Any] | Any, *, view: bool = False, context: str | None = None) -> Any:
@@ -303,23 +333,10 @@ def load(pointer: Pointer | Payload[Any] | Any, *, view: bool = False, context: 
 
 
 def save_many(
-    objects: Iterable[Any],
-    *,
-    prefix: str | None = None,
-    compression: Compression | None = None,
-    context: str | None = None,
-    expires: int | str | datetime.timedelta | None = None,
-    max_concurrency: int = DEFAULT_CONCURRENCY,
+    objects: Iterable[Any], *, max_concurrency: int = DEFAULT_CONCURRENCY, **options: Unpack[SaveOptions]
 ) -> list[Pointer]:
     """Store each of `objects` in the repository of the settings in force; see `Repository.save_many`."""
-    return default_repository().save_many(
-        objects,
-        prefix=prefix,
-        compression=compression,
-        context=context,
-        expires=expires,
-        max_concurrency=max_concurrency,
-    )
+    return default_repository().save_many(objects, max_concurrency=max_concurrency, **options)
 
 
 def load_many(

@@ -1,81 +1,80 @@
-"""The pointer: a small, signed JSON object that identifies a stored object.
+"""The pointer: a small, signed JSON object that identifies a stored object, or holds a small one itself.
 
-A pointer is one flat JSON object, tagged with ``"payloadfs": 1``, in ASCII, at most 2,048 bytes. The
-signature covers the validated values, not the JSON text, so that a database may reorder or reformat it.
+A pointer is one flat JSON object, tagged with ``"payloadfs": 1``, in ASCII, at most 2,048 bytes without inline
+data. The signature covers the validated values, not the JSON text, so that a database may reorder or reformat it.
 """
 
 from __future__ import annotations
 
+import binascii
 import datetime
 import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from ._digest import Digest
+from ._digest import Algorithm, Digest, digest_of
+from ._html import table
 from ._keys import EXPIRING, check_key, created_s, lifetime_s
+from ._pydantic import JSON_SCHEMA, field_schema
 from ._typenames import SERIALIZER_ID
 from ._urls import root_problem
 from .errors import PayloadError, PointerError, SignatureError
 from .signing import KeyRing
 
 __all__ = [
+    "INLINE_ALGORITHM",
+    "MAX_INLINE_BYTES",
     "MAX_POINTER_BYTES",
-    "OPTIONAL_FIELDS",
-    "REQUIRED_FIELDS",
-    "SIGNATURE_FIELDS",
     "Pointer",
     "about",
     "as_pointer",
     "check_context",
+    "content_fields",
+    "expected_fields",
 ]
 
 MAX_POINTER_BYTES = 2048
+"""Without inline data."""
+
+MAX_INLINE_BYTES = 16 * 1024
+INLINE_ALGORITHM: Algorithm = "s256"
+"""Of the digests of inline objects, which readers compute. SHA-256 is the faster one for so few bytes."""
+
 VERSION = 1
 _MAX_INT = 2**53 - 1
+_MAX_SHOWN_S = 253_402_300_799  # the end of the year 9999
 _MAX_CONTEXT_BYTES = 64  # the longest pointer still has at most MAX_POINTER_BYTES
 
 _TYPE = re.compile(r"[A-Za-z0-9_.<>-]{1,80}")
 _KEY_ID = re.compile(r"[0-9a-f]{8}")
 _SIGNATURE = re.compile(r"[A-Za-z0-9_-]{43}|[A-Za-z0-9_-]{86}")
 
-_REQUIRED = {
-    "payloadfs": int,
-    "root": str,
-    "key": str,
-    "serializer": str,
-    "size": int,
-    "digest": str,
-    "created": int,
-    "type": str,
-}
-_SIGNED = {"kid": str, "sig": str}
+_ALWAYS = {"payloadfs": int, "serializer": str, "size": int, "created": int, "type": str}
+_STORED = {"root": str, "key": str, "digest": str}
+_INLINE = {"data": str}  # in place of the fields of a stored object
 _OPTIONAL = {"context": str}
-REQUIRED_FIELDS = _REQUIRED.keys()
-OPTIONAL_FIELDS = _OPTIONAL.keys()
-SIGNATURE_FIELDS = _SIGNED.keys()
+_SIGNED = {"kid": str, "sig": str}
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Pointer:
-    """Location, type, size and digest of a stored object, usually signed.
+    """Location, type, size and digest of a stored object, or a small object itself; usually signed.
 
-    Two pointers are equal if their roots, keys and digests are equal.
+    Two pointers are equal if their roots, keys, digests and serializers are equal.
 
     Parameters
     ----------
     root : str
-        Canonical URL of the store.
+        Canonical URL of the store; empty if the object is inline.
     key : str
-        Key of the object under `root`.
+        Key of the object under `root`; empty if the object is inline.
     serializer : str
         Id and version of the serializer that wrote it, for example ``"pandas/1"``.
     size_bytes : int
         Size of the object in bytes.
     digest : Digest
-        Of the object's bytes, or of the tail that holds its seal.
+        Of the object's bytes, or of the tail that holds its seal. An inline object has a computed one.
     created_s : int
         Time of the save, in whole seconds since 1970 (UTC).
     type_name : str
@@ -84,6 +83,8 @@ class Pointer:
         What the object was saved for, which a reader must name again; empty for anything.
     key_id, signature : str
         The signing key's id and the signature; both empty in an unsigned pointer.
+    data : bytes or None
+        The encoded object, if it is inline: in the pointer and not in a store.
 
     Examples
     --------
@@ -91,9 +92,10 @@ class Pointer:
     >>> with payloadfs.using("memory://demo"):
     ...     text = payloadfs.save("hello", prefix="run").to_json()
     >>> Pointer.from_json(text)
-    Pointer(str, 5 bytes, memory://demo/run/....txt, signed)
+    Pointer(str, 5 bytes, inline, signed)
     """
 
+    # Not a dataclass: JSON libraries dump those field by field, without asking for the pointer's own form.
     root: str
     key: str
     serializer: str
@@ -101,9 +103,38 @@ class Pointer:
     digest: Digest
     created_s: int
     type_name: str
-    context: str = ""
-    key_id: str = ""
-    signature: str = ""
+    context: str
+    key_id: str
+    signature: str
+    data: bytes | None
+    __slots__ = tuple(__annotations__)
+
+    def __init__(
+        self,
+        root: str,
+        key: str,
+        serializer: str,
+        size_bytes: int,
+        digest: Digest,
+        created_s: int,
+        type_name: str,
+        context: str = "",
+        key_id: str = "",
+        signature: str = "",
+        data: bytes | None = None,
+    ) -> None:
+        values = locals()
+        for name in self.__slots__:
+            object.__setattr__(self, name, values[name])
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"A Pointer does not change: {name!r} cannot be set.")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"A Pointer does not change: {name!r} cannot be deleted.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Pointer.from_dict, (self.to_dict(),)
 
     def __eq__(self, other: object) -> bool:
         return self._identity == other._identity if isinstance(other, Pointer) else NotImplemented
@@ -113,7 +144,44 @@ class Pointer:
 
     def __repr__(self) -> str:
         signed = "signed" if self.is_signed else "not signed"
-        return f"Pointer({self.type_name}, {self.size_bytes:,} bytes, {self.root}/{self.key}, {signed})"
+        return f"Pointer({self.type_name}, {self.size_bytes:,} bytes, {self.location}, {signed})"
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether the pointer holds the object itself, so that loading needs no store."""
+        return self.data is not None
+
+    @property
+    def location(self) -> str:
+        """Where the object is, for people: its URL, or ``"inline"``."""
+        return "inline" if self.is_inline else f"{self.root}/{self.key}"
+
+    def _repr_html_(self) -> str:
+        return table("Pointer", self.facts())
+
+    def facts(self) -> dict[str, str]:
+        """Return what the pointer says about the object, by name, for people. No request."""
+        created = datetime.datetime.fromtimestamp(min(self.created_s, _MAX_SHOWN_S), datetime.UTC)
+        facts = {
+            "type": self.type_name,
+            "size": f"{self.size_bytes:,} bytes",
+            "location": self.location,
+            "serializer": self.serializer,
+            "created": f"{created:%Y-%m-%d %H:%M:%S} UTC",
+        }
+        if self.context:
+            facts["context"] = self.context
+        if self.expires:
+            facts["expires"] = f"{self.expires:%Y-%m-%d %H:%M:%S} UTC"
+        return facts | {"signed": f"by key {self.key_id}" if self.is_signed else "no"}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return field_schema(cls, cls.from_dict)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return dict(JSON_SCHEMA)
 
     @property
     def content_key(self) -> str:
@@ -121,21 +189,20 @@ class Pointer:
         return f"{self.serializer}:{self.digest}"
 
     @property
-    def _identity(self) -> tuple[str, str, Digest]:
-        return self.root, self.key, self.digest
+    def _identity(self) -> tuple[str, str, str]:
+        return self.root, self.key, self.content_key
 
     def to_dict(self) -> dict[str, str | int]:
         """Return the pointer as a dict of plain JSON values."""
-        fields: dict[str, str | int] = {
-            "payloadfs": VERSION,
-            "root": self.root,
-            "key": self.key,
-            "serializer": self.serializer,
-            "size": self.size_bytes,
-            "digest": str(self.digest),
-            "created": self.created_s,
-            "type": self.type_name,
-        }
+        fields: dict[str, str | int] = {"payloadfs": VERSION}
+        if self.data is None:
+            fields |= {"root": self.root, "key": self.key}
+        else:
+            fields["data"] = binascii.b2a_base64(self.data, newline=False).decode()
+        fields |= {"serializer": self.serializer, "size": self.size_bytes}
+        if self.data is None:
+            fields["digest"] = str(self.digest)
+        fields |= {"created": self.created_s, "type": self.type_name}
         if self.context:
             fields["context"] = self.context
         if self.signature:
@@ -159,8 +226,8 @@ class Pointer:
             raise PointerError(
                 f"A pointer must be JSON in a str or bytes, not {type(text).__name__}.", kind="pointer-format"
             )
-        if len(text) > MAX_POINTER_BYTES:
-            raise PointerError(f"A pointer must not be longer than {MAX_POINTER_BYTES} bytes.", kind="pointer-size")
+        if len(text) > MAX_POINTER_BYTES + _MAX_INLINE_CHARS:
+            raise _too_long()
         try:
             text = text if isinstance(text, str) else text.decode("ascii")
             value = json.loads(text, object_pairs_hook=_no_duplicates, parse_float=_refuse, parse_constant=_refuse)
@@ -168,7 +235,10 @@ class Pointer:
             raise
         except (ValueError, RecursionError) as error:
             raise PointerError("Not a pointer: it is not JSON in ASCII.", kind="pointer-format") from error
-        return cls.from_dict(value)
+        pointer = cls.from_dict(value)
+        if len(text) > MAX_POINTER_BYTES + (_base64_chars(pointer.size_bytes) if pointer.is_inline else 0):
+            raise _too_long()
+        return pointer
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Pointer:
@@ -185,21 +255,22 @@ class Pointer:
         if "payloadfs" not in fields:
             raise PointerError("Not a pointer: it has no field 'payloadfs'.", kind="pointer-format")
         _check_version(fields["payloadfs"])
-        kinds = _REQUIRED | {name: kind for name, kind in _OPTIONAL.items() if name in fields}
-        if fields.keys() & _SIGNED.keys():
-            kinds |= _SIGNED
-        _check_fields(fields, kinds)
+        _check_fields(fields, expected_fields(fields))
+        data = _inline_data(fields) if "data" in fields else None
         return cls(
-            root=fields["root"],
-            key=fields["key"],
+            root=fields.get("root", ""),
+            key=fields.get("key", ""),
             serializer=fields["serializer"],
             size_bytes=fields["size"],
-            digest=Digest.parse(fields["digest"]),
+            digest=Digest.parse(fields["digest"])
+            if data is None
+            else Digest(INLINE_ALGORITHM, digest_of([data], INLINE_ALGORITHM)),
             created_s=fields["created"],
             type_name=fields["type"],
             context=fields.get("context", ""),
             key_id=fields.get("kid", ""),
             signature=fields.get("sig", ""),
+            data=data,
         )
 
     @property
@@ -223,7 +294,11 @@ class Pointer:
     def signed(self, ring: KeyRing) -> Pointer:
         """Return this pointer, signed with the signing key of `ring`."""
         key_id, signature = ring.sign(self._fields())
-        return replace(self, key_id=key_id, signature=signature)
+        return self.replaced(key_id=key_id, signature=signature)
+
+    def replaced(self, **changes: Any) -> Pointer:
+        """Return a pointer with some attributes changed. Its signature is not valid any more."""
+        return Pointer(**({name: getattr(self, name) for name in self.__slots__} | changes))
 
     def verify(self, ring: KeyRing) -> None:
         """Raise SignatureError if the signature is not valid for the keys of `ring`. No I/O.
@@ -249,12 +324,20 @@ class Pointer:
             self.key,
             self.serializer,
             self.size_bytes,
-            self.digest,
+            # Only inline objects have an empty root and key, so the two kinds cannot be confused.
+            self.digest if self.data is None else self.data,
             self.created_s,
             self.type_name,
             *([self.context] if self.context else []),
         )
-        return [str(value).encode() for value in values]
+        return [value if isinstance(value, bytes) else str(value).encode() for value in values]
+
+
+def expected_fields(fields: Mapping[str, Any]) -> dict[str, type]:
+    """Return the names and classes of the fields that a pointer with some of `fields` must have."""
+    kinds = _ALWAYS | (_INLINE if "data" in fields else _STORED)
+    kinds |= {name: kind for name, kind in _OPTIONAL.items() if name in fields}
+    return kinds | _SIGNED if fields.keys() & _SIGNED.keys() else kinds
 
 
 def _check_version(version: Any) -> None:
@@ -277,10 +360,8 @@ def _check_fields(fields: dict[str, Any], kinds: dict[str, type]) -> None:
             raise PointerError(
                 f"The pointer's field {name!r} is missing or not {kind.__name__}.", kind="pointer-format"
             )
-    check_key(fields["key"])
-    problem = root_problem(fields["root"])
-    if problem is not None:
-        raise PointerError(f"The pointer's root is not valid: {problem}.", kind="pointer-root")
+    if "key" in kinds:
+        _check_location(fields["root"], fields["key"])
     for name in ("size", "created"):
         if not 0 <= fields[name] <= _MAX_INT:
             raise PointerError(f"The pointer's field {name!r} is out of range.", kind="pointer-format")
@@ -290,6 +371,47 @@ def _check_fields(fields: dict[str, Any], kinds: dict[str, type]) -> None:
     for name in patterns.keys() & kinds.keys():
         if not patterns[name].fullmatch(fields[name]):
             raise PointerError(f"The pointer's field {name!r} is malformed.", kind="pointer-format")
+
+
+def content_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a pointer's `fields` that are equal for objects with the same content, wherever they are stored."""
+    return {name: fields[name] for name in ("serializer", "size", "digest", "data") if name in fields}
+
+
+def _inline_data(fields: dict[str, Any]) -> bytes:
+    text: str = fields["data"]
+    if fields["size"] > MAX_INLINE_BYTES or len(text) != _base64_chars(fields["size"]):
+        raise PointerError("The pointer's field 'data' does not have the size in 'size'.", kind="pointer-format")
+    try:
+        data = binascii.a2b_base64(text)
+    except ValueError as error:
+        raise PointerError("The pointer's field 'data' is not base64.", kind="pointer-format") from error
+    # The decoder accepts other spellings of the same bytes, which no writer produces.
+    if len(data) != fields["size"] or binascii.b2a_base64(data, newline=False).decode() != text:
+        raise PointerError("The pointer's field 'data' is not base64.", kind="pointer-format")
+    return data
+
+
+def _base64_chars(size_bytes: int) -> int:
+    return 4 * (-(-size_bytes // 3))
+
+
+_MAX_INLINE_CHARS = _base64_chars(MAX_INLINE_BYTES)
+
+
+def _too_long() -> PointerError:
+    return PointerError(
+        f"A pointer must not be longer than {MAX_POINTER_BYTES} bytes, besides inline data of up to "
+        f"{MAX_INLINE_BYTES:,} bytes.",
+        kind="pointer-size",
+    )
+
+
+def _check_location(root: str, key: str) -> None:
+    check_key(key)
+    problem = root_problem(root)
+    if problem is not None:
+        raise PointerError(f"The pointer's root is not valid: {problem}.", kind="pointer-root")
 
 
 def check_context(context: str) -> None:

@@ -121,7 +121,7 @@ class Policy:
         return "policy-age", f"The object was saved {age_s:,.0f} seconds ago, but max_age is {self.max_age}."
 
     def _root_problem(self, pointer: Pointer) -> tuple[str, str] | None:
-        if pointer.root in self.roots:
+        if pointer.is_inline or pointer.root in self.roots:
             return None
         for allowed in self.roots:
             if is_under(pointer.root, allowed) and (pointer.is_signed or not is_wildcard(allowed)):

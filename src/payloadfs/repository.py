@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from . import config
 from ._authorization import Authorizer
@@ -21,12 +21,12 @@ from ._batch import DEFAULT_CONCURRENCY, Batch
 from ._forks import PerProcess
 from ._keys import EXPIRING, escape_prefix, new_key
 from ._log import log_done
-from ._seal import Outgoing, check
+from ._seal import Encoded, Outgoing, check
 from ._typenames import type_label
 from ._urls import scheme_of
 from .config import Compression, KeywordSettings, Settings
 from .errors import NotFoundError
-from .pointer import Pointer, about, as_pointer, check_context
+from .pointer import INLINE_ALGORITHM, Pointer, about, as_pointer, check_context
 from .policy import Policy
 from .serializers import Serializer, SerializerRegistry, decode, default_serializers
 from .signing import KeyRing
@@ -35,10 +35,19 @@ from .stores import ObjectInfo, OpenStores, Options, Store, fetch_intact, open_c
 if TYPE_CHECKING:
     from .stores._cache import Cache
 
-__all__ = ["Repository", "default_repository"]
+__all__ = ["Repository", "SaveOptions", "default_repository"]
 
 _MAX_REPOSITORIES = 32
 _AHEAD = 256
+
+
+class SaveOptions(TypedDict, total=False):
+    """Options of every call that saves; `Repository.save` describes them. For type checkers."""
+
+    prefix: str | None
+    compression: Compression | None
+    context: str | None
+    expires: int | str | datetime.timedelta | None
 
 
 class Repository:
@@ -75,8 +84,8 @@ class Repository:
     Examples
     --------
     >>> repository = Repository("memory://demo")
-    >>> repository.load(repository.save([1, 2]))
-    [1, 2]
+    >>> repository.load_many(repository.save_many(["a", "b", "c"]))
+    ['a', 'b', 'c']
     """
 
     def __init__(
@@ -146,10 +155,6 @@ class Repository:
             For how long the object can be loaded: seconds, a string such as ``"7d"``, or ``"never"``.
             Default: the setting. The bytes stay until ``payloadfs gc`` or a rule of the bucket removes them.
 
-        Returns
-        -------
-        Pointer
-
         Raises
         ------
         ConfigError
@@ -163,32 +168,36 @@ class Repository:
 
         Notes
         -----
-        Cost: one object, one request if it is small; frames are written and hashed in the object's own memory.
+        Cost: nothing but the signature if the pointer holds the object (see `Settings.inline_bytes`). Otherwise
+        one object, one request if it is small; frames are written from their own memory and hashed meanwhile.
         """
         started_s = time.perf_counter()
         cls: type = type(obj)
-        escaped = escape_prefix(prefix) if prefix is not None else None
-        if context is not None:
-            check_context(context)
+        escaped, settings = self._check_options(prefix, compression, context, expires)
         ring = self.keys
         ring.require_signing_key()
-        settings = self._settings_for(compression=compression, expires=expires)
         serializer, encoded = self.serializers.encode(obj, compression=settings.compression)
-        key = new_key(escaped, encoded.extension, settings.expires)
-        outgoing = Outgoing(encoded, "b3" if self.settings.digest == "blake3" else "s256")
-        self.store.put(key, outgoing)
         pointer = Pointer(
-            root=self.root,
-            key=key,
+            **self._put(encoded, escaped, settings),
             serializer=serializer.id,
-            size_bytes=outgoing.size_bytes,
-            digest=outgoing.digest,
             created_s=int(time.time()),
             type_name=type_label(cls),
             context=context or "",
         ).signed(ring)
         log_done("saved", pointer, started_s)
         return pointer
+
+    def _put(self, encoded: Encoded, prefix: str | None, settings: Settings) -> dict[str, Any]:
+        """Store an encoded object, unless it is small enough for the pointer, and return the fields that say where it is."""
+        # An object that expires needs a key, which says when.
+        if encoded.size_bytes <= settings.inline_bytes and settings.inline_bytes and not settings.expires:
+            outgoing = Outgoing(encoded, INLINE_ALGORITHM)
+            data = b"".join(outgoing)
+            return {"root": "", "key": "", "size_bytes": len(data), "digest": outgoing.digest, "data": data}
+        key = new_key(prefix, encoded.extension, settings.expires)
+        outgoing = Outgoing(encoded, "b3" if settings.digest == "blake3" else "s256")
+        self.store.put(key, outgoing)
+        return {"root": self.root, "key": key, "size_bytes": outgoing.size_bytes, "digest": outgoing.digest}
 
     def load(self, pointer: Pointer | Any, *, view: bool = False, context: str | None = None) -> Any:
         """Return an independent copy of the object that `pointer` names.
@@ -222,7 +231,7 @@ class Repository:
 
         Notes
         -----
-        Cost: one request for small objects; none for a cached one. In the cache or in a folder of this user, no copy.
+        Cost: one request if small, none from the pointer or the cache; in own files a private mapping, no copy.
         """
         started_s = time.perf_counter()
         pointer = as_pointer(pointer)
@@ -239,11 +248,8 @@ class Repository:
         self,
         objects: Iterable[Any],
         *,
-        prefix: str | None = None,
-        compression: Compression | None = None,
-        context: str | None = None,
-        expires: int | str | datetime.timedelta | None = None,
         max_concurrency: int = DEFAULT_CONCURRENCY,
+        **options: Unpack[SaveOptions],
     ) -> list[Pointer]:
         """Store each of `objects` and return their signed pointers in the same order.
 
@@ -252,14 +258,10 @@ class Repository:
         objects : iterable
             Taken one by one, in the calling thread, as capacity allows: a generator may create
             them when they are needed.
-        prefix, compression, context, expires : optional
-            As for `save`, and the same for all.
         max_concurrency : int
             How many are saved at the same time, each in a thread.
-
-        Returns
-        -------
-        list of Pointer
+        **options
+            ``prefix``, ``compression``, ``context`` and ``expires``, as for `save`, and the same for all.
 
         Raises
         ------
@@ -277,7 +279,6 @@ class Repository:
         saved is completed, and the error has an attribute ``done`` with the pointers so far, by
         position. Many small objects that are needed together are better saved as one list.
         """
-        options = {"prefix": prefix, "compression": compression, "context": context, "expires": expires}
         return self._save_batch(options, max_concurrency).run(objects)
 
     def load_many(
@@ -301,10 +302,6 @@ class Repository:
         max_concurrency : int
             How many are loaded at the same time, each in a thread.
 
-        Returns
-        -------
-        list
-
         Raises
         ------
         BatchError
@@ -316,13 +313,6 @@ class Repository:
         Notes
         -----
         Cost: that of `load` for each object. An interrupt stops the batch as in `save_many`.
-
-        Examples
-        --------
-        >>> import payloadfs
-        >>> repository = payloadfs.Repository("memory://demo")
-        >>> repository.load_many(repository.save_many(["a", "b", "c"]))
-        ['a', 'b', 'c']
         """
         return self._load_batch(view=view, context=context, max_concurrency=max_concurrency).run(pointers)
 
@@ -359,6 +349,8 @@ class Repository:
         pointer = as_pointer(pointer)
         with about(pointer):
             resolved = self._authorizer.resolve(pointer)
+            if resolved.is_inline:
+                return ObjectInfo("", resolved.size_bytes, resolved.created_s)
             return self._store_at(resolved.root).info(resolved.key)
 
     def delete(self, pointer: Pointer | Any) -> None:
@@ -367,9 +359,10 @@ class Repository:
         with about(pointer):
             self._authorizer.verify(pointer)
             resolved = self._authorizer.resolve(pointer)
-            self._store_at(resolved.root).delete(resolved.key)
-            if (cache := self._cache_for(resolved.root)) is not None:
-                cache.evict(resolved.size_bytes, resolved.digest)
+            if not resolved.is_inline:
+                self._store_at(resolved.root).delete(resolved.key)
+                if (cache := self._cache_for(resolved.root)) is not None:
+                    cache.evict(resolved.size_bytes, resolved.digest)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects stored under `root`, ordered by key; with a `prefix`, as `save` takes it, only those.
@@ -396,21 +389,26 @@ class Repository:
 
     def verify(self, pointer: Pointer | Any) -> None:
         """Raise `SignatureError` if the signature of `pointer` is wrong, missing, or by an unknown key. No request."""
-        pointer = as_pointer(pointer)
-        with about(pointer):
-            self._authorizer.verify(pointer)
+        self._authorizer.verify(as_pointer(pointer))
 
-    def _save_batch(self, options: dict[str, Any], max_concurrency: int) -> Batch:
-        if options["prefix"] is not None:
-            escape_prefix(options["prefix"])
-        if options["context"] is not None:
-            check_context(options["context"])
-        self._settings_for(compression=options["compression"], expires=options["expires"])
+    def _save_batch(self, options: SaveOptions, max_concurrency: int) -> Batch:
+        self._check_options(**options)
         return Batch(lambda obj: self.save(obj, **options), "saved", max_concurrency)
 
-    def _settings_for(self, **options: Any) -> Settings:
-        given = {name: value for name, value in options.items() if value is not None}
-        return self.settings.merged(**given) if given else self.settings
+    def _check_options(
+        self,
+        prefix: str | None = None,
+        compression: Compression | None = None,
+        context: str | None = None,
+        expires: int | str | datetime.timedelta | None = None,
+    ) -> tuple[str | None, Settings]:
+        """Return the escaped prefix and the settings for one save, or raise the error that `save` documents."""
+        escaped = escape_prefix(prefix) if prefix is not None else None
+        if context is not None:
+            check_context(context)
+        if compression is None and expires is None:
+            return escaped, self.settings
+        return escaped, self.settings.merged(compression=compression, expires=expires)
 
     def _load_batch(self, *, view: bool, context: str | None, max_concurrency: int) -> Batch:
         return Batch(
@@ -425,6 +423,8 @@ class Repository:
         return resolved, serializer
 
     def _checked_bytes(self, resolved: Pointer, *, full: bool) -> memoryview:
+        if resolved.data is not None:
+            return memoryview(bytearray(resolved.data))
         store, data = self._store_at(resolved.root), full or self.settings.verify == "full"
         cache = self._cache_for(resolved.root)
         # A full check is about the stored object, not about a cached copy.

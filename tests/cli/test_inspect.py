@@ -1,6 +1,5 @@
 """What `inspect` reports, above all about problems; it must not fetch anything that is not allowed."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -182,7 +181,7 @@ def test_column_names_cannot_control_the_terminal(capsys, pointer_file):
 def test_times_beyond_any_calendar(capsys, created, shown):
     ring = KeyRing([payloadfs.Key.generate()])
     pointer = Pointer.from_json(payloadfs.default_repository().save(b"x").to_json())
-    pointer = dataclasses.replace(pointer, created_s=created).signed(ring)
+    pointer = pointer.replaced(created_s=created).signed(ring)
     payloadfs.configure(keys=ring)
     try:
         assert main(["inspect", pointer.to_json()]) == 0

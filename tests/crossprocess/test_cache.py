@@ -194,7 +194,7 @@ def test_signature_and_policy_are_checked_first(remote, cache_folder):
     pointer = Repository(remote).save([1])
     Repository(remote).load(pointer)
     with pytest.raises(payloadfs.SignatureError):
-        Repository(remote).load(replace(pointer, size_bytes=pointer.size_bytes + 1))
+        Repository(remote).load(pointer.replaced(size_bytes=pointer.size_bytes + 1))
     with pytest.raises(payloadfs.PolicyError):
         Repository("remote://elsewhere").load(pointer)
     with pytest.raises(payloadfs.PolicyError):

@@ -183,8 +183,18 @@ def fits(value: dict[str, Any]) -> bool:
     """Check `value` against the keywords of JSON Schema that the schema uses."""
     return (
         set(SCHEMA["required"]) <= value.keys() <= SCHEMA["properties"].keys()
+        and sum(fits_choice(choice, value) for choice in SCHEMA["oneOf"]) == 1
         and all(others[0] in value for name, others in SCHEMA["dependentRequired"].items() if name in value)
         and all(fits_field(SCHEMA["properties"][name], field) for name, field in value.items())
+    )
+
+
+def fits_choice(choice: dict[str, Any], value: dict[str, Any]) -> bool:
+    rules = choice.get("properties", {})
+    return set(choice["required"]) <= value.keys() and all(
+        rule is not False and (type(value[name]) is not int or value[name] <= rule["maximum"])
+        for name, rule in rules.items()
+        if name in value
     )
 
 
@@ -203,7 +213,7 @@ def pointer() -> dict[str, Any]:
     import payloadfs
 
     key = payloadfs.Key(bytes(32))
-    repository = payloadfs.Repository("memory://docs/schema", keys=payloadfs.KeyRing([key]))
+    repository = payloadfs.Repository("memory://docs/schema", keys=payloadfs.KeyRing([key]), inline_bytes=0)
     return dict(repository.save([1, 2]).to_dict())
 
 
@@ -251,6 +261,14 @@ BAD: dict[str, list[Any]] = {
     "sig": ["", "A" * 42, "A" * 42 + "="],
     "context": ["", "c" * 65, "a\nb", 1],
     "other": [1],
+    "data": ["", "WzEsMl0="],  # besides root, key and digest
+}
+BAD_INLINE: dict[str, list[Any]] = {
+    "data": ["WzEsMl0", "WzEsMl1=", "W*EsMl0=", "=", 1],
+    "size": [16_385],
+    "root": ["s3://bucket"],
+    "key": ["a.json"],
+    "digest": ["b3:" + "0" * 64],
 }
 
 
@@ -264,7 +282,22 @@ def test_schema_and_parser_refuse_the_same(pointer: dict[str, Any], field: str, 
         Pointer.from_dict(bad)
 
 
-@pytest.mark.parametrize("field", [*SCHEMA["required"], "kid", "sig"])
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, values in BAD_INLINE.items() for value in values]
+)
+def test_schema_and_parser_refuse_the_same_inline(pointer: dict[str, Any], field: str, value: Any) -> None:
+    from payloadfs import Pointer, PointerError
+
+    inline = {name: pointer[name] for name in pointer if name not in ("root", "key", "digest")}
+    inline |= {"data": "WzEsMl0="}
+    assert is_valid(inline)
+    assert Pointer.from_dict(inline).data == b"[1,2]"
+    assert not is_valid(inline | {field: value})
+    with pytest.raises(PointerError):
+        Pointer.from_dict(inline | {field: value})
+
+
+@pytest.mark.parametrize("field", [*SCHEMA["required"], "root", "key", "digest", "kid", "sig"])
 def test_schema_and_parser_require_the_same(pointer: dict[str, Any], field: str) -> None:
     from payloadfs import Pointer, PointerError
 

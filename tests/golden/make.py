@@ -5,7 +5,6 @@
 Every later release must read them (test_golden.py), as format version 1 promises.
 """
 
-import dataclasses
 import datetime
 import decimal
 import json
@@ -144,7 +143,7 @@ def main(version):
             if not file.exists():
                 _, _, compression = name.partition("compressed-")
                 pointer = repository.save(obj, prefix=f"{name}-{digest}", compression=compression or "none")
-                pointer = dataclasses.replace(pointer, root=f"{ROOT}/{version}")
+                pointer = pointer.replaced(root=f"{ROOT}/{version}")
                 file.write_text(json.dumps(pointer.signed(KEYS).to_dict(), indent=1) + "\n")
                 print(file.name)
     pickled = folder / "payload.pickle"

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import pathlib
 import pickle
@@ -69,8 +68,8 @@ def load(request, tmp_path_factory):
         with open(f"{home}/{pointer.key}", "wb") as file:
             file.write(content)
         digest = Digest("b3", digest_of([content], "b3"))
-        forged = dataclasses.replace(
-            pointer, serializer=serializer_id, size_bytes=len(content), digest=digest, key_id="", signature=""
+        forged = pointer.replaced(
+            serializer=serializer_id, size_bytes=len(content), digest=digest, key_id="", signature=""
         )
         return reader.load(forged.signed(writer.keys) if request.param == "signed" else forged)
 

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -389,7 +389,7 @@ def test_no_canary_reaches_a_sink(
             monkeypatch.setattr(s3fs.S3FileSystem, name, fail)
         repository = Repository()
         assert repository.settings.storage_options == options
-        pointer = replace(Repository("memory://secrets").save(b"x" * 500), root="s3://bucket")
+        pointer = Repository("memory://secrets").save(b"x" * 500).replaced(root="s3://bucket")
         scene = Scene(repository, pointer.signed(repository.keys), capsys, caplog)
         text = SINKS[sink](scene)
         assert not traces(text, canary), text[-2000:]

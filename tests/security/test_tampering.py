@@ -224,7 +224,7 @@ def test_a_pointer_outside_the_roots(tmp_path, repository, no_decoding, monkeypa
 
 
 def unsigned(pointer, **changes):
-    return dataclasses.replace(pointer, key_id="", signature="", **changes)
+    return pointer.replaced(key_id="", signature="", **changes)
 
 
 def test_a_planted_pickle_with_an_unsigned_pointer(repository, canary, no_decoding):

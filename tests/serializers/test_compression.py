@@ -1,6 +1,5 @@
 """Compressed objects: of any serializer, readable by other programs, and bounded if they are not trusted."""
 
-import dataclasses
 import shutil
 import struct
 import subprocess
@@ -147,9 +146,7 @@ def forged(repository, content, *, signed=True, serializer="zstd-bytes/1"):
     with open(object_path(repository, pointer), "wb") as file:
         file.write(content)
     digest = Digest("b3", digest_of([content], "b3"))
-    changed = dataclasses.replace(
-        pointer, size_bytes=len(content), digest=digest, serializer=serializer, key_id="", signature=""
-    )
+    changed = pointer.replaced(size_bytes=len(content), digest=digest, serializer=serializer, key_id="", signature="")
     return changed.signed(repository.keys) if signed else changed
 
 
@@ -234,7 +231,7 @@ def test_policy_applies_to_inner_serializer(repository, tmp_path):
     assert_exact(frame, only.load(data))
     with pytest.raises(PolicyError):
         only.load(pickled)
-    unsigned = dataclasses.replace(pickled, key_id="", signature="")
+    unsigned = pickled.replaced(key_id="", signature="")
     with pytest.raises(PolicyError):
         repository.load(unsigned)
 

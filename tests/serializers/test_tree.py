@@ -232,7 +232,7 @@ def test_unsigned_and_compressed_and_viewed_and_many(tmp_path):
         packed.load(pointer, view=True)
     unsigned = Repository(tmp_path, unsigned="safe")
     for name, value in wrapped.items():
-        pointer = dataclasses.replace(unsigned.save(value), key_id="", signature="")
+        pointer = unsigned.save(value).replaced(key_id="", signature="")
         assert_exact(value, unsigned.load(pointer), path=name)
 
 

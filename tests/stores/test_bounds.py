@@ -13,7 +13,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +229,7 @@ def test_a_lie_through_the_repository(server: Answering, tmp_path: Path) -> None
     for store in lie_stores(server, tmp_path).values():
         repository = Repository("memory://lies")
         pointer = repository.save(b"x" * 1000)
-        lie = replace(pointer, key="a.bin", size_bytes=2**53 - 1).signed(repository.keys)
+        lie = pointer.replaced(key="a.bin", size_bytes=2**53 - 1).signed(repository.keys)
         repository._stores[os.getpid()]._own = store
         for attempt in (repository.load, repository.read):
             with pytest.raises(PayloadError):
@@ -358,7 +357,7 @@ def test_pointers_to_many_roots_cause_few_descriptors(tmp_path: Path) -> None:
     assert reader.load(pointers[0]) == 0
     assert reader.load(own) == "own"
     for number in range(300):
-        missing = replace(pointers[0], root=canonical_root(tmp_path / f"none/{number}")).signed(reader.keys)
+        missing = pointers[0].replaced(root=canonical_root(tmp_path / f"none/{number}")).signed(reader.keys)
         with pytest.raises(NotFoundError):
             reader.load(missing)
     assert descriptors() <= before + 32

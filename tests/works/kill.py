@@ -24,8 +24,8 @@ from payloadfs.works._state import by_content, pointers_in
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill_program.py")
 MARK = "KILLED_ROUND"
-TIMEOUT_S = 60.0
-ORPHANS_END_S = 30.0
+TIMEOUT_S = 900.0
+ORPHANS_END_S = 900.0
 MAX_RESUMES = 5
 TARGETS = ("driver", "worker", "all")
 

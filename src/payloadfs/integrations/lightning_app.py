@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from ..errors import PointerError
 from ..payload import Payload as _BasePayload
-from ..pointer import OPTIONAL_FIELDS, REQUIRED_FIELDS, SIGNATURE_FIELDS, Pointer
+from ..pointer import Pointer, content_fields, expected_fields
 from ..repository import Repository
 
 __all__ = ["Payload", "StatePayload", "storage"]
@@ -112,12 +112,12 @@ class Payload(dict[str, Any], Generic[T]):
         return value
 
     def to_dict(self) -> dict[str, Any]:
-        """Return serializer, size and digest, by which the framework compares the arguments of calls.
+        """Return the fields that say what the content is, by which the framework compares the arguments of calls.
 
         A work with ``cache_calls=True`` therefore runs again for new content, but not for the same
         content stored again. ``dict(payload)`` is the whole pointer as JSON values.
         """
-        return {name: self[name] for name in ("serializer", "size", "digest")}
+        return content_fields(self)
 
 
 class StatePayload(Payload[T]):
@@ -142,7 +142,7 @@ class StatePayload(Payload[T]):
 
     def __new__(cls, fields: Mapping[str, Any]) -> StatePayload[T]:
         """Copy the pointer in `fields`, as the class describes."""
-        if not isinstance(fields, Mapping) or fields.keys() - SIGNATURE_FIELDS - OPTIONAL_FIELDS != REQUIRED_FIELDS:
+        if not isinstance(fields, Mapping) or fields.keys() != expected_fields(fields).keys():
             raise PointerError(
                 f"A {type(fields).__name__} is not a pointer: to store an object, call Payload(...), not StatePayload.",
                 kind="pointer-format",

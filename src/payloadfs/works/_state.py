@@ -21,7 +21,7 @@ from typing import Any
 from .._typenames import type_label
 from ..errors import EncodeError, PointerError
 from ..payload import Payload
-from ..pointer import Pointer
+from ..pointer import Pointer, content_fields
 from ..repository import Repository
 
 __all__ = [
@@ -171,14 +171,13 @@ def fingerprint(value: Any) -> str:
 
 
 def by_content(value: Any) -> Any:
-    """Return encoded JSON with each pointer reduced to serializer, size and digest."""
+    """Return encoded JSON with each pointer reduced to the fields that say what the content is."""
     if type(value) is list:
         return [by_content(item) for item in value]
     if type(value) is not dict:
         return value
     if _PAYLOAD in value:
-        pointer = value[_PAYLOAD]
-        return {_PAYLOAD: [pointer[name] for name in ("serializer", "size", "digest")]}
+        return {_PAYLOAD: content_fields(value[_PAYLOAD])}
     if _DICT in value:
         return {_DICT: [[key, by_content(item)] for key, item in sorted(value[_DICT], key=lambda pair: pair[0])]}
     return {key: by_content(item) for key, item in value.items()}

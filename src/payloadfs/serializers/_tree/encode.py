@@ -65,6 +65,7 @@ class Encoder:
 
     def __init__(self, by_id: Callable[[str], Serializer]) -> None:
         self.leaves: list[tuple[str, Encoded]] = []
+        self.packages = {"python"}  # those that define the classes of values
         self._encode, self._ext = _msgpack()
         self._by_id = by_id
         self._careful = False
@@ -148,6 +149,7 @@ class Encoder:
         return self._value(codec, obj)
 
     def _value(self, codec: Codec, obj: Any) -> Any:
+        self.packages.add(codec.name.partition(".")[0])
         fields = [codec.name, *map(self._convert, codec.fields(obj))]
         return self._ext(OBJECT if codec.is_class else VALUE, self._encode(fields))
 

@@ -69,7 +69,7 @@ class TreeSerializer:
                 "to a folder with enough space. Nothing was written to the store."
             ) from error
         meta: dict[str, Any] = {
-            "versions": versions_here(),
+            "versions": {name: version for name, version in versions_here().items() if name in encoder.packages},
             "leaves": [serializer_id for serializer_id, _ in encoder.leaves],
         }
         meta |= {"chunks": chunks} if chunks else {}

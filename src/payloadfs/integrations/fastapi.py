@@ -1,0 +1,38 @@
+"""FastAPI and Starlette: HTTP answers for pointers that cannot be loaded.
+
+``Payload[T]`` and ``Pointer`` are fields of pydantic models by themselves, and FastAPI answers 422 to a malformed
+pointer. A pointer with a wrong signature is only noticed when its object is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from .. import ExpiredError, NotFoundError, PayloadError, PointerError, PolicyError, SignatureError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+__all__ = ["add_exception_handlers"]
+
+_STATUS = {SignatureError: 403, PointerError: 422, ExpiredError: 410, PolicyError: 403, NotFoundError: 404}
+
+
+def add_exception_handlers(app: Starlette) -> None:
+    """Answer requests whose pointer cannot be loaded with 403, 404, 410 or 422, and the reason as JSON.
+
+    403 is for a signature or a policy, 404 for an object that does not exist, 410 for one that expired. All other
+    errors, such as those of the store, stay errors of the server.
+    """
+    for error, status in _STATUS.items():
+        app.add_exception_handler(error, _handler(status))
+
+
+def _handler(status: int):  # type: ignore[no-untyped-def]
+    def answer(request: Request, error: PayloadError) -> JSONResponse:  # noqa: ARG001
+        return JSONResponse({"detail": error.message, "kind": error.kind}, status_code=status)
+
+    return answer
