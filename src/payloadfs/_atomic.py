@@ -99,11 +99,9 @@ def publish(temporary: str, path: str, *, dir_fd: int | None = None) -> None:
         `path` exists.
     """
     try:
-        # An unnamed file has no name but a link in /proc, which must be followed.
-        follow = temporary.startswith("/proc/")
-        os.link(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=follow)
+        os.link(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in NO_LINKS or follow:
+        if error.errno not in NO_LINKS:
             raise
     else:
         return

@@ -63,7 +63,7 @@ def _in_a_day(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 @pytest.mark.parametrize("kind", ["named", "staged"])
 def test_files_of_killed_saves(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "objects"
-    repository = Repository(folder, keys=KEYS, cache="off")
+    repository = Repository(folder, keys=KEYS, cache="off", inline_bytes=0)
     pointer = repository.save("live")
     _kill(kind, folder)
     # Of another program, whatever it is.
@@ -105,7 +105,9 @@ def _uploads(client: Any, bucket: str) -> list[str]:
 def test_open_uploads(payloadfs_seaweedfs: S3Server, transport: str) -> None:
     """Also those whose id no client ever learned, because the answer was lost."""
     server, bucket = payloadfs_seaweedfs, payloadfs_seaweedfs.bucket()
-    repository = Repository(f"s3://{bucket}/p", server.storage_options(), keys=KEYS, transport=transport, cache="off")
+    repository = Repository(
+        f"s3://{bucket}/p", server.storage_options(), keys=KEYS, transport=transport, cache="off", inline_bytes=0
+    )
     pointer = repository.save("live")
     ours, foreign, outside = f"p/{new_key('run/1', 'bin')}", "p/backup.tar", new_key(None, "bin")
     with server.client() as client:

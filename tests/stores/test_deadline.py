@@ -105,7 +105,7 @@ def test_a_server_that_drips_its_headers(transport: str, operation: str) -> None
 @pytest.mark.parametrize("operation", ["put in parts", "get in ranges", "put", "get small"])
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_a_server_that_falls_silent_under_way(transport: str, operation: str, after: int) -> None:
-    """After so many requests, cleaning up included: nothing can be cleaned up there."""
+    """It answers the first requests only. Nothing can be cleaned up there either."""
 
     def before(client: socket.socket, verb: str, target: str, wanted: str) -> bool:
         if len(server.seen) > after:
@@ -176,6 +176,7 @@ def test_many_operations_share_the_news(transport: str, tmp_path: Any) -> None:
             keys=KeyRing([Key(b"k" * 32)]),
             transport=transport,
             timeout=3,
+            inline_bytes=0,
             cache=tmp_path,
         )
         with pytest.raises(BatchError) as caught:

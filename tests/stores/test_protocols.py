@@ -158,7 +158,7 @@ class TestKit(StoreTests):
 
 @pytest.mark.timeout(60)
 def test_many_threads_and_a_batch(server: Server) -> None:
-    repository = Repository(server.root, server.options, keys=KEYS, cache="off")
+    repository = Repository(server.root, server.options, keys=KEYS, cache="off", inline_bytes=0)
     pointers = repository.save_many(range(40))
     assert repository.load_many(pointers) == list(range(40))
 
@@ -227,7 +227,7 @@ def web(tmp_path: Path) -> Iterator[str]:
 
 def test_http_is_for_reading(web: str, tmp_path: Path) -> None:
     values = [b"", b"x", "text", [1, 2], b"y" * 20_000_000]
-    writer = Repository(tmp_path / "objects", keys=KEYS)
+    writer = Repository(tmp_path / "objects", keys=KEYS, inline_bytes=0)
     reader = Repository(web, keys=KEYS, cache="off", root_aliases={writer.root: web})
     pointers = [writer.save(value) for value in values]
     assert reader.load_many(pointers) == values

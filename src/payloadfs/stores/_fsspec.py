@@ -21,6 +21,7 @@ from .._urls import scheme_of
 from ..errors import ConfigError, NotFoundError, PayloadError, StoreError, is_interrupt
 from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect, refuse_pickle
 from ._errors import UNCONDITIONAL, ErrorTranslator, is_lost, modified_s, s3_code, status_of
+from ._limits import call_limited, time_limits
 from ._obstore_options import credentials_stamp
 from ._ranges import MIB, Memory, RangedDownload, Sink, into_file, ranges_unsupported, wrong_size
 from ._retry import TIMEOUT_S, Retry
@@ -69,7 +70,7 @@ def open_fsspec_store(
     scheme = scheme_of(root)
 
     def open_filesystem() -> tuple[Any, str]:
-        options = {**_time_limits(scheme, timeout_s), **(storage_options or {})}
+        options = {**time_limits(scheme, timeout_s), **(storage_options or {})}
         filesystem, path = url_to_fs(root, **options, skip_instance_cache=True)
         if (client := getattr(filesystem, "ftp", None)) is not None and hasattr(client, "get_channel"):
             client.get_channel().settimeout(timeout_s * 2 / 3)
@@ -91,18 +92,6 @@ def open_fsspec_store(
             raise
         failure = ErrorTranslator(root, storage_options or {}).translate(error, "open", "")
     raise failure
-
-
-def _time_limits(scheme: str, timeout_s: float) -> dict[str, Any]:
-    """Return the options that keep fsspec's own synchronous clients from waiting for ever."""
-    from fsspec import get_filesystem_class
-
-    name = get_filesystem_class(scheme).__name__
-    if name == "FTPFileSystem":
-        return {"timeout": timeout_s * 2 / 3}
-    if name == "SFTPFileSystem":
-        return {f"{step}timeout": timeout_s / 3 for step in ("", "banner_", "auth_")}
-    return {}
 
 
 class FsspecStore:
@@ -414,7 +403,7 @@ class FsspecStore:
     def _probe(self, key: str) -> None:
         filesystem = self._filesystem()
         if filesystem.async_impl:
-            _awaited(filesystem, "info", (self._name(key),), {}, self._retry.connect_s)
+            call_limited(filesystem, "info", (self._name(key),), {}, self._retry.connect_s)
 
     def _refresh(self) -> bool:
         """Look for new credentials, and return whether anything changed where they come from."""
@@ -446,7 +435,7 @@ class FsspecStore:
                 # What another client wrote a moment ago counts: no listing is ever taken from a cache.
                 filesystem.invalidate_cache()
                 try:
-                    return _awaited(filesystem, method, (name, *arguments), options, limit_s)
+                    return call_limited(filesystem, method, (name, *arguments), options, limit_s)
                 except Exception as error:
                     self._reopen_if_lost(error)
                     raise
@@ -475,20 +464,6 @@ class FsspecStore:
             self._reopen()
 
 
-def _awaited(
-    filesystem: Any, method: str, arguments: tuple[Any, ...], options: Mapping[str, Any], limit_s: float
-) -> Any:
-    """Call a method of a file system, with a time limit if it is asynchronous."""
-    function = getattr(filesystem, f"_{method}", None) if filesystem.async_impl else None
-    if function is None or not inspect.iscoroutinefunction(function):
-        return getattr(filesystem, method)(*arguments, **options)
-    import asyncio
-
-    from fsspec.asyn import sync
-
-    return sync(filesystem.loop, asyncio.wait_for, function(*arguments, **options), limit_s)
-
-
 def _info(key: str, entry: Mapping[str, Any]) -> ObjectInfo:
     return ObjectInfo(key, int(entry["size"]), modified_s(entry))
 
@@ -505,7 +480,7 @@ class _Source:
         filesystem = self._store._filesystem()
         try:
             name, where = self._store._name(self.key), {"start": part.start, "end": stop}
-            piece = _awaited(filesystem, "cat_file", (name,), where, self._store._limit_s(part.size_bytes))
+            piece = call_limited(filesystem, "cat_file", (name,), where, self._store._limit_s(part.size_bytes))
         except Exception as error:
             self._store._reopen_if_lost(error)
             if s3_code(error) not in ("InvalidRange", "416") and status_of(error) != _RANGE_NOT_SATISFIABLE:

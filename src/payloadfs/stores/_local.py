@@ -118,11 +118,21 @@ class LocalStore:
         with _new_file(folder, unnamed) as (file, source):
             self._fill(file, key, body)
             try:
-                publish(source, name, dir_fd=folder)
+                self._link(source, name, folder)
             except FileExistsError:
                 raise StoreError(
                     f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists"
                 ) from None
+
+    def _link(self, source: str, name: str, folder: int) -> None:
+        # An unnamed file has no name but a link in /proc, which must be followed.
+        is_unnamed = source.startswith("/proc/")
+        try:
+            os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=is_unnamed)
+        except OSError as error:
+            if is_unnamed or error.errno not in NO_LINKS:
+                raise
+            publish(source, name, dir_fd=folder)
 
     def _fill(self, file: int, key: str, body: Body) -> None:
         if body.size_bytes >= _RESERVE_FROM_BYTES:
@@ -254,7 +264,7 @@ class LocalStore:
                 above, folder = folder, inner
                 try:
                     st = os.fstat(inner)
-                    # Whoever created it, its name may not have reached the disk. Once for each process is enough.
+                    # Another writer may have created it and not synced its name. Once for each process is enough.
                     if must_sync and (st.st_dev, st.st_ino) not in self._durable:
                         sync(above)
                         self._durable.add((st.st_dev, st.st_ino))

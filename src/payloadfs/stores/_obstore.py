@@ -331,7 +331,7 @@ class ObstoreStore:
         return self._retry.call(operation, key, attempt, kinds=kinds)
 
     def _client(self, *, sent: int = 0, received: int = 0, retries: int = 0) -> Any:
-        """Return obstore's client for requests that send or receive so many bytes at the same time."""
+        """Return obstore's client for requests that together send `sent` or receive `received` bytes at the same time."""
         answer_s = self.timeout_s + sent / _SLOWEST if sent else self._retry.request_s
         request_s = answer_s + 4 * self.timeout_s + received / _SLOWEST
         return self._client_with(Limits(self._target.connect_s or self._retry.connect_s, answer_s, request_s, retries))

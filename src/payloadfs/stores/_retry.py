@@ -192,7 +192,7 @@ class Retry:
         operation, key : str
             For messages.
         run : callable
-            The transfer. If this raises, it may still be running, until the limit of its own requests.
+            The transfer. If this raises, it may still be running, until the limit of its requests.
         probe : callable, optional
             Sends one cheap request. Without it, the server is dead if nothing arrives for two thirds of the limit.
         patience_s : float
