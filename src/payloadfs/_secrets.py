@@ -46,7 +46,7 @@ class StaysInProcess:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
-            f"A {type(self).__name__} holds secrets and cannot be pickled: pickle the Repository, or get the keys "
+            f"{type(self).__name__} holds secrets, such as credentials, and cannot be pickled: pickle the Repository, or get the keys "
             "and settings from the configuration of the process that needs them."
         )
 

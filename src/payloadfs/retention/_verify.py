@@ -83,7 +83,7 @@ class Scanned:
     info : ObjectInfo
         Its key, size and time.
     is_sealed : bool
-        Whether it holds the digests of its own bytes, as objects of at least 256 KiB do.
+        Whether it holds the digests of all its bytes, as objects of at least 256 KiB do.
     error : PayloadError or None
         Why it could not be read, or how it differs from its digests.
     """
