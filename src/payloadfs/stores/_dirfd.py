@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from .._atomic import sync_folder
+from .._atomic import FOLDER, NO_FOLLOW, OPEN, sync_folder
+from .._atomic import sync_file as sync_fully
 
 __all__ = [
     "Folder",
@@ -22,12 +24,13 @@ __all__ = [
     "reserve",
     "sync",
     "sync_above",
+    "sync_file",
 ]
 
 # This user may have only search permission for the folders above.
-_SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | FOLDER | NO_FOLLOW | OPEN
 
-_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIST = os.O_RDONLY | FOLDER | NO_FOLLOW | OPEN
 
 
 class Folder:
@@ -98,11 +101,19 @@ def open_subfolder(folder: int, name: str, *, create: bool = False) -> int:
     return os.open(name, _SEARCH, dir_fd=folder)
 
 
+def sync_file(file: int) -> None:
+    """Make the content of an open file survive a power cut."""
+    if sys.platform == "darwin":
+        sync_fully(file)
+    else:
+        os.fsync(file)
+
+
 def sync(folder: int) -> None:
     """Make the names in `folder` survive a power cut. A descriptor for search only cannot do that."""
-    file = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    file = os.open(".", os.O_RDONLY | FOLDER | OPEN, dir_fd=folder)
     try:
-        os.fsync(file)
+        sync_file(file)
     finally:
         os.close(file)
 
@@ -133,14 +144,14 @@ def make_folders(path: str) -> None:
 
 
 def is_ours(st: os.stat_result) -> bool:
-    """Return whether only this user can write."""
-    return st.st_uid == os.geteuid() and not st.st_mode & 0o022
+    """Return whether only this user can write. Never on Windows, where the mode does not say it."""
+    return sys.platform != "win32" and st.st_uid == os.geteuid() and not st.st_mode & 0o022
 
 
 def _is_safe_above(st: os.stat_result) -> bool:
     """Return whether no other user can replace a folder in this folder with another one."""
     is_protected = not st.st_mode & 0o022 or bool(st.st_mode & stat.S_ISVTX)
-    return st.st_uid in (0, os.geteuid()) and is_protected
+    return sys.platform != "win32" and st.st_uid in (0, os.geteuid()) and is_protected
 
 
 def file_system_type(path: str) -> str:
