@@ -47,11 +47,11 @@ __all__ = [
 TEMPORARY = re.compile(r"\.payloadfs-[0-9a-f]{16}")
 """Names of temporary files and of locks. A killed process leaves them behind."""
 
-NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 """Errors of file systems without hard links: FUSE, exFAT, SMB."""
 
 _NO_FULL_SYNC = frozenset({errno.ENOTSUP, errno.EINVAL, errno.ENOTTY, errno.ENOSYS})
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 _PUBLISH_WAIT_S = 5.0
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.02

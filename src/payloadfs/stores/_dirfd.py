@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable
@@ -31,6 +32,8 @@ __all__ = [
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | FOLDER | NO_FOLLOW | OPEN
 
 _LIST = os.O_RDONLY | FOLDER | NO_FOLLOW | OPEN
+
+_MOUNTS = "/proc/self/mountinfo"
 
 
 class Folder:
@@ -157,15 +160,23 @@ def _is_safe_above(st: os.stat_result) -> bool:
 def file_system_type(path: str) -> str:
     """Return the type of the file system at `path`, or "" if the system does not report it."""
     fs_type, longest = "", -1
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+    if sys.platform == "darwin":
+        import subprocess
+
+        # A line is "/dev/disk3s5 on /System/Volumes/Data (apfs, local, journaled)". The device decides, because folders
+        # of one volume appear in another. A network file system is not local, and asking it could hang.
+        mounts = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=False).stdout
+        for mount_point, name in re.findall(r"^.+? on (/.*) \((\w+),.*\blocal\b.*\)$", mounts, re.MULTILINE):
+            with suppress(OSError):
+                if os.stat(mount_point).st_dev == os.stat(path).st_dev:
+                    fs_type = name
+    else:
+        with suppress(FileNotFoundError), open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:
             for line in mounts:
                 left, _, right = line.partition(" - ")
                 mount_point = left.split()[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
                 if len(mount_point) >= longest and (path + "/").startswith(mount_point.rstrip("/") + "/"):
                     fs_type, longest = right.split()[0], len(mount_point)
-    except FileNotFoundError:
-        return ""
     return fs_type
 
 

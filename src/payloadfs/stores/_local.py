@@ -44,11 +44,12 @@ __all__ = ["LocalStore"]
 _MAP_FROM_BYTES = 64 * 1024
 _RESERVE_FROM_BYTES = 1024 * 1024
 _MAX_PIECES = 1024  # per call, on Linux and macOS
+_MAX_READ_BYTES = 1024**3  # per call; macOS refuses 2 GiB
 _UNNAMED: int | None = getattr(os, "O_TMPFILE", None)
 # Types of file systems that no other machine can change. On others a mapping could change after its
 # bytes were checked, or kill the process with SIGBUS.
 _LOCAL_FILE_SYSTEMS = frozenset(
-    {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
+    {"apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
 )
 _TRANSIENT = frozenset(
     {errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ESTALE}
@@ -364,7 +365,7 @@ def _read(file: int, key: str, size_bytes: int) -> memoryview:
             count = len(piece)
             buffer[done : done + count] = piece
         else:
-            count = os.readv(file, [buffer[done:]])
+            count = os.readv(file, [buffer[done : done + _MAX_READ_BYTES]])
         if not count:
             raise IntegrityError(f"Object {key!r} was truncated while it was read.", kind="size")
         done += count
