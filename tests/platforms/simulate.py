@@ -10,27 +10,27 @@ Not simulated: paths (`os.path` is that of POSIX), names that ignore case, numbe
 from __future__ import annotations
 
 import builtins
-import ctypes
 import errno
 import fcntl
+import functools
+import importlib
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import mmap
-import multiprocessing.connection
 import os
 import re
 import signal
 import stat
-import subprocess
 import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 VARIABLE = "SIMULATED_PLATFORM"
 """Environment variable with the platform that child processes simulate; see ``site/sitecustomize.py``."""
+
+real = importlib.import_module
 
 INT_MAX = 2**31 - 1
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
@@ -49,17 +49,11 @@ class StandIn(types.ModuleType):
         return getattr(self._real, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # payloadfs replaces sys.stdout. Tests patch the others, and must not patch them for everybody.
-        if self._real is sys:
-            setattr(sys, name, value)
+        # payloadfs replaces the streams. All else is patched by tests, which must not patch it for everything else.
+        if name in ("stdout", "stderr"):
+            setattr(self._real, name, value)
         else:
             self.__dict__[name] = value
-
-    def __delattr__(self, name: str) -> None:
-        if self._real is sys:
-            delattr(sys, name)
-        else:
-            del self.__dict__[name]
 
 
 class Loader(importlib.machinery.SourceFileLoader):
@@ -75,8 +69,8 @@ class Loader(importlib.machinery.SourceFileLoader):
 class Finder(importlib.abc.MetaPathFinder):
     """Finds the modules of payloadfs as usual, and executes them with stand-ins."""
 
-    def __init__(self, stand_ins: dict[str, types.ModuleType | None], **replaced: Any) -> None:
-        self._stand_ins = stand_ins
+    def __init__(self, stand_ins: dict[str, Callable[[], Any] | None], **replaced: Any) -> None:
+        self._stand_ins = {name: create and functools.cache(create) for name, create in stand_ins.items()}
         self._names = vars(builtins) | {"__import__": self._import} | replaced
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
@@ -89,11 +83,13 @@ class Finder(importlib.abc.MetaPathFinder):
         return spec
 
     def _import(self, name: str, scope: Any = None, local: Any = None, fromlist: Any = (), level: int = 0) -> Any:
-        if level == 0 and name in self._stand_ins and (fromlist or "." not in name):
+        # An import statement passes a tuple or None; a list comes from a pickle, which names any module.
+        is_ours = level == 0 and not isinstance(fromlist, list)
+        if is_ours and name in self._stand_ins and (fromlist or "." not in name):
             stand_in = self._stand_ins[name]
             if stand_in is None:
                 raise ModuleNotFoundError(f"No module named {name!r} on the simulated platform", name=name)
-            return stand_in
+            return stand_in()
         return builtins.__import__(name, scope, local, fromlist, level)
 
 
@@ -170,10 +166,14 @@ def darwin() -> Finder:
 
     def run(command: Any, **kwargs: Any) -> Any:
         if command != ["/sbin/mount"]:
-            return subprocess.run(command, **kwargs)
+            return real("subprocess").run(command, **kwargs)
         mount_points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        lines = [f"/dev/disk{n} on {mount_point} (apfs, local, journaled)" for n, mount_point in enumerate(mount_points)]
-        return subprocess.CompletedProcess(command, 0, "\n".join(["server:/home on /net (nfs, automounted)", *lines]))
+        lines = [
+            f"/dev/disk{n} on {mount_point} (apfs, local, journaled)" for n, mount_point in enumerate(mount_points)
+        ]
+        return real("subprocess").CompletedProcess(
+            command, 0, "\n".join(["server:/home on /net (nfs, automounted)", *lines])
+        )
 
     def open_file(path: Any, *args: Any, **kwargs: Any) -> Any:
         refuse_proc(path)
@@ -188,13 +188,13 @@ def darwin() -> Finder:
     os_ = StandIn(os, DARWIN_OS, path=StandIn(os.path, exists=exists), **replaced)
     return Finder(
         {
-            "os": os_,
-            "sys": StandIn(sys, platform="darwin"),
-            "subprocess": StandIn(subprocess, run=run),
-            "fcntl": StandIn(fcntl, DARWIN_FCNTL, F_FULLFSYNC=F_FULLFSYNC, fcntl=control),
-            "signal": StandIn(signal, DARWIN_SIGNAL),
-            "mmap": StandIn(mmap, DARWIN_MMAP, mmap=DarwinMemory),
-            "select": StandIn(importlib.import_module("select"), "epoll|EPOLL.*"),
+            "os": lambda: os_,
+            "sys": lambda: StandIn(sys, platform="darwin"),
+            "subprocess": lambda: StandIn(real("subprocess"), run=run),
+            "fcntl": lambda: StandIn(fcntl, DARWIN_FCNTL, F_FULLFSYNC=F_FULLFSYNC, fcntl=control),
+            "signal": lambda: StandIn(signal, DARWIN_SIGNAL),
+            "mmap": lambda: StandIn(mmap, DARWIN_MMAP, mmap=DarwinMemory),
+            "select": lambda: StandIn(real("select"), "epoll|EPOLL.*"),
         },
         open=open_file,
     )
@@ -221,7 +221,7 @@ WIN32_SIGNAL = (
 class WindowsMemory(mmap.mmap):
     """A mapping as on Windows: other arguments, and no madvise."""
 
-    def __new__(cls, fileno: int, length: int, tagname: Any = None, access: int = 0, offset: int = 0) -> WindowsMemory:
+    def __new__(cls, fileno: int, length: int, tagname: Any = None, access: int = 0, offset: int = 0) -> Self:
         return super().__new__(cls, fileno, length, access=access, offset=offset)
 
     def __getattribute__(self, name: str) -> Any:
@@ -230,24 +230,27 @@ class WindowsMemory(mmap.mmap):
         return super().__getattribute__(name)
 
 
-class WindowsPopen(subprocess.Popen):  # type: ignore[type-arg]
-    """A process that inherits handles, not descriptors, and whose exit code does not say that it was killed."""
+def windows_popen() -> type:
+    """Return a class of processes that inherit handles, not descriptors, and whose exit code does not name a signal."""
 
-    def __init__(self, args: Any, *, startupinfo: Any = None, **kwargs: Any) -> None:
-        for name in ("pass_fds", "process_group", "start_new_session", "preexec_fn", "user", "group", "umask"):
-            if name in kwargs:
-                raise ValueError(f"{name} is not supported on Windows platforms")
-        handles = startupinfo.attributes["handle_list"] if startupinfo else []
-        assert all(os.get_inheritable(handle) for handle in handles)
-        super().__init__(args, pass_fds=tuple(handles), **kwargs)
+    class Popen(real("subprocess").Popen):
+        def __init__(self, args: Any, *, startupinfo: Any = None, **kwargs: Any) -> None:
+            for name in ("pass_fds", "process_group", "start_new_session", "preexec_fn", "user", "group", "umask"):
+                if name in kwargs:
+                    raise ValueError(f"{name} is not supported on Windows platforms")
+            handles = startupinfo.attributes["handle_list"] if startupinfo else []
+            assert all(os.get_inheritable(handle) for handle in handles)
+            super().__init__(args, pass_fds=tuple(handles), **kwargs)
 
-    def poll(self) -> int | None:
-        code = super().poll()
-        return 1 if code is not None and code < 0 else code
+        def poll(self) -> int | None:
+            code = super().poll()
+            return 1 if code is not None and code < 0 else code
 
-    def wait(self, timeout: float | None = None) -> int:
-        code = super().wait(timeout)
-        return 1 if code < 0 else code
+        def wait(self, timeout: float | None = None) -> int:
+            code = super().wait(timeout)
+            return 1 if code < 0 else code
+
+    return Popen
 
 
 class StartupInfo:
@@ -317,6 +320,8 @@ def win32() -> Finder:
         if not os.path.lexists(target):
             refuse_in_use(source, **kwargs)
         # Atomic, as on Windows.
+        import ctypes
+
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.renameat2(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), RENAME_NOREPLACE):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), source, None, target)
@@ -342,15 +347,15 @@ def win32() -> Finder:
     return Finder(
         {
             **dict.fromkeys(("fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty")),
-            "os": StandIn(os, WIN32_OS, **replaced, **handles),
-            "sys": StandIn(sys, platform="win32"),
-            "signal": StandIn(signal, WIN32_SIGNAL),
-            "mmap": StandIn(mmap, "MAP_.*|PROT_.*|MADV_.*", mmap=WindowsMemory),
-            "select": StandIn(importlib.import_module("select"), "poll|POLL.*|epoll|EPOLL.*"),
-            "subprocess": StandIn(subprocess, Popen=WindowsPopen, STARTUPINFO=StartupInfo),
-            "msvcrt": msvcrt,
-            "multiprocessing.connection": StandIn(
-                multiprocessing.connection, PipeConnection=multiprocessing.connection.Connection
+            "os": lambda: StandIn(os, WIN32_OS, **replaced, **handles),
+            "sys": lambda: StandIn(sys, platform="win32"),
+            "signal": lambda: StandIn(signal, WIN32_SIGNAL),
+            "mmap": lambda: StandIn(mmap, "MAP_.*|PROT_.*|MADV_.*", mmap=WindowsMemory),
+            "select": lambda: StandIn(real("select"), "poll|POLL.*|epoll|EPOLL.*"),
+            "subprocess": lambda: StandIn(real("subprocess"), Popen=windows_popen(), STARTUPINFO=StartupInfo),
+            "msvcrt": lambda: msvcrt,
+            "multiprocessing.connection": lambda: StandIn(
+                real("multiprocessing.connection"), PipeConnection=real("multiprocessing.connection").Connection
             ),
         }
     )
