@@ -165,6 +165,8 @@ def file_system_type(path: str) -> str:
 
         # A line is "/dev/disk3s5 on /System/Volumes/Data (apfs, local, journaled)". The device decides, because folders
         # of one volume appear in another. A network file system is not local, and asking it could hang.
+        while not os.path.exists(path):
+            path = os.path.dirname(path)
         mounts = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=False).stdout
         for mount_point, name in re.findall(r"^.+? on (/.*) \((\w+),.*\blocal\b.*\)$", mounts, re.MULTILINE):
             with suppress(OSError):
