@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
@@ -20,6 +21,7 @@ from ._events import Event
 from ._executors import open_executor
 from ._flow import Flow
 from ._local_executor import LocalExecutor
+from ._program import adopt_main, is_import_for_worker, pickled_by_value
 from ._work import Work
 
 __all__ = ["App"]
@@ -148,7 +150,11 @@ class App:
         Cost: one small object for each change of the state, up to three for a call, and one for
         each payload. Payloads travel between processes only through the store.
         """
-        with config.using(store):
+        if is_import_for_worker():
+            return
+        adopt_main()
+        by_value = nullcontext() if executor is None or type(executor) in _LOCAL_EXECUTORS else pickled_by_value()
+        with config.using(store), by_value:
             settings = config.current()
             repository = Repository()
             call_settings = _settings_for_calls(settings, executor, send_secrets=send_secrets)

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from .._threads import available_cores
 from ..errors import ConfigError, WorkError
 from ._cloudpickle import dumps
+from ._program import current
 from ._worker_process import SHUTDOWN
 
 __all__ = ["LocalExecutor"]
@@ -26,7 +27,7 @@ __all__ = ["LocalExecutor"]
 T = TypeVar("T")
 _PROGRAM = (
     "import sys; sys.path[:], sys.argv[:] = {path!r}, {argv!r}; "
-    "from payloadfs.works._worker_process import serve; serve{descriptors}"
+    "from payloadfs.works._worker_process import serve; serve{arguments}"
 )
 _EXIT_TIMEOUT_S = 5.0
 
@@ -38,8 +39,8 @@ class LocalExecutor(Executor):
     """Worker processes on this machine, each started separately and connected to this process.
 
     If a worker process dies, only its current call fails, at once, and a new process replaces it;
-    the process pool of the standard library fails all calls instead. Worker processes do not import
-    the main program again, so it needs no ``if __name__ == "__main__"``.
+    the process pool of the standard library fails all calls instead. Worker processes import the
+    program up to the point where it starts its app, so it needs no ``if __name__ == "__main__"``.
 
     Parameters
     ----------
@@ -242,10 +243,10 @@ def _start_process() -> tuple[subprocess.Popen[bytes], Connection, int]:
     connection, remote_connection = Pipe()
     parent_pipe, lifeline = os.pipe()
     try:
-        descriptors = (remote_connection.fileno(), parent_pipe)
+        descriptors, program = (remote_connection.fileno(), parent_pipe), current()
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        program = _PROGRAM.format(path=sys.path, argv=sys.argv, descriptors=descriptors)
-        command = [sys.executable, *flags, "-c", program]
+        arguments = (*descriptors, program and tuple(program))
+        command = [sys.executable, *flags, "-c", _PROGRAM.format(path=sys.path, argv=sys.argv, arguments=arguments)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors, process_group=0)  # noqa: S603
     except BaseException:
         connection.close()

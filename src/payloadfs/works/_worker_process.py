@@ -20,6 +20,7 @@ from typing import Any
 
 from .._forks import on_fork
 from ._cloudpickle import dumps
+from ._program import Program, import_in_worker
 
 __all__ = ["SHUTDOWN", "output", "serve"]
 
@@ -34,8 +35,8 @@ _FLUSH_INTERVAL_S = 0.02
 _MAX_BUFFERED_CHARS = 1 << 20
 
 
-def serve(descriptor: int, parent_pipe: int) -> None:
-    """Run the jobs that arrive on the socket `descriptor` until its other end is closed.
+def serve(descriptor: int, parent_pipe: int, program: tuple[str, str] | None) -> None:
+    """Run the jobs that arrive on the socket `descriptor` until its other end is closed; `program` can be imported.
 
     The process also ends once the other end of `parent_pipe` is closed, even in the middle of a job.
     """
@@ -48,6 +49,8 @@ def serve(descriptor: int, parent_pipe: int) -> None:
     on_fork(lambda: _close_inherited(descriptor, parent_pipe))
     threading.Thread(target=_end_with_parent, args=(parent_pipe,), daemon=True).start()
     connection, lock = Connection(descriptor), threading.RLock()
+    if program is not None:
+        import_in_worker(Program(*program))
 
     def send(kind: str, value: Any) -> None:
         message = _pickle((kind, value))
