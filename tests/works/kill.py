@@ -19,7 +19,7 @@ import tempfile
 import time
 
 import payloadfs
-from payloadfs.works._checkpoints import Checkpoints, parse_key, read_checkpoint
+from payloadfs.works._journal import Journal, parse_key, read_entry
 from payloadfs.works._state import by_content, pointers_in
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill_program.py")
@@ -58,7 +58,7 @@ class Round:
         return next(iter(names), None)
 
     def document(self):
-        return Checkpoints(self.repository, self.run_name()).load()
+        return Journal(self.repository, self.run_name()).load()
 
     def processes(self):
         """Return the live processes of the round, recognized by their environment."""

@@ -20,7 +20,7 @@ from ..errors import (
 from ..pointer import Pointer
 from ..repository import Repository
 from ..stores import ObjectInfo
-from ..works._checkpoints import Checkpoints, newest_checkpoints, read_checkpoint
+from ..works._journal import Journal, newest_entries, read_entry
 from ..works._history import current_state, current_statuses
 from ..works._state import pointers_in
 from ._common import add_command, add_group, age, plural, printable, size, utc_time

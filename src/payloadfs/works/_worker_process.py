@@ -30,6 +30,8 @@ SHUTDOWN = b""
 output: Callable[[str, str, str], None] | None = None
 """Sends output of a work (its name, the stream, a string) to the parent at once; None in all other processes."""
 
+_is_in_job = _is_ending = False
+
 _Send = Callable[[str, Any], None]
 _FLUSH_INTERVAL_S = 0.02
 _MAX_BUFFERED_CHARS = 1 << 20
@@ -43,6 +45,7 @@ def serve(descriptor: int, parent_pipe: int, program: tuple[str, str] | None) ->
     global output
     # An interrupt at the terminal is for the parent, which then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_job)
     # A child with these descriptors would keep the parent waiting after this process has died.
     os.set_inheritable(descriptor, False)
     os.set_inheritable(parent_pipe, False)
@@ -52,7 +55,11 @@ def serve(descriptor: int, parent_pipe: int, program: tuple[str, str] | None) ->
     if program is not None:
         import_in_worker(Program(*program))
 
+    pid = os.getpid()
+
     def send(kind: str, value: Any) -> None:
+        if os.getpid() != pid:
+            os._exit(0)  # a child that the job forked has returned from it
         message = _pickle((kind, value))
         with lock:
             if kind != "output":
@@ -67,10 +74,13 @@ def serve(descriptor: int, parent_pipe: int, program: tuple[str, str] | None) ->
             job = connection.recv_bytes()
         except EOFError:
             return
-        if job == SHUTDOWN:
+        if job == SHUTDOWN or _is_ending:
             return
+        signal.signal(signal.SIGTERM, _end_job)  # an earlier job may have changed it
         send("begun", None)
         _run_job(job, send)
+        if _is_ending:
+            return  # the program ends as any other: its exit handlers run
         # The job may have replaced the streams, and closed its own.
         sys.stdout, sys.stderr = streams
         for stream in filter(None, streams):
@@ -111,13 +121,27 @@ class _OutputBuffer:
             self.flush()
 
 
+def _end_job(number: int, _: object) -> None:
+    """End the job as `sys.exit` does, so that its ``finally`` blocks run; the second time, end the process at once."""
+    global _is_ending
+    if _is_ending:
+        os._exit(128 + number)
+    _is_ending = True
+    if _is_in_job:
+        raise SystemExit(f"stopped by {signal.Signals(number).name}")
+
+
 def _run_job(job: bytes, send: _Send) -> None:
+    global _is_in_job
     try:
+        _is_in_job = True
         function, args, kwargs = pickle.loads(job)
         result = function(*args, **kwargs)
     except BaseException as error:  # also SystemExit: the caller gets every exception
+        _is_in_job = False
         _send_error(error, send)
         return
+    _is_in_job = False
     try:
         send("result", result)
     except Exception as error:  # it cannot be pickled
@@ -142,8 +166,10 @@ def _send_error(error: BaseException, send: _Send) -> None:
 
 
 def _close_inherited(*descriptors: int) -> None:
-    global output
-    output = None
+    """Make a forked child an ordinary program, and end it quietly if it returns from the job it was forked in."""
+    global output, _is_in_job
+    output, _is_in_job = None, False
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for descriptor in descriptors:
         os.close(descriptor)
 
