@@ -230,7 +230,7 @@ def test_an_interrupted_run_is_resumed(tmp_path, begun, store):
     assert (process.returncode, out) == (130, "interrupted stopped at the keyboard\n")
     (run_name,) = os.listdir(store / "runs")
     assert Journal(payloadfs.Repository(), run_name).load()["run"][""]["stage"] == "interrupted"
-    assert start(tmp_path, run_name, 0).communicate(timeout=60)[0] == "finished\n"
+    assert start(tmp_path, run_name, 0).communicate(timeout=60)[0] == "idle\n"
     assert begun()[0] == "a"
     assert sorted(begun()[3:]) in (["b", "c"], ["b", "b", "c", "c"])
 
@@ -285,8 +285,8 @@ def test_of_two_drivers_the_one_that_resumed_continues(tmp_path, store, threads)
     thread.join(60)
     assert [error.kind for error in errors] == ["concurrent-driver"]
     assert first.stage == "failed"
-    assert (second.stage, second.flow.two.by) == ("finished", "second")
-    assert Journal(payloadfs.Repository(), first.run_name).load()["run"][""]["stage"] == "finished"
+    assert (second.stage, second.flow.two.by) == ("idle", "second")
+    assert Journal(payloadfs.Repository(), first.run_name).load()["run"][""]["stage"] == "idle"
 
 
 def _drive(app, store, threads, run_name):

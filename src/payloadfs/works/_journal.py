@@ -148,8 +148,8 @@ class Journal:
             self._texts[key] = text
             self._size_chars += _chars(text)
 
-    def load(self) -> State:
-        """Return the state, and delete what does not belong to it any more.
+    def read(self) -> State:
+        """Return the state, and change nothing.
 
         Cost: one LIST, one GET for each valid entry, usually less than 30.
 
@@ -160,6 +160,17 @@ class Journal:
         IntegrityError
             An entry was changed or is missing. Older state is never used instead.
         """
+        return self._read()[0]
+
+    def load(self) -> State:
+        """Return the state as `read` does, to continue it: delete what does not belong to it any more."""
+        state, infos, documents = self._read()
+        self._restore(state, documents)
+        numbers = {number for number, _ in documents}
+        self._delete_old(info.key for info in infos if (parse_key(info.key) or ("", 0))[1] not in numbers)
+        return state
+
+    def _read(self) -> tuple[State, list[ObjectInfo], list[tuple[int, dict[str, Any]]]]:
         for attempts_left in reversed(range(_MAX_ATTEMPTS)):
             infos = self._list()
             if not infos:
@@ -176,10 +187,7 @@ class Journal:
         state: State = {}
         for _, document in reversed(documents):
             _apply(state, document)
-        self._restore(state, documents)
-        numbers = {number for number, _ in documents}
-        self._delete_old(info.key for info in infos if (parse_key(info.key) or ("", 0))[1] not in numbers)
-        return state
+        return state, infos, documents
 
     def _read_chain(self, infos: list[ObjectInfo]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield number and document of each valid entry, newest first."""

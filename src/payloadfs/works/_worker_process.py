@@ -102,7 +102,7 @@ class _OutputBuffer:
         with self._lock:
             self._pending.append(((work, stream), text))
             self._chars += len(text)
-            is_due = text.endswith("\n") and time.monotonic() > self._flushed_s + _FLUSH_INTERVAL_S
+            is_due = text.endswith(("\n", "\r")) and time.monotonic() > self._flushed_s + _FLUSH_INTERVAL_S
             if is_due or self._chars > _MAX_BUFFERED_CHARS:
                 self.flush()
         self._has_pending.set()
