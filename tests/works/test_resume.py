@@ -70,7 +70,7 @@ def test_a_failed_call_is_repeated_after_a_fix(run, tmp_path, begun, bad, thread
     again = run(Main(tmp_path), resume=app.run_name)
     assert begun() == ["a", "b", "b", "b", "c"]
     assert again.flow.a.data.value == "data of a"
-    assert (again.stage, again.flow.n, again.run_name) == ("idle", 1, app.run_name)
+    assert (again.stage, again.flow.n, again.run_name) == ("finished", 1, app.run_name)
 
 
 def test_a_failed_parallel_call_is_repeated(run, tmp_path, begun, bad, threads):
@@ -126,7 +126,7 @@ def test_resuming_a_finished_run_runs_nothing(run, tmp_path, begun):
     assert begun() == ["a", "b", "c"]
     assert again.flow.c.data.value == "data of c"
     assert again.flow.c.has_succeeded
-    assert events == ["run-resumed", "run-idle"]
+    assert events == ["run-resumed"]
 
 
 def test_a_run_that_does_not_exist(run, tmp_path):
@@ -230,7 +230,7 @@ def test_an_interrupted_run_is_resumed(tmp_path, begun, store):
     assert (process.returncode, out) == (130, "interrupted stopped at the keyboard\n")
     (run_name,) = os.listdir(store / "runs")
     assert Journal(payloadfs.Repository(), run_name).load()["run"][""]["stage"] == "interrupted"
-    assert start(tmp_path, run_name, 0).communicate(timeout=60)[0] == "idle\n"
+    assert start(tmp_path, run_name, 0).communicate(timeout=60)[0] == "finished\n"
     assert begun()[0] == "a"
     assert sorted(begun()[3:]) in (["b", "c"], ["b", "b", "c", "c"])
 
@@ -285,8 +285,8 @@ def test_of_two_drivers_the_one_that_resumed_continues(tmp_path, store, threads)
     thread.join(60)
     assert [error.kind for error in errors] == ["concurrent-driver"]
     assert first.stage == "failed"
-    assert (second.stage, second.flow.two.by) == ("idle", "second")
-    assert Journal(payloadfs.Repository(), first.run_name).load()["run"][""]["stage"] == "idle"
+    assert (second.stage, second.flow.two.by) == ("finished", "second")
+    assert Journal(payloadfs.Repository(), first.run_name).load()["run"][""]["stage"] == "finished"
 
 
 def _drive(app, store, threads, run_name):
@@ -331,7 +331,7 @@ def test_a_store_that_fails_in_the_middle(run, tmp_path, begun, store, threads, 
         patch.setattr(LocalStore, "put", full)
         with contextlib.suppress(StoreError, WorkError):
             app.run(executor=threads)
-    if app.stage == "idle":
+    if app.stage == "finished":
         assert fails_at > 8
         return
     assert "No space left on device" in app.message
@@ -340,7 +340,7 @@ def test_a_store_that_fails_in_the_middle(run, tmp_path, begun, store, threads, 
     known = Journal(payloadfs.Repository(), app.run_name).load()
     ended = {c["arguments"][0][0] for c in known.get("call", {}).values() if c["stage"] == "succeeded"}
     again = run(Main(tmp_path), resume=app.run_name)
-    assert again.stage == "idle"
+    assert again.stage == "finished"
     assert not ended & set(begun()[len(before) :])
     assert [work.data.value for work in (again.flow.a, again.flow.b, again.flow.c)] == [f"data of {n}" for n in "abc"]
     for info in payloadfs.Repository().list():

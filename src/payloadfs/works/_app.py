@@ -116,9 +116,9 @@ class App:
         on_event: Callable[[Event], None] | None = None,
         grace_s: float | str = 5.0,
     ) -> None:
-        """Run the flow until it stops, or until nothing can change any more; `stage` is ``"idle"`` then.
+        """Run the flow until it stops, or until nothing can change any more.
 
-        Does nothing in a process of a work that imports the program.
+        `stage` is ``"finished"`` after `Flow.stop`, or if all works succeeded, and ``"idle"`` otherwise. Does nothing in a process of a work that imports the program.
 
         Parameters
         ----------

@@ -35,7 +35,7 @@ HEARTBEAT_S = 30.0
 
 _MAX_GATHER_S = 0.5
 _MAX_FRUITLESS = 10
-_IDLE = "nothing is left to do, and the flow did not call stop()"
+_IDLE = "nothing is left to do, but not all works succeeded, and the flow did not call stop()"
 
 _signature = lru_cache(inspect.signature)
 
@@ -233,13 +233,17 @@ class Driver:
             return True
         open_calls = list(self._calls.all_open())
         if not open_calls and self._wake_s is None:
-            self.stage, self.message = "idle", _IDLE
+            self.stage, self.message = ("finished", "") if self._is_complete() else ("idle", _IDLE)
             return False
         if not any(call.has_ended for call in open_calls):
             self._save()
             self._pass_took_s = time.monotonic() - began_s
             self._wait_between_passes()
         return True
+
+    def _is_complete(self) -> bool:
+        """Whether a flow that does not call stop() can be taken to have done what it was written for."""
+        return bool(self._works) and all(work._status.stage == "succeeded" for work in self._works.values())
 
     def _wait_between_passes(self) -> None:
         """Wait until a result is there or a timer is due. Results that come soon after share the next pass."""
@@ -342,10 +346,18 @@ class Driver:
 
     def has_elapsed(self, timer: str, seconds: float) -> bool:
         """Return whether a timer is due, and wake up for it otherwise."""
-        due_s = self._timers.setdefault(timer, self.now_s) + seconds
+        due_s = self.timer(timer) + seconds
         if due_s > self.now_s:
-            self._wake_s = due_s if self._wake_s is None else min(self._wake_s, due_s)
+            self.wake_at(due_s)
         return due_s <= self.now_s
+
+    def timer(self, timer: str) -> float:
+        """Return when a timer was started; if it was not, start it."""
+        return self._timers.setdefault(timer, self.now_s)
+
+    def wake_at(self, time_s: float) -> None:
+        """Begin another pass at that time at the latest."""
+        self._wake_s = time_s if self._wake_s is None else min(self._wake_s, time_s)
 
     def restart_timer(self, timer: str) -> None:
         """Let a timer start again with its next use."""
