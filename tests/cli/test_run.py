@@ -398,10 +398,12 @@ def test_a_failed_work_shows_its_traceback_once(run, program, tmp_path):
 
 def test_a_tolerated_failure(run, program):
     name = program(FAILING.replace("RAISES", "False"))
-    _, err = run(name)
+    _, err = run(name, code=8)
     assert err.count("Traceback") == 1
     assert "1 work, 1 call, 1 failed\n" in err
-    out, _ = run(name, "--json")
+    assert "idle after" in err
+    assert "not all works succeeded, and the flow did not call stop()" in err
+    out, _ = run(name, "--json", code=8)
     assert [json.loads(line)["failed"] for line in out.splitlines() if "summary" in line] == [1]
 
 
@@ -472,7 +474,7 @@ def test_programs_that_cannot_be_run(run, program, text, argument, code, message
 
 def test_one_of_two_apps_is_selected(run, program):
     name = program(APP + "a, b = App(Main()), App(Main())\n")
-    assert run(f"{name}:b")[0] == "ran\n"
+    assert run(f"{name}:b", code=8)[0] == "ran\n"
 
 
 def test_a_lightning_program_with_a_module_beside_it(run, program):

@@ -156,7 +156,9 @@ def test_a_work_cannot_contain_works():
 
 def test_works_cannot_be_assigned_outside_of_a_run():
     flow = Late()
-    with pytest.raises(AttributeError, match=r"root.x: works and flows are created in __init__, or in the run of a flow"):
+    with pytest.raises(
+        AttributeError, match=r"root.x: works and flows are created in __init__, or in the run of a flow"
+    ):
         flow.x = Step()
 
 
@@ -218,7 +220,14 @@ def test_works_cannot_be_removed_while_the_flow_runs(run):
 
 @pytest.mark.parametrize(
     "hide",
-    [lambda w: w, lambda w: [w], lambda w: (w,), lambda w: {"a": [w]}, lambda w: w.run, lambda w: functools.partial(w.run)],
+    [
+        lambda w: w,
+        lambda w: [w],
+        lambda w: (w,),
+        lambda w: {"a": [w]},
+        lambda w: w.run,
+        lambda w: functools.partial(w.run),
+    ],
     ids=["alone", "list", "tuple", "nested", "method", "partial"],
 )
 @pytest.mark.parametrize("kind", [Step, Late])

@@ -62,7 +62,9 @@ class Live(Report):
 
     def end(self, stage: str, message: str, hint: str) -> None:
         """Write the summary, and the command that resumes the run."""
-        mark, style = {"finished": ("✓", "green"), "idle": ("∅", "yellow"), "failed": ("✗", "red")}.get(stage, ("■", "yellow"))
+        mark, style = {"finished": ("✓", "green"), "idle": ("∅", "yellow"), "failed": ("✗", "red")}.get(
+            stage, ("■", "yellow")
+        )
         preposition = "in" if stage == "finished" else "after"
         details = f": {message}" if message else ""
         took = duration(self.tally.took_s)

@@ -179,7 +179,9 @@ def warn_about(options: dict[str, Any], ignored: tuple[str, ...], owner: str) ->
     for name in options:
         if name not in ignored:
             raise TypeError(f"{owner} has no option {name!r}.")
-        warn_once(f"{owner}: {name} is ignored, because payloadfs has no cloud. See docs/how-to/run-lightning-programs.md.")
+        warn_once(
+            f"{owner}: {name} is ignored, because payloadfs has no cloud. See docs/how-to/run-lightning-programs.md."
+        )
 
 
 def _without_cloud(options: dict[str, Any], owner: str) -> dict[str, Any]:

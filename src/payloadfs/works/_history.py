@@ -272,7 +272,9 @@ class CallHistory:
         self._journal.set("log", serial, record)
         self._logged.append((serial, len(record["output"])))
         self._logged_chars += len(record["output"])
-        while len(self._logged) > _MAX_LOGGED_CALLS or (self._logged_chars > _MAX_LOGGED_CHARS and len(self._logged) > 1):
+        while len(self._logged) > _MAX_LOGGED_CALLS or (
+            self._logged_chars > _MAX_LOGGED_CHARS and len(self._logged) > 1
+        ):
             oldest, chars = self._logged.popleft()
             self._logged_chars -= chars
             self._journal.drop("log", oldest)

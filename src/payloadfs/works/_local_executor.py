@@ -99,9 +99,7 @@ class LocalExecutor(Executor):
         """Run ``fn(*args, **kwargs)`` in a worker process. All three are pickled with cloudpickle."""
         return self.submit_limited(None, fn, *args, **kwargs)
 
-    def submit_limited(
-        self, limit_s: float | None, fn: Callable[..., T], /, *args: Any, **kwargs: Any
-    ) -> Future[T]:
+    def submit_limited(self, limit_s: float | None, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run ``fn(*args, **kwargs)`` for at most `limit_s` seconds; then stop it, and its future raises `WorkError`."""
         future: Future[T] = Future()
         job = _Job(future, dumps((fn, args, kwargs)), limit_s)

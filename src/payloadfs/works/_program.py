@@ -22,10 +22,19 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-__all__ = ["Program", "adopt_main", "current", "execute", "import_in_worker", "is_import_for_worker", "pickled_by_value"]
+__all__ = [
+    "Program",
+    "adopt_main",
+    "current",
+    "execute",
+    "import_in_spawned",
+    "import_in_worker",
+    "is_import_for_worker",
+    "pickled_by_value",
+]
 
 _VARIABLE = "_PAYLOADFS_PROGRAM"
-"""Environment variable of worker processes and their children: the path of the program."""
+"""Environment variable of worker processes and their children: name and path of the program."""
 
 
 class Program(NamedTuple):
@@ -123,8 +132,16 @@ def import_in_worker(program: Program) -> None:
     """Prepare this worker process to import `program` when a call needs it."""
     global _executed
     _executed = Program(*program)
-    os.environ[_VARIABLE] = _executed.path
+    os.environ[_VARIABLE] = "\n".join(_executed)
     sys.meta_path.insert(0, _Finder(_executed))
+    # Processes that multiprocessing spawns execute the main module of their parent again: this one prepares them.
+    sys.modules["__main__"].__spec__ = ModuleSpec(f"{__package__}._spawned", None)
+
+
+def import_in_spawned() -> None:
+    """Prepare a process that a work spawned to import the program, as the worker process did."""
+    name, path = os.environ[_VARIABLE].split("\n", 1)
+    sys.meta_path.insert(0, _Finder(Program(name, path)))
 
 
 def is_import_for_worker() -> bool:
@@ -134,8 +151,8 @@ def is_import_for_worker() -> bool:
     """
     if _is_importing:
         raise _EndOfImport
-    path, frame = os.environ.get(_VARIABLE), sys._getframe(1)
-    while path is not None and frame is not None:
+    path, frame = os.environ.get(_VARIABLE, "").rpartition("\n")[2], sys._getframe(1)
+    while path and frame is not None:
         code = frame.f_code
         if code.co_name == "<module>" and code.co_filename == path and frame.f_globals.get("__name__") != "__main__":
             return True

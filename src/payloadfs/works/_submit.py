@@ -152,7 +152,9 @@ class Submitter:
             return call, None
         heapq.heappush(self._retries, (time.time() + wait_s, call.serial, call, work))
         attempt, count = len(call.failures) + 1, call.options["retries"] + 1
-        self.emit("call-retried", call.work, f"{call.failures[-1]['message']}; attempt {attempt} of {count} in {wait_s:g} s")
+        self.emit(
+            "call-retried", call.work, f"{call.failures[-1]['message']}; attempt {attempt} of {count} in {wait_s:g} s"
+        )
         return call, None
 
     @staticmethod

@@ -272,7 +272,16 @@ class Work(Component):
         return {name: value for name, value in vars(self).items() if name not in _NOT_COPIED}
 
 
-_NOT_COPIED = ("run", "_start_call", "_stop", "_status", "_publish_state", "_on_look", "_encoded_state", "_created_with")
+_NOT_COPIED = (
+    "run",
+    "_start_call",
+    "_stop",
+    "_status",
+    "_publish_state",
+    "_on_look",
+    "_encoded_state",
+    "_created_with",
+)
 
 
 class ConfiguredWork:
