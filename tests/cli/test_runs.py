@@ -231,7 +231,7 @@ def test_the_history_of_calls_is_shown(capsys, finished):
 
 
 def test_runs_are_removed(capsys, finished):
-    names = [finished() for _ in range(4)]
+    names = sorted(finished() for _ in range(4))
     output(capsys, "rm", names[1])
     output(capsys, "rm", "--keep", "2")
     left = [row["run"] for row in map(json.loads, output(capsys, "--json").out.splitlines())]

@@ -169,7 +169,32 @@ def test_names_of_files_that_are_no_names_of_modules(start, tmp_path, name):
 
 def test_a_program_without_a_file(start):
     """By value: a notebook, or standard input."""
-    program = PROGRAM.replace('("fork", "spawn")', "()").replace("pickle.loads(pickle.dumps(", "str((")
-    code, out, err = start("-c", program + RUN + REPORT)
-    assert code == 0, err
-    assert json.loads(out.splitlines()[-1])[1] == [True] * 3
+    program = """
+        import enum
+        from payloadfs import Payload
+        from payloadfs.works import App, Flow, Work
+
+        class Color(enum.Enum):
+            RED = 1
+
+        class Make(Work):
+            def __init__(self):
+                super().__init__()
+                self.color = None
+
+            def run(self):
+                self.color = Payload(Color.RED)
+
+        class Main(Flow):
+            def __init__(self):
+                super().__init__()
+                self.make = Make()
+
+            def run(self):
+                self.make.run()
+                print(self.make.color.value is Color.RED)
+                self.stop()
+
+        App(Main()).run(store="store", max_workers=1)
+        """
+    assert start("-c", textwrap.dedent(program))[:2] == (0, "True\n")

@@ -47,7 +47,7 @@ def next_time(pattern: str, after_s: float) -> float:
         `pattern` is not a cron expression, or no time within eight years matches it.
     """
     (minutes, hours, days, months, weekdays), either = _fields(pattern)
-    moment = datetime.datetime.fromtimestamp(after_s, datetime.timezone.utc).replace(second=0, microsecond=0)
+    moment = datetime.datetime.fromtimestamp(after_s, datetime.UTC).replace(second=0, microsecond=0)
     moment += datetime.timedelta(minutes=1)
     midnight = moment.replace(hour=0, minute=0)
     for _ in range(_MAX_DAYS):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 from .. import config
@@ -14,12 +14,12 @@ from .._urls import scheme_of
 from ..config import Settings
 from ..errors import ConfigError
 from ..repository import Repository
-from ._journal import Journal, new_run_name
 from ._component import Component, state_attributes, walk
 from ._driver import Driver
 from ._events import Event
 from ._executors import open_executor
 from ._flow import Flow
+from ._journal import Journal, new_run_name
 from ._local_executor import LocalExecutor
 from ._program import adopt_main, is_import_for_worker, pickled_by_value
 from ._work import Work, seconds

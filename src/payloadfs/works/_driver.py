@@ -24,7 +24,7 @@ from ._events import Event, EventKind
 from ._flow import Flow, StopFlow
 from ._history import Call, CallHistory
 from ._journal import Journal, State, payload_prefix
-from ._state import canonical, decode, encode, fingerprint, same
+from ._state import decode, encode, fingerprint, same
 from ._submit import EndApp, Submitter
 from ._work import CallOptions, Work, WorkStatus
 
@@ -283,8 +283,10 @@ class Driver:
         self._published.clear()
         for name in {call.work for call in self._calls.all_open()}:
             self._apply_results(self._works[name])
-        is_fruitless = self._calls.has_only_failed_again and same(self._encode_state(), self._pass_state)
-        self._fruitless = self._fruitless + 1 if is_fruitless else 0
+        if not same(self._encode_state(), self._pass_state):
+            self._fruitless = 0
+        elif self._calls.has_closed:
+            self._fruitless = self._fruitless + 1 if self._calls.has_only_failed_again else 0
         self._begin_pass_from_current_state(self._pass + 1)
         self._save()
         if self._fruitless < _MAX_FRUITLESS or any(True for _ in self._calls.all_open()):

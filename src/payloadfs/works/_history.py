@@ -235,8 +235,13 @@ class CallHistory:
 
     @property
     def has_changed(self) -> bool:
-        """Whether this pass made a call, or saw the result of one."""
-        return bool(self._closed or self._counts)
+        """Whether this pass made a call, or saw the result of one, or that one failed, which it may call again."""
+        return bool(self._closed or self._counts or self._changed_done)
+
+    @property
+    def has_closed(self) -> bool:
+        """Whether a call ended since the pass began."""
+        return bool(self._closed)
 
     @property
     def has_only_failed_again(self) -> bool:

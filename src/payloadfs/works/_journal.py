@@ -425,13 +425,13 @@ def read_entry(repository: Repository, info: ObjectInfo) -> dict[str, Any]:
             )
         repository.keys.verify(header["kid"], header["sig"], _signed_parts(run, number, body))
         document: dict[str, Any] = json.loads(body)
-        return document
     except (ConfigError, NotFoundError, UnknownKeyError):
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
             f"The journal of run {run!r} was changed after it was saved: {str(error).rstrip('.')}.", kind="run"
         ) from error
+    return document
 
 
 def _read(repository: Repository, info: ObjectInfo) -> tuple[Any, bytes]:

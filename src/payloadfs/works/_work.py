@@ -29,7 +29,7 @@ def seconds(value: float | str, name: str) -> float:
     """
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", value) if isinstance(value, str) else None
     number = float(match[1]) * _UNITS[match[2]] if match else value
-    if isinstance(number, str) or isinstance(number, bool) or not 0 <= number < math.inf:
+    if isinstance(number, (str, bool)) or not 0 <= number < math.inf:
         raise ConfigError(f"{name} must be seconds, or a string such as '10s' or '5m', not {value!r}.", kind="duration")
     return float(number)
 

@@ -74,12 +74,12 @@ def serve(descriptor: int, parent_pipe: int, program: tuple[str, str] | None) ->
             job = connection.recv_bytes()
         except EOFError:
             return
-        if job == SHUTDOWN or _is_ending:
+        if job == SHUTDOWN or _is_stopped():
             return
         signal.signal(signal.SIGTERM, _end_job)  # an earlier job may have changed it
         send("begun", None)
         _run_job(job, send)
-        if _is_ending:
+        if _is_stopped():
             return  # the program ends as any other: its exit handlers run
         # The job may have replaced the streams, and closed its own.
         sys.stdout, sys.stderr = streams
@@ -119,6 +119,10 @@ class _OutputBuffer:
             time.sleep(_FLUSH_INTERVAL_S)
             self._has_pending.clear()
             self.flush()
+
+
+def _is_stopped() -> bool:
+    return _is_ending
 
 
 def _end_job(number: int, _: object) -> None:

@@ -163,7 +163,9 @@ def pickle_container(obj: Any, *, without: Any = None) -> Encoded:
         Raise `pickle.PicklingError` if `obj` contains this object.
     """
     stream, buffers, data = _dump(obj, without)
-    return pack({"versions": _versions_in(stream), "code": stream.has_code}, [*map(as_bytes, stream.pieces)], buffers, data)
+    return pack(
+        {"versions": _versions_in(stream), "code": stream.has_code}, [*map(as_bytes, stream.pieces)], buffers, data
+    )
 
 
 def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[int]]:
