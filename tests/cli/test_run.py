@@ -613,7 +613,7 @@ def test_twelve_works_of_which_one_fails_one_is_slow_and_one_hangs(run, tmp_path
 
 
 def test_a_closed_terminal_stops_the_run_in_an_orderly_way(start, program):
-    name = program(f"""
+    name = program("""
         import os, signal
         from payloadfs.works import App, Flow
         class Main(Flow):
