@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import pickle
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 import payloadfs
 import payloadfs.lightning as lapp
 from payloadfs import ConfigError, PolicyError, Repository
+from payloadfs.lightning._cron import next_time
 
 
 class Source(lapp.LightningWork):
@@ -163,3 +166,104 @@ def test_the_default_format_is_a_pickle_file(tmp_path: Path) -> None:
     path = str(tmp_path / "v")
     lapp.storage.Payload(1).save({"a": 1}, path)
     assert lapp.storage.Payload(1).load(path) == {"a": 1}
+
+
+def test_payload_can_be_imported_as_programs_for_lightning_do() -> None:
+    from payloadfs.lightning.storage import Payload as Imported
+    from payloadfs.lightning.structures import Dict, List
+
+    assert Imported is lapp.Payload is lapp.storage.Payload
+    assert (List(1, 2), Dict(a=1)) == ([1, 2], {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from payloadfs.lightning.storage import Drive",
+        "from payloadfs.lightning.storage import Path",
+        "from payloadfs.lightning import frontend",
+        "from payloadfs.lightning import components",
+    ],
+)
+def test_what_is_missing_is_refused_with_a_pointer_to_the_page(statement: str) -> None:
+    with pytest.raises(ImportError, match=r"docs/how-to/run-lightning-programs.md"):
+        exec(statement, {})
+
+
+class Cloudy(lapp.LightningWork):
+    def __init__(self) -> None:
+        super().__init__(parallel=True, cloud_compute=lapp.CloudCompute("gpu"), start_with_flow=False, port=8000)
+        self.display_name = "cloudy"
+        self.model: Any = None
+
+    def run(self) -> None:
+        self.model = lapp.Payload([self.port])
+        time.sleep(600)
+
+
+class Serving(lapp.LightningFlow):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Any = None
+        self.works_here = lapp.structures.List()
+
+    def run(self) -> None:
+        if not self.works_here:
+            self.works_here.append(Cloudy())
+        (cloudy,) = self.works_here
+        cloudy.start()
+        cloudy.run()
+        if cloudy.model is not None:
+            self.seen = [cloudy.model.value, cloudy.is_running, cloudy.display_name, len(self.named_works())]
+            self.stop()
+
+
+def test_a_work_that_attaches_a_payload_and_serves_for_ever(tmp_path: Path) -> None:
+    app = lapp.LightningApp(Serving(), log_level="debug")
+    app.run(store=str(tmp_path / "store"), max_workers=1, grace_s=1)
+    assert app.root.seen == [[8000], True, "cloudy", 1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "after", "expected"),
+    [
+        ("*/5 * * * *", "2026-11-28 10:01", "2026-11-28 10:05"),
+        ("0 3 * * *", "2026-11-28 03:00", "2026-11-29 03:00"),
+        ("30 8 1 1 *", "2026-11-28 03:00", "2027-01-01 08:30"),
+        ("0 12 * * 1-5", "2026-11-28 03:00", "2026-11-30 12:00"),
+        ("0 0 29 2 *", "2026-11-28 03:00", "2028-02-29 00:00"),
+        ("0 0 13 * 5", "2026-11-28 03:00", "2026-12-04 00:00"),
+        ("@daily", "2026-11-28 03:00", "2026-11-29 00:00"),
+    ],
+)
+def test_cron_expressions(pattern: str, after: str, expected: str) -> None:
+    def seconds(text: str) -> float:
+        return datetime.datetime.fromisoformat(f"{text}+00:00").timestamp()
+
+    assert next_time(pattern, seconds(after)) == seconds(expected)
+
+
+@pytest.mark.parametrize("pattern", ["", "* * * *", "60 * * * *", "a * * * *", "*/0 * * * *", "0 0 31 2 *"])
+def test_wrong_cron_expressions(pattern: str) -> None:
+    with pytest.raises(ConfigError):
+        next_time(pattern, 0.0)
+
+
+class Scheduled(lapp.LightningFlow):
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+
+    def run(self) -> None:
+        if self.schedule("* * * * *"):
+            self.times += 1
+            if self.times == 2:
+                self.stop()
+
+
+def test_a_schedule_wakes_the_flow_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a cron expression for each hundredth of a second, so that the test need not wait for a minute."""
+    monkeypatch.setattr(lapp, "next_time", lambda pattern, after_s: after_s + 0.01)
+    app = lapp.LightningApp(Scheduled())
+    app.run(store=str(tmp_path / "store"), max_workers=1)
+    assert app.root.times == 2

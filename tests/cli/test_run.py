@@ -398,10 +398,12 @@ def test_a_failed_work_shows_its_traceback_once(run, program, tmp_path):
 
 def test_a_tolerated_failure(run, program):
     name = program(FAILING.replace("RAISES", "False"))
-    _, err = run(name)
+    _, err = run(name, code=8)
     assert err.count("Traceback") == 1
     assert "1 work, 1 call, 1 failed\n" in err
-    out, _ = run(name, "--json")
+    assert "idle after" in err
+    assert "not all works succeeded, and the flow did not call stop()" in err
+    out, _ = run(name, "--json", code=8)
     assert [json.loads(line)["failed"] for line in out.splitlines() if "summary" in line] == [1]
 
 
@@ -472,7 +474,7 @@ def test_programs_that_cannot_be_run(run, program, text, argument, code, message
 
 def test_one_of_two_apps_is_selected(run, program):
     name = program(APP + "a, b = App(Main()), App(Main())\n")
-    assert run(f"{name}:b")[0] == "ran\n"
+    assert run(f"{name}:b", code=8)[0] == "ran\n"
 
 
 def test_a_lightning_program_with_a_module_beside_it(run, program):
@@ -594,3 +596,33 @@ def test_plain_lines_on_a_terminal(start, program, monkeypatch, how):
     text = on_a_terminal(start, program(LOUD), *arguments, command=command)
     assert "\x1b" not in text
     assert re.search(r"\d\.\ds  root\.works\.0  succeeded in ", text)
+
+
+def test_twelve_works_of_which_one_fails_one_is_slow_and_one_hangs(run, tmp_path):
+    """Retried, timed out and reported; killed in the middle and resumed, it comes to the same end."""
+    folder = tmp_path / "attempts"
+    folder.mkdir()
+    options = ("--set", f"folder={folder}", "--max-workers", "4")
+    out, err = run(EXAMPLES / "reliable.py", *options)
+    assert out.endswith("total 10488 of 9 stations, missing: [7]\n")
+    attempts = {int(path.stem): len(path.read_text().splitlines()) for path in folder.iterdir()}
+    assert attempts == {station: 3 if station in (3, 7) else 1 for station in range(10)}
+    assert err.count("station 3 does not answer; attempt") == 2
+    assert err.count("It was still running after 2 s (timeout_s)") == 3
+    assert re.search(r"finished in .*12 works, 12 calls, 1 failed, 4 retries", err)
+
+
+def test_a_closed_terminal_stops_the_run_in_an_orderly_way(start, program):
+    name = program("""
+        import os, signal
+        from payloadfs.works import App, Flow
+        class Main(Flow):
+            def run(self):
+                os.kill(os.getpid(), signal.SIGHUP)
+        app = App(Main())
+        """)
+    process = start(name)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + 1
+    assert "interrupted after" in str(err)
+    assert "to resume: payloadfs run" in str(err)

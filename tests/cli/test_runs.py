@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Make(Work):
         self.big = None
 
     def run(self, trap):
+        print("made")
         self.frame = Payload(pd.DataFrame({"col1": [1, 2], "col2": [3, 4]}))
         self.text = Payload("line one\nline two\x1b[31m")
         self.trap = Payload(Trap(trap))
@@ -59,6 +61,7 @@ class Main(Flow):
         self.fail.run()
         if self.trap == "broken":
             raise RuntimeError("broken")
+        self.stop()
 
 
 @pytest.fixture
@@ -182,7 +185,7 @@ def test_one_bad_run_never_hides_the_others(capsys, finished, tmp_path):
     assert len(rows) == 7
     assert "64000000" in rows["bad-huge"]["message"]
     out = output(capsys).out
-    assert re.search(r"3\.3 TB  bad-huge +changed .*no checkpoint has more than 64000000", out)
+    assert re.search(r"3\.3 TB  bad-huge +changed .*no entry has more than 64000000", out)
     assert out.splitlines()[-1].endswith("in 7 runs")
     for name in rows:
         output(capsys, "show", name, code=0 if name in good else 5)
@@ -207,3 +210,42 @@ def test_a_run_that_the_store_does_not_return(capsys, finished, monkeypatch, tra
     rows = {row["run"]: row for row in map(json.loads, output(capsys, "--json").out.splitlines())}
     assert (rows[names[0]]["stage"], rows[names[0]]["message"]) == ("unreadable", "the disk is broken")
     assert rows[names[1]]["stage"] == "finished"
+
+
+def test_a_driver_that_does_not_save_any_more_is_dead(capsys, finished, monkeypatch):
+    monkeypatch.setattr("payloadfs.works._driver.Driver._finish", lambda self: None)  # as after kill -9
+    name = finished()
+    assert json.loads(output(capsys, "--json").out)["stage"] == "running"
+    later_s = time.time() + 121
+    monkeypatch.setattr("payloadfs.cli._runs.time.time", lambda: later_s)
+    assert json.loads(output(capsys, "--json").out)["stage"] == "dead"
+    assert "stage    dead" in output(capsys, "show", name).out
+
+
+def test_the_history_of_calls_is_shown(capsys, finished):
+    out = output(capsys, "show", finished()).out
+    assert "calls, oldest first (2 kept)" in out
+    assert re.search(r"^  .* UTC  root\.make  succeeded in .* s, stored \d", out, re.MULTILINE)
+    assert "      made\n" in out
+    assert re.search(r"root\.fail  failed.*\n      attempt 1 failed in .* s: ValueError: no such luck", out)
+
+
+def test_runs_are_removed(capsys, finished):
+    names = sorted(finished() for _ in range(4))
+    output(capsys, "rm", names[1])
+    output(capsys, "rm", "--keep", "2")
+    left = [row["run"] for row in map(json.loads, output(capsys, "--json").out.splitlines())]
+    assert left == names[2:]
+    objects = payloadfs.default_repository().list()
+    assert {info.key.split("/")[1] for info in objects} == set(names[2:])
+    assert "not found" in output(capsys, "rm", names[2], "other", code=3).err
+    assert "Name the runs" in output(capsys, "rm", code=2).err
+    assert len(output(capsys, "--json").out.splitlines()) == 2
+
+
+def test_a_run_that_is_running_is_not_removed(capsys, finished, monkeypatch):
+    monkeypatch.setattr("payloadfs.works._driver.Driver._finish", lambda self: None)
+    name = finished()
+    assert "is running" in output(capsys, "rm", name, code=2).err
+    output(capsys, "rm", "--keep", "0")
+    assert len(output(capsys, "--json").out.splitlines()) == 1

@@ -19,7 +19,7 @@ import tempfile
 import time
 
 import payloadfs
-from payloadfs.works._checkpoints import Checkpoints, parse_key, read_checkpoint
+from payloadfs.works._journal import Journal, parse_key, read_entry
 from payloadfs.works._state import by_content, pointers_in
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill_program.py")
@@ -58,7 +58,7 @@ class Round:
         return next(iter(names), None)
 
     def document(self):
-        return Checkpoints(self.repository, self.run_name()).load()
+        return Journal(self.repository, self.run_name()).read()
 
     def processes(self):
         """Return the live processes of the round, recognized by their environment."""
@@ -92,11 +92,14 @@ class Round:
             time.sleep(0.02)
 
     def check_objects(self):
-        """Return the newest checkpoint; every checkpoint and every object that it refers to must be complete."""
+        """Return the state; every entry of the journal and every object that it refers to must be complete."""
         for info in self.repository.list():
             if parse_key(info.key):
-                document = read_checkpoint(self.repository, info)[1]
-        for _, pointer in pointers_in({name: document[name] for name in ("components", "calls")}):
+                read_entry(self.repository, info)
+        document = self.document()
+        for _, pointer in pointers_in(
+            {kind: document[kind] for kind in document if kind.startswith(("state:", "call"))}
+        ):
             self.repository.read(pointer, full=True)
         return document
 
@@ -110,15 +113,24 @@ class Round:
 
 def ended(document):
     """Return the calls that must not be repeated: ended calls of cached works."""
-    done = {(work, id_) for work, ids in document["done"].items() for id_, failure in ids.items() if not failure}
-    return done | {(c["work"], c["id"]) for c in document["calls"] if c["stage"] == "succeeded" and c["cached"]}
+    kinds = [kind for kind in document if kind.startswith("done:")]
+    done = {
+        (kind.removeprefix("done:"), id_) for kind in kinds for id_, failure in document[kind].items() if not failure
+    }
+    calls = document.get("call", {}).values()
+    return done | {(c["work"], c["id"]) for c in calls if c["stage"] == "succeeded" and c["cached"]}
 
 
 def final(document):
-    assert document["stage"] == "finished", document["message"]
-    for state in document["components"].values():
+    assert stage(document) == "finished", document["run"][""]["message"]
+    states = {kind: state for kind, state in document.items() if kind.startswith("state:")}
+    for state in states.values():
         state.pop("log", None)
-    return by_content(document["components"])
+    return by_content(states)
+
+
+def stage(document):
+    return document["run"][""]["stage"]
 
 
 def undisturbed():
@@ -142,7 +154,7 @@ def disturbed(expected, calls, took_s, target):
         stderr = one.finish(process)
         one.check_no_process()
         resumes = 0
-        while one.run_name() is None or one.document()["stage"] != "finished":
+        while one.run_name() is None or stage(one.document()) != "finished":
             assert resumes < MAX_RESUMES, stderr
             before = (ended(one.check_objects()) if one.run_name() else set()), one.started()
             stderr = one.finish(one.start())

@@ -1,8 +1,12 @@
 """The program that `kill.py` kills: counters, calls of every kind, payloads between them, and a log of calls.
 
+Payloads hold objects of its own classes, and one work fails or hangs in the first attempt of each call.
+
 python kill_program.py STORE LOG [RUN]
 """
 
+import dataclasses
+import enum
 import json
 import os
 import sys
@@ -11,6 +15,18 @@ import time
 from payloadfs import Payload
 from payloadfs.works import App, Flow, Work
 from payloadfs.works._state import encode, fingerprint
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass
+class Made:
+    """An object of the program's own class."""
+
+    number: int
+    color: Color = Color.RED
 
 
 class Logged(Work):
@@ -33,13 +49,14 @@ class Logged(Work):
 class Make(Logged):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        self.data = None
+        self.data = self.made = None
         self.history = []
 
     def run(self, number):
         self.begin(number)
         self.data = Payload([number] * 1000)
         self.history.append(Payload({"made": number}))
+        self.made = Payload(Made(number))
 
 
 class Add(Logged):
@@ -52,6 +69,24 @@ class Add(Logged):
         self.begin(*payloads)
         self.total += sum(sum(payload.value) for payload in payloads)
         self.last = Payload([self.total])
+
+
+class Flaky(Work):
+    """Fails or hangs in the first attempt of each call, and cleans up."""
+
+    def __init__(self, log):
+        super().__init__(parallel=True, retries=50, backoff="10ms", timeout_s="300ms")
+        self.log, self.total = log, 0
+
+    def run(self, number):
+        mark = f"{self.log} {number}"
+        if not os.path.exists(mark):
+            with open(mark, "w"):
+                pass
+            if number % 2:
+                raise ValueError("the first attempt fails")
+            time.sleep(600)
+        self.total += number
 
 
 class Inner(Flow):
@@ -75,11 +110,20 @@ class Main(Flow):
         self.many = [Make(log, parallel=True) for _ in range(3)]
         self.adds = {name: Add(log, parallel=True) for name in "ab"}
         self.inner = Inner(log)
+        self.flaky = Flaky(log)
+        self.added = []
 
     def run(self):
         if self.n == self.ROUNDS:
             self.stop("all done")
         self.make.run(self.n)
+        self.flaky.run(self.n)
+        made = self.make.made.value
+        if type(made) is not Made or made != Made(self.n) or made.color is not Color.RED:
+            raise TypeError(f"{made} is not what was stored")
+        if len(self.added) == self.n:
+            self.added.append(Make(self.make.log))
+        self.added[self.n].run(self.n)
         for pos, make in enumerate(self.many):
             make.run(100 * self.n + pos)
         if any(make.is_running for make in self.many):
@@ -87,6 +131,8 @@ class Main(Flow):
         for add in self.adds.values():
             add.run(self.make.data, *(make.data for make in self.many))
         if any(add.is_running for add in self.adds.values()):
+            return
+        if self.flaky.is_running:
             return
         # The number of passes before this depends on when results arrive, but this line is always reached.
         self.again.run(7)

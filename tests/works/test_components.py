@@ -1,5 +1,6 @@
 """Names of attributes, and how works and flows are composed."""
 
+import functools
 import pickle
 
 import pytest
@@ -153,32 +154,110 @@ def test_a_work_cannot_contain_works():
         Holding()
 
 
-def test_works_must_be_declared_in_init(run):
-    class Late(Flow):
-        def __init__(self):
-            super().__init__()
-            self.x = None
-            self.steps = [Step()]
+def test_works_cannot_be_assigned_outside_of_a_run():
+    flow = Late()
+    with pytest.raises(
+        AttributeError, match=r"root.x: works and flows are created in __init__, or in the run of a flow"
+    ):
+        flow.x = Step()
 
-        def run(self):
+
+class Late(Flow):
+    """Creates works while it runs, at each place."""
+
+    def __init__(self, forget=False):
+        super().__init__()
+        self.x = None
+        self.listed = []
+        self.named = {"first": Step()}
+        self.deep = None
+        self.forget = forget
+
+    def run(self):
+        if self.x is None:
             self.x = Step()
+        self.x.run()
+        if len(self.listed) < 3:
+            self.listed.append(Step())
+            self.listed[-1].run(len(self.listed))
+        if "second" not in self.named:
+            self.named["second"] = Step()
+        self.named["second"].run(5)
+        if self.deep is None:
+            self.deep = Deep(7)
+        self.deep.run()
+        if self.forget:
+            self.listed.pop()
 
-    with pytest.raises(AttributeError, match=r"root.x: works and flows must be declared in __init__"):
-        run(Late())
+
+class Deep(Flow):
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+        self.step = Step()
+
+    def run(self):
+        self.step.run(self.by)
 
 
-def test_a_work_appended_to_a_list_later_is_refused(run):
-    class Late(Flow):
+def counts(flow):
+    return [flow.x.count, [step.count for step in flow.listed], flow.named["second"].count, flow.deep.step.count]
+
+
+def test_works_can_be_created_while_the_flow_runs(run):
+    app = run(Late())
+    assert counts(app.flow) == [1, [1, 2, 3], 5, 7]
+    resumed = run(Late(), resume=app.run_name)
+    assert counts(resumed.flow) == [1, [1, 2, 3], 5, 7]
+    assert all(step.status.count == 1 for step in resumed.flow.listed)
+    assert resumed.flow.deep.by == 7
+
+
+def test_works_cannot_be_removed_while_the_flow_runs(run):
+    with pytest.raises(ConfigError, match=r"root.listed.0 was removed while the flow runs: stop it instead"):
+        run(Late(forget=True))
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda w: w,
+        lambda w: [w],
+        lambda w: (w,),
+        lambda w: {"a": [w]},
+        lambda w: w.run,
+        lambda w: functools.partial(w.run),
+    ],
+    ids=["alone", "list", "tuple", "nested", "method", "partial"],
+)
+@pytest.mark.parametrize("kind", [Step, Late])
+def test_works_and_flows_under_private_names_are_refused(hide, kind):
+    class Hiding(Flow):
         def __init__(self):
             super().__init__()
-            self.steps = [Step()]
+            self._hidden = hide(kind())
+
+    with pytest.raises(ConfigError, match=r"Hiding._hidden contains a work or flow, which the app would not find"):
+        Hiding()
+
+
+def test_a_work_that_the_app_cannot_find_does_not_run_in_the_driver(run):
+    class Box:
+        def __init__(self, work):
+            self.work = work
+
+    class Hiding(Flow):
+        def __init__(self):
+            super().__init__()
+            self._box = Box(Step())
 
         def run(self):
-            self.steps.append(Step())
-            self.steps[-1].run()
+            self._box.work.run()
 
-    with pytest.raises(ConfigError, match="declared in __init__"):
-        run(Late())
+    flow = Hiding()
+    with pytest.raises(ConfigError, match="A Step is run that the app cannot find"):
+        run(flow)
+    assert flow._box.work.count == 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import resource
 import payloadfs
 from payloadfs import Payload
 from payloadfs.works import App, Flow, Work
-from payloadfs.works._checkpoints import Checkpoints
+from payloadfs.works._journal import Journal
 
 WORKS, DEFAULT_CONCURRENCY = 1000, 100
 
@@ -65,6 +65,6 @@ def test_a_thousand_works_finish_in_little_memory(store):
     print(f"{WORKS} works, checkpoint of {largest:,} bytes, memory {rss[1] / 1e6:.0f} to {rss[-1] / 1e6:.0f} MB")
     assert largest < 1_000_000
     assert rss[-1] - rss[1] < 30_000_000
-    document = Checkpoints(repository, app.run_name).load()
+    document = Journal(repository, app.run_name).load()
     assert len(json.dumps(document)) < 1_000_000
     assert [job.data.value[0] for job in app.flow.jobs[::100]] == list(range(0, WORKS, 100))

@@ -13,7 +13,7 @@ import pytest
 import payloadfs
 from payloadfs import ConfigError, NotFoundError, Payload, StoreError, WorkError
 from payloadfs.works import App, Flow, Work
-from payloadfs.works._checkpoints import Checkpoints
+from payloadfs.works._journal import Journal
 
 
 class Step(Work):
@@ -98,7 +98,7 @@ def test_a_failed_call_that_the_flow_caught_is_repeated(run, tmp_path, begun, ba
     app = App(Twice(tmp_path))
     with pytest.raises(WorkError, match="b is bad"):
         app.run(executor=threads)
-    assert begun() == ["b"]
+    assert begun() == ["b", "b"]
     bad.unlink()
     assert run(Twice(tmp_path), resume=app.run_name).flow.b.has_succeeded
 
@@ -229,7 +229,7 @@ def test_an_interrupted_run_is_resumed(tmp_path, begun, store):
     out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "interrupted stopped at the keyboard\n")
     (run_name,) = os.listdir(store / "runs")
-    assert Checkpoints(payloadfs.Repository(), run_name).load()["stage"] == "interrupted"
+    assert Journal(payloadfs.Repository(), run_name).load()["run"][""]["stage"] == "interrupted"
     assert start(tmp_path, run_name, 0).communicate(timeout=60)[0] == "finished\n"
     assert begun()[0] == "a"
     assert sorted(begun()[3:]) in (["b", "c"], ["b", "b", "c", "c"])
@@ -286,7 +286,7 @@ def test_of_two_drivers_the_one_that_resumed_continues(tmp_path, store, threads)
     assert [error.kind for error in errors] == ["concurrent-driver"]
     assert first.stage == "failed"
     assert (second.stage, second.flow.two.by) == ("finished", "second")
-    assert Checkpoints(payloadfs.Repository(), first.run_name).load()["stage"] == "finished"
+    assert Journal(payloadfs.Repository(), first.run_name).load()["run"][""]["stage"] == "finished"
 
 
 def _drive(app, store, threads, run_name):
@@ -299,18 +299,17 @@ def test_two_drivers_that_resume_at_the_same_time_write_different_checkpoints(tm
     app = App(Main(tmp_path))
     with pytest.raises(WorkError):
         app.run(executor=threads)
-    put, tried = Checkpoints._put_next, []
+    tried = []
 
-    def record(self, body):
-        tried.append(body)
+    def record(self, key, body):
+        tried.append(b"".join(map(bytes, body)).partition(b'"document"')[2])
         raise StoreError("not now")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "_put_next", record)
+        patch.setattr("payloadfs.stores._local.LocalStore.put", record)
         for _ in range(2):
             with pytest.raises(StoreError, match="not now"):
                 App(Main(tmp_path)).run(executor=threads, resume=app.run_name)
-    assert put is Checkpoints._put_next
     assert len(set(tried)) == len(tried) == 4
 
 
@@ -338,8 +337,8 @@ def test_a_store_that_fails_in_the_middle(run, tmp_path, begun, store, threads, 
     assert "No space left on device" in app.message
     assert app.stage == "failed"
     before = begun() if (tmp_path / "log").exists() else []
-    known = Checkpoints(payloadfs.Repository(), app.run_name).load()
-    ended = {c["arguments"][0][0] for c in known["calls"] if c["stage"] == "succeeded"}
+    known = Journal(payloadfs.Repository(), app.run_name).load()
+    ended = {c["arguments"][0][0] for c in known.get("call", {}).values() if c["stage"] == "succeeded"}
     again = run(Main(tmp_path), resume=app.run_name)
     assert again.stage == "finished"
     assert not ended & set(begun()[len(before) :])

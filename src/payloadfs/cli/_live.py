@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from typing import Any, Self
 
 from ..works import Event
 from ._common import size
 from ._redirect import redirect_fd
-from ._report import Report, duration, failure, indented, payloads
+from ._report import Report, duration, failure, indented, named_lines, payloads
 
 __all__ = ["Live", "can_draw"]
 
@@ -35,6 +36,7 @@ class Live(Report):
         from rich.live import Live as LiveDisplay
         from rich.spinner import Spinner
 
+        self._progress: dict[str, str] = {}
         self._spinner = Spinner("dots", style="cyan")
         for name in ("stderr", "stdout"):
             if getattr(sys, name).isatty():
@@ -60,7 +62,9 @@ class Live(Report):
 
     def end(self, stage: str, message: str, hint: str) -> None:
         """Write the summary, and the command that resumes the run."""
-        mark, style = {"finished": ("✓", "green"), "failed": ("✗", "red")}.get(stage, ("■", "yellow"))
+        mark, style = {"finished": ("✓", "green"), "idle": ("∅", "yellow"), "failed": ("✗", "red")}.get(
+            stage, ("■", "yellow")
+        )
         preposition = "in" if stage == "finished" else "after"
         details = f": {message}" if message else ""
         took = duration(self.tally.took_s)
@@ -73,7 +77,9 @@ class Live(Report):
         took = "" if event.took_s is None else duration(event.took_s)
         name = f"{event.work:<{self._width}}  {took:>8}"
         if event.kind == "output":
-            self._print_above(event.stream, event.message)
+            self._output(event)
+        elif event.kind == "call-retried":
+            self._marked_line("↻", "yellow", name, f"  {event.message}")
         elif event.kind in ("run-started", "run-resumed"):
             verb = "resumed" if event.kind == "run-resumed" else "started"
             self._marked_line(" ", "", f"{event.run} {verb}", f"  in {self._root}")
@@ -84,6 +90,17 @@ class Live(Report):
         elif event.kind == "call-failed":
             self._marked_line("✗", "red", name, "  failed")
             self._print_failure(event.message)
+
+    def _output(self, event: Event) -> None:
+        """Print whole lines above the display, and show an unfinished one, such as a progress bar, beside its work."""
+        whole, _, partial = event.message.rpartition("\n")
+        partial = partial.rstrip("\r").rpartition("\r")[2]
+        self._progress[event.work] = partial
+        text = f"{whole}\n" if whole or not partial else ""
+        if event.work and self.tally.is_parallel and text:
+            text = named_lines(replace(event, message=text))
+        if text:
+            self._print_above(event.stream, text)
 
     def _print_failure(self, message: str) -> None:
         above, _, last = indented(failure(message)).rstrip("\n").rpartition("\n")
@@ -127,7 +144,8 @@ class Live(Report):
         table.add_column(no_wrap=True, overflow="ellipsis")
         for work, began_s in running[:_MAX_WORKS_SHOWN]:
             name = f"{work:<{self._width}}  {duration(now_s - began_s):>8}"
-            table.add_row(self._spinner, Text(name))
+            progress = Text.from_ansi(f"  {self._progress.get(work, '')}")
+            table.add_row(self._spinner, Text.assemble(name, progress))
         more = len(running) - _MAX_WORKS_SHOWN
         counts = [f"and {more} more" if more > 0 else "", f"{waiting} waiting" if waiting else ""]
         counts += [f"{self.tally.calls} done" if self.tally.calls else ""]

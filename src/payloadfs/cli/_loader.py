@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -14,18 +13,18 @@ from typing import Any
 from .._typenames import suggestion
 from ..errors import ConfigError, PayloadError
 from ..works import App
+from ..works._program import execute
 
 __all__ = ["assign", "load", "user_traceback"]
 
-_MODULE = "payloadfs_app"
 _PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def load(program: str) -> App:
     """Execute a program, ``app.py`` or ``app.py:name``, and return its app.
 
-    As with ``python app.py``, the folder of the program is added at the start of ``sys.path``. Code
-    that the program defines is sent to the processes of works by value.
+    As with ``python app.py``, the folder of the program is added at the start of ``sys.path``. The
+    program becomes a module that is named after the file; the processes of works import it.
 
     Raises
     ------
@@ -46,21 +45,12 @@ def load(program: str) -> App:
 
 
 def _execute(path: str) -> ModuleType:
-    import cloudpickle
-
-    spec = importlib.util.spec_from_file_location(_MODULE, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[_MODULE] = module
-    cloudpickle.register_pickle_by_value(module)
     try:
-        spec.loader.exec_module(module)
+        return execute(path)
     except Exception as error:
         failure = ConfigError(f"Cannot load {path}: {type(error).__name__}: {error}", kind="app")
         failure.add_note(user_traceback(error))
         raise failure from error
-    return module
 
 
 def _find_app(module: ModuleType, file: str, name: str) -> App:

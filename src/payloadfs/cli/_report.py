@@ -16,7 +16,7 @@ from ..works import Event
 from ._common import plural, printable, size
 from ._redirect import redirect_fd
 
-__all__ = ["Json", "Lines", "Output", "Report", "Tally", "duration", "failure", "indented", "payloads"]
+__all__ = ["Json", "Lines", "Output", "Report", "Tally", "duration", "failure", "indented", "named_lines", "payloads"]
 
 _MAX_NAME_WIDTH = 40
 
@@ -74,7 +74,8 @@ class Tally:
         self.running: dict[str, float] = {}
         self.waiting: dict[str, None] = {}
         self.works: set[str] = set()
-        self.calls = self.failed = self.payloads = self.stored_bytes = 0
+        self.is_parallel = False
+        self.calls = self.failed = self.retries = self.payloads = self.stored_bytes = 0
 
     @property
     def took_s(self) -> float:
@@ -86,6 +87,10 @@ class Tally:
         self.run = event.run
         if event.kind == "call-started":
             self.waiting[event.work] = None
+        elif event.kind == "call-retried":
+            self.running.pop(event.work, None)
+            self.waiting.pop(event.work, None)
+            self.retries += 1
         elif event.kind.startswith("call-"):
             self.waiting.pop(event.work, None)
             self.running.pop(event.work, None)
@@ -109,6 +114,7 @@ class Tally:
             "works": len(self.works),
             "calls": self.calls,
             "failed": self.failed,
+            "retries": self.retries,
             "payloads": self.payloads,
             "stored_bytes": self.stored_bytes,
             "took_s": round(self.took_s, 3),
@@ -119,6 +125,7 @@ class Tally:
         if not self.calls:
             return "no call ended"
         failed = f", {self.failed} failed" if self.failed else ""
+        failed += f", {plural(self.retries, 'retry', 'retries')}" if self.retries else ""
         stored = (
             f", {plural(self.payloads, 'payload', 'payloads')} stored ({size(self.stored_bytes)})"
             if self.payloads
@@ -172,7 +179,10 @@ class Report:
 
 
 class Lines(Report):
-    """One plain line on standard error for each event; output of works stays as it is."""
+    """One plain line on standard error for each event.
+
+    Output of works stays as it is. Once two works have run at the same time, its lines begin with their names.
+    """
 
     def end(self, stage: str, message: str, hint: str) -> None:
         """Write the summary, and the command that resumes the run."""
@@ -185,7 +195,10 @@ class Lines(Report):
 
     def _show(self, event: Event, started: list[str]) -> None:
         if event.kind == "output":
-            self.out.write(event.stream, event.message)
+            text = named_lines(event) if event.work and self.tally.is_parallel else event.message
+            self.out.write(event.stream, text)
+        elif event.kind == "call-retried":
+            self._line(f"failed, {printable(event.message)}", event.work)
         elif event.kind in ("run-started", "run-resumed"):
             verb = "resumed" if event.kind == "run-resumed" else "started"
             self._line(f"{event.run} {verb} in {printable(self._root)}", "run")
@@ -234,6 +247,12 @@ def payloads(event: Event) -> str:
         f"{printable(attribute)}: {printable(type_name)}, {size(size_bytes)}"
         for attribute, type_name, size_bytes in event.stored
     )
+
+
+def named_lines(event: Event) -> str:
+    """Return output with the name of its work before each line. Of a line that was overwritten, the last state counts."""
+    lines = (line.rpartition("\r")[2] for line in event.message.split("\n"))
+    return "".join(f"{event.work} | {line}\n" for line in lines if line)
 
 
 def failure(message: str) -> str:

@@ -19,6 +19,7 @@ from ._report import Json, Lines, Report, indented
 
 __all__ = ["configure_run"]
 
+_EXIT_IDLE = 8
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
@@ -41,6 +42,9 @@ def configure_run(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -
     )
     parser.add_argument(
         "--send-secrets", action="store_true", help="send keys and credentials to works through the executor"
+    )
+    parser.add_argument(
+        "--grace", metavar="TIME", default="5s", help="how long a work that is stopped may clean up (default: 5s)"
     )
     parser.add_argument("--plain", action="store_true", help="print plain lines, even on a terminal")
     parser.set_defaults(run=_run)
@@ -65,15 +69,15 @@ def _run(arguments: argparse.Namespace) -> int:
         if error is not None and not isinstance(error, KeyboardInterrupt):
             failure = _user_error(error, report, in_json=arguments.json)
         if report.has_begun:
-            hint = _resume_command(arguments, app.run_name) if error is not None else ""
-            report.end(_stage(error), app.message if error is None else "", hint)
+            hint = _resume_command(arguments, app.run_name) if error is not None or app.stage == "idle" else ""
+            report.end(_stage(app, error), app.message if error is None else "", hint)
     if isinstance(error, KeyboardInterrupt):
         if report.out.lost is not None:
             raise report.out.lost
         return 128 + interrupts.number
     if failure is not None:
         raise failure
-    return 0
+    return _EXIT_IDLE if app.stage == "idle" else 0
 
 
 def _load(arguments: argparse.Namespace) -> App:
@@ -102,6 +106,7 @@ def _drive(app: App, arguments: argparse.Namespace, report: Report) -> BaseExcep
             resume=arguments.resume,
             send_secrets=arguments.send_secrets,
             on_event=report,
+            grace_s=arguments.grace,
         )
     except BaseException as error:
         # The flow may raise anything, but it may also end this process.
@@ -111,8 +116,8 @@ def _drive(app: App, arguments: argparse.Namespace, report: Report) -> BaseExcep
     return None
 
 
-def _stage(error: BaseException | None) -> str:
-    return "finished" if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+def _stage(app: App, error: BaseException | None) -> str:
+    return app.stage if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
 def _resume_command(arguments: argparse.Namespace, run: str) -> str:
@@ -146,7 +151,10 @@ def _with_traceback(error: PayloadError, text: str, *, in_json: bool) -> Payload
 
 
 class _Interrupts:
-    """A block in which Ctrl-C and SIGTERM stop the run in an orderly way; a second signal ends the process at once."""
+    """A block in which Ctrl-C, SIGTERM and SIGHUP stop the run in an orderly way; a second one ends the process at once.
+
+    SIGHUP means that the terminal was closed. After ``nohup`` it stays ignored.
+    """
 
     def __init__(self) -> None:
         self.number = signal.SIGINT.value
@@ -154,7 +162,10 @@ class _Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        self._before = {number: signal.signal(number, self._handle) for number in numbers}
         self._terminal = os.dup(2) if sys.stderr is not None and sys.stderr.isatty() else None
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,14 +21,16 @@ from ..errors import (
 from ..pointer import Pointer
 from ..repository import Repository
 from ..stores import ObjectInfo
-from ..works._checkpoints import Checkpoints, newest_checkpoints, read_checkpoint
+from ..works._driver import HEARTBEAT_S
 from ..works._history import current_state, current_statuses
+from ..works._journal import Journal, State, newest_entries, read_entry
 from ..works._state import pointers_in
 from ._common import add_command, add_group, age, plural, printable, size, utc_time
 from ._report import duration, failure
 
 __all__ = ["configure_runs"]
 
+_DEAD_AFTER_S = 4 * HEARTBEAT_S
 _MAX_PREVIEW_BYTES = 64_000
 _MAX_PREVIEW_LINES, _MAX_PREVIEW_CHARS = 4, 100
 
@@ -48,8 +51,9 @@ def configure_runs(parser: argparse.ArgumentParser, common: argparse.ArgumentPar
             "--store", metavar="URL", default=default, help="folder or URL of the runs (default: as configured)"
         )
     parser.set_defaults(run=_list)
+    commands = add_group(parser, required=False)
     show = add_command(
-        add_group(parser, required=False),
+        commands,
         with_store,
         "show",
         "show the state of a run, with previews of its payloads",
@@ -57,13 +61,48 @@ def configure_runs(parser: argparse.ArgumentParser, common: argparse.ArgumentPar
     )
     show.add_argument("name", metavar="RUN", help="name of the run")
     show.set_defaults(run=_show)
+    remove = add_command(
+        commands,
+        with_store,
+        "rm",
+        "delete runs with all that they stored",
+        "payloadfs runs rm --keep 10",
+    )
+    remove.add_argument("names", metavar="RUN", nargs="*", help="names of the runs")
+    remove.add_argument("--keep", metavar="N", type=int, help="delete all but the N newest runs that do not run")
+    remove.set_defaults(run=_remove)
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    """Delete runs: their state first, so that a run that is half deleted cannot be resumed."""
+    if bool(arguments.names) == (arguments.keep is not None) or (arguments.keep or 0) < 0:
+        raise ConfigError("Name the runs to delete, or use --keep N with N of 0 or more.", kind="runs")
+    with config.using(arguments.store):
+        repository = Repository()
+        runs = {name: info for name, info, _ in newest_entries(repository.store.list("runs/"))}
+        stages = {name: _summary(repository, runs[name])["stage"] for name in arguments.names or runs if name in runs}
+        for name in arguments.names:
+            if name not in runs:
+                raise NotFoundError(f"Run {name!r} not found in {repository.root}. Nothing was deleted.")
+            if stages[name] == "running":
+                raise ConfigError(f"Run {name!r} is running. Nothing was deleted.", kind="runs")
+        ended = [name for name in runs if stages.get(name, "running") != "running"]
+        for name in arguments.names or ended[: max(len(ended) - arguments.keep, 0)]:
+            count = size_bytes = 0
+            for part in ("state/", ""):
+                for info in repository.store.list(f"runs/{name}/{part}"):
+                    repository.store.delete(info.key)
+                    count, size_bytes = count + 1, size_bytes + info.size_bytes
+            deleted = {"run": name, "objects": count, "size_bytes": size_bytes}
+            print(json.dumps(deleted) if arguments.json else f"{size(size_bytes):>10}  {name}  deleted")
+    return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
     count = total_bytes = 0
     with config.using(arguments.store):
         repository = Repository()
-        for name, info, size_bytes in newest_checkpoints(repository.store.list("runs/")):
+        for name, info, size_bytes in newest_entries(repository.store.list("runs/")):
             run = {"run": name, **_summary(repository, info), "size_bytes": size_bytes}
             count, total_bytes = count + 1, total_bytes + size_bytes
             print(json.dumps(run) if arguments.json else _row(run))
@@ -73,12 +112,12 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _summary(repository: Repository, info: ObjectInfo) -> dict[str, Any]:
-    """Return a summary of a run's checkpoint, or why it cannot be trusted."""
+    """Return a summary of a run's state, or why it cannot be trusted."""
     saved = {"saved_s": info.modified_s}
     try:
-        _, checkpoint = read_checkpoint(repository, info)
+        run = read_entry(repository, info)["run"]
     except NotFoundError:
-        # It was deleted after the listing, so the run is active.
+        # It was replaced after the listing, so the run is active.
         return {"stage": "running", "message": "", **saved}
     except PayloadError as error:
         if isinstance(error, StoreError) and error.transient:
@@ -86,15 +125,23 @@ def _summary(repository: Repository, info: ObjectInfo) -> dict[str, Any]:
             raise
         stage = next(name for cls, name in _UNREADABLE if isinstance(error, cls))
         return {"stage": stage, "message": error.message, **saved}
-    stages = [status["stage"] for status in current_statuses(checkpoint).values()]
     return {
-        "stage": checkpoint["stage"],
-        "message": checkpoint["message"],
-        "created_s": checkpoint["created_s"],
+        "stage": _stage(run["stage"], info.modified_s),
+        "message": run["message"],
+        "created_s": run["created_s"],
         **saved,
-        "works": len(stages),
-        "failed": stages.count("failed"),
+        "works": run["works"],
+        "failed": run["failed"],
     }
+
+
+def _stage(stage: str, saved_s: float) -> str:
+    """Return the stage; ``"dead"`` if it is running, but its driver has not saved for longer than drivers do.
+
+    The time of the last save is that of the store, and the current time is that of this machine: their clocks
+    must not differ by more than a minute.
+    """
+    return "dead" if stage == "running" and time.time() - saved_s > _DEAD_AFTER_S else stage
 
 
 def _row(run: dict[str, Any]) -> str:
@@ -108,30 +155,32 @@ def _row(run: dict[str, Any]) -> str:
 def _show(arguments: argparse.Namespace) -> int:
     with config.using(arguments.store):
         repository = Repository()
-        checkpoint = Checkpoints(repository, arguments.name).load()
+        state = Journal(repository, arguments.name).read()
         infos = list(repository.list(f"runs/{arguments.name}"))
         run = {
             "run": arguments.name,
-            **{name: checkpoint[name] for name in ("stage", "message", "created_s")},
+            **{name: state["run"][""][name] for name in ("stage", "message", "created_s")},
             "saved_s": max(info.modified_s for info in infos),
             "objects": len(infos),
             "size_bytes": sum(info.size_bytes for info in infos),
-            "components": dict(_components(repository, checkpoint)),
+            "components": dict(_components(repository, state)),
+            "calls": [state["log"][serial] for serial in sorted(state.get("log", {}), key=int)],
         }
+        run["stage"] = _stage(run["stage"], run["saved_s"])
     print(json.dumps(run) if arguments.json else "\n".join(_lines(run)))
     return 0
 
 
-def _components(repository: Repository, checkpoint: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _components(repository: Repository, state: State) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each flow and work with its state and status, and metadata and preview of each payload.
 
     Cost: one GET for each payload of up to 64 kB whose serializer cannot run code; others are not loaded.
     """
-    statuses = current_statuses(checkpoint)
-    for name, state in current_state(checkpoint).items():
+    statuses = current_statuses(state)
+    for name, attributes in current_state(state).items():
         component: dict[str, Any] = {"status": statuses[name]} if name in statuses else {}
-        payloads = {path: _describe_payload(repository, pointer) for path, pointer in pointers_in(state)}
-        yield name, {**component, "state": state, "payloads": payloads}
+        payloads = {path: _describe_payload(repository, pointer) for path, pointer in pointers_in(attributes)}
+        yield name, {**component, "state": attributes, "payloads": payloads}
 
 
 def _describe_payload(repository: Repository, pointer: Pointer) -> dict[str, Any]:
@@ -174,13 +223,35 @@ def _lines(run: dict[str, Any]) -> Iterator[str]:
             if path not in state:
                 yield f"  {printable(path)}  {_payload(payload)}"
                 yield from _indent(payload.get("preview", ""), width + 4)
+    if run["calls"]:
+        yield ""
+        yield f"calls, oldest first ({len(run['calls'])} kept)"
+    for call in run["calls"]:
+        yield from _call_lines(call)
+
+
+def _call_lines(call: dict[str, Any]) -> Iterator[str]:
+    attempts = call["attempts"]
+    last = attempts[-1]
+    started = utc_time(last["started_s"]) if last["started_s"] else "not started"
+    stored = f", stored {size(call['stored_bytes'])}" if call["stored_bytes"] else ""
+    yield f"  {started}  {call['work']}  {call['stage']}{_took(last)}{stored}"
+    for number, attempt in enumerate(attempts, 1):
+        if attempt["message"]:
+            yield f"      attempt {number} failed{_took(attempt)}: {printable(attempt['message'])}"
+    # Of a line that was overwritten with carriage returns, the last state is shown.
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in call["output"].rstrip().split("\n")]
+    yield from _indent("\n".join(lines), 6)
+
+
+def _took(times: dict[str, Any]) -> str:
+    return f" in {duration(times['ended_s'] - times['started_s'])}" if times["started_s"] and times["ended_s"] else ""
 
 
 def _status(status: dict[str, Any]) -> str:
-    started_s, ended_s = status["started_s"], status["ended_s"]
-    took = f" in {duration(ended_s - started_s)}" if started_s and ended_s else ""
     calls = f", {plural(status['count'], 'call', 'calls')}" if status["count"] > 1 else ""
-    return f"{status['stage']}{took}{calls}"
+    calls += f", {status['attempts']} attempts" if status.get("attempts", 0) > 1 else ""
+    return f"{status['stage']}{_took(status)}{calls}"
 
 
 def _payload(payload: dict[str, Any]) -> str:

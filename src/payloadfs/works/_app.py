@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 from .. import config
@@ -13,14 +14,15 @@ from .._urls import scheme_of
 from ..config import Settings
 from ..errors import ConfigError
 from ..repository import Repository
-from ._checkpoints import Checkpoints, new_run_name
 from ._component import Component, state_attributes, walk
 from ._driver import Driver
 from ._events import Event
 from ._executors import open_executor
 from ._flow import Flow
+from ._journal import Journal, new_run_name
 from ._local_executor import LocalExecutor
-from ._work import Work
+from ._program import adopt_main, is_import_for_worker, pickled_by_value
+from ._work import Work, seconds
 
 __all__ = ["App"]
 
@@ -112,8 +114,11 @@ class App:
         resume: str | None = None,
         send_secrets: bool = False,
         on_event: Callable[[Event], None] | None = None,
+        grace_s: float | str = 5.0,
     ) -> None:
         """Run the flow until it stops, or until nothing can change any more.
+
+        `stage` is ``"finished"`` after `Flow.stop`, or if all works succeeded, and ``"idle"`` otherwise. Does nothing in a process of a work that imports the program.
 
         Parameters
         ----------
@@ -131,6 +136,8 @@ class App:
         on_event : callable, optional
             Called with each `Event`; events of kind ``"output"`` may come from other threads.
             Default: print what works print.
+        grace_s : float or str
+            How long a work that is stopped may take to clean up, after SIGTERM and before SIGKILL.
 
         Raises
         ------
@@ -145,22 +152,26 @@ class App:
 
         Notes
         -----
-        Cost: one small object for each change of the state, up to three for a call, and one for
-        each payload. Payloads travel between processes only through the store.
+        Cost: one small object for each change of the state, up to three for a call, one every 30 seconds,
+        and one for each payload. Payloads travel between processes only through the store.
         """
-        with config.using(store):
+        if is_import_for_worker():
+            return
+        adopt_main()
+        by_value = nullcontext() if executor is None or type(executor) in _LOCAL_EXECUTORS else pickled_by_value()
+        with config.using(store), by_value:
             settings = config.current()
             repository = Repository()
             call_settings = _settings_for_calls(settings, executor, send_secrets=send_secrets)
-            checkpoints = Checkpoints(repository, resume or new_run_name())
-            self.run_name = checkpoints.run
+            journal = Journal(repository, resume or new_run_name())
+            self.run_name = journal.run
             emit = on_event or _print_output
 
             def on_output(work: str, stream: str, text: str) -> None:
-                emit(Event("output", checkpoints.run, work, text, stream))
+                emit(Event("output", journal.run, work, text, stream))
 
-            with open_executor(executor, max_workers, on_output) as pool:
-                driver = Driver(self.flow, checkpoints, pool, call_settings, emit)
+            with open_executor(executor, max_workers, on_output, seconds(grace_s, "grace_s")) as pool:
+                driver = Driver(self.flow, journal, pool, call_settings, emit)
                 try:
                     self._drive(driver, resume, emit)
                 finally:

@@ -31,7 +31,10 @@ def _after_fork() -> None:
 
 
 class _LineBuffer:
-    """A buffer that passes on whole lines, so that the output of concurrent works stays readable."""
+    """A buffer that passes on whole lines, so that the output of concurrent works stays readable.
+
+    A carriage return ends a line too: progress bars overwrite theirs.
+    """
 
     def __init__(self, sink: Sink) -> None:
         self._sink, self._lock = sink, threading.Lock()
@@ -40,7 +43,7 @@ class _LineBuffer:
     def write(self, stream: str, text: str) -> None:
         with self._lock:
             text = self._incomplete.pop(stream, "") + text
-            end = text.rfind("\n") + 1 if len(text) < _MAX_LINE_CHARS else len(text)
+            end = max(text.rfind("\n"), text.rfind("\r")) + 1 if len(text) < _MAX_LINE_CHARS else len(text)
             self._incomplete[stream] = text[end:]
             if end:
                 self._sink(stream, text[:end])

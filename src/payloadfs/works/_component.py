@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import functools
+import importlib
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 from .._typenames import suggestion
 from ..errors import ConfigError
@@ -11,9 +15,32 @@ from ..payload import Payload
 from ..repository import Repository
 from ._state import check_state_value, decode, encode, payloads_in
 
-__all__ = ["Component", "reserve_names", "state_attributes", "walk"]
+__all__ = ["ActiveDriver", "Component", "active_driver", "find_class", "reserve_names", "state_attributes", "walk"]
 
 _RESERVED = "{!r} is reserved in works and flows: choose another name."
+_MAX_DEPTH = 10
+
+
+class ActiveDriver(Protocol):
+    """What components need from the driver whose pass is running."""
+
+    now_s: float
+
+    def call_new(self, component: Component, run: Callable[..., None], args: Any, kwargs: Any) -> None: ...
+
+    def has_elapsed(self, timer: str, seconds: float) -> bool: ...
+
+    def timer(self, timer: str) -> float: ...
+
+    def wake_at(self, time_s: float) -> None: ...
+
+    def restart_timer(self, timer: str) -> None: ...
+
+
+active_driver: ContextVar[ActiveDriver | None] = ContextVar("payloadfs_driver", default=None)
+"""The driver, while it runs the flow; None everywhere else."""
+
+_classes: weakref.WeakValueDictionary[str, type[Component]] = weakref.WeakValueDictionary()
 
 
 class _DeclaringMeta(type):
@@ -21,8 +48,48 @@ class _DeclaringMeta(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         component = super().__call__(*args, **kwargs)
-        component._set_internal(_is_declared=True)
+        component._set_internal(_is_declared=True, _created_with=(args, kwargs))
         return component
+
+
+def _guarded(run: Callable[..., None]) -> Callable[..., None]:
+    """Return `run` such that a flow cannot execute it in the driver by accident."""
+
+    @functools.wraps(run)
+    def guarded(self: Component, /, *args: Any, **kwargs: Any) -> None:
+        return _run_or_call(run, self, args, kwargs)
+
+    return guarded
+
+
+def _run_or_call(run: Callable[..., None], component: Component, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    # Not part of `guarded`, which is pickled by value with its class.
+    driver = active_driver.get()
+    if driver is None or component._runs_in_driver:
+        return run(component, *args, **kwargs)
+    return driver.call_new(component, run, args, kwargs)
+
+
+def find_class(name: str) -> type[Component]:
+    """Return the class of works or flows named ``"module:qualified name"``.
+
+    Raises
+    ------
+    ConfigError
+        The program does not define it any more.
+    """
+    module, _, qualified_name = name.partition(":")
+    try:
+        found: Any = functools.reduce(getattr, qualified_name.split("."), importlib.import_module(module))
+    except (ImportError, AttributeError) as error:
+        found = _classes.get(name)  # defined in a function
+        if found is None:
+            raise ConfigError(
+                f"The run has works or flows of class {name}, which does not exist: the run was saved by a different "
+                "program.",
+                kind="other-program",
+            ) from error
+    return found  # type: ignore[no-any-return]
 
 
 class Component(metaclass=_DeclaringMeta):
@@ -37,6 +104,9 @@ class Component(metaclass=_DeclaringMeta):
     _is_declared = False
     _name = "root"
     _prefix: str | None = None
+    _created_with: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
+    _encoded_state: Mapping[str, tuple[Any, Any]] = {}
+    _runs_in_driver = False
     _child_types: tuple[type, ...] = ()
     _reserved: frozenset[str] = frozenset()
     _internal: frozenset[str] = frozenset()
@@ -51,6 +121,9 @@ class Component(metaclass=_DeclaringMeta):
         taken = cls._reserved.difference(("run", "stop")).union(cls._internal)
         for name in taken.intersection(vars(cls)) if not cls.__module__.startswith("payloadfs.") else ():
             raise ConfigError(f"{cls.__qualname__}.{name}: {_RESERVED.format(name)}", kind="app")
+        if "run" in vars(cls):
+            cls.run = _guarded(cls.run)  # type: ignore[attr-defined]
+            _classes[f"{cls.__module__}:{cls.__qualname__}"] = cls
 
     def _set_internal(self, **attributes: Any) -> None:
         """Set internal attributes without any check."""
@@ -62,19 +135,33 @@ class Component(metaclass=_DeclaringMeta):
         if name.startswith("_") or (
             isinstance(getattr(type(self), name, None), property) and name not in self._reserved
         ):
+            if _contains_component(value, _MAX_DEPTH):
+                raise ConfigError(
+                    f"{type(self).__name__}.{name} contains a work or flow, which the app would not find: use an "
+                    "attribute whose name does not begin with an underscore, or a list or dict in one.",
+                    kind="app",
+                )
             object.__setattr__(self, name, value)
             return
         self._check_name(name)
         if _components_in(value):
-            if self._is_declared:
-                raise AttributeError(f"Cannot assign {self.name}.{name}: works and flows must be declared in __init__.")
+            if self._is_declared and active_driver.get() is None:
+                raise AttributeError(
+                    f"Cannot assign {self.name}.{name}: works and flows are created in __init__, or in the run of a flow."
+                )
             self._check_children(name, value)
         else:
             check_state_value(value, name)
+            has_payload = False
             for payload in payloads_in(value):
+                has_payload = True
                 self._on_assign(name, payload)
                 if self._prefix is not None:
                     Payload.save(payload, prefix=self._prefix)
+            object.__setattr__(self, name, value)
+            if has_payload:
+                self._on_saved()
+            return
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -105,15 +192,24 @@ class Component(metaclass=_DeclaringMeta):
     def _on_assign(self, name: str, payload: Payload[Any]) -> None:
         """Do nothing; a subclass may act before `payload` is saved and assigned to the attribute `name`."""
 
+    def _on_saved(self) -> None:
+        """Do nothing; a subclass may act after a payload was assigned to an attribute."""
+
     def _on_receive(self, payload: Payload[Any]) -> None:
         """Do nothing; a subclass may act before `payload` is passed to it as an argument."""
 
     def _encode_state(self) -> dict[str, Any]:
         """Return the state as JSON. Saves payloads that were put into lists and dicts since they were assigned."""
-        return {
-            name: encode(value, f"{self.name}.{name}", prefix=self._prefix)
-            for name, value in state_attributes(self).items()
-        }
+        known, encoded = self._encoded_state, {}
+        for name, value in state_attributes(self).items():
+            before = known.get(name)
+            # The encoding of an object that cannot change, or of a saved payload, is still valid.
+            if before is not None and before[0] is value and type(value) not in (list, dict):
+                encoded[name] = before
+            else:
+                encoded[name] = value, encode(value, f"{self.name}.{name}", prefix=self._prefix)
+        self._set_internal(_encoded_state=encoded)
+        return {name: value for name, (_, value) in encoded.items()}
 
     def _restore_state(self, state: Mapping[str, Any], repository: Repository | None) -> None:
         """Set the attributes to `state`, which is JSON. No I/O.
@@ -135,15 +231,19 @@ class Component(metaclass=_DeclaringMeta):
 
     def _children(self) -> Iterator[tuple[str, Component]]:
         """Yield name and component of each direct child."""
+        return ((f"{self.name}.{name}", child) for name, child, _, _ in self._children_in_place())
+
+    def _children_in_place(self) -> Iterator[tuple[str, Component, str, Any]]:
+        """Yield relative name, component, attribute and key (None for the attribute itself) of each direct child."""
         for name, value in vars(self).items():
-            if name.startswith("_"):
+            if name[0] == "_" or type(value) in _PLAIN:
                 continue
             if isinstance(value, Component):
-                yield f"{self.name}.{name}", value
+                yield name, value, name, None
             elif _components_in(value):
                 self._check_children(name, value)
                 pairs = value.items() if isinstance(value, dict) else enumerate(value)
-                yield from ((f"{self.name}.{name}.{key}", child) for key, child in pairs)
+                yield from ((f"{name}.{key}", child, name, key) for key, child in pairs)
 
 
 def walk(component: Component) -> Iterator[Component]:
@@ -158,7 +258,7 @@ def state_attributes(component: Component) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(component).items()
-        if not name.startswith("_") and name != "run" and not _components_in(value)
+        if name[0] != "_" and name != "run" and (type(value) in _PLAIN or not _components_in(value))
     }
 
 
@@ -167,6 +267,26 @@ def reserve_names(cls: type[Component]) -> None:
     names = {name for name in dir(cls) if not name.startswith("__")}
     cls._internal = frozenset(name for name in names if name.startswith("_"))
     cls._reserved = frozenset(names - cls._internal)
+
+
+_PLAIN = (type(None), bool, int, float, str, Payload)
+
+
+def _contains_component(value: Any, max_depth: int) -> bool:
+    """Return whether `value` is or contains a component, also in containers and in attributes of objects."""
+    if isinstance(value, Component):
+        return True
+    if max_depth == 0 or type(value) in _PLAIN:
+        return False
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items: Any = value
+    elif isinstance(value, dict):
+        items = value.values()
+    elif isinstance(value, functools.partial):
+        items = (value.func, *value.args, *value.keywords.values(), getattr(value.func, "__self__", None))
+    else:
+        return isinstance(getattr(value, "__self__", None), Component)
+    return any(_contains_component(item, max_depth - 1) for item in items)
 
 
 def _components_in(value: Any) -> list[Component]:

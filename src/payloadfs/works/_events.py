@@ -14,9 +14,11 @@ EventKind = Literal[
     "call-started",
     "call-succeeded",
     "call-failed",
+    "call-retried",
     "call-stopped",
     "output",
     "run-finished",
+    "run-idle",
     "run-failed",
     "run-interrupted",
 ]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+from .._log import warn_once
 from ..errors import ConfigError
 from ._local_executor import LocalExecutor
 
-__all__ = ["open_executor"]
+__all__ = ["open_executor", "with_resources"]
 
+T = TypeVar("T")
 _DASK_TIMEOUT_S = 10
 
 
 @contextmanager
 def open_executor(
-    executor: Any, max_workers: int | None, on_output: Callable[[str, str, str], None]
+    executor: Any, max_workers: int | None, on_output: Callable[[str, str, str], None], grace_s: float
 ) -> Iterator[Executor]:
     """Yield the executor that `executor` stands for, and close what had to be opened for it.
 
@@ -26,7 +28,7 @@ def open_executor(
     executor : concurrent.futures.Executor, distributed.Client, str or None
         ``"dask://host:port"`` is the scheduler of a Dask cluster. None starts processes on this
         machine, which are killed at the end of the block.
-    max_workers, on_output
+    max_workers, on_output, grace_s
         As for `LocalExecutor`; used only if `executor` is None.
 
     Raises
@@ -35,7 +37,7 @@ def open_executor(
         `executor` is none of these, or the package ``distributed`` is missing.
     """
     if executor is None:
-        pool = LocalExecutor(max_workers, on_output=on_output)
+        pool = LocalExecutor(max_workers, on_output=on_output, grace_s=grace_s)
         try:
             yield pool
         finally:
@@ -44,16 +46,48 @@ def open_executor(
         yield executor
     elif isinstance(executor, str) and executor.startswith("dask://"):
         with _dask_client(executor) as client:
-            yield client.get_executor(pure=False)
+            yield _DaskExecutor(client)
     elif not isinstance(executor, str) and hasattr(executor, "get_executor"):
-        # Not pure: two calls with equal arguments are two calls.
-        yield executor.get_executor(pure=False)
+        yield _DaskExecutor(executor)
     else:
         raise ConfigError(
             f"{executor!r:.60} is not an executor: use a concurrent.futures.Executor, a Dask Client or "
             "'dask://host:port'.",
             kind="executor",
         )
+
+
+def with_resources(executor: Executor, resources: Mapping[str, Any]) -> Executor:
+    """Return an executor for calls that need `resources`: what the executor's own ``with_resources`` returns."""
+    if not resources:
+        return executor
+    adapt = getattr(executor, "with_resources", None)
+    if adapt is None:
+        warn_once(f"{type(executor).__name__} does not schedule by resources: those of works are ignored.")
+        return executor
+    adapted: Executor = adapt(resources)
+    return adapted
+
+
+class _DaskExecutor(Executor):
+    """The executor of a Dask client. Resources are those that the workers were started with; ``cpus`` has no meaning there."""
+
+    def __init__(self, client: Any, resources: Mapping[str, Any] | None = None) -> None:
+        self._client, options = client, {"resources": dict(resources)} if resources else {}
+        # Not pure: two calls with equal arguments are two calls.
+        self._executor = client.get_executor(pure=False, **options)
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = self._executor.submit(fn, *args, **kwargs)
+        return future
+
+    def with_resources(self, resources: Mapping[str, Any]) -> Executor:
+        return _DaskExecutor(self._client, resources)
+
+    def problem(self) -> str:
+        """Return what keeps calls from running, or an empty string."""
+        info = self._client.scheduler_info()
+        return "" if info.get("workers") else "The Dask cluster has no worker: calls wait until one joins."
 
 
 def _dask_client(address: str) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
 
-from ._component import Component, reserve_names
-from ._work import Work
+from ._component import Component, active_driver, reserve_names
+from ._work import Work, seconds
 
-__all__ = ["Flow", "StopFlow"]
+__all__ = ["Flow", "Map", "StopFlow"]
 
 
 class StopFlow(BaseException):  # not an error, and a flow must not catch it
@@ -15,13 +17,17 @@ class StopFlow(BaseException):  # not an error, and a flow must not catch it
 
 
 class Flow(Component):
-    """A program that drives works: subclass it, declare works in ``__init__`` and call them in `run`.
+    """A program that drives works: subclass it, create works in ``__init__`` or `run`, and call them in `run`.
 
     An app calls `run` in passes for as long as a pass changes an attribute or the status of a
-    work. Results of parallel works appear at the beginning of a pass. If the app is killed and
-    resumed, it repeats the interrupted pass from the attributes that the pass started with; calls
-    that had ended are not repeated. So `run` should depend only on attributes, and have no effect
+    work, or a timer is due. Results of parallel works appear at the beginning of a pass. If the app is
+    killed and resumed, it repeats the interrupted pass from the attributes that the pass started with; calls
+    that had ended are not repeated. So `run` should depend only on attributes and `now_s`, and have no effect
     other than calls and assignments.
+
+    A work or flow that `run` creates must be assigned to a declared attribute, or added to a list or dict in one,
+    and cannot be removed. A resumed run creates it again with the same arguments, so these must be JSON values
+    or payloads.
 
     Examples
     --------
@@ -38,6 +44,8 @@ class Flow(Component):
     'hello'
     """
 
+    _runs_in_driver = False
+
     def run(self) -> None:
         """Define one pass. Only the `run` of the root flow must take no arguments."""
         raise TypeError(f"{type(self).__name__} does not define run().")
@@ -46,6 +54,67 @@ class Flow(Component):
         """End the app now: exit `run` at once, keep its assignments, and stop works that are still running."""
         raise StopFlow(message)
 
+    @property
+    def now_s(self) -> float:
+        """When this pass began, in seconds since 1970 (UTC); the same if the pass is repeated after a crash."""
+        driver = active_driver.get()
+        return time.time() if driver is None else driver.now_s
+
+    def has_elapsed(self, duration: float | str, timer: str = "") -> bool:
+        """Return whether `duration` has passed since the first call with this `timer`, and wake the flow up then.
+
+        Parameters
+        ----------
+        duration : float or str
+            Seconds, or a string such as ``"10s"``, ``"5m"``, ``"2h"``.
+        timer : str
+            Name of the timer, for a flow with several. A resumed run keeps its timers.
+
+        Notes
+        -----
+        Returns at once, and holds no process: the flow's `run` is called again when the time has come.
+        """
+        driver = active_driver.get()
+        return driver is not None and driver.has_elapsed(f"{self.name}/{timer}", seconds(duration, "duration"))
+
+    def restart_timer(self, timer: str = "") -> None:
+        """Let the next `has_elapsed` with this `timer` start from zero."""
+        driver = active_driver.get()
+        if driver is not None:
+            driver.restart_timer(f"{self.name}/{timer}")
+
 
 Flow._child_types = (Work, Flow)
 reserve_names(Flow)
+
+
+class Map(Flow):
+    """One parallel work for each item of a list, created as the list grows.
+
+    Parameters
+    ----------
+    create : callable
+        Creates a work with ``parallel=True``: its class, or a function without parameters.
+
+    Examples
+    --------
+    In ``__init__``: ``self.squares = Map(Square)``. In `run`: ``self.squares.run(numbers)``, and
+    once ``self.squares.is_done``, ``[work.result for work in self.squares.works]``.
+    """
+
+    def __init__(self, create: Callable[[], Work]) -> None:
+        super().__init__()
+        self._create = create
+        self.works: list[Any] = []
+
+    def run(self, items: Iterable[Any]) -> None:  # type: ignore[override]
+        """Call one work for each item, as its argument."""
+        for pos, item in enumerate(items):
+            if pos == len(self.works):
+                self.works.append(self._create())
+            self.works[pos].run(item)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all works succeeded; also if there are none."""
+        return all(work.has_succeeded for work in self.works)

@@ -8,17 +8,20 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Pipe
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .._threads import available_cores
 from ..errors import ConfigError, WorkError
 from ._cloudpickle import dumps
+from ._program import current
 from ._worker_process import SHUTDOWN
 
 if sys.platform == "win32":
@@ -29,11 +32,20 @@ __all__ = ["LocalExecutor"]
 T = TypeVar("T")
 _PROGRAM = (
     "import sys; sys.path[:], sys.argv[:] = {path!r}, {argv!r}; "
-    "from payloadfs.works._worker_process import serve; serve{descriptors}"
+    "from payloadfs.works._worker_process import serve; serve{arguments}"
 )
 _EXIT_TIMEOUT_S = 5.0
+_GRACE_S = 5.0
 
-_Job = tuple["Future[Any]", bytes]
+
+class _Job(NamedTuple):
+    """A call: its future, what is sent to the process, and how long it may run."""
+
+    future: Future[Any]
+    content: bytes
+    limit_s: float | None
+
+
 _OnOutput = Callable[[str, str, str], None]
 
 
@@ -41,8 +53,8 @@ class LocalExecutor(Executor):
     """Worker processes on this machine, each started separately and connected to this process.
 
     If a worker process dies, only its current call fails, at once, and a new process replaces it;
-    the process pool of the standard library fails all calls instead. Worker processes do not import
-    the main program again, so it needs no ``if __name__ == "__main__"``.
+    the process pool of the standard library fails all calls instead. Worker processes import the
+    program up to the point where it starts its app, so it needs no ``if __name__ == "__main__"``.
 
     Parameters
     ----------
@@ -51,6 +63,10 @@ class LocalExecutor(Executor):
     on_output : callable, optional
         Called in other threads with what works print: the name of the work, ``"stdout"`` or
         ``"stderr"``, and a string. If it raises, the call that printed fails. Default: print it.
+    grace_s : float
+        How long a call that is stopped may take to clean up, after SIGTERM and before SIGKILL.
+    max_calls_per_process : int, optional
+        After how many calls a process is replaced; 1 isolates calls completely. Default: never.
 
     Notes
     -----
@@ -58,30 +74,46 @@ class LocalExecutor(Executor):
     process runs one call at a time, and is reused. It leads a process group: programs that a call
     starts are killed when the worker process ends, at the latest with the executor; on Windows they are
     not. Use the executor in a ``with`` block. When the program ends, calls that are still running are killed.
+    A call gets the working directory and the environment that its process started with; changes that
+    an earlier call made to modules and their variables remain.
     """
 
-    def __init__(self, max_workers: int | None = None, *, on_output: _OnOutput | None = None) -> None:
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        on_output: _OnOutput | None = None,
+        grace_s: float = _GRACE_S,
+        max_calls_per_process: int | None = None,
+    ) -> None:
         if max_workers is not None and max_workers < 1:
             raise ConfigError(f"max_workers must be 1 or more, not {max_workers}.", kind="max-workers")
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._workers: list[_WorkerHandle] = []
         self._lock, self._is_closed = threading.Lock(), False
+        self.listeners: list[_OnOutput] = []
+        """Called as `on_output` is, also with the stream ``"state"`` and what a live work publishes."""
         weakref.finalize(self, _close, self._jobs, self._workers)
+        handle = partial(_WorkerHandle, self._jobs, self.listeners, on_output or _print, grace_s, max_calls_per_process)
         for _ in range(max_workers or available_cores()):
-            self._workers.append(_WorkerHandle(self._jobs, on_output or _print))
+            self._workers.append(handle())
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run ``fn(*args, **kwargs)`` in a worker process. All three are pickled with cloudpickle."""
+        return self.submit_limited(None, fn, *args, **kwargs)
+
+    def submit_limited(self, limit_s: float | None, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run ``fn(*args, **kwargs)`` for at most `limit_s` seconds; then stop it, and its future raises `WorkError`."""
         future: Future[T] = Future()
-        job = dumps((fn, args, kwargs))
+        job = _Job(future, dumps((fn, args, kwargs)), limit_s)
         with self._lock:
             if self._is_closed:
                 raise RuntimeError("The executor was shut down.")
-            self._jobs.put((future, job))
+            self._jobs.put(job)
         return future
 
     def kill(self, future: Future[Any]) -> None:
-        """Stop the call of `future`, running or not."""
+        """Stop the call of `future`, running or not. Returns at once: its process may take the grace period to end."""
         if not future.cancel():
             for worker in self._workers:
                 worker.kill(future)
@@ -97,7 +129,7 @@ class LocalExecutor(Executor):
             worker.join()
 
     def kill_workers(self) -> None:
-        """Stop all calls, running or not, and end the processes."""
+        """Stop all calls, running or not, and end the processes. Takes the grace period at most."""
         with self._lock:
             self._is_closed = True
             self._cancel_waiting()
@@ -112,8 +144,8 @@ class LocalExecutor(Executor):
             while True:
                 job = self._jobs.get_nowait()
                 if job is not None:
-                    job[0].cancel()
-                    job[0].set_running_or_notify_cancel()
+                    job.future.cancel()
+                    job.future.set_running_or_notify_cancel()
 
 
 def _close(jobs: SimpleQueue[_Job | None], workers: list[_WorkerHandle]) -> None:
@@ -132,10 +164,19 @@ class _WorkerDied(Exception):  # noqa: N818  # never leaves this file
 class _WorkerHandle:
     """One worker process, and the thread that communicates with it."""
 
-    def __init__(self, jobs: SimpleQueue[_Job | None], on_output: _OnOutput) -> None:
-        self._jobs, self._on_output = jobs, on_output
-        self._lock = threading.Lock()
+    def __init__(
+        self,
+        jobs: SimpleQueue[_Job | None],
+        listeners: list[_OnOutput],
+        on_output: _OnOutput,
+        grace_s: float,
+        max_calls: int | None,
+    ) -> None:
+        self._jobs, self._listeners, self._on_output = jobs, listeners, on_output
+        self._grace_s, self._max_calls = grace_s, max_calls
+        self._lock, self._calls = threading.Lock(), 0
         self._running: Future[Any] | None = None
+        self._timer: threading.Timer | None = None
         self._is_killed = self._is_ending = False
         self._process, self._connection, self._lifeline = _start_process()
         self._thread = threading.Thread(target=self._serve, name="payloadfs-works", daemon=True)
@@ -146,54 +187,72 @@ class _WorkerHandle:
         with self._lock:
             self._is_ending = self._is_ending or future is None
             if self._running is not None and future in (None, self._running):
-                self._is_killed = True
-                if self._process.poll() is None:
-                    _kill_group(self._process)
+                self._stop_process()
+
+    def _stop_process(self) -> None:
+        """Send SIGTERM to the process, and SIGKILL to its group after the grace period."""
+        if self._is_killed:
+            return
+        self._is_killed = True
+        process = self._process
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            self._timer = threading.Timer(self._grace_s, _kill_if_alive, (process,))
+            self._timer.daemon = True
+            self._timer.start()
 
     def join(self) -> None:
         self._thread.join()
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
-            future, content = job
-            if future.set_running_or_notify_cancel():
-                self._run(future, content)
+            if job.future.set_running_or_notify_cancel():
+                self._run(job)
         with suppress(OSError):
             self._connection.send_bytes(SHUTDOWN)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_EXIT_TIMEOUT_S)
         self._terminate()
 
-    def _run(self, future: Future[Any], content: bytes) -> None:
+    def _run(self, job: _Job) -> None:
         with self._lock:
-            self._running, self._is_killed = future, False
+            self._running, self._is_killed = job.future, False
         is_idle = True
         try:
-            kind, value = self._request(content)
+            kind, value = self._request(job)
         except Exception as error:
             kind, value, is_idle = "error", error, False
         with self._lock:
             self._running = None
-        if self._is_killed or not is_idle:
+        self._calls += 1
+        if self._is_killed or not is_idle or self._calls == self._max_calls:
+            if self._is_killed:
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(self._grace_s + _EXIT_TIMEOUT_S)
             with suppress(OSError):  # the next call tries again, and reports the error
                 self._restart()
         if kind == "result":
-            future.set_result(value)
+            job.future.set_result(value)
         else:
-            future.set_exception(value)
+            job.future.set_exception(value)
 
-    def _request(self, content: bytes) -> tuple[str, Any]:
+    def _request(self, job: _Job) -> tuple[str, Any]:
         """Send a job to the process, pass on what it prints, and return ``("result" or "error", value)``."""
         for is_last in (False, True):
             has_begun = False
             try:
-                self._send(content)
+                self._send(job.content)
+                ends_s = None
                 while True:
+                    if ends_s is not None and not self._connection.poll(max(ends_s - time.monotonic(), 0)):
+                        return "error", self._time_out(job)
                     kind, value = self._receive()
                     if kind == "output":
                         self._pass_on(*value)
                     elif kind == "begun":
                         has_begun = True
+                        ends_s = None if job.limit_s is None else time.monotonic() + job.limit_s
                     else:
                         return kind, value
             except _WorkerDied:
@@ -203,6 +262,15 @@ class _WorkerHandle:
             # It died while it was idle: no part of the call has run.
             self._restart()
         raise AssertionError
+
+    def _time_out(self, job: _Job) -> WorkError:
+        """Stop the call, and return its error once the process has ended. What it prints meanwhile is passed on."""
+        with self._lock:
+            self._stop_process()
+        with suppress(_WorkerDied):
+            while (message := self._receive())[0] == "output":
+                self._pass_on(*message[1])
+        return WorkError(f"It was still running after {job.limit_s:g} s (timeout_s) and was stopped.", kind="timeout")
 
     def _send(self, content: bytes) -> None:
         try:
@@ -219,6 +287,10 @@ class _WorkerHandle:
         return kind, value
 
     def _pass_on(self, work: str, stream: str, text: str) -> None:
+        for listener in list(self._listeners):
+            listener(work, stream, text)
+        if stream == "state":
+            return
         try:
             self._on_output(work, stream, text)
         except Exception as error:
@@ -227,6 +299,7 @@ class _WorkerHandle:
     def _restart(self) -> None:
         self._terminate()
         with self._lock:
+            self._calls = 0
             if not self._is_ending:
                 self._process, self._connection, self._lifeline = _start_process()
 
@@ -234,6 +307,8 @@ class _WorkerHandle:
         """Kill the process and the processes it started, and close the connection."""
         _kill_group(self._process)
         self._process.wait()
+        if self._timer is not None:
+            self._timer.cancel()
         self._connection.close()
         if self._lifeline >= 0:
             os.close(self._lifeline)
@@ -269,7 +344,9 @@ def _spawn(connection: int, parent_pipe: int) -> subprocess.Popen[bytes]:
         descriptors = connection, parent_pipe
         inherited = {"pass_fds": descriptors, "process_group": 0}
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    program = _PROGRAM.format(path=sys.path, argv=sys.argv, descriptors=descriptors)
+    user_program = current()
+    arguments = (*descriptors, user_program and tuple(user_program))
+    program = _PROGRAM.format(path=sys.path, argv=sys.argv, arguments=arguments)
     return subprocess.Popen([sys.executable, *flags, "-c", program], stdin=subprocess.DEVNULL, **inherited)  # noqa: S603
 
 
@@ -279,6 +356,11 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
             process.kill()
         else:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _kill_if_alive(process: subprocess.Popen[bytes]) -> None:
+    if process.returncode is None:
+        _kill_group(process)
 
 
 def _died_error(process: subprocess.Popen[bytes], *, has_begun: bool) -> WorkError:

@@ -34,14 +34,17 @@ __all__ = [
     "payloads_in",
     "pointers_in",
     "register_payload_class",
+    "same",
 ]
 
 _SCALARS = (type(None), bool, int, str)
 _MAX_DEPTH = 100
+_MAX_ENCODED = 20_000
 _LONG_INT_BITS = 2000  # Python can be configured to refuse decimal integers from 640 digits on
 _PAYLOAD, _FLOAT, _INT, _DICT, _AS = "$payload", "$float", "$int", "$dict", "as"
 _HINT = "wrap it in Payload(...) to store it as an object"
 
+_encoded_payloads: dict[int, tuple[Pointer, dict[str, Any]]] = {}
 _subclasses: dict[str, type[Payload[Any]]] = {}
 
 
@@ -105,11 +108,18 @@ def _encode_dict(value: dict[Any, Any], path: str, encode_payload: _PayloadEncod
 
 
 def _encode_payload(value: Payload[Any], prefix: str | None) -> dict[str, Any]:
-    pointer = Payload.save(value, prefix=prefix).to_dict()
     if type(value) is Payload:
-        return {_PAYLOAD: pointer}
+        # The same object each time, so that `same` need not look into it.
+        pointer = Payload.save(value, prefix=prefix)
+        known = _encoded_payloads.get(id(pointer))
+        if known is None or known[0] is not pointer:
+            if len(_encoded_payloads) >= _MAX_ENCODED:
+                _encoded_payloads.clear()
+            known = _encoded_payloads[id(pointer)] = pointer, {_PAYLOAD: pointer.to_dict()}
+        return known[1]
     metadata: dict[str, str] = value.to_metadata()  # type: ignore[attr-defined]
-    return {_PAYLOAD: pointer, _AS: {"class": register_payload_class(type(value)), **metadata}}
+    fields = Payload.save(value, prefix=prefix).to_dict()
+    return {_PAYLOAD: fields, _AS: {"class": register_payload_class(type(value)), **metadata}}
 
 
 def _reason(value: Any) -> str:
@@ -159,6 +169,20 @@ def _decode_payload(value: dict[str, Any], repository: Repository | None) -> Pay
 def canonical(value: Any, *, sort_keys: bool = False) -> str:
     """Return encoded JSON as a canonical string. Unlike ``==``, it distinguishes 1 from True and 1.0."""
     return json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Return whether two encoded values are equal as JSON: 1, True and 1.0 differ, and so do orders of keys."""
+    if a is b:
+        return True
+    cls = type(a)
+    if cls is not type(b):
+        return False
+    if cls is list:
+        return len(a) == len(b) and all(map(same, a, b))
+    if cls is dict:
+        return len(a) == len(b) and all(map(same, a.values(), b.values())) and list(a) == list(b)
+    return bool(a == b) and (cls is not float or repr(a) == repr(b))
 
 
 def fingerprint(value: Any) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
+import json
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Executor, Future
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..errors import EncodeError, PayloadError, WorkError
 from ..repository import Repository
 from ._events import Event, EventKind
+from ._executors import with_resources
 from ._history import Call
+from ._local_executor import LocalExecutor
 from ._state import decode, payloads_in, pointers_in
 from ._task import Outcome, execute, pack
 from ._work import Work
@@ -56,12 +61,23 @@ class Submitter:
         self._repository, self._prefix = repository, prefix
         self._run, self._on_event = run, on_event
         self._futures: dict[Call, Future[Outcome]] = {}
-        self._results: SimpleQueue[tuple[Call, Future[Outcome]]] = SimpleQueue()
+        self._retries: list[tuple[float, int, Call, Work]] = []
+        self._works: dict[Call, Work] = {}
+        self._running: dict[str, Call] = {}
+        # A result has a future; state that a live work published, and a call that failed before it was sent, have none.
+        self._results: SimpleQueue[tuple[Call, Future[Outcome] | None, str]] = SimpleQueue()
         self._broken: EndApp | None = None
+        if isinstance(executor, LocalExecutor):
+            executor.listeners.append(self.on_output)
+
+    def detach(self) -> None:
+        """Stop listening to the executor."""
+        if isinstance(self._executor, LocalExecutor):
+            self._executor.listeners.remove(self.on_output)
 
     @property
     def has_results(self) -> bool:
-        """Whether `wait_for_result` would return at once."""
+        """Whether `wait` would return at once."""
         return not self._results.empty()
 
     def start(self, call: Call, work: Work) -> None:
@@ -75,29 +91,85 @@ class Submitter:
         args, kwargs = decode(call.arguments, self._repository)
         for payload in payloads_in([args, kwargs]):
             work._on_receive(payload)
+        timeout_s = call.options["timeout_s"]
+        is_local = isinstance(self._executor, LocalExecutor)
         try:
-            task = pack(work, tuple(args), kwargs, self._settings, self._prefix)
+            limit_s = None if is_local else timeout_s
+            task = pack(work, tuple(args), kwargs, self._settings, self._prefix, limit_s)
         except EncodeError as error:
             call.mark_failed(f"EncodeError: {error}")
             self._emit_ended(call)
             return
         self.emit("call-started", call.work)
         try:
-            future = self._executor.submit(execute, task)
+            if isinstance(self._executor, LocalExecutor):
+                future = self._executor.submit_limited(timeout_s, execute, task)
+            else:
+                future = with_resources(self._executor, work._call_resources).submit(execute, task)
         except Exception as error:
             message = f"The executor does not accept calls any more: {type(error).__name__}: {error}"
             self._broken = EndApp(WorkError(message, work=call.work, kind="executor"))
             raise self._broken from error
-        self._futures[call] = future
-        future.add_done_callback(lambda future: self._results.put((call, future)))
+        self._futures[call], self._works[call], self._running[call.work] = future, work, call
+        future.add_done_callback(lambda future: self._results.put((call, future, "")))
 
-    def wait_for_result(self) -> Call:
-        """Wait until a call ends, and record its result. A call that was stopped in the meantime stays stopped."""
+    def on_output(self, work: str, stream: str, text: str) -> None:
+        """Receive what a running call prints, or the state that it publishes. Called from other threads."""
+        call = self._running.get(work)
+        if call is not None and stream == "state":
+            self._results.put((call, None, text))
+        elif call is not None:
+            call.add_output(text)
+
+    def wait(self, until_s: float | None = None) -> tuple[Call, dict[str, Any] | None] | None:
+        """Wait for the next result of a call, or the state that a call published, or until the time `until_s`.
+
+        A failed call that is to be repeated is sent again when its time has come. A call that was stopped
+        in the meantime stays stopped. Returns None if the time has come or if a call waits for its repetition.
+        """
         if self._broken is not None:
             raise self._broken
-        call, future = self._results.get()
+        due_s = min((retry[0] for retry in self._retries), default=None)
+        ends_s = min((time_s for time_s in (due_s, until_s) if time_s is not None), default=None)
+        try:
+            call, future, published = self._results.get(timeout=self._timeout_s(ends_s))
+        except Empty:
+            self._start_due()
+            return None
+        if future is None:
+            if call.has_ended:
+                return call, None
+            return (call, self._verified(json.loads(published.splitlines()[-1]))) if call in self._futures else None
         if self._futures.pop(call, None) is None:
-            return call
+            return call, None
+        work = self._works.pop(call)
+        if self._running.get(call.work) is call:
+            del self._running[call.work]
+        self._record_result(call, future)
+        wait_s = call.prepare_retry()
+        if wait_s is None:
+            self._emit_ended(call)
+            return call, None
+        heapq.heappush(self._retries, (time.time() + wait_s, call.serial, call, work))
+        attempt, count = len(call.failures) + 1, call.options["retries"] + 1
+        self.emit(
+            "call-retried", call.work, f"{call.failures[-1]['message']}; attempt {attempt} of {count} in {wait_s:g} s"
+        )
+        return call, None
+
+    @staticmethod
+    def _timeout_s(ends_s: float | None) -> float | None:
+        # Not longer than a lock can wait, and short enough for a clock that is set.
+        return None if ends_s is None else min(max(ends_s - time.time(), 0.0), 60.0)
+
+    def _start_due(self) -> None:
+        while self._retries and self._retries[0][0] <= time.time():
+            _, _, call, work = heapq.heappop(self._retries)
+            self.start(call, work)
+            if call.has_ended:  # it cannot be pickled
+                self._results.put((call, None, "{}"))
+
+    def _record_result(self, call: Call, future: Future[Outcome]) -> None:
         try:
             error: BaseException | None = future.exception()
         except CancelledError as cancelled:
@@ -106,22 +178,27 @@ class Submitter:
             error = self._record(call, future.result())
         if error is not None:
             call.mark_failed(str(error) if isinstance(error, PayloadError) else f"{type(error).__name__}: {error}")
-        self._emit_ended(call)
-        return call
 
     def _record(self, call: Call, outcome: Outcome) -> Exception | None:
         try:
-            for _, pointer in pointers_in(outcome.state):
-                self._repository.verify(pointer)
+            self._verified(outcome.state)
         except PayloadError as error:
             return error
         call.set_outcome(outcome)
         for stream, text in outcome.output:
+            call.add_output(text)
             self.emit("output", call.work, text, stream=stream)
         return None
 
+    def _verified(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
+        for _, pointer in pointers_in(state):
+            self._repository.verify(pointer)
+        return state
+
     def stop(self, call: Call) -> None:
         """Stop `call` if it is running, and ignore its result."""
+        self._retries = [retry for retry in self._retries if retry[2] is not call]
+        heapq.heapify(self._retries)
         future = self._futures.pop(call, None)
         if future is not None:
             # Only our own executor can stop a call that is running.
@@ -131,13 +208,13 @@ class Submitter:
     def stop_all(self) -> None:
         """Record the results that are there, and stop the remaining calls."""
         while self.has_results and self._broken is None:
-            self.wait_for_result()
-        for call in list(self._futures):
+            self.wait()
+        for call in [*self._futures, *(retry[2] for retry in self._retries)]:
             self.stop(call)
 
     def is_running(self, call: Call) -> bool:
-        """Return whether `call` was sent and its result has not been received."""
-        return call in self._futures
+        """Return whether `call` was sent and its result has not been received, or waits for its next attempt."""
+        return call in self._futures or any(retry[2] is call for retry in self._retries)
 
     def emit(self, kind: EventKind, work: str = "", message: str = "", **details: Any) -> None:
         """Report an event."""

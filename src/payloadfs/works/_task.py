@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,10 +17,11 @@ from typing import Any
 from .. import config
 from ..errors import EncodeError
 from ..signing import KeyRing
-from . import _worker_process
+from . import _component, _worker_process
 from ._capture import capture_output
 from ._cloudpickle import dumps
-from ._state import canonical
+from ._component import active_driver
+from ._state import canonical, same
 from ._work import Work
 
 __all__ = ["Outcome", "Task", "execute", "pack"]
@@ -31,12 +36,14 @@ class Task:
     """A call to run: name of the work, settings for its process, and the pickled work with its arguments.
 
     Payloads are pickled as their pointers, so a task is small whatever the size of their objects.
+    `limit_s` is how long the call may run, unless its executor enforces that.
     """
 
     work: str
     settings: Mapping[str, Any] = field(repr=False)
     prefix: str
     body: bytes = field(repr=False)
+    limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,14 @@ class Outcome:
     output: list[tuple[str, str]]
 
 
-def pack(work: Work, args: tuple[Any, ...], kwargs: dict[str, Any], settings: Mapping[str, Any], prefix: str) -> Task:
+def pack(
+    work: Work,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    settings: Mapping[str, Any],
+    prefix: str,
+    limit_s: float | None,
+) -> Task:
     """Return the task of calling ``work.run(*args, **kwargs)``.
 
     Classes and functions of ``__main__``, and of modules registered with cloudpickle, are pickled by
@@ -85,19 +99,57 @@ def pack(work: Work, args: tuple[Any, ...], kwargs: dict[str, Any], settings: Ma
                     f"{work.name}.{name} cannot be sent to another process: {cause}. Create it in run().", path=name
                 ) from error
         raise EncodeError(f"{work.name} cannot be sent to another process: {error}.") from error
-    return Task(work.name, settings, prefix, body)
+    return Task(work.name, settings, prefix, body, limit_s)
 
 
 def execute(task: Task) -> Outcome:
-    """Run a call, in the process it was sent to. An exception of the work is part of the outcome, never raised."""
+    """Run a call, in the process it was sent to. An exception of the work is part of the outcome, never raised.
+
+    A call with a limit runs in a thread of its own. If it takes longer, it has failed; nothing can end the
+    thread, which is left to itself.
+    """
+    if task.limit_s is None:
+        return _execute(task)
+    outcomes: list[Outcome] = []
+    started_s, context = time.time(), copy_context()
+    thread = threading.Thread(target=lambda: outcomes.append(context.run(_execute, task)), daemon=True)
+    thread.start()
+    thread.join(task.limit_s)
+    if outcomes:
+        return outcomes[0]
+    message = f"It was still running after {task.limit_s:g} s (timeout_s)."
+    return Outcome(None, message, "", started_s, time.time(), [])
+
+
+def _execute(task: Task) -> Outcome:
     started_s, output = time.time(), _OutputBuffer()
     sink = partial(_worker_process.output, task.work) if _worker_process.output else output.write
     try:
-        with config.using(**_settings(task)), capture_output(sink):
+        with config.using(**_settings(task)), capture_output(sink), _own_process_restored():
             state = _run(task)
     except BaseException as error:  # also SystemExit and the like: they come from the work
         return Outcome(None, _message(error), _traceback(error), started_s, time.time(), output.kept)
     return Outcome(state, "", "", started_s, time.time(), output.kept)
+
+
+@contextmanager
+def _own_process_restored() -> Iterator[None]:
+    """Undo changes of the working directory and the environment after the block, in our own worker processes.
+
+    Other executors may run other calls in the same process at the same time.
+    """
+    if _worker_process.output is None:
+        yield
+        return
+    environment, folder = dict(os.environ), os.getcwd()
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        if os.environ != environment:
+            for name in os.environ.keys() - environment.keys():
+                del os.environ[name]
+            os.environ.update(environment)
 
 
 def _settings(task: Task) -> dict[str, Any]:
@@ -109,8 +161,12 @@ def _settings(task: Task) -> dict[str, Any]:
 def _run(task: Task) -> dict[str, Any]:
     """Run the work, and return the attributes that it changed, as JSON."""
     work, args, kwargs = _unpack(task.body)
+    active_driver.set(None)  # threads may inherit it from the driver
     work._set_internal(_prefix=task.prefix)
     before = work._encode_state()
+    output = _worker_process.output
+    if work._is_live and output is not None:
+        work._set_internal(_publish_state=lambda: output(work.name, "state", f"{canonical(_changes(work, before))}\n"))
     run: Callable[..., Any] = work.run
     result = run(*args, **kwargs)
     if result is not None:
@@ -118,10 +174,15 @@ def _run(task: Task) -> dict[str, Any]:
             f"{type(work).__name__}.run() returned a {type(result).__name__}, but run must return None: assign the "
             "result to an attribute, self.result = ..., wrapped in Payload(...) if it is not a JSON value."
         )
+    return _changes(work, before)
+
+
+def _changes(work: Work, before: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of `work` that are not as they were `before`, as JSON."""
     return {
         name: value
         for name, value in work._encode_state().items()
-        if name not in before or canonical(value) != canonical(before[name])
+        if name not in before or not same(value, before[name])
     }
 
 
@@ -163,7 +224,7 @@ def _message(error: BaseException) -> str:
 def _traceback(error: BaseException) -> str:
     """Return the traceback of `error` without our own frames at its top."""
     summary = traceback.TracebackException.from_exception(error)
-    while summary.stack and summary.stack[0].filename in (__file__, _worker_process.__file__):
+    while summary.stack and summary.stack[0].filename in (__file__, _worker_process.__file__, _component.__file__):
         del summary.stack[0]
     return _shorten("".join(summary.format()), _MAX_TRACEBACK_CHARS)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from .._forks import on_fork
 from ._cloudpickle import dumps
+from ._program import Program, import_in_worker
 
 if sys.platform == "win32":
     import msvcrt
@@ -33,33 +34,30 @@ SHUTDOWN = b""
 output: Callable[[str, str, str], None] | None = None
 """Sends output of a work (its name, the stream, a string) to the parent at once; None in all other processes."""
 
+_is_in_job = _is_ending = False
+
 _Send = Callable[[str, Any], None]
 _FLUSH_INTERVAL_S = 0.02
 _MAX_BUFFERED_CHARS = 1 << 20
 
 
-def serve(descriptor: int, parent_pipe: int) -> None:
-    """Run the jobs that arrive on the socket `descriptor` until its other end is closed.
+def serve(descriptor: int, parent_pipe: int, program: tuple[str, str] | None) -> None:
+    """Run the jobs that arrive on the socket `descriptor` until its other end is closed; `program` can be imported.
 
     The process also ends once the other end of `parent_pipe` is closed, even in the middle of a job. On
     Windows both are handles.
     """
     global output
-    # An interrupt at the terminal is for the parent, which then ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A child with these descriptors would keep the parent waiting after this process has died.
-    if sys.platform == "win32":
-        for handle in (descriptor, parent_pipe):
-            os.set_handle_inheritable(handle, False)
-        parent_pipe = msvcrt.open_osfhandle(parent_pipe, os.O_RDONLY)
-    else:
-        for inherited in (descriptor, parent_pipe):
-            os.set_inheritable(inherited, False)
-    on_fork(lambda: _close_inherited(descriptor, parent_pipe))
-    threading.Thread(target=_end_with_parent, args=(parent_pipe,), daemon=True).start()
+    _set_up(descriptor, parent_pipe)
     connection, lock = Connection(descriptor), threading.RLock()
+    if program is not None:
+        import_in_worker(Program(*program))
+
+    pid = os.getpid()
 
     def send(kind: str, value: Any) -> None:
+        if os.getpid() != pid:
+            os._exit(0)  # a child that the job forked has returned from it
         message = _pickle((kind, value))
         with lock:
             if kind != "output":
@@ -74,15 +72,35 @@ def serve(descriptor: int, parent_pipe: int) -> None:
             job = connection.recv_bytes()
         except EOFError:
             return
-        if job == SHUTDOWN:
+        if job == SHUTDOWN or _is_stopped():
             return
+        signal.signal(signal.SIGTERM, _end_job)  # an earlier job may have changed it
         send("begun", None)
         _run_job(job, send)
+        if _is_stopped():
+            return  # the program ends as any other: its exit handlers run
         # The job may have replaced the streams, and closed its own.
         sys.stdout, sys.stderr = streams
         for stream in filter(None, streams):
             with suppress(OSError, ValueError):
                 stream.flush()
+
+
+def _set_up(descriptor: int, parent_pipe: int) -> None:
+    """Prepare signals, what children inherit, and the end of this process with its parent."""
+    # An interrupt at the terminal is for the parent, which then ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_job)
+    # A child with these descriptors would keep the parent waiting after this process has died.
+    if sys.platform == "win32":
+        for handle in (descriptor, parent_pipe):
+            os.set_handle_inheritable(handle, False)
+        parent_pipe = msvcrt.open_osfhandle(parent_pipe, os.O_RDONLY)
+    else:
+        for inherited in (descriptor, parent_pipe):
+            os.set_inheritable(inherited, False)
+    on_fork(lambda: _close_inherited(descriptor, parent_pipe))
+    threading.Thread(target=_end_with_parent, args=(parent_pipe,), daemon=True).start()
 
 
 class _OutputBuffer:
@@ -99,7 +117,7 @@ class _OutputBuffer:
         with self._lock:
             self._pending.append(((work, stream), text))
             self._chars += len(text)
-            is_due = text.endswith("\n") and time.monotonic() > self._flushed_s + _FLUSH_INTERVAL_S
+            is_due = text.endswith(("\n", "\r")) and time.monotonic() > self._flushed_s + _FLUSH_INTERVAL_S
             if is_due or self._chars > _MAX_BUFFERED_CHARS:
                 self.flush()
         self._has_pending.set()
@@ -118,13 +136,31 @@ class _OutputBuffer:
             self.flush()
 
 
+def _is_stopped() -> bool:
+    return _is_ending
+
+
+def _end_job(number: int, _: object) -> None:
+    """End the job as `sys.exit` does, so that its ``finally`` blocks run; the second time, end the process at once."""
+    global _is_ending
+    if _is_ending:
+        os._exit(128 + number)
+    _is_ending = True
+    if _is_in_job:
+        raise SystemExit(f"stopped by {signal.Signals(number).name}")
+
+
 def _run_job(job: bytes, send: _Send) -> None:
+    global _is_in_job
     try:
+        _is_in_job = True
         function, args, kwargs = pickle.loads(job)
         result = function(*args, **kwargs)
     except BaseException as error:  # also SystemExit: the caller gets every exception
+        _is_in_job = False
         _send_error(error, send)
         return
+    _is_in_job = False
     try:
         send("result", result)
     except Exception as error:  # it cannot be pickled
@@ -149,8 +185,10 @@ def _send_error(error: BaseException, send: _Send) -> None:
 
 
 def _close_inherited(*descriptors: int) -> None:
-    global output
-    output = None
+    """Make a forked child an ordinary program, and end it quietly if it returns from the job it was forked in."""
+    global output, _is_in_job
+    output, _is_in_job = None, False
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for descriptor in descriptors:
         os.close(descriptor)
 

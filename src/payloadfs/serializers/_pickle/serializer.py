@@ -239,7 +239,9 @@ def pickle_container(obj: Any, *, without: Any = None) -> Encoded:
         Raise `pickle.PicklingError` if `obj` contains this object.
     """
     stream, buffers, data = _dump(obj, without)
-    return pack({"versions": versions_here(), "code": stream.has_code}, [*map(as_bytes, stream.pieces)], buffers, data)
+    return pack(
+        {"versions": _versions_in(stream), "code": stream.has_code}, [*map(as_bytes, stream.pieces)], buffers, data
+    )
 
 
 def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[int]]:
@@ -274,3 +276,13 @@ def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[
 
 def _describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(".: ")
+
+
+def _versions_in(stream: Stream) -> dict[str, str]:
+    """Return the versions that matter for `stream`. Other loaded packages must not change the digest of equal content."""
+    used = {"python", "cloudpickle"} if stream.has_code else {"python"}
+    return {
+        name: version
+        for name, version in versions_here().items()
+        if name in used or any(name.encode() in piece for piece in stream.pieces)
+    }

@@ -1,12 +1,4 @@
-"""The names of Lightning App, the framework that Payload comes from, on top of `payloadfs.works`.
-
-A program for ``lightning_app`` that passes objects between works runs after one change to its imports::
-
-    import payloadfs.lightning as lapp
-
-Start it with ``payloadfs run app.py``. ``docs/how-to/run-lightning-programs.md`` lists the
-differences.
-"""
+"""The payload of Lightning App, under the name that its programs import: ``from payloadfs.lightning.storage import Payload``."""
 
 from __future__ import annotations
 
@@ -14,16 +6,15 @@ import os
 import pickle
 import tempfile
 from collections.abc import Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from .errors import ConfigError
-from .payload import Payload as _BasePayload
-from .pointer import Pointer
-from .repository import Repository
-from .works import App, Flow, Work
-from .works._state import register_payload_class
+from ..errors import ConfigError
+from ..payload import Payload as _BasePayload
+from ..pointer import Pointer
+from ..repository import Repository
+from ..works._state import register_payload_class
 
-__all__ = ["LightningApp", "LightningFlow", "LightningWork", "storage"]
+__all__ = ["Payload"]
 
 T = TypeVar("T")
 
@@ -150,46 +141,11 @@ def _rebuild(cls: type[Payload[Any]], pointer: dict[str, Any], metadata: dict[st
 register_payload_class(Payload)
 
 
-class LightningWork(Work):
-    """A `payloadfs.works.Work` that treats payloads as ``lightning_app.LightningWork`` does.
-
-    Parameters
-    ----------
-    parallel, cache_calls, raise_exception : bool
-        As for `payloadfs.works.Work`.
-    """
-
-    def __init__(self, parallel: bool = False, cache_calls: bool = True, raise_exception: bool = True) -> None:
-        super().__init__(parallel=parallel, cache_calls=cache_calls, raise_exception=raise_exception)
-
-    def _on_assign(self, name: str, payload: _BasePayload[Any]) -> None:
-        if not self._is_declared:
-            raise AttributeError(
-                f"Assign the Payload to {name!r} in run(): declare it in __init__ with {name} = None, and assign "
-                "Payload(...) where the object is created."
-            )
-        if isinstance(payload, Payload):
-            if payload._origin is None:
-                payload._name, payload._origin = name, self.name
-            payload._consumer = self.name
-
-    def _on_receive(self, payload: _BasePayload[Any]) -> None:
-        if isinstance(payload, Payload):
-            payload._consumer = self.name
-
-
-class LightningFlow(Flow):
-    """A `payloadfs.works.Flow`, under the name that Lightning App uses."""
-
-
-class LightningApp(App):
-    """A `payloadfs.works.App`, under the name that Lightning App uses; ``payloadfs run`` finds and runs it."""
-
-
-_Payload = Payload
-
-
-class storage:
-    """A namespace for ``storage.Payload``, where programs for Lightning App find it."""
-
-    Payload: TypeAlias = _Payload
+def __getattr__(name: str) -> NoReturn:
+    if name in ("Drive", "Mount", "Path"):
+        raise ImportError(
+            f"payloadfs.lightning.storage has no {name}: pass the bytes of the file in a Payload, or a path that all "
+            "machines share as a string. See docs/how-to/run-lightning-programs.md.",
+            name=f"{__name__}.{name}",
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,9 @@
 """Checkpoints: changed, removed or renumbered ones are refused, and two drivers do not interfere."""
 
+import copy
 import json
 import os
+import random
 
 import pytest
 
@@ -9,9 +11,20 @@ import payloadfs
 from payloadfs import IntegrityError, NotFoundError, StoreError
 from payloadfs._keys import check_key
 from payloadfs.stores._memory import MemoryStore
-from payloadfs.works._checkpoints import Checkpoints, newest_checkpoints, parse_key, read_checkpoint
+from payloadfs.works._journal import Journal, newest_entries, parse_key, read_entry
 
 RUN = "run-1"
+
+
+class Checkpoints(Journal):
+    """A journal of one small value, so that each entry has the whole state."""
+
+    def save(self, value):
+        self.set("run", "", value)
+        super().save()
+
+    def load(self):
+        return super().load()["run"][""]
 
 
 @pytest.fixture
@@ -35,14 +48,14 @@ def numbers(store):
     return sorted(int(name.removesuffix(".json")) for name in os.listdir(store / "runs" / RUN / "state"))
 
 
-def test_the_two_newest_are_kept_and_the_newest_counts(checkpoints, store, repository):
-    assert numbers(store) == [4, 5]
+def test_only_valid_entries_are_kept(checkpoints, store, repository):
+    assert numbers(store) == [5]
     assert Checkpoints(repository, RUN).load() == {"number": 5}
 
 
 def test_an_equal_checkpoint_is_not_saved_again(checkpoints, store):
     checkpoints.save({"number": 5})
-    assert numbers(store) == [4, 5]
+    assert numbers(store) == [5]
 
 
 def test_a_run_that_does_not_exist(repository):
@@ -86,7 +99,7 @@ CHANGES = {
 def test_a_changed_checkpoint_is_refused_and_no_older_one_is_used(checkpoints, store, repository, change):
     path = path_of(store, 5)
     path.write_text(CHANGES[change](path.read_text()))
-    with pytest.raises(IntegrityError, match="checkpoint of run 'run-1' was changed"):
+    with pytest.raises(IntegrityError, match="journal of run 'run-1' was changed"):
         Checkpoints(repository, RUN).load()
 
 
@@ -106,18 +119,19 @@ def test_nothing_is_parsed_before_it_is_authenticated(checkpoints, store, reposi
 def test_a_huge_checkpoint_is_refused_by_its_size(checkpoints, store, repository, monkeypatch):
     os.truncate(path_of(store, 5), 3 * 2**40)
     monkeypatch.setattr(type(repository.store), "get", lambda *_: pytest.fail("it was fetched"))
-    with pytest.raises(IntegrityError, match=r"it has 3298534883328 bytes, and no checkpoint has more than 64000000"):
+    with pytest.raises(IntegrityError, match=r"it has 3298534883328 bytes, and no entry has more than 64000000"):
         Checkpoints(repository, RUN).load()
 
 
 def test_a_state_that_could_not_be_read_again_is_not_saved(checkpoints, store, repository):
+    checkpoints.set("a", "b", "x" * 64_000_000)
     with pytest.raises(payloadfs.EncodeError, match=r"wrap large values in Payload") as caught:
-        checkpoints.save({"number": "x" * 64_000_000})
+        checkpoints.save({"number": 6})
     assert caught.value.kind == "state"
     assert Checkpoints(repository, RUN).load() == {"number": 5}
-    largest = {"number": "x" * (64_000_000 - 1000 - len('{"number":""}'))}
-    checkpoints.save(largest)
-    assert Checkpoints(repository, RUN).load() == largest
+    checkpoints.set("a", "b", "x" * 63_800_000)
+    checkpoints.save({"number": 7})
+    assert Checkpoints(repository, RUN).load() == {"number": 7}
 
 
 @pytest.mark.parametrize(
@@ -149,7 +163,7 @@ def test_every_byte_is_protected(checkpoints, store, repository):
 
 
 def test_a_renumbered_checkpoint_is_refused(checkpoints, store, repository):
-    os.rename(path_of(store, 4), path_of(store, 9))
+    os.rename(path_of(store, 5), path_of(store, 9))
     with pytest.raises(IntegrityError):
         Checkpoints(repository, RUN).load()
 
@@ -165,7 +179,7 @@ def test_a_checkpoint_of_another_run_is_refused(checkpoints, store, repository):
 def test_a_newer_version_asks_for_an_update(checkpoints, store, repository):
     path = path_of(store, 5)
     path.write_text(path.read_text().replace('"payloadfs-run": 1', '"payloadfs-run": 2'))
-    with pytest.raises(payloadfs.ConfigError, match=r"checkpoint version 2.*update payloadfs"):
+    with pytest.raises(payloadfs.ConfigError, match=r"journal version 2.*update payloadfs"):
         Checkpoints(repository, RUN).load()
 
 
@@ -197,7 +211,7 @@ def test_a_driver_that_fell_behind_cannot_save(store, repository, ahead):
         assert caught.value.kind == "concurrent-driver"
     new.save({"new": "last"})
     assert Checkpoints(repository, RUN).load() == {"new": "last"}
-    assert numbers(store) == [4 + ahead + 1, 4 + ahead + 2][-2:]
+    assert numbers(store) == [5 + ahead + 1]
 
 
 def test_leftovers_of_a_killed_driver_are_deleted(store, repository, checkpoints, monkeypatch):
@@ -205,9 +219,9 @@ def test_leftovers_of_a_killed_driver_are_deleted(store, repository, checkpoints
         patch.setattr(type(repository.store), "delete", lambda *_: None)
         for number in range(6, 9):
             checkpoints.save({"number": number})
-    assert numbers(store) == [4, 5, 6, 7, 8]
+    assert numbers(store) == [5, 6, 7, 8]
     Checkpoints(repository, RUN).load()
-    assert numbers(store) == [7, 8]
+    assert numbers(store) == [8]
 
 
 def test_a_checkpoint_that_was_stored_despite_an_error(store, repository, checkpoints, monkeypatch):
@@ -253,7 +267,7 @@ def test_newest_of_many_runs(repository):
         for number in range(4):
             one.save({"of": run, "n": number})
     documents = {
-        run: read_checkpoint(repository, info)[1] for run, info, _ in newest_checkpoints(repository.store.list("runs/"))
+        run: read_entry(repository, info)["run"] for run, info, _ in newest_entries(repository.store.list("runs/"))
     }
     assert documents == {run: {"of": run, "n": 3} for run in ("a", "b", "b-1")}
     assert parse_key("runs/a/state/1.json") is None
@@ -268,7 +282,7 @@ class OverwritingStore(MemoryStore):
 
 
 def overwriting_repository(monkeypatch):
-    monkeypatch.setattr("payloadfs.works._checkpoints.scheme_of", lambda _: "s3")
+    monkeypatch.setattr("payloadfs.works._journal.scheme_of", lambda _: "s3")
     repository = payloadfs.Repository(f"memory://{os.urandom(8).hex()}")
     repository._stores[os.getpid()]._own = OverwritingStore(repository.root)
     return repository
@@ -307,3 +321,83 @@ def test_a_driver_without_permission_to_delete_continues(checkpoints, repository
         checkpoints.save({"number": number})
     assert Checkpoints(repository, RUN).load() == {"number": 11}
     assert sum("are kept" in record.message for record in caplog.records) == 1
+
+
+def random_changes(journal, model, random, step):
+    """Change a journal and a model of it in the same way."""
+    journal.set("run", "", {"step": step})
+    model["run", ""] = {"step": step}
+    for _ in range(random.randrange(3)):
+        key = ("kind", str(random.randrange(random.choice([2, 200]))))
+        known, choice = model.get(key), random.random()
+        if choice < 0.2:
+            journal.drop(*key)
+            model.pop(key, None)
+        elif choice < 0.6 or not isinstance(known, list):
+            model[key] = random.choice([1, True, 1.0, "x" * 50, [1]])
+            journal.set(*key, model[key])
+            model[key] = copy.copy(model[key])
+        else:
+            start = random.randrange(len(known) + 1)
+            for _ in range(random.choice([1, 2])):  # a repetition after an interrupt has no further effect
+                journal.append(*key, start, [step, step])
+            model[key] = [*known[:start], step, step]
+
+
+def flat(state):
+    return json.dumps({str((kind, name)): v for kind, vs in state.items() for name, v in vs.items()}, sort_keys=True)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_changes_are_read_back_and_few_entries_are_kept(store, repository, seed):
+    source = random.Random(seed)
+    journal, model = Journal(repository, RUN), {}
+    for step in range(source.choice([3, 20, 300])):
+        random_changes(journal, model, source, step)
+        if source.random() < 0.3:
+            saved = len(numbers(store)) if step else 0
+            journal.renew() if saved and journal._saved.number else None
+        if source.random() < 0.8:
+            journal.save()
+            assert len(numbers(store)) < 50
+            if source.random() < 0.1:
+                journal = Journal(repository, RUN)
+                journal.load()
+    journal.save()
+    expected = json.dumps({str(key): value for key, value in model.items()}, sort_keys=True)
+    assert flat(Journal(repository, RUN).load()) == expected
+
+
+def written_bytes(monkeypatch, repository, count):
+    """Return how many bytes are written to save the state with each of that many new names."""
+    put, sizes = type(repository.store).put, []
+
+    def record(self, key, body):
+        sizes.append(body.size_bytes)
+        put(self, key, body)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(repository.store), "put", record)
+        journal = Journal(repository, f"run-of-{count}")
+        journal.set("run", "", {})
+        for number in range(count):
+            journal.set("kind", str(number), "x" * 100)
+            journal.save()
+    return sum(sizes)
+
+
+def test_cost_grows_with_the_changes_and_not_with_the_state(monkeypatch, repository):
+    assert written_bytes(monkeypatch, repository, 2000) < 15 * written_bytes(monkeypatch, repository, 200)
+
+
+def test_a_missing_entry_is_noticed(store, repository):
+    journal = Journal(repository, RUN)
+    journal.set("a", "large", "x" * 10_000)
+    journal.set("run", "", {})
+    for number in range(5):
+        journal.set("a", str(number), number)
+        journal.save()
+    assert numbers(store) == [1, 2, 3, 4, 5]
+    os.remove(path_of(store, 3))
+    with pytest.raises(IntegrityError, match=r"Entry 3 of the journal of run 'run-1' is missing"):
+        Journal(repository, RUN).load()

@@ -1,0 +1,96 @@
+"""Twelve steps, of which one fails at first, one is slow and one hangs: retried, limited, reported and resumed.
+
+    payloadfs run examples/reliable.py
+    payloadfs run examples/reliable.py --set folder=/tmp/attempts
+    payloadfs runs show RUN                                        # calls, attempts, durations and output
+
+Ten stations are read in parallel. Station 3 fails twice before it answers, station 5 is slow, and station 7 hangs
+until its time limit; the report does without it. Stop the run at any time: it prints the command that resumes it.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from payloadfs import Payload
+from payloadfs.works import App, Flow, Work
+
+STATIONS = range(10)
+FAILS, SLOW, HANGS = 3, 5, 7
+
+
+class Plan(Work):
+    """Decides what to read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hours = 0
+
+    def run(self, hours: int) -> None:
+        self.hours = hours
+
+
+class Read(Work):
+    """Reads one station. The network is bad."""
+
+    def __init__(self, station: int) -> None:
+        super().__init__(parallel=True, raise_exception=False, retries=2, backoff="100ms", timeout_s="2s")
+        self.station = station
+        self.readings: Any = None
+
+    def run(self, hours: int, folder: str) -> None:
+        attempts = Path(folder, f"{self.station}.txt")
+        with attempts.open("a") as file:
+            file.write("attempt\n")
+        count = len(attempts.read_text().splitlines())
+        if self.station == FAILS and count < 3:
+            raise ConnectionError(f"station {self.station} does not answer")
+        if self.station == SLOW:
+            time.sleep(1)
+        if self.station == HANGS:
+            time.sleep(600)
+        self.readings = Payload([self.station * hour for hour in range(hours)])
+
+
+class Report(Work):
+    """Adds up what was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def run(self, readings: list[Payload[list[int]]], missing: list[int]) -> None:
+        self.total = sum(sum(one.value) for one in readings)
+        print(f"total {self.total} of {len(readings)} stations, missing: {missing}")
+
+
+class Pipeline(Flow):
+    """Reads all stations, and reports once none is being read any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = ""
+        self.plan = Plan()
+        self.reads: list[Read] = []
+        self.report = Report()
+
+    def run(self) -> None:
+        if not self.folder:
+            self.folder = tempfile.mkdtemp()
+        self.plan.run(24)
+        if not self.reads:
+            self.reads = [Read(station) for station in STATIONS]
+        for read in self.reads:
+            if not read.has_started:
+                read.run(self.plan.hours, self.folder)
+        if any(read.is_running for read in self.reads):
+            return
+        self.report.run(
+            [read.readings for read in self.reads if read.has_succeeded],
+            [read.station for read in self.reads if read.has_failed],
+        )
+        self.stop()
+
+
+app = App(Pipeline())
