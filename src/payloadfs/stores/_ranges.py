@@ -55,7 +55,6 @@ class Memory:
 
 def into_file(file: int) -> Sink:
     """Return a sink that writes into the descriptor `file`, whatever its position."""
-
     seeking = threading.Lock()
 
     def sink(start: int, chunk: memoryview) -> None:
