@@ -1,7 +1,7 @@
 """How the documentation is built: no network, and a warning is an error.
 
-Two parts of the reference are generated from the installed package before each build, in
-``reference/generated``: the help of every command, and the list of conformance kits.
+Three parts are generated from the installed package before each build, in ``reference/generated``: the help
+of every command, the list of conformance kits, and the gallery, which is an executed notebook.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ nitpick_ignore_regex = [
         r"payloadfs\.(?:_buffers|_digest|_keys|_seal|_urls|integrations|payload|pointer|policy|repository|serializers|signing|stores)\b.*",
     ),
     (r"py:.*", r"payloadfs\.testing\b.*"),
-    (r"py:class", r"payloadfs\.config\.(?:KeywordSettings|AllKeywordSettings|Setting)"),
+    (r"py:class", r"payloadfs\.(?:_settings\..*|config\.Setting)"),
     (r"py:class", r"payloadfs\.aio\.T"),
 ]
 
@@ -108,6 +108,8 @@ def _generate(_: Any) -> None:
     testing = importlib.import_module("payloadfs.testing")
     kits = [_documented(name, getattr(testing, name)) for name in testing.__all__]
     (_GENERATED / "kits.txt").write_text("\n".join(kits), encoding="utf-8")
+    sys.path.insert(0, str(Path(__file__).parent))
+    importlib.import_module("gallery").write(_GENERATED / "gallery.md")
 
 
 def setup(app: Any) -> None:

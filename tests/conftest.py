@@ -1,6 +1,7 @@
 """Every test runs in its own home: it neither sees nor changes settings, keys or objects of the user."""
 
 import builtins
+import contextlib
 import os
 import socket
 
@@ -45,7 +46,12 @@ def tripwire(monkeypatch):
 
 
 def pytest_configure():
-    """In CI the servers must be installed; elsewhere their tests are skipped."""
+    """No example of a property test has a time limit. In CI the servers must be installed; elsewhere tests are skipped."""
+    with contextlib.suppress(ModuleNotFoundError):  # the environments of hosts do not have it
+        from hypothesis import HealthCheck, settings
+
+        settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("busy")
     if os.environ.get("CI"):
         from payloadfs.testing.servers import why_no_moto, why_no_seaweedfs
 

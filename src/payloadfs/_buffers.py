@@ -8,6 +8,7 @@ strided in memory is stored without a second copy.
 from __future__ import annotations
 
 import mmap
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -104,7 +105,10 @@ def private_memory(size_bytes: int) -> memoryview:
     """Return new, writable, aligned memory of `size_bytes` bytes that only the caller references."""
     if size_bytes < mmap.PAGESIZE:
         return memoryview(bytearray(size_bytes))
-    return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    if sys.platform == "win32":
+        return memoryview(mmap.mmap(-1, size_bytes))
+    else:  # noqa: RET505  for mypy
+        return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 class FileMapping(mmap.mmap):
@@ -136,7 +140,7 @@ def forget_pages(part: memoryview) -> None:
 
     Useful after reading bytes here and there: the system may map 2 MB around each.
     """
-    if isinstance(part.obj, FileMapping):
+    if sys.platform != "win32" and isinstance(part.obj, FileMapping):
         part.obj.madvise(mmap.MADV_DONTNEED)
 
 
@@ -144,7 +148,7 @@ def release_pages(part: memoryview) -> None:
     """Release the pages of `part`, which the caller no longer reads or writes.
 
     `part` is private memory such as `Fetched.buffer`; its content is undefined afterwards. Memory
-    outside a mapping is not released, nor are pages that `part` fills only in part.
+    outside a mapping is not released, nor are pages that `part` fills only in part. Windows releases none.
     """
     owner = part.obj
     if not isinstance(owner, mmap.mmap) or part.readonly or part.nbytes < mmap.PAGESIZE:
@@ -154,5 +158,5 @@ def release_pages(part: memoryview) -> None:
 
     start = addressof(c_char.from_buffer(part)) - addressof(c_char.from_buffer(owner))
     first, end = start + -start % mmap.PAGESIZE, (start + part.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-    if first < end:
+    if sys.platform != "win32" and first < end:
         owner.madvise(mmap.MADV_DONTNEED, first, end - first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -13,7 +14,8 @@ T = TypeVar("T")
 
 def on_fork(callback: Callable[[], None]) -> Callable[[], None]:
     """Call `callback` in each child that this process forks, before anything else runs there. Also a decorator."""
-    os.register_at_fork(after_in_child=callback)
+    if sys.platform != "win32":  # Windows has no fork
+        os.register_at_fork(after_in_child=callback)
     return callback
 
 

@@ -11,14 +11,29 @@ from typing import Any, NoReturn, Self
 
 from .errors import ConfigError
 
-__all__ = ["StaysInProcess", "copy_options", "fingerprint", "masked", "public_options"]
+__all__ = ["NOT_SECRET", "StaysInProcess", "copy_options", "fingerprint", "masked", "public_options"]
 
 _SALT = os.urandom(32)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WITHOUT_SPACES = frozenset(
     {"key", "secret", "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "account_key", "sas_token"}
 )
-_NOT_SECRET = frozenset({"anon", "endpoint", "endpoint_url", "profile", "project", "region", "region_name"})
+NOT_SECRET = frozenset(
+    {
+        "account_name",
+        "addressing_style",
+        "anon",
+        "endpoint",
+        "endpoint_url",
+        "host",
+        "mode",
+        "port",
+        "profile",
+        "project",
+    }
+    | {"region", "region_name", "signature_version"}
+)
+"""Names of options that are never secret. An endpoint may still hold a password."""
 
 
 class StaysInProcess:
@@ -31,7 +46,7 @@ class StaysInProcess:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
-            f"A {type(self).__name__} holds secrets and cannot be pickled: pickle the Repository, or get the keys "
+            f"{type(self).__name__} holds secrets, such as credentials, and cannot be pickled: pickle the Repository, or get the keys "
             "and settings from the configuration of the process that needs them."
         )
 
@@ -94,7 +109,7 @@ def _spelled(value: Any) -> str:
 
 def _is_public(name: str, value: Any) -> bool:
     plain = isinstance(value, str | bool) and not {"@", "?"}.intersection(str(value))
-    return name in _NOT_SECRET and plain
+    return name in NOT_SECRET and plain
 
 
 def public_options(options: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 from ._buffers import COMPRESSIONS
 from ._durations import seconds
+from ._log import warn_once
 from ._secrets import StaysInProcess, copy_options, fingerprint, masked, public_options
 from ._typenames import suggestion
 from ._urls import SIGNED_ROOTS, canonical_root, is_wildcard, scheme_of
@@ -100,6 +102,14 @@ _absolute = _only(lambda v: os.path.isabs(os.path.expanduser(v)), lambda v: Path
 _whole_number = _only(lambda v: v is None or (type(v) is int and v >= 0))
 
 
+def _cache_folder(value: Any) -> Path | None:
+    folder = None if value == "off" else _absolute(value)
+    if sys.platform == "win32" and folder is not None:
+        warn_once("There is no cache of remote objects on Windows: the setting 'cache' is ignored.")
+        folder = None
+    return folder
+
+
 def _number(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdigit() else text
 
@@ -174,8 +184,8 @@ TABLE = {
     ),
     "cache": _Row(
         "an absolute path (~ is your home), or off",
-        lambda: user_path("XDG_CACHE_HOME", "~/.cache", "") or "off",
-        lambda v: None if v == "off" else _absolute(v),
+        lambda: (sys.platform != "win32" and user_path("XDG_CACHE_HOME", "~/.cache", "")) or "off",
+        _cache_folder,
         show=lambda folder: str(folder or "off"),
     ),
     "cache_bytes": _Row("a whole number of bytes, 0 or more", lambda: None, _whole_number, _number),

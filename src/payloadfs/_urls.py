@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -37,6 +38,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9._~=+,-]+")
 _FILE_SAFE = "._~=+,-"
 _SAME_SCHEME = {"local": "file", "s3a": "s3", "gcs": "gs"}
 _LIKE_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*:")
+_DRIVE = re.compile(rb"[A-Za-z]:(?![^/\\])")
 # Never the segment itself: it may contain a password.
 _BAD_SEGMENT = (
     "its path has a segment that is empty, '.' or '..', or has characters other than letters, digits and ._~=+,-"
@@ -125,7 +127,7 @@ def canonical_root(url: Any) -> str:
     scheme, separator, location = text.partition("://")
     scheme = _SAME_SCHEME.get(scheme.lower(), scheme.lower())
     if not separator:
-        if _LIKE_A_URL.match(text):
+        if _LIKE_A_URL.match(text) and not (sys.platform == "win32" and _DRIVE.match(os.fsencode(text))):
             # Path("s3://data") becomes "s3:/data": the data must not go to a local folder of that name.
             raise ConfigError(
                 "This is neither a URL nor a path: write ./ before a folder name that contains ':'.", kind="url"
@@ -151,10 +153,13 @@ def canonical_root(url: Any) -> str:
 def _file_root(path: str, *, quoted: bool) -> str:
     try:
         raw = os.fsencode(path)
-        real = os.path.realpath(unquote_to_bytes(raw) if quoted else os.path.expanduser(raw))
+        raw = _without_slash(unquote_to_bytes(raw)) if quoted else os.path.expanduser(raw)
+        real = os.path.realpath(raw)
     except (OSError, ValueError):
         # A NUL, a character that no file name can contain, or a working directory that was removed.
         raise ConfigError("This folder is not a valid storage root: no such path can exist.", kind="url") from None
+    if sys.platform == "win32":
+        real = _from_windows(real)
     root = "file://" + quote(real, safe="/" + _FILE_SAFE).rstrip("/")
     root = root if root != "file://" else "file:///"
     problem = root_problem(root)
@@ -163,9 +168,21 @@ def _file_root(path: str, *, quoted: bool) -> str:
     return root
 
 
+def _from_windows(path: bytes) -> bytes:
+    """Return the path of a root, such as ``/C:/data``, for an absolute path of Windows."""
+    path = path.replace(b"\\", b"/")
+    if path.startswith(b"//"):
+        raise ConfigError("A network share cannot be a storage root on Windows: use a folder on a drive.", kind="url")
+    return b"/" + path[:1].upper() + path[1:] if _DRIVE.match(path) else path
+
+
+def _without_slash(path: bytes) -> bytes:
+    return path[1:] if sys.platform == "win32" and _DRIVE.match(path[1:]) else path
+
+
 def local_path(root: str) -> str:
-    """Return the folder of a canonical ``file`` root."""
-    return os.fsdecode(unquote_to_bytes(root.removeprefix("file://")))
+    """Return the folder of a canonical ``file`` root. On Windows it starts with a drive and has forward slashes."""
+    return os.fsdecode(_without_slash(unquote_to_bytes(root.removeprefix("file://"))))
 
 
 def is_wildcard(allowed: str) -> bool:

@@ -9,8 +9,9 @@ folder is not searched, because anyone who can write to it could change the trus
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -46,7 +47,7 @@ __all__ = [
     "using",
 ]
 
-_Read = tuple[list[bytes | None], list[Layer]]  # the variables, and the layers that follow from them
+_Read = tuple[list[Any], list[Layer]]  # the variables, and the layers that follow from them
 
 
 class Setting(NamedTuple):
@@ -59,9 +60,13 @@ class Setting(NamedTuple):
 
 _READERS = {name: {f"PAYLOADFS_{name.upper()}": row.read, **row.more} for name, row in TABLE.items()}
 VARIABLES = ("PAYLOADFS_CONFIG", *(variable for readers in _READERS.values() for variable in readers))
-_WATCHED = tuple(
-    os.fsencode(name) for name in (*VARIABLES, "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
-)
+_WATCHED: tuple[Any, ...] = (*VARIABLES, "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+_environ: Mapping[Any, str | bytes]
+if sys.platform == "win32":
+    _WATCHED, _environ = (*_WATCHED, "USERPROFILE"), os.environ
+else:
+    # Bytes, because they cost less to look up.
+    _WATCHED, _environ = tuple(map(os.fsencode, _WATCHED)), os.environb
 
 
 def _environment() -> Layer:
@@ -179,12 +184,12 @@ def current() -> Settings:
     return settings
 
 
-def _variables() -> list[bytes | None]:
+def _variables() -> list[Any]:
     # Not environ.get: it costs a third more, and this runs with every call.
-    values: list[bytes | None] = [b"%d" % len(os.environ)]
+    values: list[Any] = [len(os.environ)]
     for name in _WATCHED:
         try:
-            values.append(os.environb[name])
+            values.append(_environ[name])
         except KeyError:
             values.append(None)
     return values

@@ -76,11 +76,12 @@ class PayloadError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Return the traceback for IPython and Jupyter, without the frames of payloadfs itself."""
+        import re
         import traceback
 
-        frames = traceback.extract_tb(self.__traceback__)
         folder = __file__.removesuffix("errors.py")
-        shown = [frame for frame in frames if not frame.filename.startswith(folder)]
+        hidden = re.compile(rf"{re.escape(folder)}|.*[/\\]IPython[/\\]core[/\\]")
+        shown = [frame for frame in traceback.extract_tb(self.__traceback__) if not hidden.match(frame.filename)]
         lines = "".join(traceback.format_list(shown)).splitlines()
         return ["Traceback (most recent call last):", *lines, f"{type(self).__module__}.{type(self).__name__}: {self}"]
 

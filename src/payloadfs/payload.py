@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 from ._batch import DEFAULT_CONCURRENCY
 from ._forks import on_fork
 from ._html import table
-from ._pydantic import JSON_SCHEMA, field_schema
+from ._pydantic import PydanticField
 from ._settings import Compression, SaveOptions
 from .errors import EncodeError
 from .pointer import Pointer
@@ -38,7 +38,7 @@ def _after_fork() -> None:
     _lock_of_locks = threading.Lock()
 
 
-class Payload(Generic[T]):
+class Payload(PydanticField, Generic[T]):
     """A Python object that travels as a small JSON pointer.
 
     Parameters
@@ -255,14 +255,6 @@ class Payload(Generic[T]):
     def deserialize(data: dict[str, Any], version: int) -> Payload[Any]:  # noqa: ARG004
         """Return the payload of the pointer `data`, for Airflow. Nothing is resolved."""
         return Payload.from_dict(data)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        return field_schema(cls, cls.from_dict)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        return dict(JSON_SCHEMA)
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         # Equal content is one cache key, wherever it is stored.

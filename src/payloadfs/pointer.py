@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from ._digest import Algorithm, Digest, digest_of
 from ._html import table
 from ._keys import EXPIRING, check_key, created_s, lifetime_s
-from ._pydantic import JSON_SCHEMA, field_schema
+from ._pydantic import PydanticField
 from ._typenames import SERIALIZER_ID
 from ._urls import root_problem
 from .errors import PayloadError, PointerError, SignatureError
@@ -58,7 +58,7 @@ _OPTIONAL = {"context": str}
 _SIGNED = {"kid": str, "sig": str}
 
 
-class Pointer:
+class Pointer(PydanticField):
     """Location, type, size and digest of a stored object, or a small object itself; usually signed.
 
     Two pointers are equal if their roots, keys, digests and serializers are equal.
@@ -174,14 +174,6 @@ class Pointer:
         if self.expires:
             facts["expires"] = f"{self.expires:%Y-%m-%d %H:%M:%S} UTC"
         return facts | {"signed": f"by key {self.key_id}" if self.is_signed else "no"}
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        return field_schema(cls, cls.from_dict)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        return dict(JSON_SCHEMA)
 
     @property
     def content_key(self) -> str:

@@ -14,13 +14,14 @@ import hmac
 import os
 import re
 import stat
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._atomic import atomic_file, sync_folder
+from ._atomic import NO_WAIT, OPEN, atomic_file, sync_folder
 from ._secrets import StaysInProcess
 from .errors import ConfigError, SignatureError, UnknownKeyError
 
@@ -338,6 +339,9 @@ def read_keys(path: Path) -> KeyRing:
 def read_trusted_file(path: Path, name: str, *, secret: bool) -> bytes:
     """Return the content of `path` if no other user can have written it.
 
+    On Windows the mode does not say who can read and write a file, so only its kind is checked: the access
+    rights of the user's profile folder protect it.
+
     Parameters
     ----------
     path : Path
@@ -357,8 +361,8 @@ def read_trusted_file(path: Path, name: str, *, secret: bool) -> bytes:
         The file is not trusted, too large, or cannot be read; the message names what works.
     """
     try:
-        # O_NONBLOCK, because opening a FIFO would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        # NO_WAIT, because opening a FIFO would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | OPEN | NO_WAIT)
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
@@ -381,18 +385,19 @@ def _problem(descriptor: int, *, secret: bool) -> str | None:
     st = os.fstat(descriptor)
     if not stat.S_ISREG(st.st_mode):
         return "must be a regular file."
-    is_root = st.st_uid == 0
-    if st.st_uid != os.geteuid() and not is_root:
-        return f"belongs to another user (id {st.st_uid}): it must belong to you or to root."
-    if st.st_mode & 0o022:
-        return "can be written by other users: run 'chmod go-w' on it."
-    if secret and st.st_mode & 0o077:
-        read_only = not st.st_mode & 0o222 or os.fstatvfs(descriptor).f_flag & os.ST_RDONLY
-        if not (is_root and read_only):
-            return (
-                "can be read by other users: run 'chmod 600' on it. Only a read-only file that belongs to root "
-                "(mode 0440 or 0444, or on a read-only mount) may be readable by others."
-            )
+    if sys.platform != "win32":
+        is_root = st.st_uid == 0
+        if st.st_uid != os.geteuid() and not is_root:
+            return f"belongs to another user (id {st.st_uid}): it must belong to you or to root."
+        if st.st_mode & 0o022:
+            return "can be written by other users: run 'chmod go-w' on it."
+        if secret and st.st_mode & 0o077:
+            read_only = not st.st_mode & 0o222 or os.fstatvfs(descriptor).f_flag & os.ST_RDONLY
+            if not (is_root and read_only):
+                return (
+                    "can be read by other users: run 'chmod 600' on it. Only a read-only file that belongs to root "
+                    "(mode 0440 or 0444, or on a read-only mount) may be readable by others."
+                )
     return None
 
 

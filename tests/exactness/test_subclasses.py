@@ -206,3 +206,33 @@ def test_strings_and_long_integers_of_numpy(others):
     assert (str.__str__(back[0]), bytes(back[1])) == ("a\0", b"a\0")
     assert list(map(type, back[:7])) == list(map(type, values[:7]))
     assert back[7].dtype.char == "q"
+
+
+class Peer:
+    """Its hash needs an attribute, and its attributes lead back to the set or dict that contains it."""
+
+    def __init__(self, name):
+        self.known, self.by_peer, self.name = {self.__class__.__name__}, {}, name
+        self.known.clear()
+
+    def __hash__(self):
+        return hash(self.name)
+
+    def __eq__(self, other):
+        return self is other
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_objects_whose_hash_needs_a_cycle(readonly):
+    one, other = Peer("one"), Peer("other")
+    one.known |= {other, one}
+    one.by_peer |= {"first": 1, other: np.zeros(2), one: 3, "last": 4}
+    other.known |= {one}
+    other.by_peer[one] = other
+    encoded = stored_bytes(PickleSerializer().encode(one))
+    back = PickleSerializer().decode(encoded.toreadonly() if readonly else encoded, trusted=True)
+    (partner,) = {peer for peer in back.known if peer is not back}
+    assert (back in back.known, partner.name, back in partner.known) == (True, "other", True)
+    assert list(back.by_peer) == ["first", partner, back, "last"]
+    assert back.by_peer[partner].flags.writeable is not readonly
+    assert partner.by_peer[back] is partner

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from payloadfs import ConfigError, Key, KeyRing, Pointer, PolicyError, Repository, StoreError
+from payloadfs import ConfigError, Key, KeyRing, Payload, Pointer, PolicyError, Repository, StoreError
 from payloadfs.retention import collect, references_in, remove
 from payloadfs.stores import ObjectInfo
 
@@ -272,3 +272,22 @@ def test_remove(repository: Repository, clock: Clock) -> None:
     assert remove("run", repository=repository).count == 1
     assert remove("run", repository=repository).count == 0
     assert _keys(repository) == {run[3].key}
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 100_000])
+def test_references_in_inline_objects_are_found(size: int, tmp_path: Path) -> None:
+    """A small tuple of payloads travels in its pointer, as base64: what it names is in use."""
+    repository = Repository(tmp_path, inline_bytes=4096)
+    inner = [repository.save(bytes(5000)) for _ in range(3)]
+    for value in (tuple(map(Payload.from_pointer, inner)), [1, {"a": inner}], Wrapper(inner)):
+        pointer = repository.save(value)
+        assert pointer.is_inline
+        text = f"some text {pointer.to_json()} and more".encode()
+        pieces = [text[start : start + size] for start in range(0, len(text), size)]
+        ids = {match.key.rpartition("/")[2].partition(".")[0].encode() for match in inner}
+        assert ids <= set(references_in(pieces))
+
+
+class Wrapper:
+    def __init__(self, pointers: list[Pointer]) -> None:
+        self.pointers = pointers

@@ -12,7 +12,7 @@ import pytest
 import payloadfs
 from payloadfs import PointerError, Repository
 from payloadfs.cli import main
-from payloadfs.retention import Damaged, verify
+from payloadfs.retention import Damaged, scan, verify
 from payloadfs.retention._references import pointers_in
 
 
@@ -38,6 +38,23 @@ def test_missing_and_damaged_objects_are_found(repository: Repository) -> None:
     results = list(verify(pointers, repository=repository))
     assert [isinstance(result, Damaged) for result in results] == [True, True, False, False, False]
     assert [result.error.kind for result in results if isinstance(result, Damaged)] == ["not-found", "digest"]
+
+
+def test_damage_is_found_without_pointers(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    pointers = repository.save_many([b"small", np.arange(100_000), {"a": np.arange(100_000), "b": [np.arange(9)] * 2}])
+    pointers.append(Repository(repository.root, digest="sha256").save(np.arange(100_000)))
+    assert [(result.is_sealed, result.error) for result in scan(repository=repository)].count((True, None)) == 3
+    assert main(["verify"]) == 0
+    assert "3 objects have digests inside" in capsys.readouterr().out
+    for pointer in pointers[1:]:
+        path = _path(repository, pointer.key)
+        content = bytearray(path.read_bytes())
+        content[300_000] ^= 1
+        path.write_bytes(content)
+    damaged = [result for result in scan(repository=repository) if result.error is not None]
+    assert {result.info.key for result in damaged} == {pointer.key for pointer in pointers[1:]}
+    assert main(["verify"]) == 5
+    assert "3 of 4 objects" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", [0, 1, 500])

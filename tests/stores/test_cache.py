@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -453,9 +454,7 @@ def test_objects_larger_than_the_limit_are_not_kept(store, path):
 def test_the_default_limit_is_half_of_the_free_space(store, path, monkeypatch):
     room = Cache(path).quota
     free = [30 * 1024**3]
-    monkeypatch.setattr(
-        _cache_quota.os, "statvfs", lambda _: type("Disk", (), {"f_bavail": free[0] // 4096, "f_frsize": 4096})
-    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, free[0]))
     assert room.limit_bytes(0) == 10 * 1024**3
     free[0] = 8 * 1024**3
     assert room.limit_bytes(0) == 4 * 1024**3

@@ -101,7 +101,7 @@ def atomic_output(path: str) -> Iterator[BinaryIO]:
         if st is None or stat.S_ISREG(st.st_mode):
             mode = 0o666 if st is None else stat.S_IMODE(st.st_mode) & 0o777
             with atomic_file(os.path.realpath(path), replace=True, mode=mode, fsync=False) as file:
-                if st is not None:
+                if st is not None and sys.platform != "win32":
                     os.fchmod(file.fileno(), mode)
                 yield file
         else:

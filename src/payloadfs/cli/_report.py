@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import signal
 import sys
@@ -50,7 +51,9 @@ class Output:
         if self.lost is None:
             self.lost = error
             main = threading.main_thread().ident
-            if main is not None:
+            if sys.platform == "win32":
+                _thread.interrupt_main()
+            elif main is not None:
                 signal.pthread_kill(main, signal.SIGINT)
 
 

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 from .._durations import duration_name
 from .._keys import EXPIRING, lifetime_s
 from .._urls import scheme_of
-from ..errors import ConfigError, IntegrityError
-from ..retention import Damaged, Removed, collect, remove, verify
+from ..errors import ConfigError, IntegrityError, PayloadError
+from ..retention import Damaged, Removed, collect, remove, scan, verify
 from ..retention._references import pointers_in
 from ._common import add_url, open_repository, plural, printable, read_pointer, size
 
@@ -67,7 +67,11 @@ def configure_gc(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) ->
 def configure_verify(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
     """Add the options of ``verify``."""
     parser.add_argument(
-        "refs", metavar="FILE", help="JSON lines that contain the pointers, at any depth; - for standard input"
+        "refs",
+        metavar="FILE",
+        nargs="?",
+        help="JSON lines that contain the pointers, at any depth; - for standard input. Without it, every object "
+        "is read, and large ones are compared with the digests inside them",
     )
     parser.add_argument("--url", metavar="URL", action="append", help="folder or URL that may be read from")
     parser.set_defaults(run=_verify)
@@ -140,6 +144,8 @@ def _gc(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    if arguments.refs is None:
+        return _scan(arguments)
     count = damaged = 0
     with ExitStack() as stack:
         lines = sys.stdin if arguments.refs == "-" else stack.enter_context(open(arguments.refs, encoding="utf-8"))
@@ -147,8 +153,25 @@ def _verify(arguments: argparse.Namespace) -> int:
             count += 1
             if isinstance(result, Damaged):
                 damaged += 1
-                _print_damaged(result, in_json=arguments.json)
-    if arguments.json:
+                _print_damaged(result.pointer.key or "inline", result.error, in_json=arguments.json)
+    return _finish(count, damaged, in_json=arguments.json)
+
+
+def _scan(arguments: argparse.Namespace) -> int:
+    count = damaged = sealed = 0
+    for result in scan(repository=open_repository(arguments.url)):
+        count += 1
+        sealed += result.is_sealed
+        if result.error is not None:
+            damaged += 1
+            _print_damaged(result.info.key, result.error, in_json=arguments.json)
+    if not arguments.json:
+        print(f"{plural(sealed, 'object has', 'objects have')} digests inside; the others were only read")
+    return _finish(count, damaged, in_json=arguments.json)
+
+
+def _finish(count: int, damaged: int, *, in_json: bool) -> int:
+    if in_json:
         print(json.dumps({"count": count, "damaged": damaged}))
     else:
         print(f"{plural(count, 'object', 'objects')} checked, {damaged:,} missing or damaged")
@@ -157,11 +180,11 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print_damaged(result: Damaged, *, in_json: bool) -> None:
+def _print_damaged(key: str, error: PayloadError, *, in_json: bool) -> None:
     if in_json:
-        print(json.dumps({"key": result.pointer.key, "kind": result.error.kind, "message": result.error.message}))
+        print(json.dumps({"key": key, "kind": error.kind, "message": error.message}))
     else:
-        print(printable(f"{result.pointer.key}: {result.error.message}"))
+        print(printable(f"{key}: {error.message}"))
 
 
 def _lifecycle(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 >>> import payloadfs
 >>> from payloadfs.retention import remove
 >>> with payloadfs.using("memory://demo"):
-...     _ = payloadfs.save("x", prefix="old-run")
+...     _ = payloadfs.save("x" * 1000, prefix="old-run")
 ...     remove("old-run").count
 1
 """
@@ -14,7 +14,20 @@ from ._references import references_in as references_in
 from ._remove import Removed as Removed
 from ._remove import remove as remove
 from ._verify import Damaged as Damaged
+from ._verify import Scanned as Scanned
 from ._verify import Verified as Verified
+from ._verify import scan as scan
 from ._verify import verify as verify
 
-__all__ = ["Collected", "Damaged", "Removed", "Verified", "collect", "references_in", "remove", "verify"]
+__all__ = [
+    "Collected",
+    "Damaged",
+    "Removed",
+    "Scanned",
+    "Verified",
+    "collect",
+    "references_in",
+    "remove",
+    "scan",
+    "verify",
+]

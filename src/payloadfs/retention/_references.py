@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 from .._keys import ID
 from ..errors import PointerError
-from ..pointer import Pointer
+from ..pointer import MAX_INLINE_BYTES, Pointer
 
 __all__ = ["has_usual_time", "pointers_in", "references_in"]
 
@@ -17,6 +18,9 @@ _ID = re.compile(b"(?=(%b))" % ID.pattern.encode())  # overlapping: an id may fo
 _ID_CHARS = 26
 _OLDEST, _NEWEST = b"01dz", b"02z"
 
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]{36,}")  # an id in base64 has at least 36 characters
+_BASE64_END = re.compile(rb"[A-Za-z0-9+/]+\Z")
+_MAX_INLINE_CHARS = MAX_INLINE_BYTES // 3 * 4 + 4
 _MAX_DEPTH = 100
 
 
@@ -30,12 +34,12 @@ def references_in(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
     Every string that looks like an id counts, so a pointer is found however it is formatted, quoted or
     nested. That an unrelated string is taken for an id only keeps an object that could go. Text that is
-    compressed, encrypted or in base64 hides its pointers.
+    compressed or encrypted hides its pointers. An object that is inline in a pointer is searched as well.
 
     Parameters
     ----------
     chunks : iterable of bytes
-        Pieces of the text. An id may begin in one and end in the next.
+        Pieces of the text. An id may begin in one and end in the next. An id may be yielded more than once.
 
     Examples
     --------
@@ -45,8 +49,17 @@ def references_in(chunks: Iterable[bytes]) -> Iterator[bytes]:
     kept = b""
     for chunk in chunks:
         text = kept + chunk
-        yield from (match[1] for match in _ID.finditer(text) if has_usual_time(match[1]))
-        kept = text[len(text) - min(len(text), _ID_CHARS - 1) :]
+        yield from _ids(text)
+        for encoded in _BASE64.finditer(text):
+            yield from _ids(binascii.a2b_base64(encoded[0][: len(encoded[0]) // 4 * 4]))
+        # What may continue: an id, or the data of an inline object.
+        unfinished = _BASE64_END.search(text, max(0, len(text) - _MAX_INLINE_CHARS))
+        size = max(_ID_CHARS - 1, len(unfinished[0]) if unfinished else 0)
+        kept = text[len(text) - min(len(text), size) :]
+
+
+def _ids(text: bytes) -> Iterator[bytes]:
+    return (match[1] for match in _ID.finditer(text) if has_usual_time(match[1]))
 
 
 def pointers_in(lines: Iterable[str]) -> Iterator[Pointer]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from .._log import warn
 from .._urls import scheme_of
@@ -23,7 +23,6 @@ __all__ = [
     "body_size_error",
     "collect",
     "fetch_intact",
-    "refuse_pickle",
 ]
 
 
@@ -206,8 +205,3 @@ def fetch_intact(root: str, fetch: Callable[[], T]) -> T:
             raise
         warn(f"Wrong bytes were received, so they are fetched once more. {error}")
     return fetch()
-
-
-def refuse_pickle(self: object) -> NoReturn:
-    """Raise the error for an attempt to pickle a store that holds credentials. For ``__reduce__``."""
-    raise TypeError(f"{self!r} holds credentials and cannot be pickled: pickle the Repository, or pass its URL.")

@@ -61,8 +61,9 @@ class Quota:
         """Return the limit in bytes for all copies, which use `used_bytes` now."""
         if self._max_bytes is not None:
             return self._max_bytes
-        disk = os.statvfs(existing(self._path))
-        return min(DEFAULT_BYTES, (disk.f_bavail * disk.f_frsize + used_bytes) // 2)
+        import shutil
+
+        return min(DEFAULT_BYTES, (shutil.disk_usage(existing(self._path)).free + used_bytes) // 2)
 
     def reserve(self, name: str, size_bytes: int) -> bool:
         """Count the bytes of the copy `name`, whose lock the caller holds, and return whether they fit.
@@ -75,12 +76,13 @@ class Quota:
         with self.locked() as file:
             if file is None:
                 return False
-            record = os.pread(file, _TOTAL.size, 0)
+            record = os.read(file, _TOTAL.size)
             (used,) = _TOTAL.unpack(record) if len(record) == _TOTAL.size else (None,)
             if used is None or used + cost > self.limit_bytes(used):
                 used = self._evict(cost, name)
             fits: bool = used + cost <= self.limit_bytes(used)
-            os.pwrite(file, _TOTAL.pack(used + cost if fits else used), 0)
+            os.lseek(file, 0, os.SEEK_SET)
+            os.write(file, _TOTAL.pack(used + cost if fits else used))
             return fits
 
     def locked(self) -> AbstractContextManager[int | None]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from .._atomic import sync_folder
+from .._atomic import FOLDER, NO_FOLLOW, OPEN, sync_folder
+from .._atomic import sync_file as sync_fully
 
 __all__ = [
     "Folder",
@@ -22,12 +25,15 @@ __all__ = [
     "reserve",
     "sync",
     "sync_above",
+    "sync_file",
 ]
 
 # This user may have only search permission for the folders above.
-_SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | FOLDER | NO_FOLLOW | OPEN
 
-_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIST = os.O_RDONLY | FOLDER | NO_FOLLOW | OPEN
+
+_MOUNTS = "/proc/self/mountinfo"
 
 
 class Folder:
@@ -98,11 +104,19 @@ def open_subfolder(folder: int, name: str, *, create: bool = False) -> int:
     return os.open(name, _SEARCH, dir_fd=folder)
 
 
+def sync_file(file: int) -> None:
+    """Make the content of an open file survive a power cut."""
+    if sys.platform == "darwin":
+        sync_fully(file)
+    else:
+        os.fsync(file)
+
+
 def sync(folder: int) -> None:
     """Make the names in `folder` survive a power cut. A descriptor for search only cannot do that."""
-    file = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    file = os.open(".", os.O_RDONLY | FOLDER | OPEN, dir_fd=folder)
     try:
-        os.fsync(file)
+        sync_file(file)
     finally:
         os.close(file)
 
@@ -133,28 +147,38 @@ def make_folders(path: str) -> None:
 
 
 def is_ours(st: os.stat_result) -> bool:
-    """Return whether only this user can write."""
-    return st.st_uid == os.geteuid() and not st.st_mode & 0o022
+    """Return whether only this user can write. Never on Windows, where the mode does not say it."""
+    return sys.platform != "win32" and st.st_uid == os.geteuid() and not st.st_mode & 0o022
 
 
 def _is_safe_above(st: os.stat_result) -> bool:
     """Return whether no other user can replace a folder in this folder with another one."""
     is_protected = not st.st_mode & 0o022 or bool(st.st_mode & stat.S_ISVTX)
-    return st.st_uid in (0, os.geteuid()) and is_protected
+    return sys.platform != "win32" and st.st_uid in (0, os.geteuid()) and is_protected
 
 
 def file_system_type(path: str) -> str:
     """Return the type of the file system at `path`, or "" if the system does not report it."""
     fs_type, longest = "", -1
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+    if sys.platform == "darwin":
+        import subprocess
+
+        # A line is "/dev/disk3s5 on /System/Volumes/Data (apfs, local, journaled)". The device decides, because folders
+        # of one volume appear in another. A network file system is not local, and asking it could hang.
+        while not os.path.exists(path):
+            path = os.path.dirname(path)
+        mounts = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=False).stdout
+        for mount_point, name in re.findall(r"^.+? on (/.*) \((\w+),.*\blocal\b.*\)$", mounts, re.MULTILINE):
+            with suppress(OSError):
+                if os.stat(mount_point).st_dev == os.stat(path).st_dev:
+                    fs_type = name
+    else:
+        with suppress(FileNotFoundError), open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:
             for line in mounts:
                 left, _, right = line.partition(" - ")
                 mount_point = left.split()[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
                 if len(mount_point) >= longest and (path + "/").startswith(mount_point.rstrip("/") + "/"):
                     fs_type, longest = right.split()[0], len(mount_point)
-    except FileNotFoundError:
-        return ""
     return fs_type
 
 

@@ -17,9 +17,10 @@ from .._buffers import ByteRange
 from .._forks import PerProcess
 from .._keys import MAX_KEY_CHARS
 from .._log import warn_once
+from .._secrets import StaysInProcess
 from .._urls import scheme_of
 from ..errors import ConfigError, NotFoundError, PayloadError, StoreError, is_interrupt
-from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect, refuse_pickle
+from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect
 from ._errors import UNCONDITIONAL, ErrorTranslator, is_lost, modified_s, s3_code, status_of
 from ._limits import call_limited, time_limits
 from ._obstore_options import credentials_stamp
@@ -94,7 +95,7 @@ def open_fsspec_store(
     raise failure
 
 
-class FsspecStore:
+class FsspecStore(StaysInProcess):
     """Objects under one folder of an fsspec file system.
 
     Parameters
@@ -149,8 +150,6 @@ class FsspecStore:
         self._turns: PerProcess[AbstractContextManager[Any]] = PerProcess(
             nullcontext if is_concurrent else threading.RLock
         )
-
-    __reduce__ = refuse_pickle
 
     def __repr__(self) -> str:
         return f"FsspecStore({self.root!r})"

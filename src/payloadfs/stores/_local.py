@@ -13,11 +13,12 @@ import functools
 import mmap
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from .._atomic import NO_LINKS, TEMPORARY, publish, temporary_file
+from .._atomic import NO_FOLLOW, NO_LINKS, NO_WAIT, OPEN, TEMPORARY, publish, temporary_file
 from .._buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
 from .._keys import MAX_KEY_CHARS
 from .._urls import local_path
@@ -35,6 +36,7 @@ from ._dirfd import (
     reserve,
     sync,
     sync_above,
+    sync_file,
 )
 
 __all__ = ["LocalStore"]
@@ -42,11 +44,12 @@ __all__ = ["LocalStore"]
 _MAP_FROM_BYTES = 64 * 1024
 _RESERVE_FROM_BYTES = 1024 * 1024
 _MAX_PIECES = 1024  # per call, on Linux and macOS
+_MAX_READ_BYTES = 1024**3  # per call; macOS refuses 2 GiB
 _UNNAMED: int | None = getattr(os, "O_TMPFILE", None)
 # Types of file systems that no other machine can change. On others a mapping could change after its
 # bytes were checked, or kill the process with SIGBUS.
 _LOCAL_FILE_SYSTEMS = frozenset(
-    {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
+    {"apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
 )
 _TRANSIENT = frozenset(
     {errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ESTALE}
@@ -149,13 +152,13 @@ class LocalStore:
         if written != body.size_bytes:
             raise body_size_error(key, body.size_bytes, written)
         if self._fsync:
-            os.fsync(file)
+            sync_file(file)
 
     def get(self, key: str, size_bytes: int) -> Fetched:
         """Return the bytes of the object `key`; see `Store.get`. Mapped if that is safe."""
         with self._translated("get", key), self._folder(key) as (folder, name, owner_only):
-            # Without O_NONBLOCK, opening a FIFO would hang.
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+            # Without NO_WAIT, opening a FIFO would hang.
+            file = os.open(name, os.O_RDONLY | NO_FOLLOW | NO_WAIT | OPEN, dir_fd=folder)
             try:
                 st = os.fstat(file)
                 _check_file(key, st, size_bytes)
@@ -314,7 +317,7 @@ def _new_file(folder: int, unnamed: bool) -> Iterator[tuple[int, str]]:
     file = _unnamed_file(folder, mode) if unnamed else None
     if file is None:
         with temporary_file(dir_fd=folder, mode=mode) as named:
-            yield named
+            yield named[0].fileno(), named[1]
         return
     try:
         yield file, f"/proc/self/fd/{file}"
@@ -327,7 +330,7 @@ def _unnamed_file(folder: int, mode: int) -> int | None:
     if _UNNAMED is None or not os.path.exists("/proc/self/fd"):
         return None
     try:
-        return os.open(".", _UNNAMED | os.O_WRONLY | os.O_CLOEXEC, mode, dir_fd=folder)
+        return os.open(".", _UNNAMED | os.O_WRONLY | OPEN, mode, dir_fd=folder)
     except OSError as error:
         if error.errno not in _NO_UNNAMED_FILES:
             raise
@@ -338,7 +341,10 @@ def _write(file: int, pieces: list[memoryview]) -> int:
     """Write `pieces`, in one call if the system accepts all of them, and return their size in bytes."""
     written = 0
     while pieces:
-        count = os.writev(file, pieces)
+        if sys.platform == "win32":
+            count = os.write(file, pieces[0])
+        else:
+            count = os.writev(file, pieces)
         written += count
         first = 0
         while first < len(pieces) and count >= pieces[first].nbytes:
@@ -354,7 +360,12 @@ def _read(file: int, key: str, size_bytes: int) -> memoryview:
     buffer = private_memory(size_bytes)
     done = 0
     while done < size_bytes:
-        count = os.readv(file, [buffer[done:]])
+        if sys.platform == "win32":
+            piece = os.read(file, min(CHUNK_BYTES, size_bytes - done))
+            count = len(piece)
+            buffer[done : done + count] = piece
+        else:
+            count = os.readv(file, [buffer[done : done + _MAX_READ_BYTES]])
         if not count:
             raise IntegrityError(f"Object {key!r} was truncated while it was read.", kind="size")
         done += count

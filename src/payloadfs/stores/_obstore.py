@@ -12,9 +12,10 @@ from typing import Any
 from .._buffers import ByteRange, as_bytes
 from .._forks import on_fork
 from .._log import warn_once
+from .._secrets import StaysInProcess
 from .._urls import scheme_of
 from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError, is_interrupt
-from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect, refuse_pickle
+from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect
 from ._errors import STATUS, UNCONDITIONAL, ErrorTranslator
 from ._obstore_options import Limits, Target, UnmappedError, credentials_stamp, gs_az_target, refuse_fsspec_settings
 from ._ranges import MAX_RANGE_BYTES, MIB, Memory, RangedDownload, Sink, into_file, ranges_unsupported, wrong_size
@@ -62,7 +63,7 @@ def obstore_target(root: str, options: Mapping[str, Any]) -> Target:
     return s3_target(root, options)
 
 
-class ObstoreStore:
+class ObstoreStore(StaysInProcess):
     """Objects under one bucket or container and path.
 
     Parameters
@@ -108,8 +109,6 @@ class ObstoreStore:
         if self._control is None:
             # obstore checks these options itself; those of S3 were checked with the target.
             self._client()
-
-    __reduce__ = refuse_pickle
 
     def __repr__(self) -> str:
         return f"ObstoreStore({self.root!r})"

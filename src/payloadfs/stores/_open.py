@@ -58,9 +58,14 @@ def open_store(
     if scheme in ("file", "memory") and options:
         raise ConfigError(f"A {scheme}:// store takes no storage options, not {sorted(options)}.", kind="options")
     if scheme == "file":
-        from ._local import LocalStore
+        if sys.platform == "win32":
+            from ._local_windows import WindowsStore
 
-        return LocalStore(root, fsync=fsync)
+            return WindowsStore(root, fsync=fsync)
+        else:  # noqa: RET505  for mypy
+            from ._local import LocalStore
+
+            return LocalStore(root, fsync=fsync)
     if scheme == "memory":
         from ._memory import MemoryStore
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,9 +57,11 @@ def into_file(file: int) -> Sink:
     """Return a sink that writes into the descriptor `file`, whatever its position."""
 
     def sink(start: int, chunk: memoryview) -> None:
-        while chunk.nbytes:
-            written = os.pwrite(file, chunk, start)
-            start, chunk = start + written, chunk[written:]
+        # Only the cache reads into files, and Windows has no cache.
+        if sys.platform != "win32":
+            while chunk.nbytes:
+                written = os.pwrite(file, chunk, start)
+                start, chunk = start + written, chunk[written:]
 
     return sink
 

@@ -10,12 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
+from .._secrets import NOT_SECRET
+
 __all__ = ["ForeignError", "Secrets", "secrets_in"]
 
-_PUBLIC_OPTIONS = frozenset(
-    {"account_name", "addressing_style", "endpoint_url", "host", "mode", "port", "project"}
-    | {"region", "region_name", "signature_version"}
-)
 _MIN_SECRET_CHARS = 6
 """Shorter secrets are removed only where they are a whole word: anything else would tear words apart."""
 
@@ -98,7 +96,7 @@ def secrets_in(options: Any) -> Iterator[str | bytes]:
     """Yield every string in `options`, at any depth, that can be a secret."""
     if isinstance(options, Mapping):
         for name, value in options.items():
-            if name not in _PUBLIC_OPTIONS:
+            if name not in NOT_SECRET:
                 yield from secrets_in(value)
     elif isinstance(options, (list, tuple, set, frozenset)):
         for value in options:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Pipe
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +23,9 @@ from ..errors import ConfigError, WorkError
 from ._cloudpickle import dumps
 from ._program import current
 from ._worker_process import SHUTDOWN
+
+if sys.platform == "win32":
+    import msvcrt
 
 __all__ = ["LocalExecutor"]
 
@@ -69,8 +72,8 @@ class LocalExecutor(Executor):
     -----
     Cost: a process takes about 100 ms to start; all are started at once, in the constructor. A
     process runs one call at a time, and is reused. It leads a process group: programs that a call
-    starts are killed when the worker process ends, at the latest with the executor. Use the executor
-    in a ``with`` block. When the program ends, calls that are still running are killed.
+    starts are killed when the worker process ends, at the latest with the executor; on Windows they are
+    not. Use the executor in a ``with`` block. When the program ends, calls that are still running are killed.
     A call gets the working directory and the environment that its process started with; changes that
     an earlier call made to modules and their variables remain.
     """
@@ -312,16 +315,12 @@ class _WorkerHandle:
             self._lifeline = -1
 
 
-def _start_process() -> tuple[subprocess.Popen[bytes], Connection, int]:
+def _start_process() -> tuple[subprocess.Popen[bytes], Any, int]:
     """Start a worker process. Return it, its connection, and a pipe whose end it notices when this process dies."""
     connection, remote_connection = Pipe()
     parent_pipe, lifeline = os.pipe()
     try:
-        descriptors, program = (remote_connection.fileno(), parent_pipe), current()
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        arguments = (*descriptors, program and tuple(program))
-        command = [sys.executable, *flags, "-c", _PROGRAM.format(path=sys.path, argv=sys.argv, arguments=arguments)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors, process_group=0)  # noqa: S603
+        process = _spawn(remote_connection.fileno(), parent_pipe)
     except BaseException:
         connection.close()
         os.close(lifeline)
@@ -332,9 +331,29 @@ def _start_process() -> tuple[subprocess.Popen[bytes], Connection, int]:
     return process, connection, lifeline
 
 
+def _spawn(connection: int, parent_pipe: int) -> subprocess.Popen[bytes]:
+    """Start Python with two descriptors or, on Windows, handles."""
+    inherited: dict[str, Any]
+    if sys.platform == "win32":
+        descriptors = connection, msvcrt.get_osfhandle(parent_pipe)
+        for handle in descriptors:
+            os.set_handle_inheritable(handle, True)
+        # No other handle is inherited.
+        inherited = {"startupinfo": subprocess.STARTUPINFO(lpAttributeList={"handle_list": list(descriptors)})}
+    else:
+        descriptors = connection, parent_pipe
+        inherited = {"pass_fds": descriptors, "process_group": 0}
+    flags, program = subprocess._args_from_interpreter_flags(), current()  # type: ignore[attr-defined]
+    code = _PROGRAM.format(path=sys.path, argv=sys.argv, arguments=(*descriptors, program and tuple(program)))
+    return subprocess.Popen([sys.executable, *flags, "-c", code], stdin=subprocess.DEVNULL, **inherited)  # noqa: S603
+
+
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _kill_if_alive(process: subprocess.Popen[bytes]) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pickle
-import select
 import signal
 import sys
 import threading
@@ -14,13 +12,19 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import groupby
-from multiprocessing.connection import Connection
 from operator import itemgetter
 from typing import Any
 
 from .._forks import on_fork
 from ._cloudpickle import dumps
 from ._program import Program, import_in_worker
+
+if sys.platform == "win32":
+    import msvcrt
+    from multiprocessing.connection import PipeConnection as Connection
+else:
+    import fcntl
+    from multiprocessing.connection import Connection
 
 __all__ = ["SHUTDOWN", "output", "serve"]
 
@@ -40,15 +44,21 @@ _MAX_BUFFERED_CHARS = 1 << 20
 def serve(descriptor: int, parent_pipe: int, program: tuple[str, str] | None) -> None:
     """Run the jobs that arrive on the socket `descriptor` until its other end is closed; `program` can be imported.
 
-    The process also ends once the other end of `parent_pipe` is closed, even in the middle of a job.
+    The process also ends once the other end of `parent_pipe` is closed, even in the middle of a job. On
+    Windows both are handles.
     """
     global output
     # An interrupt at the terminal is for the parent, which then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_job)
     # A child with these descriptors would keep the parent waiting after this process has died.
-    os.set_inheritable(descriptor, False)
-    os.set_inheritable(parent_pipe, False)
+    if sys.platform == "win32":
+        for handle in (descriptor, parent_pipe):
+            os.set_handle_inheritable(handle, False)
+        parent_pipe = msvcrt.open_osfhandle(parent_pipe, os.O_RDONLY)
+    else:
+        for inherited in (descriptor, parent_pipe):
+            os.set_inheritable(inherited, False)
     on_fork(lambda: _close_inherited(descriptor, parent_pipe))
     threading.Thread(target=_end_with_parent, args=(parent_pipe,), daemon=True).start()
     connection, lock = Connection(descriptor), threading.RLock()
@@ -68,14 +78,13 @@ def serve(descriptor: int, parent_pipe: int, program: tuple[str, str] | None) ->
 
     buffer = _OutputBuffer(send, lock)
     output = buffer.write
+    with suppress(EOFError):
+        _run_jobs(connection, send)
+
+
+def _run_jobs(connection: Any, send: _Send) -> None:
     streams = sys.stdout, sys.stderr
-    while True:
-        try:
-            job = connection.recv_bytes()
-        except EOFError:
-            return
-        if job == SHUTDOWN or _is_stopped():
-            return
+    while (job := connection.recv_bytes()) != SHUTDOWN and not _is_stopped():
         signal.signal(signal.SIGTERM, _end_job)  # an earlier job may have changed it
         send("begun", None)
         _run_job(job, send)
@@ -180,15 +189,16 @@ def _close_inherited(*descriptors: int) -> None:
 
 def _end_with_parent(parent_pipe: int) -> None:
     """Kill this process and its children, even in the middle of a call, once the parent's end is closed."""
-    is_leader = os.getpgrp() == os.getpid()
-    if is_leader and hasattr(fcntl, "F_SETSIG"):
-        # Then the kernel kills the group, even while a call holds the GIL for long.
-        fcntl.fcntl(parent_pipe, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(parent_pipe, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(parent_pipe, fcntl.F_SETFL, fcntl.fcntl(parent_pipe, fcntl.F_GETFL) | os.O_ASYNC)
-    poll = select.poll()
-    poll.register(parent_pipe, 0)
-    poll.poll()
-    if is_leader:
-        os.killpg(0, signal.SIGKILL)
+    if sys.platform == "win32":
+        os.read(parent_pipe, 1)
+    else:
+        is_leader = os.getpgrp() == os.getpid()
+        if is_leader and hasattr(fcntl, "F_SETSIG"):
+            # Then the kernel kills the group, even while a call holds the GIL for long.
+            fcntl.fcntl(parent_pipe, fcntl.F_SETOWN, -os.getpgrp())
+            fcntl.fcntl(parent_pipe, fcntl.F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(parent_pipe, fcntl.F_SETFL, fcntl.fcntl(parent_pipe, fcntl.F_GETFL) | os.O_ASYNC)
+        os.read(parent_pipe, 1)
+        if is_leader:
+            os.killpg(0, signal.SIGKILL)
     os._exit(1)

@@ -29,7 +29,7 @@ def encode_scalar(value: Any) -> Any:
     Examples
     --------
     >>> encode_scalar("x"), encode_scalar(("x", 5))
-    ('x', {'msgpack': 'xwQCkqF4BQ=='})
+    ('x', {'msgpack': '1gKSoXgF'})
     """
     if value is None or type(value) is str:
         return value

@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+import traceback
 import types
-from typing import Any
+from typing import Any, ClassVar
 
 from ..._buffers import as_bytes
 from ..._typenames import class_name
@@ -76,23 +77,33 @@ class PickleSerializer:
             raise DecodeError(
                 f"The object contains compiled functions and was {describe_mismatch(written)}.", kind="code-version"
             )
-        try:
-            unpickler = _ReadOnlyUnpickler if buffer.readonly else _Unpickler
-            return unpickler(_file(head), buffers=buffers).load()
-        except Exception as error:
-            raise DecodeError(
-                f"Cannot load the pickle: {_describe_error(error)}; it was {describe_mismatch(written)}."
-            ) from error
+        unpicklers: list[Any] = (
+            [_ReadOnlyUnpickler, _PatientReadOnlyUnpickler] if buffer.readonly else [_Unpickler, _PatientUnpickler]
+        )
+        for unpickler in unpicklers:
+            try:
+                return unpickler(_file(head), buffers=buffers).load()
+            except Exception as error:
+                if unpickler is unpicklers[0] and _is_in_hash(error):
+                    continue
+                raise DecodeError(
+                    f"Cannot load the pickle: {_describe_error(error)}; it was {describe_mismatch(written)}."
+                ) from error
+        raise AssertionError("the last unpickler returns or raises")
 
 
-class _Unpickler(pickle.Unpickler):
-    """Unpickler that is safe in many threads of a process that has not imported what the pickle names."""
+class _Importing:
+    """Mix-in that is safe in many threads of a process that has not imported what the pickle names."""
 
     def find_class(self, module: str, name: str) -> Any:
         import_module(module)
         if (module, name) == ("cloudpickle.cloudpickle", "subimport"):
             return _import_and_return
-        return super().find_class(module, name)
+        return super().find_class(module, name)  # type: ignore[misc]
+
+
+def _is_in_hash(error: Exception) -> bool:
+    return any(frame.f_code.co_name == "__hash__" for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _import_and_return(name: str) -> types.ModuleType:
@@ -123,11 +134,11 @@ def _file(head: memoryview) -> Any:
     return io.BufferedReader(_Reader(head), _BUFFER_BYTES)
 
 
-class _ReadOnlyUnpickler(_Unpickler):
-    """Unpickler that makes every numpy array read-only, including those in the stream and in frames."""
+class _ReadOnly(_Importing):
+    """Mix-in that makes every numpy array read-only, including those in the stream and in frames."""
 
     def __init__(self, file: Any, *, buffers: list[memoryview]) -> None:
-        super().__init__(file, buffers=buffers)
+        super().__init__(file, buffers=buffers)  # type: ignore[call-arg]
         self._arrays: list[Any] = []
 
     def find_class(self, module: str, name: str) -> Any:
@@ -146,10 +157,75 @@ class _ReadOnlyUnpickler(_Unpickler):
         return call
 
     def load(self) -> Any:
-        value = super().load()
+        value = super().load()  # type: ignore[misc]
         for array in self._arrays:
             array.flags.writeable = False
         return value
+
+
+class _Patient(pickle._Unpickler):
+    """Unpickler in Python that adds items to a set or dict at the end if they have no hash yet.
+
+    The hash of an object may need attributes that lead back to the set or dict, which pickle stores first.
+    """
+
+    def __init__(self, file: Any, *, buffers: list[memoryview]) -> None:
+        super().__init__(file, buffers=buffers)
+        self._later: dict[int, tuple[Any, list[Any]]] = {}
+
+    def load(self) -> Any:
+        value = super().load()
+        for target, items in self._later.values():
+            _add(target, items)
+        return value
+
+    def _load_items(self: Any) -> None:
+        items = self.pop_mark()
+        self._store(self.stack[-1], items)
+
+    def _load_item(self: Any) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._store(self.stack[-1], [key, value])
+
+    def _store(self, target: Any, items: list[Any]) -> None:
+        # The order of items stays the same: after one that has to wait, all of this dict wait.
+        if id(target) not in self._later:
+            try:
+                _add(target, items)
+            except Exception:  # noqa: BLE001  it is raised again at the end
+                self._later[id(target)] = target, list(items)
+        else:
+            self._later[id(target)][1].extend(items)
+
+    dispatch: ClassVar[Any] = pickle._Unpickler.dispatch | {
+        pickle.ADDITEMS[0]: _load_items,
+        pickle.SETITEMS[0]: _load_items,
+        pickle.SETITEM[0]: _load_item,
+    }
+
+
+def _add(target: Any, items: list[Any]) -> None:
+    if isinstance(target, set):
+        target.update(items)
+        return
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        target[key] = value
+
+
+class _Unpickler(_Importing, pickle.Unpickler):
+    """The unpickler of C."""
+
+
+class _ReadOnlyUnpickler(_ReadOnly, pickle.Unpickler):
+    """The unpickler of C, for read-only objects."""
+
+
+class _PatientUnpickler(_Importing, _Patient):
+    """The unpickler in Python."""
+
+
+class _PatientReadOnlyUnpickler(_ReadOnly, _Patient):
+    """The unpickler in Python, for read-only objects."""
 
 
 def pickle_container(obj: Any, *, without: Any = None) -> Encoded:

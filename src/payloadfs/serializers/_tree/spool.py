@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +24,7 @@ class Spool:
         self._pieces: list[bytes] = []
         self._held_bytes = 0
         self._file: Any = None
+        self._reading = threading.Lock()
         self.size_bytes = 0
 
     def write(self, piece: bytes) -> None:
@@ -50,9 +53,18 @@ class Spool:
 
     def _written(self) -> Iterator[memoryview]:
         start = 0
-        while piece := os.pread(self._file.fileno(), _READ_BYTES, start):
+        while piece := self._read_at(start):
             yield memoryview(piece)
             start += len(piece)
+
+    def _read_at(self, start: int) -> bytes:
+        if sys.platform == "win32":
+            with self._reading:
+                self._file.seek(start)
+                piece: bytes = self._file.read(_READ_BYTES)
+                return piece
+        else:
+            return os.pread(self._file.fileno(), _READ_BYTES, start)
 
     def __del__(self) -> None:
         if self._file is not None:
