@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 import time
 
 import pytest
@@ -28,6 +29,8 @@ class Flaky(Work):
         if count(self.path) < self.good:
             if how == "die":
                 os._exit(3)
+            while how == "wait" and not os.path.exists(f"{self.path} go"):
+                time.sleep(0.01)
             if how == "hang":
                 time.sleep(600)
             raise ValueError("not yet")
@@ -189,8 +192,12 @@ def test_a_work_that_does_not_end_is_killed_after_the_grace_period(tmp_path):
 
 
 def test_a_limit_on_other_executors(run, tmp_path):
-    flow = Main(lambda flow: flow.work.run("hang"), work=Flaky(tmp_path / "n", 2, retries=1, backoff=0, timeout_s=0.3))
+    flow = Main(lambda flow: flow.work.run("wait"), work=Flaky(tmp_path / "n", 2, retries=1, backoff=0, timeout_s=0.3))
     assert run(flow).flow.work.has_succeeded
+    (tmp_path / "n go").touch()
+    for thread in threading.enumerate():
+        if thread.name == "payloadfs-call":
+            thread.join(60)
 
 
 class Nosy(Work):

@@ -21,10 +21,10 @@ from ..errors import (
 from ..pointer import Pointer
 from ..repository import Repository
 from ..stores import ObjectInfo
-from ..works._driver import HEARTBEAT_S
 from ..works._history import current_state, current_statuses
 from ..works._journal import Journal, State, newest_entries, read_entry
 from ..works._state import pointers_in
+from ..works._submit import HEARTBEAT_S
 from ._common import add_command, add_group, age, plural, printable, size, utc_time
 from ._report import duration, failure
 

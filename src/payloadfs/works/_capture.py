@@ -96,8 +96,10 @@ def capture_output(sink: Sink) -> Iterator[None]:
     """
     global _users
     with _lock:
-        if _users == 0:
-            sys.stdout, sys.stderr = _CapturedStream("stdout", sys.stdout), _CapturedStream("stderr", sys.stderr)
+        # Also if there are users: a program may have replaced the streams since, while a call was left to itself.
+        for name in ("stdout", "stderr"):
+            if not isinstance(getattr(sys, name), _CapturedStream):
+                setattr(sys, name, _CapturedStream(name, getattr(sys, name)))
         _users += 1
     lines = _LineBuffer(sink)
     token = _sink.set(lines.write)

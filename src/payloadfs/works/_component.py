@@ -15,7 +15,16 @@ from ..payload import Payload
 from ..repository import Repository
 from ._state import check_state_value, decode, encode, payloads_in
 
-__all__ = ["ActiveDriver", "Component", "active_driver", "find_class", "reserve_names", "state_attributes", "walk"]
+__all__ = [
+    "ActiveDriver",
+    "Component",
+    "active_driver",
+    "find_class",
+    "reserve_names",
+    "state_attributes",
+    "tree",
+    "walk",
+]
 
 _RESERVED = "{!r} is reserved in works and flows: choose another name."
 _MAX_DEPTH = 10
@@ -251,6 +260,15 @@ def walk(component: Component) -> Iterator[Component]:
     yield component
     for _, child in component._children() if component._child_types else ():
         yield from walk(child)
+
+
+def tree(
+    component: Component, name: str, place: tuple[Component, str, Any] | None
+) -> Iterator[tuple[str, Component, tuple[Component, str, Any] | None]]:
+    """Yield each component below `component`, and itself, with its name, and with parent, attribute and key."""
+    yield name, component, place
+    for child_name, child, attribute, key in component._children_in_place() if component._child_types else ():
+        yield from tree(child, f"{name}.{child_name}", (component, attribute, key))
 
 
 def state_attributes(component: Component) -> dict[str, Any]:

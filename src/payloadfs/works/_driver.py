@@ -10,28 +10,23 @@ from __future__ import annotations
 
 import inspect
 import secrets
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
 
-from ..errors import ConfigError, PayloadError, WorkError, is_interrupt
-from ._component import Component, active_driver, find_class
+from ..errors import ConfigError, WorkError, is_interrupt
+from ._component import Component, active_driver, find_class, tree
 from ._events import Event, EventKind
 from ._flow import Flow, StopFlow
 from ._history import Call, CallHistory
 from ._journal import Journal, State, payload_prefix
 from ._state import decode, encode, fingerprint, same
-from ._submit import EndApp, Submitter
+from ._submit import EndApp, Submitter, heartbeat
 from ._work import CallOptions, Work, WorkStatus
 
-__all__ = ["HEARTBEAT_S", "Driver"]
-
-HEARTBEAT_S = 30.0
-"""How often a driver shows that it is alive."""
+__all__ = ["Driver"]
 
 _MAX_GATHER_S = 0.5
 _MAX_FRUITLESS = 10
@@ -88,10 +83,10 @@ class Driver:
         self._wake_s: float | None = None
         self._fruitless = 0
         self.stage, self.message = "running", ""
-        tree = list(_tree(flow, "root", None))
-        if any("run" in vars(component) for _, component, _ in tree):
+        components = list(tree(flow, "root", None))
+        if any("run" in vars(component) for _, component, _ in components):
             raise ConfigError("This flow is already running: an app cannot run twice at the same time.", kind="app")
-        for name, component, _ in tree:
+        for name, component, _ in components:
             self._attach(name, component)
 
     def _attach(self, name: str, component: Component) -> None:
@@ -157,7 +152,7 @@ class Driver:
                 container[key] = component
             else:
                 container.append(component)
-            for child_name, child, _ in _tree(component, name, None):
+            for child_name, child, _ in tree(component, name, None):
                 self._attach(child_name, child)
         self._components[name]._restore_state(state.get(f"state:{name}", {}), self._journal.repository)
 
@@ -177,7 +172,7 @@ class Driver:
                 self._begin_pass_from_current_state(0)
             # Before anything runs: from here on, no other driver of this run can save.
             self._save()
-            with self._heartbeat():
+            with heartbeat(self._journal.renew, self._executor, self.submitter.emit):
                 for call in self._unfinished:
                     self.submitter.start(call, self._works[call.work])
                 while self._run_pass() and self._begin_pass():
@@ -193,28 +188,6 @@ class Driver:
             if not is_interrupt(error):
                 self._abort("failed", f"{type(error).__name__}: {error}")
             raise
-
-    @contextmanager
-    def _heartbeat(self) -> Iterator[None]:
-        """Show regularly that this driver is alive, and warn if the executor cannot run anything."""
-        ended = threading.Event()
-
-        def beat() -> None:
-            while not ended.wait(HEARTBEAT_S):
-                try:
-                    self._journal.renew()
-                    problem = getattr(self._executor, "problem", str)()
-                except Exception as error:  # the next save reports it
-                    problem = "" if isinstance(error, PayloadError) else f"{type(error).__name__}: {error}"
-                if problem:
-                    self.submitter.emit("output", message=f"payloadfs: {problem}\n", stream="stderr")
-
-        thread = threading.Thread(target=beat, name="payloadfs-heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
 
     def _run_pass(self) -> bool:
         """Run the flow once; wait for a result if nothing changed. Return False when the run is over."""
@@ -303,7 +276,7 @@ class Driver:
             One was moved, replaced or removed, or is in two places.
         """
         found: set[int] = set()
-        for name, component, place in _tree(self._flow, "root", None):
+        for name, component, place in tree(self._flow, "root", None):
             known = self._components.get(name)
             if known is None and component._prefix != self._prefix:
                 self._attach(name, component)
@@ -512,15 +485,6 @@ class Driver:
         }
         self._journal.set("run", "", run)
         self._journal.save()
-
-
-def _tree(
-    component: Component, name: str, place: tuple[Component, str, Any] | None
-) -> Iterator[tuple[str, Component, tuple[Component, str, Any] | None]]:
-    """Yield each component below `component`, and itself, with its name, and with parent, attribute and key."""
-    yield name, component, place
-    for child_name, child, attribute, key in component._children_in_place() if component._child_types else ():
-        yield from _tree(child, f"{name}.{child_name}", (component, attribute, key))
 
 
 def _work_error(work: str, message: str) -> WorkError:

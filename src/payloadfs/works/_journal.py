@@ -111,7 +111,7 @@ class Journal:
     def __init__(self, repository: Repository, run: str) -> None:
         check_key(run)
         self.run, self.repository = run, repository
-        self._texts: dict[_Key, _Text] = {}
+        self._encoded: dict[_Key, _Text] = {}
         self._size_chars = 0
         # One attribute, so that an interrupt cannot separate what is stored from what is pending.
         self._saved = _Saved(0, (), {})
@@ -123,29 +123,29 @@ class Journal:
     def set(self, kind: str, name: str, value: Any) -> None:
         """Set a value. No I/O; the next `save` stores it."""
         text = _text(value)
-        if self._texts.get((kind, name)) != text:
+        if self._encoded.get((kind, name)) != text:
             self._change((kind, name), text)
 
     def append(self, kind: str, name: str, start: int, items: list[Any]) -> None:
         """Replace the items from `start` on in a list that was set. No I/O."""
-        texts = [canonical(item) for item in items]
+        encoded = [canonical(item) for item in items]
         # First what will be saved, then what is known: after an interrupt the same call has the same effect again.
-        _merge(self._saved.pending, (kind, name), _Change(texts, start))
-        known = self._texts[kind, name]
+        _merge(self._saved.pending, (kind, name), _Change(encoded, start))
+        known = self._encoded[kind, name]
         assert isinstance(known, list)
-        self._size_chars += _chars(texts) - _chars(known[start:])
-        known[start:] = texts
+        self._size_chars += _chars(encoded) - _chars(known[start:])
+        known[start:] = encoded
 
     def drop(self, kind: str, name: str) -> None:
         """Remove a value if it exists. No I/O."""
-        if (kind, name) in self._texts:
+        if (kind, name) in self._encoded:
             self._change((kind, name), None)
 
     def _change(self, key: _Key, text: _Text | None) -> None:
         _merge(self._saved.pending, key, _Change(list(text) if isinstance(text, list) else text))
-        self._size_chars -= _chars(self._texts.pop(key, ""))
+        self._size_chars -= _chars(self._encoded.pop(key, ""))
         if text is not None:
-            self._texts[key] = text
+            self._encoded[key] = text
             self._size_chars += _chars(text)
 
     def read(self) -> State:
@@ -195,7 +195,7 @@ class Journal:
         number = max(by_number)
         while number:
             if number not in by_number:
-                # Either it was replaced since the listing, or someone deleted it: a new listing decides.
+                # Either it was replaced since the listing, or it was deleted: a new listing decides.
                 if self._list()[-1].key != infos[-1].key:
                     raise NotFoundError(f"The journal of run {self.run!r} changes faster than it can be read.")
                 raise IntegrityError(f"Entry {number} of the journal of run {self.run!r} is missing.", kind="run")
@@ -204,8 +204,8 @@ class Journal:
             number = document["after"]
 
     def _restore(self, state: State, documents: list[tuple[int, dict[str, Any]]]) -> None:
-        self._texts = {(kind, name): _text(value) for kind, values in state.items() for name, value in values.items()}
-        self._size_chars = sum(map(_chars, self._texts.values()))
+        self._encoded = {(kind, name): _text(value) for kind, values in state.items() for name, value in values.items()}
+        self._size_chars = sum(map(_chars, self._encoded.values()))
         entries = tuple((number, _changes_in(document)) for number, document in reversed(documents))
         self._saved = _Saved(documents[0][0], entries, {})
 
@@ -260,12 +260,12 @@ class Journal:
             for key, change in older.items():
                 _merge(merged, key, change)
         if not has_pending and (not kept or 2 * sum(map(_change_chars, merged.values())) > self._size_chars):
-            return (), {key: _Change(list(t) if isinstance(t, list) else t) for key, t in self._texts.items()}
+            return (), {key: _Change(list(t) if isinstance(t, list) else t) for key, t in self._encoded.items()}
         return kept, merged
 
     def _try_put(self, number: int, after: int, changes: _Changes) -> bool:
         """Store an entry. Return False if an entry of ours has the number, which an interrupt kept us from noticing."""
-        body = _document(after, self._texts, changes).encode("ascii")
+        body = _document(after, self._encoded, changes).encode("ascii")
         key_id, signature = self.repository.keys.sign(_signed_parts(self.run, number, body))
         header = {"payloadfs-run": VERSION, "run": self.run, "number": number, "kid": key_id, "sig": signature}
         previous_signature, self._last_signature = self._last_signature, signature
@@ -359,7 +359,7 @@ def _merge(changes: _Changes, key: _Key, change: _Change) -> None:
         changes[key] = _Change(list(change.text) if isinstance(change.text, list) else change.text, change.start)
 
 
-def _document(after: int, texts: Mapping[_Key, _Text], changes: _Changes) -> str:
+def _document(after: int, encoded: Mapping[_Key, _Text], changes: _Changes) -> str:
     """Return the document of an entry as JSON."""
     sections: dict[str, dict[str, list[str]]] = {"set": {}, "append": {}, "drop": {}}
     for (kind, name), change in changes.items():
@@ -367,7 +367,7 @@ def _document(after: int, texts: Mapping[_Key, _Text], changes: _Changes) -> str
         if change.start is not None:
             section, text = "append", f"[{change.start},{text}]"
         sections[section].setdefault(kind, []).append(f"{json.dumps(name)}:{text}")
-    parts = [f'"after":{after}', f'"run":{texts.get(("run", ""), "{}")}']
+    parts = [f'"after":{after}', f'"run":{encoded.get(("run", ""), "{}")}']
     for section, kinds in sections.items():
         if kinds:
             content = ",".join(f"{json.dumps(kind)}:{{{','.join(items)}}}" for kind, items in kinds.items())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import json
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Executor, Future
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -20,7 +22,10 @@ from ._state import decode, payloads_in, pointers_in
 from ._task import Outcome, execute, pack
 from ._work import Work
 
-__all__ = ["EndApp", "Submitter"]
+__all__ = ["HEARTBEAT_S", "EndApp", "Submitter", "heartbeat"]
+
+HEARTBEAT_S = 30.0
+"""How often a driver shows that it is alive."""
 
 
 class EndApp(BaseException):
@@ -225,3 +230,25 @@ class Submitter:
         stored = tuple((path, p.type_name, p.size_bytes) for path, p in pointers_in(call.state))
         kind: EventKind = "call-succeeded" if call.stage == "succeeded" else "call-failed"
         self.emit(kind, call.work, call.message, took_s=took_s, stored=stored)
+
+
+@contextmanager
+def heartbeat(renew: Callable[[], None], executor: Executor, emit: Callable[..., None]) -> Iterator[None]:
+    """Show regularly that the driver is alive, by `renew`, and warn if the executor cannot run anything."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_S):
+            try:
+                renew()
+                problem = getattr(executor, "problem", str)()
+            except Exception as error:  # the next save reports it
+                problem = "" if isinstance(error, PayloadError) else f"{type(error).__name__}: {error}"
+            if problem:
+                emit("output", message=f"payloadfs: {problem}\n", stream="stderr")
+
+    threading.Thread(target=beat, name="payloadfs-heartbeat", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()

@@ -105,14 +105,16 @@ def pack(
 def execute(task: Task) -> Outcome:
     """Run a call, in the process it was sent to. An exception of the work is part of the outcome, never raised.
 
-    A call with a limit runs in a thread of its own. If it takes longer, it has failed; nothing can end the
+    A call with a limit runs in a separate thread. If it takes longer, it has failed; nothing can end the
     thread, which is left to itself.
     """
     if task.limit_s is None:
         return _execute(task)
     outcomes: list[Outcome] = []
     started_s, context = time.time(), copy_context()
-    thread = threading.Thread(target=lambda: outcomes.append(context.run(_execute, task)), daemon=True)
+    thread = threading.Thread(
+        target=lambda: outcomes.append(context.run(_execute, task)), daemon=True, name="payloadfs-call"
+    )
     thread.start()
     thread.join(task.limit_s)
     if outcomes:

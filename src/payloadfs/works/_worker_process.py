@@ -66,14 +66,13 @@ def serve(descriptor: int, parent_pipe: int, program: tuple[str, str] | None) ->
 
     buffer = _OutputBuffer(send, lock)
     output = buffer.write
+    with suppress(EOFError):
+        _run_jobs(connection, send)
+
+
+def _run_jobs(connection: Any, send: _Send) -> None:
     streams = sys.stdout, sys.stderr
-    while True:
-        try:
-            job = connection.recv_bytes()
-        except EOFError:
-            return
-        if job == SHUTDOWN or _is_stopped():
-            return
+    while (job := connection.recv_bytes()) != SHUTDOWN and not _is_stopped():
         signal.signal(signal.SIGTERM, _end_job)  # an earlier job may have changed it
         send("begun", None)
         _run_job(job, send)
