@@ -9,6 +9,7 @@ EVERYWHERE = """
     tests/platforms tests/test_atomic.py tests/test_forks.py tests/test_buffers.py tests/test_signing.py tests/test_config.py
     tests/test_urls.py tests/test_repository.py tests/test_payload.py tests/test_seal.py tests/test_packing.py
     tests/test_inline.py tests/test_aio.py tests/serializers/test_registry.py tests/stores/test_fsspec.py
+    tests/stores/test_s3.py
     tests/cli/test_cli.py tests/cli/test_doctor.py tests/cli/test_inspect.py tests/cli/test_keys.py tests/cli/test_init.py
     tests/retention tests/works/test_local_executor.py tests/works/test_components.py
     tests/works/test_state.py tests/works/test_resume.py

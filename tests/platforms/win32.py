@@ -46,6 +46,8 @@ SKIPPED = {
     ],
     "there is no fork": [
         "test_output_of_a_forked_child_does_not_disturb_the_connection",
+        "test_the_kit_in_a_forked_child",
+        "test_a_store_that_was_opened_before_a_fork",
         "test_callbacks_run_in_the_child_only",
         "test_a_forked_child_does_not_keep_the_lock",
     ],

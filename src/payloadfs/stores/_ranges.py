@@ -55,13 +55,17 @@ class Memory:
 
 def into_file(file: int) -> Sink:
     """Return a sink that writes into the descriptor `file`, whatever its position."""
+    seeking = threading.Lock()
 
     def sink(start: int, chunk: memoryview) -> None:
-        # Only the cache reads into files, and Windows has no cache.
-        if sys.platform != "win32":
-            while chunk.nbytes:
+        while chunk.nbytes:
+            if sys.platform == "win32":
+                with seeking:
+                    os.lseek(file, start, os.SEEK_SET)
+                    written = os.write(file, chunk)
+            else:
                 written = os.pwrite(file, chunk, start)
-                start, chunk = start + written, chunk[written:]
+            start, chunk = start + written, chunk[written:]
 
     return sink
 

@@ -48,19 +48,7 @@ def serve(descriptor: int, parent_pipe: int, program: tuple[str, str] | None) ->
     Windows both are handles.
     """
     global output
-    # An interrupt at the terminal is for the parent, which then ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end_job)
-    # A child with these descriptors would keep the parent waiting after this process has died.
-    if sys.platform == "win32":
-        for handle in (descriptor, parent_pipe):
-            os.set_handle_inheritable(handle, False)
-        parent_pipe = msvcrt.open_osfhandle(parent_pipe, os.O_RDONLY)
-    else:
-        for inherited in (descriptor, parent_pipe):
-            os.set_inheritable(inherited, False)
-    on_fork(lambda: _close_inherited(descriptor, parent_pipe))
-    threading.Thread(target=_end_with_parent, args=(parent_pipe,), daemon=True).start()
+    _set_up(descriptor, parent_pipe)
     connection, lock = Connection(descriptor), threading.RLock()
     if program is not None:
         import_in_worker(Program(*program))
@@ -95,6 +83,23 @@ def _run_jobs(connection: Any, send: _Send) -> None:
         for stream in filter(None, streams):
             with suppress(OSError, ValueError):
                 stream.flush()
+
+
+def _set_up(descriptor: int, parent_pipe: int) -> None:
+    """Prepare signals, what children inherit, and the end of this process with its parent."""
+    # An interrupt at the terminal is for the parent, which then ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_job)
+    # A child with these descriptors would keep the parent waiting after this process has died.
+    if sys.platform == "win32":
+        for handle in (descriptor, parent_pipe):
+            os.set_handle_inheritable(handle, False)
+        parent_pipe = msvcrt.open_osfhandle(parent_pipe, os.O_RDONLY)
+    else:
+        for inherited in (descriptor, parent_pipe):
+            os.set_inheritable(inherited, False)
+    on_fork(lambda: _close_inherited(descriptor, parent_pipe))
+    threading.Thread(target=_end_with_parent, args=(parent_pipe,), daemon=True).start()
 
 
 class _OutputBuffer:
