@@ -118,7 +118,7 @@ class Operation:
     )
 
     def __init__(self, verb: Literal["save", "load"]) -> None:
-        self._verb = verb
+        self._verb: Literal["save", "load"] = verb
         self.pointer: Any = None
         self._callback: Callable[[Progress], None] | None = None
         self._done_bytes = self._total_bytes = 0

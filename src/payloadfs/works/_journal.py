@@ -179,15 +179,16 @@ class Journal:
                 )
             try:
                 documents = list(self._read_chain(infos))
-                break
             except NotFoundError:
                 # Its driver is running, and has replaced it since it was listed.
                 if not attempts_left:
                     raise
-        state: State = {}
-        for _, document in reversed(documents):
-            _apply(state, document)
-        return state, infos, documents
+            else:
+                state: State = {}
+                for _, document in reversed(documents):
+                    _apply(state, document)
+                return state, infos, documents
+        raise AssertionError("The last attempt returns or raises.")
 
     def _read_chain(self, infos: list[ObjectInfo]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield number and document of each valid entry, newest first."""

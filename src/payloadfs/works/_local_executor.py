@@ -343,9 +343,13 @@ def _spawn(connection: int, parent_pipe: int) -> subprocess.Popen[bytes]:
     else:
         descriptors = connection, parent_pipe
         inherited = {"pass_fds": descriptors, "process_group": 0}
-    flags, program = subprocess._args_from_interpreter_flags(), current()  # type: ignore[attr-defined]
-    code = _PROGRAM.format(path=sys.path, argv=sys.argv, arguments=(*descriptors, program and tuple(program)))
-    return subprocess.Popen([sys.executable, *flags, "-c", code], stdin=subprocess.DEVNULL, **inherited)  # noqa: S603
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    user_program = current()
+    arguments = (*descriptors, user_program and tuple(user_program))
+    program = _PROGRAM.format(path=sys.path, argv=sys.argv, arguments=arguments)
+    command = [sys.executable, *flags, "-c", program]
+    process: subprocess.Popen[bytes] = subprocess.Popen(command, stdin=subprocess.DEVNULL, **inherited)  # noqa: S603
+    return process
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
