@@ -599,7 +599,7 @@ def test_plain_lines_on_a_terminal(start, program, monkeypatch, how):
 
 
 def test_twelve_works_of_which_one_fails_one_is_slow_and_one_hangs(run, tmp_path):
-    """Retried, timed out and reported; killed in the middle and resumed, it comes to the same end."""
+    """Retried, timed out and reported."""
     folder = tmp_path / "attempts"
     folder.mkdir()
     options = ("--set", f"folder={folder}", "--max-workers", "4")

@@ -348,8 +348,8 @@ def _spawn(connection: int, parent_pipe: int) -> subprocess.Popen[bytes]:
     arguments = (*descriptors, user_program and tuple(user_program))
     program = _PROGRAM.format(path=sys.path, argv=sys.argv, arguments=arguments)
     command = [sys.executable, *flags, "-c", program]
-    process: subprocess.Popen[bytes] = subprocess.Popen(command, stdin=subprocess.DEVNULL, **inherited)  # noqa: S603
-    return process
+    process: Any = subprocess.Popen(command, stdin=subprocess.DEVNULL, **inherited)  # noqa: S603
+    return process  # type: ignore[no-any-return]
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
