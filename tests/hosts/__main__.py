@@ -60,7 +60,7 @@ def main(names: list[str]) -> int:
     failed = []
     for name in names or HOSTS:
         print(f"== {name}", flush=True)
-        command = [make(name), "-m", "pytest", *OPTIONS, f"tests/hosts/test_{name}.py"]
+        command = [make(name), "-m", "pytest", *OPTIONS, *sorted(map(str, ROOT.glob(f"tests/hosts/test_{name}*.py")))]
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             failed.append(name)
     print(f"failed: {', '.join(failed)}" if failed else "all hosts passed")

@@ -1,5 +1,9 @@
 """Dask and Ray: payloads are passed as pointers, and equal content is one key."""
 
+import pickle
+
+import numpy as np
+import pandas as pd
 import pytest
 from values import assert_same, values
 
@@ -31,6 +35,26 @@ def test_dask(tmp_path):
         assert_same(
             {name: everything[name] for name in ("frame", "pair", "plain")},
             {name: values()[name] for name in ("frame", "pair", "plain")},
+        )
+
+
+def rows(payload):
+    return len(payload.value), float(payload.value.a.iloc[-1])
+
+
+def test_a_gigabyte_goes_through_the_store_and_not_through_the_scheduler():
+    distributed = pytest.importorskip("distributed")
+    count = 125_000_000
+    payload = Payload(pd.DataFrame({"a": np.arange(count, dtype="float64")}))
+    payload.save()
+    assert len(pickle.dumps(payload)) < 1000
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, memory_limit="700MB", dashboard_address=None)
+    with cluster, distributed.Client(cluster) as client:
+        futures = [client.submit(rows, payload, key=f"rows-{number}") for number in range(2)]
+        assert client.gather(futures) == [(count, count - 1)] * 2
+        # A worker with less memory than the frame neither spills nor is restarted: it maps the file.
+        assert all(
+            worker["metrics"]["spilled_bytes"]["disk"] == 0 for worker in client.scheduler_info()["workers"].values()
         )
 
 

@@ -41,7 +41,16 @@ def executorlib():
     return pytest.importorskip("executorlib").SingleNodeExecutor(max_workers=2)
 
 
-@pytest.mark.parametrize("create", [loky, executorlib])
+def parsl():
+    pytest.importorskip("parsl")
+    from parsl.concurrent import ParslPoolExecutor
+    from parsl.config import Config
+    from parsl.executors.threads import ThreadPoolExecutor
+
+    return ParslPoolExecutor(Config(executors=[ThreadPoolExecutor(max_threads=2)], initialize_logging=False))
+
+
+@pytest.mark.parametrize("create", [loky, executorlib, parsl])
 def test_payloads_travel_and_failures_are_repeated(create, tmp_path):
     with create() as executor:
         app = App(Parts(tmp_path))
