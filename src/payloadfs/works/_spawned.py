@@ -2,4 +2,5 @@
 
 from ._program import import_in_spawned
 
-import_in_spawned()
+if __name__ == "__mp_main__":
+    import_in_spawned()
