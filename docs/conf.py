@@ -47,7 +47,7 @@ nitpick_ignore_regex = [
         r"payloadfs\.(?:_buffers|_digest|_keys|_seal|_urls|integrations|payload|pointer|policy|repository|serializers|signing|stores)\b.*",
     ),
     (r"py:.*", r"payloadfs\.testing\b.*"),
-    (r"py:class", r"payloadfs\.(?:_settings\..*|config\.Setting)"),
+    (r"py:class", r"payloadfs\.(?:_settings\..*|config\.Setting|works\._work\.ConfiguredWork)"),
     (r"py:class", r"payloadfs\.aio\.T"),
 ]
 

@@ -51,7 +51,9 @@ def gallery() -> str:
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, PAYLOADFS_KEYS_FILE=f"{folder}/keys"):
         code = [cell.strip().replace("FOLDER", repr(folder)) for cell in CELLS[1::2]]
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in code])
-        NotebookClient(notebook, allow_errors=True, timeout=600, resources={"metadata": {"path": folder}}).execute()
+        client = NotebookClient(notebook, allow_errors=True, timeout=600, resources={"metadata": {"path": folder}})
+        client.extra_arguments = ["--log-level=ERROR"]
+        client.execute()
         parts = ["# Gallery", "What a notebook shows. This page is made by running one."]
         for text, source, cell in zip(CELLS[::2], CELLS[1::2], notebook.cells, strict=True):
             outputs = "\n\n".join(map(_output, cell.outputs)).replace(folder, "/srv/objects")

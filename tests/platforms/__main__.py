@@ -9,7 +9,6 @@ EVERYWHERE = """
     tests/platforms tests/test_atomic.py tests/test_forks.py tests/test_buffers.py tests/test_signing.py tests/test_config.py
     tests/test_urls.py tests/test_repository.py tests/test_payload.py tests/test_seal.py tests/test_packing.py
     tests/test_inline.py tests/test_aio.py tests/serializers/test_registry.py tests/stores/test_fsspec.py
-    tests/stores/test_s3.py
     tests/cli/test_cli.py tests/cli/test_doctor.py tests/cli/test_inspect.py tests/cli/test_keys.py tests/cli/test_init.py
     tests/retention tests/works/test_local_executor.py tests/works/test_components.py
     tests/works/test_state.py tests/works/test_resume.py
@@ -17,7 +16,8 @@ EVERYWHERE = """
 MODULES = {
     "darwin": EVERYWHERE
     + "tests/stores/test_local.py tests/stores/test_durability.py tests/stores/test_cache.py tests/crossprocess/test_kill.py",
-    "win32": EVERYWHERE + "tests/stores/test_local.py::TestLocal tests/stores/test_local.py::TestMemory",
+    "win32": EVERYWHERE
+    + "tests/stores/test_s3.py tests/stores/test_local.py::TestLocal tests/stores/test_local.py::TestMemory",
 }
 
 
