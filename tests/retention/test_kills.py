@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -29,8 +30,8 @@ def _writer(make: Callable[[], Repository], report: int) -> None:
             os.write(report, repository.save(value).to_json().encode() + b"\n")
 
 
-def _kill_one(make: Callable[[], Repository], after_s: float) -> list[str]:
-    """Run a writer in a forked child, kill it, and return the pointers that it reported."""
+def _kill_one(make: Callable[[], Repository], after_s: float, *, is_patient: bool) -> list[str]:
+    """Run a writer in a forked child, kill it, and return the pointers that it reported: at least one if `is_patient`."""
     reader, report = os.pipe()
     child = os.fork()
     if not child:
@@ -39,6 +40,8 @@ def _kill_one(make: Callable[[], Repository], after_s: float) -> list[str]:
         finally:
             os._exit(1)
     os.close(report)
+    if is_patient:
+        select.select([reader], [], [])
     time.sleep(after_s)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -49,7 +52,11 @@ def _kill_one(make: Callable[[], Repository], after_s: float) -> list[str]:
 
 def _check(make: Callable[[], Repository], kills: int, longest_s: float) -> None:
     choose = random.Random(7)
-    reported = [text for _ in range(kills) for text in _kill_one(make, choose.uniform(0, longest_s))]
+    reported = [
+        text
+        for number in range(kills)
+        for text in _kill_one(make, choose.uniform(0, longest_s), is_patient=number % 3 == 0)
+    ]
     repository = make()
     time.sleep(2)  # the grace period
     collect([map(str.encode, reported)], grace=1, max_share=1, dry_run=False, repository=repository)
