@@ -21,3 +21,19 @@ def free_port():
             return probe.getsockname()[1]
 
     return free
+
+
+@pytest.fixture
+def ray_cluster():
+    """Return ray with a cluster of this machine, which on a busy one does not always start in its own time limit."""
+    ray = pytest.importorskip("ray")
+    for attempts_left in (2, 1, 0):
+        try:
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+            break
+        except RuntimeError:
+            ray.shutdown()
+            if not attempts_left:
+                raise
+    yield ray
+    ray.shutdown()

@@ -58,16 +58,10 @@ def test_a_gigabyte_goes_through_the_store_and_not_through_the_scheduler():
         )
 
 
-def test_ray(tmp_path):
-    ray = pytest.importorskip("ray")
-
+def test_ray(ray_cluster):
     def doubled(payload):  # by value: the workers cannot import this file
         return type(payload)(payload.value * 2)
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        result = ray.get(ray.remote(doubled).remote(Payload(values()["array"])))
-        assert (result.value == values()["array"] * 2).all()
-    finally:
-        ray.shutdown()
+    result = ray_cluster.get(ray_cluster.remote(doubled).remote(Payload(values()["array"])))
+    assert (result.value == values()["array"] * 2).all()
     assert list(default_repository().list())

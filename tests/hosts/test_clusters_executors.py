@@ -60,11 +60,11 @@ def test_payloads_travel_and_failures_are_repeated(create, tmp_path):
     assert app.flow.parts[3].status.attempts == 2
 
 
-def test_ray(tmp_path):
+def test_ray(tmp_path, ray_cluster):
     """The executor of the how-to."""
     import concurrent.futures
 
-    ray = pytest.importorskip("ray")
+    ray = ray_cluster
 
     class RayExecutor(concurrent.futures.Executor):
         def __init__(self, **options):
@@ -76,11 +76,7 @@ def test_ray(tmp_path):
         def with_resources(self, resources):
             return RayExecutor(num_cpus=resources.get("cpus", 1), num_gpus=resources.get("gpu", 0))
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        app = App(Parts(tmp_path))
-        app.run(executor=RayExecutor(num_cpus=1))
-    finally:
-        ray.shutdown()
+    app = App(Parts(tmp_path))
+    app.run(executor=RayExecutor(num_cpus=1))
     assert [part.data.value[0] for part in app.flow.parts] == list(range(6))
     assert app.flow.parts[3].status.attempts == 2
