@@ -91,7 +91,7 @@ def test_cpython_deepcopy(name, monkeypatch):
     run(test_copy.TestCopy, name, range(PROTOCOL, PROTOCOL + 1))
 
 
-@pytest.mark.parametrize(("suite", "sample", "least"), [("numpy", 30, 10), ("pyarrow", 15, 10), ("pandas", 30, 20)])
+@pytest.mark.parametrize(("suite", "sample", "least"), [("numpy", 40, 20), ("pyarrow", 20, 25), ("pandas", 40, 40)])
 def test_packages(suite, sample, least):
     tally = foreign.run(suite, sample)
     assert not tally.unexpected()
