@@ -180,6 +180,6 @@ class _Loader(SourceFileLoader):
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
                 super().exec_module(module)
         except _EndOfImport:
-            pass
+            pass  # not an error: `App.run` at the top level ends the import
         finally:
             _is_importing = False
