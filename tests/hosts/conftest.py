@@ -25,15 +25,8 @@ def free_port():
 
 @pytest.fixture
 def ray_cluster():
-    """Return ray with a cluster of this machine, which on a busy one does not always start in its own time limit."""
+    """Return ray with a cluster of this machine."""
     ray = pytest.importorskip("ray")
-    for attempts_left in (2, 1, 0):
-        try:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-            break
-        except RuntimeError:
-            ray.shutdown()
-            if not attempts_left:
-                raise
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()
