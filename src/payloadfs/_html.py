@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,9 @@ def table(title: str, rows: Mapping[str, Any]) -> str:
     >>> table("Pointer", {"size": "5 bytes"})
     '<table><caption>Pointer</caption><tr><th>size</th><td>5 bytes</td></tr></table>'
     """
+    # Here, because it imports a table of two thousand names, and few processes show tables.
+    import html
+
     cells = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>" for name, value in rows.items()
     )
