@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import faulthandler
 import os
 import signal
 import threading
@@ -184,6 +185,7 @@ def test_batches_in_a_forked_child(repository: Repository) -> None:
     pointers = repository.save_many(range(20), max_concurrency=5)
     child = os.fork()
     if child == 0:
+        faulthandler.dump_traceback_later(100, exit=True)  # shows where a child hangs, before the test's own limit
         good = repository.load_many(repository.save_many(range(20))) == repository.load_many(pointers)
         os._exit(0 if good else 1)
     assert os.waitpid(child, 0)[1] == 0
