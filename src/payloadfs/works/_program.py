@@ -5,9 +5,9 @@ identity in works, in payloads and in a resumed run, and ``multiprocessing``, jo
 can pickle them inside works. A program without a file, such as a notebook, has no such module; its
 classes are pickled by value.
 
-A worker process imports the program when the first call needs it. Output of the
-import is dropped, because the driver has already printed it. `App.run` at the top level ends the import
-there: worker processes see the program as the driver had executed it when the app started.
+A worker process imports the program when the first call needs it. Output of the import is
+dropped, because the driver has already printed it. `App.run` at the top level ends the import there:
+worker processes see the program as the driver had executed it when the app started.
 """
 
 from __future__ import annotations
