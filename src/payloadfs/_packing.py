@@ -1,16 +1,16 @@
-"""Packing: any value as JSON. What is plain and small stays readable, and everything else becomes a pointer.
+"""Packing of any value as JSON: small plain values stay readable, and everything else becomes a pointer.
 
-For the adapters of hosts, and for programs whose state holds JSON.
+For host adapters, and for programs whose state holds JSON.
 
-A packed value is JSON, in which each object with the field ``"payloadfs"`` stands for something else:
+A packed value is JSON in which an object with the field ``"payloadfs"`` represents another value:
 
 ===================================================  ============================
-``{"payloadfs": 1, ...}``, a pointer                 the object that it names
+``{"payloadfs": 1, ...}``, a pointer                 the object it refers to
 ``{"payloadfs": "payload", "pointer": {...}}``       a `Payload`
 ``{"payloadfs": "pointer", "pointer": {...}}``       a `Pointer`
 ===================================================  ============================
 
-A dict of the user that has this key is saved as an object, so nothing else is ever taken for a pointer.
+A user's dict with this key is saved as an object, so it is never mistaken for a pointer.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def pack(
     repository: Repository | None = None,
     **options: Unpack[SaveOptions],
 ) -> Any:
-    """Return `value` as JSON values: small plain data as it is, and pointers for everything else.
+    """Return `value` as JSON values: small plain data unchanged, and pointers for everything else.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ def pack(
         None, booleans, numbers, strings, and lists and dicts of them stay as they are if JSON restores
         them exactly. Objects inside lists and dicts are replaced by pointers one by one.
     over : int
-        Largest plain value in bytes of JSON. A list or dict that is larger, counted with pointers in place of
-        the objects in it, is saved as one object.
+        Largest plain value, in bytes of JSON. A larger list or dict, counted with pointers in place of its
+        objects, is saved as one object.
     repository : Repository, optional
         Default: the repository of the settings in force.
     **options
@@ -71,8 +71,8 @@ def pack(
     Notes
     -----
     Cost: none for plain values; for the objects, that of `Repository.save_many`. A value in which a list, dict
-    or other object occurs twice is saved as one object, so that it still does afterwards. An object that is
-    only inside of two others becomes two objects.
+    or other object occurs twice is saved as one object, so that it stays shared. An object that occurs
+    only inside two others becomes two objects.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def pack(
 
 
 def unpack(packed: Any, *, repository: Repository | None = None, view: bool = False, context: str | None = None) -> Any:
-    """Return the value that `pack` made into `packed`.
+    """Return the value that was packed into `packed`.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class _OccursTwiceError(Exception):
 
 
 class _Hole:
-    """The place of an object in a list or dict, by its position among all objects."""
+    """A placeholder for an object in a list or dict, with its position among all objects."""
 
     __slots__ = ("position",)
 
@@ -142,7 +142,7 @@ class _Hole:
 
 
 class _Plan:
-    """What becomes of the parts of one value. Except for payloads, nothing is saved until all parts are known."""
+    """A plan for packing one value. Except for payloads, nothing is saved until all parts are known."""
 
     def __init__(self, over: int) -> None:
         self._over = over
@@ -164,7 +164,7 @@ class _Plan:
         return self._add_parts(value, depth)
 
     def later(self, value: Any) -> _Hole:
-        """Return the hole for an object that has to be saved."""
+        """Return a hole for an object that must be saved."""
         self.objects.append(value)
         return _Hole(len(self.objects) - 1)
 
@@ -215,7 +215,7 @@ def _wrapped(value: Payload[Any] | Pointer) -> dict[str, Any]:
 
 
 def template_of(packed: Any, repository: Repository | None = None) -> tuple[Any, list[Pointer]]:
-    """Return `packed` with holes in place of pointers, and these pointers. No request.
+    """Return `packed` with holes in place of pointers, and the pointers. No request.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Keys, signatures over length-prefixed fields (HMAC-SHA256 and Ed25519), and the key file.
 
-The first key of a ring that can sign and is not retired signs. All keys verify, so keys can be changed
-and old pointers stay valid. Anyone who can sign can run code where the key is trusted: protect a key
+A ring signs with its first key that can sign and is not retired. All keys verify, so keys can be
+rotated and old pointers stay valid. Anyone who can sign can run code where the key is trusted: protect a key
 file like a private SSH key. The public half of an Ed25519 key only verifies.
 """
 
@@ -50,8 +50,8 @@ class Key(StaysInProcess):
     Parameters
     ----------
     material : bytes
-        ``"hmac"``: 32 random bytes. ``"ed25519"``: the 32 bytes of the private half and the 32 of the
-        public one. ``"ed25519-public"``: the 32 bytes of the public half.
+        ``"hmac"``: 32 random bytes. ``"ed25519"``: 32 bytes of the private half, then 32 of the
+        public half. ``"ed25519-public"``: the 32 bytes of the public half.
     kind : {"hmac", "ed25519", "ed25519-public"}
         The Ed25519 kinds need the package ``cryptography`` when they sign or verify.
     retired : bool
@@ -70,7 +70,7 @@ class Key(StaysInProcess):
     kind: KeyKind = "hmac"
     retired: bool = False
     id: str = field(init=False, compare=False)
-    """Eight characters that identify the key without revealing its secret; both halves of a key have the same."""
+    """Eight characters that identify the key without revealing its secret; both halves of a pair share them."""
     _derived: bytes = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -178,7 +178,7 @@ class KeyRing(StaysInProcess):
     Parameters
     ----------
     keys : iterable of Key
-        The first key that can sign signs. If two keys have the same id, the first one verifies.
+        The first key that can sign is used to sign. If two keys have the same id, the first one verifies.
 
     Examples
     --------
@@ -296,7 +296,7 @@ class KeyFile:
 
         Notes
         -----
-        Cost: one ``stat``. So a key that was removed or retired counts at once in running processes.
+        Cost: one ``stat``. So running processes notice at once that a key was removed or retired.
         """
         version = self._version()
         if version is None or self._read is None or self._read[0] != version:
@@ -312,7 +312,7 @@ class KeyFile:
         return ring
 
     def _version(self) -> _Version | None:
-        """Return what changes with the content of the file, or None if it cannot be seen."""
+        """Return metadata that changes with the content of the file, or None if it cannot be read."""
         try:
             st = os.stat(self.path)
         except OSError:
@@ -337,7 +337,7 @@ def read_keys(path: Path) -> KeyRing:
 
 
 def read_trusted_file(path: Path, name: str, *, secret: bool) -> bytes:
-    """Return the content of `path` if no other user can have written it.
+    """Return the content of `path` if no other user could have written it.
 
     On Windows the mode does not say who can read and write a file, so only its kind is checked: the access
     rights of the user's profile folder protect it.
@@ -345,11 +345,11 @@ def read_trusted_file(path: Path, name: str, *, secret: bool) -> bytes:
     Parameters
     ----------
     path : Path
-        Must lead to a regular file that belongs to this user or to root, and that no other user can write.
+        Must lead to a regular file that belongs to this user or to root, and that no other user can write to.
     name : str
         What the file is, for messages.
     secret : bool
-        The file of a user must also not be readable by others. A file of root may be, if it is
+        A user's file must also not be readable by others. Root's file may be, if it is
         read-only: secrets that Docker and Kubernetes mount have the mode 0440 or 0444, or are on a
         read-only file system.
 
@@ -358,10 +358,10 @@ def read_trusted_file(path: Path, name: str, *, secret: bool) -> bytes:
     FileNotFoundError, NotADirectoryError
         There is no file.
     ConfigError
-        The file is not trusted, too large, or cannot be read; the message names what works.
+        The file is not trusted, too large, or cannot be read; the message says what to do.
     """
     try:
-        # NO_WAIT, because opening a FIFO would wait for ever.
+        # NO_WAIT, because opening a FIFO would wait forever.
         descriptor = os.open(path, os.O_RDONLY | OPEN | NO_WAIT)
     except (FileNotFoundError, NotADirectoryError):
         raise
@@ -423,11 +423,11 @@ def write_keys(path: Path, ring: KeyRing, *, replace: bool) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            # It is synced: a power cut must not take the key and leave pointers signed with it.
+            # Synced, because a power cut must not lose the key and keep pointers signed with it.
             with atomic_file(str(path), replace=replace) as file:
                 file.write(text.encode("ascii"))
         except FileExistsError:
-            # Another process created the file first: use its key, once it is as durable.
+            # Another process created the file first: use its key, once it is durable.
             sync_folder(str(path.parent))
     except OSError as error:
         raise ConfigError(
@@ -455,7 +455,7 @@ def _ed25519() -> Any:
 def _private_key(material: bytes) -> Ed25519PrivateKey:
     key: Ed25519PrivateKey = _ed25519().Ed25519PrivateKey.from_private_bytes(material[:-_PUBLIC_BYTES])
     if key.public_key().public_bytes_raw() != material[-_PUBLIC_BYTES:]:
-        # Signatures with a foreign public half can reveal the private one.
+        # Signing with the wrong public half can reveal the private one.
         raise ConfigError("The two halves of an Ed25519 key do not belong together.", kind="key-format")
     return key
 
@@ -467,7 +467,7 @@ def _public_key(material: bytes) -> Ed25519PublicKey:
 
 
 def _length_prefixed(fields: Sequence[bytes]) -> bytes:
-    """Encode `fields` as DSSE and PASETO do: different lists of fields never have the same bytes."""
+    """Encode `fields` as DSSE and PASETO do: different lists of fields never have the same encoding."""
     parts = [b"PFSv1 %d " % len(fields)]
     for value in fields:
         parts += (b"%d " % len(value), value, b" ")
@@ -484,5 +484,5 @@ def _from_base64(text: str) -> bytes | None:
         raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
     except ValueError:
         return None
-    # Otherwise one signature would have several spellings.
+    # Otherwise one signature would have several encodings.
     return raw if _base64(raw) == text else None

@@ -255,7 +255,7 @@ def test_a_work_that_the_app_cannot_find_does_not_run_in_the_driver(run):
             self._box.work.run()
 
     flow = Hiding()
-    with pytest.raises(ConfigError, match="A Step is run that the app cannot find"):
+    with pytest.raises(ConfigError, match="The app cannot find a Step that was called"):
         run(flow)
     assert flow._box.work.count == 0
 

@@ -91,7 +91,7 @@ def test_a_broken_process_pool_ends_the_app(run):
 
     flow = Broken()
     pool = futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-    with pool, pytest.raises(WorkError, match="does not accept calls any more: BrokenProcessPool"):
+    with pool, pytest.raises(WorkError, match="no longer accepts calls: BrokenProcessPool"):
         run(flow, pool)
     assert flow.dying.has_failed
 

@@ -268,7 +268,7 @@ def test_an_executor_that_was_shut_down_ends_the_app(run):
                 except Exception:  # noqa: BLE001  # a flow that catches everything and tries again
                     self.caught += "x"
 
-    with pytest.raises(WorkError, match=r"executor does not accept calls any more.*shutdown") as caught:
+    with pytest.raises(WorkError, match=r"executor no longer accepts calls.*shutdown") as caught:
         run(Stubborn("value", raise_exception=False), pool)
     assert caught.value.kind == "executor"
 

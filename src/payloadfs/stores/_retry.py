@@ -1,8 +1,8 @@
-"""Repetition of requests, and the time limit of every operation on a remote store.
+"""Retries of requests, and the time limit of every operation on a remote store.
 
-A server that refuses a request or cuts a connection is asked again. A server that is silent is not: each
-request ends after two thirds of the time limit. Long transfers run under `Retry.watch`, which asks the server for a
-sign of life when nothing arrives. Operations that run at the same time share the news that a server is dead.
+A request is sent again if the server refuses it or cuts the connection, but not if the server is silent: each
+request ends after two thirds of the time limit. Long transfers run under `Retry.watch`, which probes the server
+when nothing arrives. Operations that run at the same time share the knowledge that a server is dead.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RETRIED = frozenset({"busy", "checksum", "conflict", "connection-lost", "timeout
 """Kinds of errors after which another attempt may help."""
 
 _DEAD = frozenset({"connection-lost", "timeout", "unreachable"})
-"""Kinds of errors that are not an answer of the server."""
+"""Kinds of errors that are not responses from the server."""
 
 
 class _Outcome(Generic[_T]):
@@ -52,11 +52,11 @@ class _Outcome(Generic[_T]):
 
 
 class Retry:
-    """Repeated requests of one store, and its border: what a library raises leaves as one error of payloadfs.
+    """Retries of one store's requests, and translation of library errors into payloadfs errors.
 
-    A server that cuts a connection or is busy gets up to four attempts. A server that does not
-    answer within the time limit gets one more only if it answered another request meanwhile: then
-    this request is stuck. So a dead server costs one error after one time limit.
+    A request has up to four attempts if the server cuts the connection or is busy. A request that is not
+    answered within the time limit has one more only if the server answered another one meanwhile: then
+    only this request is stuck. So a dead server causes one error after one time limit.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Retry:
     timeout_s : float
         Time limit for an operation that makes no progress.
     refresh : callable, optional
-        Called if the server denies a request. Looks for new credentials, and returns whether there are any.
+        Called if the server denies a request. Looks for new credentials, and returns whether it found any.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Retry:
 
     @property
     def connect_s(self) -> float:
-        """How long a server may take to accept a connection, or to give a sign of life."""
+        """How long a server may take to accept a connection, or to answer a probe."""
         return self.timeout_s / 3
 
     def note_response(self) -> None:
@@ -100,7 +100,7 @@ class Retry:
         kinds: Collection[str] = RETRIED,
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> _T:
-        """Return what `attempt` returns, and repeat it where that may help.
+        """Return what `attempt` returns, and retry it if that may help.
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class Retry:
         attempt : callable
             Sends the request.
         kinds : collection of str
-            Kinds of errors after which it is sent again.
+            Kinds of errors after which the request is sent again.
         is_stopped : callable
             Whether the caller no longer needs the result.
 
@@ -164,7 +164,7 @@ class Retry:
                     # The traceback holds this frame: without a cycle, buffers are released at once.
                     del ours
             count("retries", **{"error.type": ours.kind})
-            # Random, so that many clients do not come back at the same moment.
+            # Random, so that many clients do not retry at the same moment.
             time.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311
             attempted_s = time.monotonic()
         raise AssertionError("The last attempt returns or raises.")
@@ -182,19 +182,20 @@ class Retry:
         *,
         patience_s: float = float("inf"),
     ) -> _T:
-        """Return what `run` returns, which may take long, as long as the server is alive.
+        """Return what `run` returns; it may take any time while the server is alive.
 
-        It runs in a thread. If the store receives nothing for a third of the time limit, `probe` asks the server for
-        any answer, and has another third.
+        `run` runs in a thread. If the store receives nothing for a third of the time limit, `probe` is called, and has
+        another third.
 
         Parameters
         ----------
         operation, key : str
             For messages.
         run : callable
-            The transfer. If this raises, it may still be running, until the limit of its requests.
+            The transfer. After an error, it may keep running until the limit of its requests.
         probe : callable, optional
-            Sends one cheap request. Without it, the server is dead if nothing arrives for two thirds of the limit.
+            Sends one cheap request. Without it, the server counts as dead if nothing arrives for two thirds of the
+            limit.
         patience_s : float
             How long nothing may arrive, even if the server is alive.
 
@@ -209,18 +210,18 @@ class Retry:
         def work() -> None:
             try:
                 outcome.result = run()
-            except BaseException as error:  # noqa: BLE001  raised by the caller's thread
+            except BaseException as error:  # noqa: BLE001  raised in the caller's thread
                 outcome.error = error
             finally:
                 finished.set()
 
         try:
-            # A daemon: the end of the program does not wait for a dead server.
+            # A daemon, so that the program can exit while a server is dead.
             threading.Thread(
                 target=copy_context().run, args=(work,), name=f"payloadfs-{operation}", daemon=True
             ).start()
         except RuntimeError:
-            # At the end of the program no thread can start.
+            # While the interpreter exits, no thread can start.
             work()
         probed_s, idle_s = started_s, self.connect_s if probe else self.request_s
         while not finished.wait(max(0.0, idle_s - (time.monotonic() - max(probed_s, self._last_response_s)))):
@@ -248,7 +249,7 @@ class Retry:
         return self._translator.timeout(operation, key, self.timeout_s)
 
     def _note_silence(self, error: PayloadError, attempted_s: float) -> None:
-        # A caller that is alone decides for itself when to try again.
+        # A single caller decides for itself when to try again.
         if error.kind in ("timeout", "unreachable") and self._last_response_s < attempted_s and len(self._active) > 1:
             self._dead = time.monotonic(), error.kind
 

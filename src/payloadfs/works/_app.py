@@ -118,7 +118,8 @@ class App:
     ) -> None:
         """Run the flow until it stops, or until nothing can change any more.
 
-        `stage` is ``"finished"`` after `Flow.stop`, or if all works succeeded, and ``"idle"`` otherwise. Does nothing in a process of a work that imports the program.
+        `stage` is ``"finished"`` after `Flow.stop`, or if all works succeeded, and ``"idle"`` otherwise. Does
+        nothing in a worker process that imports the program.
 
         Parameters
         ----------
@@ -137,14 +138,14 @@ class App:
             Called with each `Event`; events of kind ``"output"`` may come from other threads.
             Default: print what works print.
         grace_s : float or str
-            How long a work that is stopped may take to clean up, after SIGTERM and before SIGKILL.
+            How long a stopped work may take to clean up, after SIGTERM and before SIGKILL.
 
         Raises
         ------
         WorkError
             A work failed; its traceback is attached as a note.
         ConfigError
-            Settings, executor or flow do not fit together. Nothing was run.
+            Settings, executor and flow are incompatible. Nothing was run.
         NotFoundError
             Run `resume` was not found.
         StoreError

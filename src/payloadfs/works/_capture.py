@@ -96,7 +96,7 @@ def capture_output(sink: Sink) -> Iterator[None]:
     """
     global _users
     with _lock:
-        # Also if there are users: a program may have replaced the streams since, while a call was left to itself.
+        # Even if there are other users: the program may have replaced the streams while an abandoned call ran.
         for name in ("stdout", "stderr"):
             if not isinstance(getattr(sys, name), _CapturedStream):
                 setattr(sys, name, _CapturedStream(name, getattr(sys, name)))

@@ -1,4 +1,4 @@
-"""Pickles that include code that cannot be imported elsewhere, and keep the name of its source file."""
+"""Pickles with code that cannot be imported elsewhere, which keep the name of its source file."""
 
 from __future__ import annotations
 

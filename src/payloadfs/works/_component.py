@@ -53,7 +53,7 @@ _classes: weakref.WeakValueDictionary[str, type[Component]] = weakref.WeakValueD
 
 
 class _DeclaringMeta(type):
-    """A metaclass that closes the list of attributes after ``__init__``: a mistyped name must not become state."""
+    """A metaclass that fixes the set of attributes after ``__init__``: a mistyped name must not become state."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         component = super().__call__(*args, **kwargs)
@@ -62,7 +62,7 @@ class _DeclaringMeta(type):
 
 
 def _guarded(run: Callable[..., None]) -> Callable[..., None]:
-    """Return `run` such that a flow cannot execute it in the driver by accident."""
+    """Wrap `run` so that a flow cannot execute it in the driver by accident."""
 
     @functools.wraps(run)
     def guarded(self: Component, /, *args: Any, **kwargs: Any) -> None:
@@ -85,7 +85,7 @@ def find_class(name: str) -> type[Component]:
     Raises
     ------
     ConfigError
-        The program does not define it any more.
+        The program no longer defines it.
     """
     module, _, qualified_name = name.partition(":")
     try:
@@ -122,7 +122,7 @@ class Component(metaclass=_DeclaringMeta):
 
     @property
     def name(self) -> str:
-        """Its name in the app, such as ``"root.src"``; ``"root"`` outside an app."""
+        """The component's name in the app, such as ``"root.src"``; ``"root"`` outside an app."""
         return self._name
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -135,7 +135,7 @@ class Component(metaclass=_DeclaringMeta):
             _classes[f"{cls.__module__}:{cls.__qualname__}"] = cls
 
     def _set_internal(self, **attributes: Any) -> None:
-        """Set internal attributes without any check."""
+        """Set internal attributes without checks."""
         vars(self).update(attributes)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -208,7 +208,7 @@ class Component(metaclass=_DeclaringMeta):
         """Do nothing; a subclass may act before `payload` is passed to it as an argument."""
 
     def _encode_state(self) -> dict[str, Any]:
-        """Return the state as JSON. Saves payloads that were put into lists and dicts since they were assigned."""
+        """Return the state as JSON. Saves payloads that were added to lists and dicts after assignment."""
         known, encoded = self._encoded_state, {}
         for name, value in state_attributes(self).items():
             before = known.get(name)
@@ -226,7 +226,7 @@ class Component(metaclass=_DeclaringMeta):
         Raises
         ------
         ConfigError
-            The class does not declare an attribute: the program is not the one that was saved.
+            The class does not declare an attribute: this is not the program that was saved.
         """
         declared = state_attributes(self)
         for name, value in state.items():
@@ -239,11 +239,11 @@ class Component(metaclass=_DeclaringMeta):
             self._set_internal(**{name: decode(value, repository)})
 
     def _children(self) -> Iterator[tuple[str, Component]]:
-        """Yield name and component of each direct child."""
+        """Yield the name and component of each direct child."""
         return ((f"{self.name}.{name}", child) for name, child, _, _ in self._children_in_place())
 
     def _children_in_place(self) -> Iterator[tuple[str, Component, str, Any]]:
-        """Yield relative name, component, attribute and key (None for the attribute itself) of each direct child."""
+        """Yield the relative name, component, attribute and key (None if there is none) of each direct child."""
         for name, value in vars(self).items():
             if name[0] == "_" or type(value) in _PLAIN:
                 continue
@@ -265,14 +265,14 @@ def walk(component: Component) -> Iterator[Component]:
 def tree(
     component: Component, name: str, place: tuple[Component, str, Any] | None
 ) -> Iterator[tuple[str, Component, tuple[Component, str, Any] | None]]:
-    """Yield each component below `component`, and itself, with its name, and with parent, attribute and key."""
+    """Yield `component` and all components below it, each with its name and its parent, attribute and key."""
     yield name, component, place
     for child_name, child, attribute, key in component._children_in_place() if component._child_types else ():
         yield from tree(child, f"{name}.{child_name}", (component, attribute, key))
 
 
 def state_attributes(component: Component) -> dict[str, Any]:
-    """Return names and values of the attributes of `component` that are state."""
+    """Return the names and values of the attributes of `component` that are state."""
     return {
         name: value
         for name, value in vars(component).items()
@@ -281,7 +281,7 @@ def state_attributes(component: Component) -> dict[str, Any]:
 
 
 def reserve_names(cls: type[Component]) -> None:
-    """Reserve the names that `cls` has now, public and private: subclasses of users must not define them."""
+    """Reserve the names that `cls` has now, public and private: users' subclasses must not define them."""
     names = {name for name in dir(cls) if not name.startswith("__")}
     cls._internal = frozenset(name for name in names if name.startswith("_"))
     cls._reserved = frozenset(names - cls._internal)
@@ -291,7 +291,7 @@ _PLAIN = (type(None), bool, int, float, str, Payload)
 
 
 def _contains_component(value: Any, max_depth: int) -> bool:
-    """Return whether `value` is or contains a component, also in containers and in attributes of objects."""
+    """Return whether `value` is or contains a component, including in containers and attributes of objects."""
     if isinstance(value, Component):
         return True
     if max_depth == 0 or type(value) in _PLAIN:

@@ -3,7 +3,7 @@
 A pass is one execution of the flow's `run`. During a pass the flow sees its own assignments and
 the results of the calls that it waits for; results of parallel calls become visible when the next
 pass begins. So a pass is determined by the state and the time at its beginning and the results of its calls.
-All are in the journal, and an interrupted pass can be repeated.
+All of these are in the journal, so an interrupted pass can be repeated.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Driver:
         Raises
         ------
         ConfigError
-            The run has other works and flows. Nothing was run.
+            The run has different works and flows. Nothing was run.
         """
         state = self._journal.load()
         saved, run = state.get("component", {}), state["run"][""]
@@ -139,7 +139,7 @@ class Driver:
             self._update_status(work)
 
     def _recreate(self, name: str, created: dict[str, Any], state: State) -> None:
-        """Create a work or flow again that `run` had created, where it was."""
+        """Recreate a work or flow that `run` had created, at its old position."""
         self._created[name] = created
         parent, attribute, key = self._components[created["parent"]], created["attribute"], created["key"]
         if name not in self._components:
@@ -215,11 +215,11 @@ class Driver:
         return True
 
     def _is_complete(self) -> bool:
-        """Whether a flow that does not call stop() can be taken to have done what it was written for."""
+        """Return whether a flow that does not call stop() counts as finished."""
         return bool(self._works) and all(work._status.stage == "succeeded" for work in self._works.values())
 
     def _wait_between_passes(self) -> None:
-        """Wait until a result is there or a timer is due. Results that come soon after share the next pass."""
+        """Wait until a result arrives or a timer is due. Results that arrive soon after share the next pass."""
         while True:
             waited = self._wait(self._wake_s)
             if waited or (self._wake_s is not None and time.time() >= self._wake_s):
@@ -229,7 +229,7 @@ class Driver:
             self._wait(ends_s)
 
     def _wait(self, until_s: float | None = None) -> Call | None:
-        """Wait until a call has ended or published state, or until a time. Return the call."""
+        """Wait until a call has ended or published state, or until `until_s`. Return the call."""
         result = self.submitter.wait(until_s)
         if result is None:
             return None
@@ -244,7 +244,7 @@ class Driver:
     def _begin_pass(self) -> bool:
         """Make all results visible to the flow, and save: a resumed run starts from here.
 
-        Returns False if the flow only repeats calls that fail, so that the run would never end.
+        Returns False if the flow only repeats failing calls, so that the run would never end.
         """
         while self.submitter.has_results:
             self._wait()
@@ -306,12 +306,12 @@ class Driver:
         }
 
     def call_new(self, component: Component, run: Callable[..., None], args: Any, kwargs: Any) -> None:
-        """Run a work or flow that is not attached, because `run` created it, or because it is hidden from the app."""
+        """Run a work or flow that is not attached, because `run` created it or the app cannot find it."""
         self._adopt()
         if self._components.get(component.name) is not component:
             raise ConfigError(
-                f"A {type(component).__name__} is run that the app cannot find: assign it to an attribute of the flow, "
-                "or add it to a list or dict in one.",
+                f"The app cannot find a {type(component).__name__} that was called: assign it to an attribute of the "
+                "flow, or add it to a list or dict in one.",
                 kind="app",
             )
         if isinstance(component, Work):
@@ -320,7 +320,7 @@ class Driver:
             run(component, *args, **kwargs)
 
     def has_elapsed(self, timer: str, seconds: float) -> bool:
-        """Return whether a timer is due, and wake up for it otherwise."""
+        """Return whether a timer is due; if it is not, schedule a pass for it."""
         due_s = self.timer(timer) + seconds
         if due_s > self.now_s:
             self.wake_at(due_s)
@@ -331,11 +331,11 @@ class Driver:
         return self._timers.setdefault(timer, self.now_s)
 
     def wake_at(self, time_s: float) -> None:
-        """Begin another pass at that time at the latest."""
+        """Begin another pass at `time_s` at the latest."""
         self._wake_s = time_s if self._wake_s is None else min(self._wake_s, time_s)
 
     def restart_timer(self, timer: str) -> None:
-        """Let a timer start again with its next use."""
+        """Restart a timer at its next use."""
         self._timers.pop(timer, None)
 
     def _has_changed(self) -> bool:
@@ -480,7 +480,7 @@ class Driver:
             "created_s": self._created_s,
             "works": len(self._works),
             "failed": sum(status.stage == "failed" for status in self._calls.status.values()),
-            # Distinguishes drivers: two that save equal states would both believe that theirs was stored.
+            # Distinguishes drivers: otherwise two that save equal states would both assume that theirs was stored.
             "driver": self._token,
         }
         self._journal.set("run", "", run)

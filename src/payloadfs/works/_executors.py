@@ -1,4 +1,4 @@
-"""Executors that calls run in: any `concurrent.futures.Executor`, a Dask cluster, or processes of this machine."""
+"""Executors that run calls: any `concurrent.futures.Executor`, a Dask cluster, or processes on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DASK_TIMEOUT_S = 10
 def open_executor(
     executor: Any, max_workers: int | None, on_output: Callable[[str, str, str], None], grace_s: float
 ) -> Iterator[Executor]:
-    """Yield the executor that `executor` stands for, and close what had to be opened for it.
+    """Yield the executor that `executor` specifies, and close what was opened for it.
 
     Parameters
     ----------
@@ -63,18 +63,18 @@ def with_resources(executor: Executor, resources: Mapping[str, Any]) -> Executor
         return executor
     adapt = getattr(executor, "with_resources", None)
     if adapt is None:
-        warn_once(f"{type(executor).__name__} does not schedule by resources: those of works are ignored.")
+        warn_once(f"{type(executor).__name__} does not schedule by resources: the resources of works are ignored.")
         return executor
     adapted: Executor = adapt(resources)
     return adapted
 
 
 class _DaskExecutor(Executor):
-    """The executor of a Dask client. Resources are those that the workers were started with; ``cpus`` has no meaning there."""
+    """The executor of a Dask client. Its resources are those that the workers declare; ``cpus`` is not special."""
 
     def __init__(self, client: Any, resources: Mapping[str, Any] | None = None) -> None:
         self._client, options = client, {"resources": dict(resources)} if resources else {}
-        # Not pure: two calls with equal arguments are two calls.
+        # Not pure: two calls with equal arguments both run.
         self._executor = client.get_executor(pure=False, **options)
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -85,7 +85,7 @@ class _DaskExecutor(Executor):
         return _DaskExecutor(self._client, resources)
 
     def problem(self) -> str:
-        """Return what keeps calls from running, or an empty string."""
+        """Return what prevents calls from running, or an empty string."""
         info = self._client.scheduler_info()
         return "" if info.get("workers") else "The Dask cluster has no worker: calls wait until one joins."
 

@@ -47,7 +47,7 @@ class Flow(Component):
     _runs_in_driver = False
 
     def run(self) -> None:
-        """Define one pass. Only the `run` of the root flow must take no arguments."""
+        """Define one pass. The `run` of the root flow takes no arguments; others may."""
         raise TypeError(f"{type(self).__name__} does not define run().")
 
     def stop(self, message: str = "") -> NoReturn:
@@ -78,7 +78,7 @@ class Flow(Component):
         return driver is not None and driver.has_elapsed(f"{self.name}/{timer}", seconds(duration, "duration"))
 
     def restart_timer(self, timer: str = "") -> None:
-        """Let the next `has_elapsed` with this `timer` start from zero."""
+        """Restart `timer` at its next `has_elapsed`."""
         driver = active_driver.get()
         if driver is not None:
             driver.restart_timer(f"{self.name}/{timer}")
@@ -108,7 +108,7 @@ class Map(Flow):
         self.works: list[Any] = []
 
     def run(self, items: Iterable[Any]) -> None:  # type: ignore[override]
-        """Call one work for each item, as its argument."""
+        """Call one work for each item, with the item as its argument."""
         for pos, item in enumerate(items):
             if pos == len(self.works):
                 self.works.append(self._create())
@@ -116,5 +116,5 @@ class Map(Flow):
 
     @property
     def is_done(self) -> bool:
-        """Whether all works succeeded; also if there are none."""
+        """Whether all works succeeded; True if there are none."""
         return all(work.has_succeeded for work in self.works)

@@ -1,4 +1,4 @@
-"""The calls of a run: their arguments, their results, and which of them a resumed run must repeat."""
+"""The calls of a run: their arguments, their results, and which ones a resumed run must repeat."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Call:
     arguments : list
         Positional and keyword arguments, as JSON.
     raises, cached : bool
-        Whether a failure ends the app, and whether an equal call later is skipped once this one succeeded.
+        Whether a failure ends the app, and whether later equal calls are skipped once this one succeeded.
     options : dict
         `CallOptions`, as JSON.
     serial : int
@@ -51,7 +51,7 @@ class Call:
     failures : list
         The attempts that failed and were repeated: ``{"started_s", "ended_s", "message"}`` each.
     output : list of str
-        What it printed last, at most a few thousand characters; kept in the log, not with the call.
+        The end of its output, at most a few thousand characters; kept in the log, not with the call.
     """
 
     work: str
@@ -101,7 +101,7 @@ class Call:
         self.stage, self.message, self.ended_s = "stopped", "", time.time()
 
     def prepare_retry(self) -> float | None:
-        """If the call failed and may be repeated, make it a running call again, and return how long to wait before."""
+        """If the call failed and may be repeated, make it a running call again, and return how long to wait first."""
         options = CallOptions(**self.options)
         if self.stage != "failed" or len(self.failures) >= options.retries:
             return None
@@ -111,7 +111,7 @@ class Call:
         return options.wait_s(len(self.failures))
 
     def reset(self) -> None:
-        """Make it a call without a result again."""
+        """Discard the result, so that the call counts as running."""
         self.stage, self.state, self.message, self.started_s, self.ended_s = "running", None, "", None, None
 
     def add_output(self, text: str) -> None:
@@ -121,7 +121,7 @@ class Call:
             self.output[:] = ["".join(self.output)[-_MAX_OUTPUT_CHARS:]]
 
     def to_log(self) -> dict[str, Any]:
-        """Return what the run keeps of a call that ended."""
+        """Return the record that the run keeps of an ended call."""
         attempts = [*self.failures, {"started_s": self.started_s, "ended_s": self.ended_s, "message": ""}]
         attempts[-1]["message"] = self.message.partition("\n")[0]
         stored = sum(pointer.size_bytes for _, pointer in pointers_in(self.state))
@@ -186,14 +186,14 @@ class CallHistory:
         return any(call.id == id_ for call in self._open.get(work, ()))
 
     def is_done(self, work: str, id_: str) -> bool:
-        """Return whether a call of `work` with arguments `id_` is not to run again.
+        """Return whether a call of `work` with arguments `id_` must not run again.
 
-        Either it succeeded, or it failed, and the flow was not interested in that so far.
+        It succeeded, or it failed and the flow has not seen that yet.
         """
         return id_ in self._done.get(work, ())
 
     def forget_failures(self, work: str) -> None:
-        """Let failed calls of `work` run when they are called again: the flow has seen that they failed."""
+        """Allow failed calls of `work` to run again: the flow has seen that they failed."""
         done = self._done.get(work, {})
         for id_ in [id_ for id_, message in done.items() if message]:
             del done[id_]
@@ -235,7 +235,7 @@ class CallHistory:
 
     @property
     def has_changed(self) -> bool:
-        """Whether this pass made a call, or saw the result of one, or that one failed, which it may call again."""
+        """Whether this pass made a call, saw a result, or saw a failure, after which it may repeat the call."""
         return bool(self._closed or self._counts or self._changed_done)
 
     @property
@@ -245,13 +245,13 @@ class CallHistory:
 
     @property
     def has_only_failed_again(self) -> bool:
-        """Whether all calls that ended since the pass began failed, of works that had failed before."""
+        """Whether all calls that ended since the pass began failed, and their works had failed before."""
         return bool(self._closed) and all(
             call.stage == "failed" and call.work in self._failed_before for call in self._closed
         )
 
     def commit(self) -> None:
-        """Begin a new pass. After an interrupt, the same call completes what was left."""
+        """Begin a new pass. After an interrupt, a second call completes the rest."""
         for call in self._closed:
             self._journal.drop("call", str(call.serial))
             self._log(call)

@@ -5,8 +5,8 @@
     runs/<run>/state/<number>.json    {"payloadfs-run": 1, "run", "number", "kid", "sig", "document"}
     runs/<run>/payloads/...           what the run stored
 
-State is a mapping from (kind, name) to a JSON value. An entry has the number of the entry that it follows
-(``after``; 0 if it has the whole state), the section ``run`` in full, and what changed: values that were
+State is a mapping from (kind, name) to a JSON value. An entry contains the number of the entry that it
+follows (``after``; 0 if it has the whole state), the section ``run`` in full, and what changed: values that were
 ``set``, items that were ``append``-ed to lists, and names that were ``drop``-ped. Each entry whose number is
 a multiple of 16 (256, 4096, ...) replaces the 16 (256, ...) entries up to it, or the whole journal if that is
 not much longer. So n saves write about n (1 + log16 n) changes, and at most 15 entries of each size exist.
@@ -14,7 +14,7 @@ not much longer. So n saves write about n (1 + log16 n) changes, and at most 15 
 Entries are numbered and never overwritten; the highest number is valid. A driver that is killed leaves a
 complete journal, and of two drivers of the same run only one can write the next number: the other stops. One
 driver may be so far ahead that it has replaced the number that the other wants to write; so after each save a
-driver lists the entries, and if there are newer ones it removes its own and stops. Some servers ignore
+driver lists the entries, and if newer ones exist, it removes its own and stops. Some servers ignore
 conditions and overwrite; so on a remote store a driver reads its last entry back before it saves the next,
 and stops if it is another driver's. The MAC covers run, number and document, byte for byte, and is checked before
 the document is parsed: anyone who could change them could choose the arguments of works.
@@ -129,7 +129,7 @@ class Journal:
     def append(self, kind: str, name: str, start: int, items: list[Any]) -> None:
         """Replace the items from `start` on in a list that was set. No I/O."""
         encoded = [canonical(item) for item in items]
-        # First what will be saved, then what is known: after an interrupt the same call has the same effect again.
+        # Pending changes first, then known values: after an interrupt, repeating the call has the same effect.
         _merge(self._saved.pending, (kind, name), _Change(encoded, start))
         known = self._encoded[kind, name]
         assert isinstance(known, list)
@@ -149,9 +149,9 @@ class Journal:
             self._size_chars += _chars(text)
 
     def read(self) -> State:
-        """Return the state, and change nothing.
+        """Return the state without changing anything.
 
-        Cost: one LIST, one GET for each valid entry, usually less than 30.
+        Cost: one LIST, and one GET for each valid entry, usually fewer than 30.
 
         Raises
         ------
@@ -163,7 +163,7 @@ class Journal:
         return self._read()[0]
 
     def load(self) -> State:
-        """Return the state as `read` does, to continue it: delete what does not belong to it any more."""
+        """Return the state to continue it, as `read` does, and delete entries that are no longer part of it."""
         state, infos, documents = self._read()
         self._restore(state, documents)
         numbers = {number for number, _ in documents}
@@ -196,7 +196,7 @@ class Journal:
         number = max(by_number)
         while number:
             if number not in by_number:
-                # Either it was replaced since the listing, or it was deleted: a new listing decides.
+                # It was replaced since the listing, or it was deleted: a new listing shows which.
                 if self._list()[-1].key != infos[-1].key:
                     raise NotFoundError(f"The journal of run {self.run!r} changes faster than it can be read.")
                 raise IntegrityError(f"Entry {number} of the journal of run {self.run!r} is missing.", kind="run")
@@ -226,7 +226,7 @@ class Journal:
                 self._put_entry(self._saved.pending, {})
 
     def renew(self) -> None:
-        """Store an entry without changes, whose time says that the driver is alive."""
+        """Store an entry without changes, whose time shows that the driver is alive."""
         with self._lock:
             self._put_entry({}, self._saved.pending)
 
@@ -265,7 +265,7 @@ class Journal:
         return kept, merged
 
     def _try_put(self, number: int, after: int, changes: _Changes) -> bool:
-        """Store an entry. Return False if an entry of ours has the number, which an interrupt kept us from noticing."""
+        """Store an entry. Return False if the number has our own entry, stored before an interrupt."""
         body = _document(after, self._encoded, changes).encode("ascii")
         key_id, signature = self.repository.keys.sign(_signed_parts(self.run, number, body))
         header = {"payloadfs-run": VERSION, "run": self.run, "number": number, "kid": key_id, "sig": signature}
@@ -287,7 +287,7 @@ class Journal:
     def _check_newest(self, number: int) -> None:
         """Remove entry `number` and raise `StoreError` if another driver is already ahead of it."""
         if not self._can_delete:
-            return  # then nothing was ever replaced, and a number that we could create was free
+            return  # nothing was ever replaced, so a number that we could create was free
         try:
             infos = self._list()
         except StoreError as error:
@@ -311,7 +311,7 @@ class Journal:
             warn_once(f"Old entries of run {self.run!r} are kept, because they cannot be deleted. {error}")
 
     def _is_last_ours(self) -> bool:
-        """Return whether our last entry is still there and ours, where a server may have overwritten it."""
+        """Return whether our last entry is still stored, on servers that may overwrite it."""
         if self._last_stored is None or scheme_of(self.repository.root) in ("file", "memory"):
             return True
         number, signature, size_bytes = self._last_stored
@@ -436,7 +436,7 @@ def read_entry(repository: Repository, info: ObjectInfo) -> dict[str, Any]:
 
 
 def _read(repository: Repository, info: ObjectInfo) -> tuple[Any, bytes]:
-    """Return the header and the document, which is not parsed, of the entry at `info`. One GET.
+    """Return the header and the unparsed document of the entry at `info`. One GET.
 
     Raises
     ------
@@ -453,7 +453,7 @@ def _read(repository: Repository, info: ObjectInfo) -> tuple[Any, bytes]:
 
 
 def newest_entries(infos: Iterable[ObjectInfo]) -> Iterator[tuple[str, ObjectInfo, int]]:
-    """Yield name, newest entry and total size in bytes of each run in a listing that is ordered by key."""
+    """Yield the name, newest entry and total size in bytes of each run in a listing ordered by key."""
     run, newest, size_bytes = "", None, 0
     for info in infos:
         name = info.key.split("/")[1]

@@ -64,7 +64,7 @@ class LocalExecutor(Executor):
         Called in other threads with what works print: the name of the work, ``"stdout"`` or
         ``"stderr"``, and a string. If it raises, the call that printed fails. Default: print it.
     grace_s : float
-        How long a call that is stopped may take to clean up, after SIGTERM and before SIGKILL.
+        How long a stopped call may take to clean up, after SIGTERM and before SIGKILL.
     max_calls_per_process : int, optional
         After how many calls a process is replaced; 1 isolates calls completely. Default: never.
 
@@ -92,7 +92,7 @@ class LocalExecutor(Executor):
         self._workers: list[_WorkerHandle] = []
         self._lock, self._is_closed = threading.Lock(), False
         self.listeners: list[_OnOutput] = []
-        """Called as `on_output` is, also with the stream ``"state"`` and what a live work publishes."""
+        """Called like `on_output`, and with the stream ``"state"`` for what a live work publishes."""
         weakref.finalize(self, _close, self._jobs, self._workers)
         handle = partial(_WorkerHandle, self._jobs, self.listeners, on_output or _print, grace_s, max_calls_per_process)
         for _ in range(max_workers or available_cores()):
@@ -316,7 +316,7 @@ class _WorkerHandle:
 
 
 def _start_process() -> tuple[subprocess.Popen[bytes], Any, int]:
-    """Start a worker process. Return it, its connection, and a pipe whose end it notices when this process dies."""
+    """Start a worker process. Return it, its connection, and a pipe that shows it when this process dies."""
     connection, remote_connection = Pipe()
     parent_pipe, lifeline = os.pipe()
     try:

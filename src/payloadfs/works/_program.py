@@ -1,13 +1,13 @@
-"""The program file as a module that the driver and its worker processes have under the same name.
+"""The program file as a module with the same name in the driver and its worker processes.
 
-Classes and functions of the program are then pickled by reference, as those of any module are: they keep their
+Classes and functions of the program are then pickled by reference, like those of any module: they keep their
 identity in works, in payloads and in a resumed run, and ``multiprocessing``, joblib and other libraries
 can pickle them inside works. A program without a file, such as a notebook, has no such module; its
 classes are pickled by value.
 
-A worker process imports the program when the first call needs it. What the program prints while it is
-imported was printed by the driver before, and is dropped. `App.run` at the top level ends the import
-there: worker processes see the program as the driver had executed it when the app started.
+A worker process imports the program when the first call needs it. Output of the import is
+dropped, because the driver has already printed it. `App.run` at the top level ends the import there:
+worker processes see the program as the driver had executed it when the app started.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def execute(path: str) -> ModuleType:
 
 
 def current() -> Program | None:
-    """Return the program of this process, or None if it has no file. In a worker process, that of its driver."""
+    """Return the program of this process, or None if it has no file. In a worker process, return that of its driver."""
     main = sys.modules.get("__main__")
     path = getattr(main, "__file__", None)
     if _executed is not None or path is None or not path.endswith(".py"):
@@ -79,7 +79,7 @@ def current() -> Program | None:
 def adopt_main() -> None:
     """Make ``__main__`` a module under the name of its file, as if the program had been imported.
 
-    Its classes and functions get that name as their ``__module__``. Those of a notebook are left as they are.
+    Its classes and functions get that name as their ``__module__``. Those of a notebook stay unchanged.
     """
     program = current()
     if program is not None and program is not _executed:
@@ -100,7 +100,7 @@ def _rename(owner: Any, name: str) -> None:
 
 
 def _module_name(path: str) -> str:
-    """Return the name of the module, the same in every process: that of the file, unless it is taken."""
+    """Return the module name, the same in every process: the name of the file, unless it is taken."""
     name = os.path.basename(path).removesuffix(".py").replace(".", "_")
     taken = sys.modules.get(name)
     is_other = taken is not None and taken is not sys.modules.get("__main__") and getattr(taken, "__file__", "") != path
@@ -147,7 +147,7 @@ def import_in_spawned() -> None:
 def is_import_for_worker() -> bool:
     """Return whether the caller runs because a worker process, or a child of one, imports the program.
 
-    Ends the import instead where that is possible.
+    Where possible, ends the import instead.
     """
     if _is_importing:
         raise _EndOfImport
@@ -161,7 +161,7 @@ def is_import_for_worker() -> bool:
 
 
 class _Finder:
-    """Import of one module from its file, whatever its name and wherever it is."""
+    """An importer of one module from its file, whatever its name and location."""
 
     def __init__(self, program: Program) -> None:
         self._program = program

@@ -1,7 +1,7 @@
 """State as JSON: which values an attribute can hold, how a checkpoint represents them, and how they are decoded.
 
 Plain JSON values represent themselves. Everything else is an object with one key that begins with
-``$``, so that no value of a user can be confused with it::
+``$``, so that it cannot be confused with a user's value::
 
     a payload              {"$payload": {pointer}, "as": {...}}   "as" only for subclasses
     nan, inf, -inf         {"$float": "nan"}
@@ -109,7 +109,7 @@ def _encode_dict(value: dict[Any, Any], path: str, encode_payload: _PayloadEncod
 
 def _encode_payload(value: Payload[Any], prefix: str | None) -> dict[str, Any]:
     if type(value) is Payload:
-        # The same object each time, so that `same` need not look into it.
+        # The same object each time, so that `same` need not compare its content.
         pointer = Payload.save(value, prefix=prefix)
         known = _encoded_payloads.get(id(pointer))
         if known is None or known[0] is not pointer:
@@ -172,7 +172,7 @@ def canonical(value: Any, *, sort_keys: bool = False) -> str:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Return whether two encoded values are equal as JSON: 1, True and 1.0 differ, and so do orders of keys."""
+    """Return whether two encoded values are equal as JSON: 1, True and 1.0 differ, and so do different key orders."""
     if a is b:
         return True
     cls = type(a)
@@ -188,14 +188,14 @@ def same(a: Any, b: Any) -> bool:
 def fingerprint(value: Any) -> str:
     """Return 32 characters that identify encoded arguments. A payload is identified by its content.
 
-    New content changes the fingerprint; the same content under another key, and another order of
-    the keys of a dict, do not (SHA-256, truncated to 128 bits).
+    New content changes the fingerprint. The same content under another key does not, and neither does
+    another order of dict keys (SHA-256, truncated to 128 bits).
     """
     return hashlib.sha256(canonical(by_content(value), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def by_content(value: Any) -> Any:
-    """Return encoded JSON with each pointer reduced to the fields that say what the content is."""
+    """Return encoded JSON with each pointer reduced to the fields that identify its content."""
     if type(value) is list:
         return [by_content(item) for item in value]
     if type(value) is not dict:
@@ -208,7 +208,7 @@ def by_content(value: Any) -> Any:
 
 
 def pointers_in(value: Any, path: str = "") -> Iterator[tuple[str, Pointer]]:
-    """Yield path and pointer of every payload in encoded JSON."""
+    """Yield the path and pointer of every payload in encoded JSON."""
     if type(value) is list:
         for pos, item in enumerate(value):
             yield from pointers_in(item, f"{path}[{pos}]")

@@ -29,7 +29,7 @@ HEARTBEAT_S = 30.0
 
 
 class EndApp(BaseException):
-    """Exits the flow's `run` even if it catches all exceptions; `error` is the error that the app ends with."""
+    """Exits the flow's `run` even if it catches all exceptions; the app ends with `error`."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -91,7 +91,7 @@ class Submitter:
         Raises
         ------
         EndApp
-            The executor does not accept calls any more.
+            The executor no longer accepts calls.
         """
         args, kwargs = decode(call.arguments, self._repository)
         for payload in payloads_in([args, kwargs]):
@@ -112,7 +112,7 @@ class Submitter:
             else:
                 future = with_resources(self._executor, work._call_resources).submit(execute, task)
         except Exception as error:
-            message = f"The executor does not accept calls any more: {type(error).__name__}: {error}"
+            message = f"The executor no longer accepts calls: {type(error).__name__}: {error}"
             self._broken = EndApp(WorkError(message, work=call.work, kind="executor"))
             raise self._broken from error
         self._futures[call], self._works[call], self._running[call.work] = future, work, call
@@ -127,10 +127,10 @@ class Submitter:
             call.add_output(text)
 
     def wait(self, until_s: float | None = None) -> tuple[Call, dict[str, Any] | None] | None:
-        """Wait for the next result of a call, or the state that a call published, or until the time `until_s`.
+        """Wait for the next result of a call, or for state that a call published, at most until `until_s`.
 
-        A failed call that is to be repeated is sent again when its time has come. A call that was stopped
-        in the meantime stays stopped. Returns None if the time has come or if a call waits for its repetition.
+        A failed call with attempts left is sent again when its wait is over. A call that was stopped in the
+        meantime stays stopped. Returns None at `until_s`, or when a wait is over.
         """
         if self._broken is not None:
             raise self._broken
@@ -164,7 +164,7 @@ class Submitter:
 
     @staticmethod
     def _timeout_s(ends_s: float | None) -> float | None:
-        # Not longer than a lock can wait, and short enough for a clock that is set.
+        # Not longer than a lock can wait, and short enough to notice that the clock was changed.
         return None if ends_s is None else min(max(ends_s - time.time(), 0.0), 60.0)
 
     def _start_due(self) -> None:
@@ -211,14 +211,14 @@ class Submitter:
             kill(future)
 
     def stop_all(self) -> None:
-        """Record the results that are there, and stop the remaining calls."""
+        """Record the results that have arrived, and stop the remaining calls."""
         while self.has_results and self._broken is None:
             self.wait()
         for call in [*self._futures, *(retry[2] for retry in self._retries)]:
             self.stop(call)
 
     def is_running(self, call: Call) -> bool:
-        """Return whether `call` was sent and its result has not been received, or waits for its next attempt."""
+        """Return whether `call` was sent and its result has not arrived, or it waits for its next attempt."""
         return call in self._futures or any(retry[2] is call for retry in self._retries)
 
     def emit(self, kind: EventKind, work: str = "", message: str = "", **details: Any) -> None:
@@ -234,7 +234,7 @@ class Submitter:
 
 @contextmanager
 def heartbeat(renew: Callable[[], None], executor: Executor, emit: Callable[..., None]) -> Iterator[None]:
-    """Show regularly that the driver is alive, by `renew`, and warn if the executor cannot run anything."""
+    """Call `renew` regularly to show that the driver is alive, and warn if the executor cannot run calls."""
     ended = threading.Event()
 
     def beat() -> None:

@@ -1,4 +1,4 @@
-"""One call of a work: the task that is sent to the process that runs it, and the outcome that comes back."""
+"""One call of a work: the task sent to the process that runs it, and the outcome that it returns."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Outcome:
     started_s, ended_s : float
         Seconds since 1970 (UTC), by the clock of the machine that ran it.
     output : list of tuple of str
-        Stream and string of what it printed, if that could not be sent while it ran.
+        The stream and text of its output, if that could not be sent while it ran.
     """
 
     state: dict[str, Any] | None
@@ -78,7 +78,7 @@ def pack(
     prefix: str,
     limit_s: float | None,
 ) -> Task:
-    """Return the task of calling ``work.run(*args, **kwargs)``.
+    """Return the task that calls ``work.run(*args, **kwargs)``.
 
     Classes and functions of ``__main__``, and of modules registered with cloudpickle, are pickled by
     value; all others must be importable where the call runs.
@@ -103,10 +103,10 @@ def pack(
 
 
 def execute(task: Task) -> Outcome:
-    """Run a call, in the process it was sent to. An exception of the work is part of the outcome, never raised.
+    """Run a call in the process that it was sent to. An exception of the work is part of the outcome, never raised.
 
-    A call with a limit runs in a separate thread. If it takes longer, it has failed; nothing can end the
-    thread, which is left to itself.
+    A call with a limit runs in a separate thread. If it takes longer, it has failed; the thread cannot be
+    ended, and keeps running.
     """
     if task.limit_s is None:
         return _execute(task)
@@ -136,7 +136,7 @@ def _execute(task: Task) -> Outcome:
 
 @contextmanager
 def _own_process_restored() -> Iterator[None]:
-    """Undo changes of the working directory and the environment after the block, in our own worker processes.
+    """Undo changes to the working directory and the environment after the block, in our own worker processes.
 
     Other executors may run other calls in the same process at the same time.
     """
@@ -180,7 +180,7 @@ def _run(task: Task) -> dict[str, Any]:
 
 
 def _changes(work: Work, before: dict[str, Any]) -> dict[str, Any]:
-    """Return the attributes of `work` that are not as they were `before`, as JSON."""
+    """Return the attributes of `work` that differ from `before`, as JSON."""
     return {
         name: value
         for name, value in work._encode_state().items()

@@ -30,20 +30,22 @@ def seconds(value: float | str, name: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", value) if isinstance(value, str) else None
     number = float(match[1]) * _UNITS[match[2]] if match else value
     if isinstance(number, (str, bool)) or not 0 <= number < math.inf:
-        raise ConfigError(f"{name} must be seconds, or a string such as '10s' or '5m', not {value!r}.", kind="duration")
+        raise ConfigError(
+            f"{name} must be a number of seconds, or a string such as '10s' or '5m', not {value!r}.", kind="duration"
+        )
     return float(number)
 
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """How a call is retried and limited.
+    """Retries and time limit of a call.
 
     Parameters
     ----------
     retries : int
-        How often a call that failed is repeated before it counts as failed.
+        How often a failed attempt is repeated before the call counts as failed.
     backoff_s : float
-        How long to wait before the first repetition; each further wait is twice as long, up to an hour.
+        How long to wait before the first retry; each later wait is twice as long, up to an hour.
     timeout_s : float or None
         How long one attempt may run.
     """
@@ -117,23 +119,24 @@ class Work(Component):
         sees the result in a later pass.
     cache_calls : bool
         True: a call does nothing if an earlier call with the same arguments succeeded. Payloads are
-        compared by their content. False: every call runs. A call that failed runs when it is called again
-        after the flow has seen the failure: it caught the error, or asked for `status`, `has_failed` or `has_succeeded`.
+        compared by their content. False: every call runs. A failed call runs again if the flow
+        repeats it after seeing the failure: by catching the error, or by reading `status`, `has_failed` or
+        `has_succeeded`.
     raise_exception : bool
         True: the call raises `WorkError` if `run` raises an exception, which ends the app unless the
         flow catches it; a parallel work that fails always ends the app. False: a failure only shows
         in `status`.
     retries : int
-        How often a call that failed, timed out or lost its process is repeated before it has failed.
-        A work process is not held while the call waits for its next attempt.
+        How often an attempt that failed, timed out or lost its process is repeated before the call counts as
+        failed. No process is held while the call waits for its next attempt.
     backoff : float or str
-        How long to wait before the first repetition, in seconds or as ``"500ms"``, ``"10s"``, ``"5m"``,
-        ``"1h"``. Each further wait is twice as long, up to an hour.
+        How long to wait before the first retry, in seconds or as ``"500ms"``, ``"10s"``, ``"5m"``,
+        ``"1h"``. Each later wait is twice as long, up to an hour.
     timeout_s : float or str, optional
         How long one attempt may run, from its start in a process. Then it is stopped and has failed.
     live : bool
-        True: the flow sees the attributes that `run` has assigned so far when it assigns a payload, not only
-        when it returns, also if it fails later. Costs a pass and a save for each. Only with `LocalExecutor`.
+        True: each time `run` assigns a payload, the flow sees the attributes assigned so far, even if `run`
+        fails later. Each time costs a pass and a save. Only with `LocalExecutor`.
     resources : mapping, optional
         What the work needs, such as ``{"cpus": 4, "memory": "8GB", "gpu": 1}``. Passed to executors
         that schedule by resources; other executors ignore it with a warning.
@@ -185,7 +188,7 @@ class Work(Component):
         )
 
     def run(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002  # subclasses define the parameters
-        """Do the work. Arguments are JSON values and payloads, also nested; must return None."""
+        """Do the work. Arguments are JSON values and payloads, possibly nested. Must return None."""
         raise TypeError(f"{type(self).__name__} does not define run().")
 
     def with_options(self, **options: Any) -> ConfiguredWork:
@@ -228,7 +231,7 @@ class Work(Component):
 
     @property
     def is_running(self) -> bool:
-        """Whether there is a call whose result the flow has not seen yet, also one that waits for its next attempt."""
+        """Whether there is a call whose result the flow has not seen yet, even if it waits for its next attempt."""
         return self._status.stage == "running"
 
     @property
@@ -249,7 +252,7 @@ class Work(Component):
     def stop(self) -> None:
         """Stop the calls that are running or waiting; their changes are lost. For use in flows.
 
-        The process gets SIGTERM, which ends `run` by `SystemExit`, so that its ``finally`` blocks run. If it still
+        The process gets SIGTERM, which ends `run` with `SystemExit`, so that its ``finally`` blocks run. If it still
         exists after the app's grace period, it is killed. An executor that cannot stop a running call, such as
         Dask's, lets it finish; its result is ignored.
         """

@@ -1,4 +1,4 @@
-"""The worker process of the local executor: runs one call at a time, until its parent is gone."""
+"""The worker process of the local executor: runs one call at a time, until its parent ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ else:
 __all__ = ["SHUTDOWN", "output", "serve"]
 
 SHUTDOWN = b""
-"""A message instead of a job: the process ends normally, as any program does."""
+"""A message instead of a job: the process ends normally, like any program."""
 
 output: Callable[[str, str, str], None] | None = None
 """Sends output of a work (its name, the stream, a string) to the parent at once; None in all other processes."""
@@ -57,7 +57,7 @@ def serve(descriptor: int, parent_pipe: int, program: tuple[str, str] | None) ->
 
     def send(kind: str, value: Any) -> None:
         if os.getpid() != pid:
-            os._exit(0)  # a child that the job forked has returned from it
+            os._exit(0)  # a child that the job forked has returned from the job
         message = _pickle((kind, value))
         with lock:
             if kind != "output":
@@ -77,7 +77,7 @@ def _run_jobs(connection: Any, send: _Send) -> None:
         send("begun", None)
         _run_job(job, send)
         if _is_stopped():
-            return  # the program ends as any other: its exit handlers run
+            return  # the program ends like any other: its exit handlers run
         # The job may have replaced the streams, and closed its own.
         sys.stdout, sys.stderr = streams
         for stream in filter(None, streams):
@@ -86,7 +86,7 @@ def _run_jobs(connection: Any, send: _Send) -> None:
 
 
 def _set_up(descriptor: int, parent_pipe: int) -> None:
-    """Prepare signals, what children inherit, and the end of this process with its parent."""
+    """Set up signals and what children inherit, and end this process with its parent."""
     # An interrupt at the terminal is for the parent, which then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_job)
@@ -140,7 +140,7 @@ def _is_stopped() -> bool:
 
 
 def _end_job(number: int, _: object) -> None:
-    """End the job as `sys.exit` does, so that its ``finally`` blocks run; the second time, end the process at once."""
+    """End the job like `sys.exit`, so that its ``finally`` blocks run; on a second signal, end the process at once."""
     global _is_ending
     if _is_ending:
         os._exit(128 + number)
@@ -199,7 +199,7 @@ def _end_with_parent(parent_pipe: int) -> None:
     else:
         is_leader = os.getpgrp() == os.getpid()
         if is_leader and hasattr(fcntl, "F_SETSIG"):
-            # Then the kernel kills the group, even while a call holds the GIL for long.
+            # Then the kernel kills the group, even if a call holds the GIL for a long time.
             fcntl.fcntl(parent_pipe, fcntl.F_SETOWN, -os.getpgrp())
             fcntl.fcntl(parent_pipe, fcntl.F_SETSIG, signal.SIGKILL)
             fcntl.fcntl(parent_pipe, fcntl.F_SETFL, fcntl.fcntl(parent_pipe, fcntl.F_GETFL) | os.O_ASYNC)
