@@ -1,5 +1,6 @@
 """What pickling refuses, honours and releases, beyond the corpus of objects that come back."""
 
+import collections
 import copyreg
 import gc
 import io
@@ -12,6 +13,7 @@ import pytest
 
 import payloadfs
 from payloadfs._typenames import class_name, short_class_name, type_label
+from payloadfs.errors import DecodeError, EncodeError
 from payloadfs.serializers import decode, default_serializers
 from payloadfs.serializers._pickle import pickler
 from payloadfs.serializers._pickle.serializer import PickleSerializer
@@ -220,6 +222,64 @@ class Peer:
 
     def __eq__(self, other):
         return self is other
+
+
+class PlainSet(set):
+    pass
+
+
+class FrozenSubclass(frozenset):
+    pass
+
+
+class OwnItems(dict):
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+
+
+class CopiesItems:
+    """Its constructor copies a dict that it is given."""
+
+    def __init__(self, items):
+        self.items = dict(items)
+
+    def __reduce__(self):
+        return CopiesItems, (self.items,)
+
+
+@pytest.mark.parametrize(
+    "container",
+    [set, PlainSet, dict.fromkeys, collections.Counter, collections.OrderedDict.fromkeys, OwnItems.fromkeys],
+)
+def test_containers_that_wait_for_a_hash(container):
+    peer = Peer("one")
+    peer.known = container([peer, Peer("other"), peer])
+    back = trip(peer)
+    assert (type(back.known), len(back.known), back in back.known) == (type(peer.known), 2, True)
+
+
+@pytest.mark.parametrize(
+    "freeze",
+    [frozenset, FrozenSubclass, lambda items: [frozenset([frozenset(items)])]],
+    ids=["plain", "subclass", "nested"],
+)
+@pytest.mark.parametrize("by_value", [False, True])
+def test_frozensets_cannot_wait_for_a_hash(freeze, by_value):
+    peer = Peer("one")
+    peer.known = freeze([peer])
+    parts = [peer, (lambda: None)] if by_value else [peer]
+    with pytest.raises(EncodeError, match="hash of a member of a frozenset"):
+        trip(parts)
+    # Without a cycle back to the frozenset, the attributes come first.
+    peer.known = None
+    assert len(trip([freeze([peer]), peer])[0]) == 1
+
+
+def test_items_that_wait_are_never_lost():
+    peer = Peer("one")
+    peer.known = CopiesItems({peer: 1})
+    with pytest.raises(DecodeError, match="no attribute 'name'"):
+        trip(peer)
 
 
 @pytest.mark.parametrize("readonly", [False, True])

@@ -53,11 +53,13 @@ def pickler_by_value() -> Any:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self._reducers: dict[type, Any] = {}
+            self.classes: frozenset[type] = frozenset()
 
         def dump(self, obj: Any) -> Any:
             try:
                 return super().dump(obj)
             finally:
+                self.classes = frozenset(self._reducers)
                 # They refer to this pickler, whose memo would keep all objects alive.
                 self._reducers.clear()
 

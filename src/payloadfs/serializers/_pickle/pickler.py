@@ -14,17 +14,19 @@ import sys
 
 # The C class explicitly: the pickler in Python would not call `_DispatchTable.__missing__`.
 from _pickle import Pickler
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..._typenames import class_name
 from .by_value import pickler_by_value, refuse_self
-from .classes import registered_reducer
+from .classes import is_python, registered_reducer
 from .reducers import reducer_for
 
 __all__ = ["Stream", "dump", "dump_by_value"]
 
 PROTOCOL = 5
+
+_FROZENSET = pickle.FROZENSET + pickle.MEMOIZE
 
 _CLOUDPICKLE = frozenset(
     {
@@ -44,10 +46,21 @@ _default_reduce = operator.methodcaller("__reduce_ex__", PROTOCOL)
 
 
 class Stream(NamedTuple):
-    """Pickle stream in pieces, and whether it contains compiled code."""
+    """Pickle stream in pieces.
+
+    Attributes
+    ----------
+    pieces : list of bytes
+        The stream.
+    has_code : bool
+        Whether it contains compiled code.
+    may_hash_early : bool
+        Whether a frozenset in it may need the hash of an object that has no attributes yet.
+    """
 
     pieces: list[bytes]
     has_code: bool
+    may_hash_early: bool
 
 
 def dump(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], bool], without: Any = None) -> Stream | None:
@@ -59,10 +72,12 @@ def dump(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], bool], witho
         return None
     pieces: list[bytes] = []
     pickler = Pickler(_PieceSink(pieces), PROTOCOL, buffer_callback=buffer_callback)
-    pickler.dispatch_table = _DispatchTable(without)
+    pickler.dispatch_table = table = _DispatchTable(without)
     pickler.dump(obj)
     # The pickler writes whole operations, so a name is never split between pieces.
-    return None if any(b"__main__" in piece for piece in pieces) else Stream(pieces, has_code=False)
+    if any(b"__main__" in piece for piece in pieces):
+        return None
+    return Stream(pieces, False, _may_hash_early(table, pieces))
 
 
 def dump_by_value(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], bool], without: Any = None) -> Stream:
@@ -71,7 +86,14 @@ def dump_by_value(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], boo
     pickler = pickler_by_value()(_PieceSink(pieces), PROTOCOL, buffer_callback=buffer_callback)
     pickler.without = without
     pickler.dump(obj)
-    return Stream(pieces, pickler.has_code)
+    return Stream(pieces, pickler.has_code, _may_hash_early(pickler.classes, pieces))
+
+
+def _may_hash_early(classes: Iterable[type], pieces: list[bytes]) -> bool:
+    """Return whether a frozenset, or one of a subclass, was pickled together with an object whose class defines a hash."""
+    return any(is_python(cls.__hash__) for cls in classes) and (
+        any(issubclass(cls, frozenset) for cls in classes) or any(_FROZENSET in piece for piece in pieces)
+    )
 
 
 class _PieceSink:

@@ -63,7 +63,7 @@ _ADVICE = "add a __reduce__ or __getnewargs__ to its class"
 
 def checker_for(cls: Any) -> Reducer | None:
     """Return a reducer for objects of `cls` that are not exact with plain pickle, or None if all are exact."""
-    if issubclass(cls, type) or is_standard(cls) or registered_reducer(cls):
+    if issubclass(cls, type) or registered_reducer(cls) or (is_standard(cls) and cls is not collections.Counter):
         return None
     if getattr(cls, "__setstate__", True) is None:
         return _refuse_state
@@ -97,7 +97,8 @@ def _refuse_state(obj: Any) -> Any:
 
 def _container(cls: Any, reduction: Reduction) -> Reducer | None:
     base = next(base for base in _CONTAINERS if issubclass(cls, base))
-    forgets = base is collections.defaultdict or issubclass(cls, collections.Counter)
+    # The reductions of Counter and set hand all items to the constructor, where those without a hash yet cannot wait.
+    forgets = base in (collections.defaultdict, set) or issubclass(cls, collections.Counter)
     calls_init = reduction.owner is not object and user_defines(cls, "__init__")
     slots = list_own_slots(cls)
     if forgets or calls_init or user_defines(cls, *_CONTAINER_METHODS) or (slots and reduction.owner is not object):
