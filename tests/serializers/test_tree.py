@@ -15,6 +15,7 @@ import pickle
 import struct
 import sys
 import tempfile
+import tracemalloc
 import typing
 import uuid
 import zoneinfo
@@ -450,8 +451,43 @@ def test_any_tree_is_exact(obj):
 @given(obj=st.lists(TREES, min_size=1, max_size=12))
 def test_any_tree_in_batches_is_exact(small_batches, obj):
     obj = copy.deepcopy(obj)
-    for whole in (obj, dict(enumerate(obj))):
+    for whole in (obj, dict(enumerate(obj)), {"rows": obj, "n": {"other": [[1], 2]}}):
         assert_exact(whole, TREE.decode(stored_bytes(TREE.encode(whole)), trusted=False))
+
+
+@pytest.mark.parametrize(
+    "share",
+    [
+        lambda rows: {"a": rows, "b": rows},
+        lambda rows: {"a": rows, "b": [rows]},
+        lambda rows: {"a": rows, "b": (1, [rows[0]])},
+        lambda rows: {"a": {"b": rows}, "c": {"d": [[rows]]}},
+        lambda rows: [rows, rows[-1]],
+        lambda rows: (part := {"rows": rows}) and [part, part],
+    ],
+)
+def test_parts_of_long_lists_are_not_shared(small_batches, share):
+    with pytest.raises(NotExactError):
+        TREE.encode(share([[n] for n in range(10)]))
+
+
+@pytest.mark.parametrize("key", [2**70, "\ud800", (1, 2)])
+def test_long_parts_below_and_beside_keys_that_msgpack_does_not_have(small_batches, key):
+    rows = [{"n": n} for n in range(10)]
+    for obj in ({key: rows}, {"a": {key: 1, "b": rows}}, {"a": {n: n for n in range(10)} | {key: 1}, "b": rows}):
+        obj = copy.deepcopy(obj)
+        assert_exact(obj, TREE.decode(stored_bytes(TREE.encode(obj)), trusted=False))
+
+
+@pytest.mark.parametrize("wrap", [lambda rows: rows, lambda rows: {"rows": rows}, lambda rows: {"a": [1, rows]}])
+def test_long_lists_never_are_in_memory_as_a_whole(wrap):
+    obj = wrap([{"id": n, "name": f"name {n}"} for n in range(400_000)])
+    tracemalloc.start()
+    encoded = TREE.encode(obj)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert encoded.size_bytes > 9_000_000
+    assert peak < 7_000_000  # 4 MiB, and a few batches
 
 
 @settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck))

@@ -91,6 +91,12 @@ class TreeChecker:
             del inside
         raise NotExactError
 
+    def note(self, part: Any) -> None:
+        """Raise `NotExactError` if `part` occurred before."""
+        if id(part) in self._containers:
+            raise NotExactError
+        self._containers.add(id(part))
+
     def note_size(self, size_bytes: int) -> None:
         """Decide from the size of the last batch whether strings of the next may be large: batches are alike."""
         self.check_strings = size_bytes > _SMALL_BYTES * self._count
@@ -111,12 +117,7 @@ class TreeChecker:
         for part in _shared(containers):
             if type(part) in (tuple, frozenset) and (not part or self._is_flat(part)):
                 continue
-            self._note(part)
-
-    def _note(self, part: Any) -> None:
-        if id(part) in self._containers:
-            raise NotExactError
-        self._containers.add(id(part))
+            self.note(part)
 
     def _is_flat(self, part: Any) -> bool:
         """Return whether a tuple or frozenset holds only native values, so that its identity does not matter."""
@@ -132,7 +133,7 @@ class TreeChecker:
             return []
         objects = [part for part in level if type(part) is kind]
         for part in _shared(objects):
-            self._note(part)
+            self.note(part)
         if codec.children is None:
             return []
         return [child for part in objects for child in codec.children(part)]

@@ -32,6 +32,7 @@ __all__ = [
     "VALUE",
     "Encoder",
     "array_header",
+    "is_plain",
     "map_header",
 ]
 
@@ -119,17 +120,11 @@ class Encoder:
         return [self._convert(item) for item in items]
 
     def _convert_dict(self, obj: dict[Any, Any]) -> Any:
-        if set(map(type, obj)) <= NATIVE and not (self._careful and not all(map(self._is_plain, obj))):
+        if set(map(type, obj)) <= NATIVE and not (self._careful and not all(map(is_plain, obj))):
             if not self._careful and frozenset(map(type, obj.values())) <= _SCALARS:
                 return obj
             return {key: self._convert(value) for key, value in obj.items()}
         return self._ext(DICT, self._encode(self._convert_items(flatten(obj))))
-
-    def _is_plain(self, value: Any) -> bool:
-        """Return whether msgpack has this native value."""
-        if type(value) is int:
-            return _MIN_INT <= value <= _MAX_INT
-        return type(value) is not str or value.isascii() or value.encode("utf-8", "ignore").decode() == value
 
     def _convert_native(self, obj: Any, kind: type) -> Any:
         if not self._inline and (kind is str or kind is bytes) and len(obj) >= LARGE_BYTES:
@@ -137,7 +132,7 @@ class Encoder:
                 return self._leaf("text/1" if kind is str else "bytes/1", obj)
             except NotExactError:  # lone surrogates
                 return self._value(CODECS["str"], obj)
-        if self._careful and not self._is_plain(obj):
+        if self._careful and not is_plain(obj):
             return self._value(CODECS[kind.__name__], obj)
         return obj
 
@@ -179,6 +174,15 @@ class Encoder:
 
 
 _SCALARS = NATIVE - {str, bytes}
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether msgpack has `value`: a native one, whose number or characters it can store."""
+    if type(value) is int:
+        return _MIN_INT <= value <= _MAX_INT
+    if type(value) is str:
+        return value.isascii() or value.encode("utf-8", "ignore").decode() == value
+    return type(value) in NATIVE
 
 
 def array_header(count: int) -> bytes:

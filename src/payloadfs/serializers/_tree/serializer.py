@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 from ..._buffers import release_pages
@@ -12,7 +13,7 @@ from .._container import pack, unpack
 from .._versions import describe_mismatch, versions_here
 from .check import TreeChecker
 from .decode import Decoder
-from .encode import Encoder, array_header, map_header
+from .encode import Encoder, array_header, is_plain, map_header
 from .spool import Spool
 from .vocabulary import NATIVE, expect, find_codec
 
@@ -22,6 +23,9 @@ BATCH_FROM_ITEMS = 16_384
 """Longer lists and dicts are encoded in batches, so that their msgpack never is in memory as a whole."""
 
 _BATCH_ITEMS = 4096
+_LEVELS, _MAX_PARTS = 2, 64
+"""How deep, and in how many parts, long lists and dicts are looked for."""
+
 _RELEASE_BYTES = 2 * 1024 * 1024
 
 
@@ -34,8 +38,9 @@ class TreeSerializer:
     -----
     Cost of saving: one pass at the speed of C over lists and dicts of native values, one in Python
     over others. Arrays, frames and tables are not copied, except by their own serializers. Lists and
-    dicts of at least 16,384 items need about 8 MB of memory, whatever their size: beyond 4 MiB, bytes
-    go to an unnamed temporary file.
+    dicts of at least 16,384 items, alone or in lists and dicts of at most 64 items up to two levels
+    above, need about 8 MB of memory, whatever their size: beyond 4 MiB, bytes go to an unnamed
+    temporary file.
     Cost of loading: one pass. Leaves are views of the object's memory where their serializers allow it.
     """
 
@@ -56,11 +61,13 @@ class TreeSerializer:
         if codec is not None and codec.leaf:
             raise NotExactError  # its own serializer declined it before
         try:
+            writer = _Writer()
             try:
-                spool, encoder, chunks = _write(obj, in_batches=_is_long(obj))
+                chunks = writer.write(obj, _LEVELS)
             except _KeyNotNativeError:
-                spool, encoder, chunks = _write(obj, in_batches=False)
-            frames = spool.frames()
+                writer = _Writer()
+                chunks = writer.write_whole(obj)
+            frames = writer.spool.frames()
         except RecursionError as error:
             raise NotExactError from error
         except OSError as error:
@@ -69,11 +76,11 @@ class TreeSerializer:
                 "to a folder with enough space. Nothing was written to the store."
             ) from error
         meta: dict[str, Any] = {
-            "versions": {name: version for name, version in versions_here().items() if name in encoder.packages},
-            "leaves": [serializer_id for serializer_id, _ in encoder.leaves],
+            "versions": {name: version for name, version in versions_here().items() if name in writer.encoder.packages},
+            "leaves": [serializer_id for serializer_id, _ in writer.encoder.leaves],
         }
         meta |= {"chunks": chunks} if chunks else {}
-        return pack(meta, frames, [leaf for _, leaf in encoder.leaves], extension="tree")
+        return pack(meta, frames, [leaf for _, leaf in writer.encoder.leaves], extension="tree")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> Any:
         """Return the object in the container `buffer`. Runs no code except constructors of registered classes."""
@@ -102,26 +109,63 @@ def _is_long(obj: Any) -> bool:
     return type(obj) is list or set(map(type, obj)) <= NATIVE
 
 
-def _write(obj: Any, *, in_batches: bool) -> tuple[Spool, Encoder, list[list[int]]]:
-    """Return the msgpack of `obj`, the encoder with its leaves, and the number of items and bytes of each batch."""
-    spool, encoder, checker = Spool(), Encoder(), TreeChecker()
-    if not in_batches:
-        spool.write(encoder.encode(obj, native=checker.check([obj])))
-        return spool, encoder, []
-    header = array_header if type(obj) is list else map_header
-    spool.write(header(len(obj)))
-    chunks = []
-    items, keys = iter(obj if isinstance(obj, list) else obj.values()), iter(obj)
-    while batch := list(itertools.islice(items, _BATCH_ITEMS)):
-        native = checker.check(batch)
-        part = batch if type(obj) is list else dict(zip(itertools.islice(keys, len(batch)), batch, strict=True))
-        encoded, head = encoder.encode(part, native=native), header(len(batch))
-        if not encoded.startswith(head):
-            raise _KeyNotNativeError
-        spool.write(encoded[len(head) :])
-        chunks.append([len(batch), len(encoded) - len(head)])
-        checker.note_size(len(encoded))
-    return spool, encoder, chunks
+def _has_long(obj: Any, levels: int) -> bool:
+    """Return whether `obj` is long, or a part of it that is at most `levels` levels down."""
+    if not levels or type(obj) not in (list, dict) or len(obj) > _MAX_PARTS:
+        return _is_long(obj)
+    if type(obj) is list:
+        return _is_long(obj) or any(_has_long(part, levels - 1) for part in obj)
+    return all(map(is_plain, obj)) and (_is_long(obj) or any(_has_long(part, levels - 1) for part in obj.values()))
+
+
+class _Writer:
+    """Writer of the msgpack of one tree, in pieces if there are long lists or dicts in it.
+
+    Attributes
+    ----------
+    spool, encoder : Spool, Encoder
+        The msgpack, and the leaves.
+    """
+
+    def __init__(self) -> None:
+        self.spool, self.encoder, self._checker = Spool(), Encoder(), TreeChecker()
+
+    def write(self, obj: Any, levels: int) -> list[list[int]]:
+        """Write `obj`, and return the number of items and bytes of each batch if `obj` itself is long.
+
+        `levels` says how many levels down to look for long parts.
+        """
+        if not _has_long(obj, levels):
+            return self.write_whole(obj)
+        self._checker.note(obj)
+        header = array_header if type(obj) is list else map_header
+        self.spool.write(header(len(obj)))
+        if _is_long(obj):
+            return self._write_batches(obj, header)
+        for part in obj:
+            if type(obj) is dict:
+                self.spool.write(self.encoder.encode(part, native=True))
+            self.write(obj[part] if type(obj) is dict else part, levels - 1)
+        return []
+
+    def write_whole(self, obj: Any) -> list[list[int]]:
+        """Write `obj` in one piece."""
+        self.spool.write(self.encoder.encode(obj, native=self._checker.check([obj])))
+        return []
+
+    def _write_batches(self, obj: Any, header: Callable[[int], bytes]) -> list[list[int]]:
+        chunks = []
+        items, keys = iter(obj if isinstance(obj, list) else obj.values()), iter(obj)
+        while batch := list(itertools.islice(items, _BATCH_ITEMS)):
+            native = self._checker.check(batch)
+            part = batch if type(obj) is list else dict(zip(itertools.islice(keys, len(batch)), batch, strict=True))
+            encoded, head = self.encoder.encode(part, native=native), header(len(batch))
+            if not encoded.startswith(head):
+                raise _KeyNotNativeError
+            self.spool.write(encoded[len(head) :])
+            chunks.append([len(batch), len(encoded) - len(head)])
+            self._checker.note_size(len(encoded))
+        return chunks
 
 
 def _read(head: memoryview, chunks: list[Any], decoder: Decoder) -> Any:
