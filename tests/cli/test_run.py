@@ -614,11 +614,14 @@ def test_twelve_works_of_which_one_fails_one_is_slow_and_one_hangs(run, tmp_path
 
 def test_a_closed_terminal_stops_the_run_in_an_orderly_way(start, program):
     name = program("""
-        import os, signal
+        import os, signal, time
         from payloadfs.works import App, Flow
         class Main(Flow):
             def run(self):
                 os.kill(os.getpid(), signal.SIGHUP)
+                # Another thread may receive it, so that the handler runs somewhat later.
+                while True:
+                    time.sleep(0.01)
         app = App(Main())
         """)
     process = start(name)
