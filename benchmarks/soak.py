@@ -1,19 +1,21 @@
-"""Eight processes save and load all kinds of objects for a given time; memory and open files must not grow.
+"""Many processes save and load all kinds of objects for a given time; memory and open files must not grow.
 
     python benchmarks/soak.py [--minutes 30] [--processes 8] [--where local s3]
 
 Each process saves and loads values, arrays and frames of all sizes, keeps some pointers of earlier
-rounds and deletes others, and compares everything it loads. S3 is a SeaweedFS server that this
-starts. Resident memory and open files of every process are sampled; the last third of the run is
+rounds and deletes others, loads objects of the other processes, and compares everything it loads. S3
+is a SeaweedFS server that this starts; all processes share one cache of 4 MB. Resident memory and open files of every process are sampled; the last third of the run is
 judged against the first third after the warm-up. Ends with exit code 1 if any process grew.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import multiprocessing
 import os
+import pickle
 import random
 import statistics
 import sys
@@ -25,6 +27,7 @@ from contextlib import ExitStack
 from typing import Any
 
 MOST_GROWN_MB, MOST_GROWN_FILES, MOST_GROWN_THREADS = 24.0, 2, 1
+CACHE_BYTES = 4_000_000
 _SAMPLES = 40
 
 Sample = tuple[int, int, float, int, int]  # process, calls so far, resident MB, open files, threads
@@ -53,11 +56,23 @@ def same(left: Any, right: Any) -> bool:
     return bool((left == right).all()) if hasattr(left, "dtype") else bool(left == right)
 
 
-def work(number: int, url: str, options: dict[str, Any], seconds: float, samples: Any) -> None:
+def exchange(folder: str, number: int, mine: Any, rng: random.Random) -> Any:
+    """Publish what process `number` saved last, and return what some process published."""
+    with open(aside := os.path.join(folder, f"{number}.new"), "wb") as file:
+        pickle.dump(mine, file)
+    os.replace(aside, os.path.join(folder, str(number)))
+    chosen = rng.choice([name for name in os.listdir(folder) if not name.endswith(".new")])
+    with open(os.path.join(folder, chosen), "rb") as file:
+        return pickle.load(file)
+
+
+def work(number: int, url: str, options: dict[str, Any], folder: str, seconds: float, samples: Any) -> None:
     """Save and load until the time is over, and report the resources of this process at intervals."""
     import payloadfs
 
-    rng, repository = random.Random(number), payloadfs.Repository(url, options or None, fsync=False)
+    rng, cache = random.Random(number), os.path.join(folder, "cache")
+    repository = payloadfs.Repository(url, options or None, fsync=False, cache=cache, cache_bytes=CACHE_BYTES)
+    os.makedirs(published := os.path.join(folder, url.replace("/", "_")), exist_ok=True)
     kept: list[tuple[Any, Any]] = []
     started_s, sampled, calls = time.monotonic(), 0, 0
     for obj in objects(rng):
@@ -67,9 +82,13 @@ def work(number: int, url: str, options: dict[str, Any], seconds: float, samples
             old, expected = rng.choice(kept)
             if not same(expected, repository.load(old)):
                 raise AssertionError(f"{old.key} came back as another object")
+        theirs, expected = exchange(published, number, kept[-1], rng)
+        with contextlib.suppress(payloadfs.NotFoundError):  # it may be deleted by now
+            if not same(expected, repository.load(theirs)):
+                raise AssertionError(f"{theirs.key} came back as another object")
         if len(kept) > 8:
             repository.delete(kept.pop(rng.randrange(len(kept)))[0])
-        calls += 4
+        calls += 5
         elapsed_s = time.monotonic() - started_s
         if elapsed_s >= sampled * seconds / _SAMPLES:
             sampled += 1
@@ -108,6 +127,7 @@ def soak(minutes: float, processes: int, where: list[str]) -> int:
     spawn = multiprocessing.get_context("spawn")
     samples = spawn.Queue()
     with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         places: list[tuple[str, dict[str, Any]]] = []
         if "local" in where:
             places.append((stack.enter_context(tempfile.TemporaryDirectory()), {}))
@@ -117,7 +137,7 @@ def soak(minutes: float, processes: int, where: list[str]) -> int:
             server = stack.enter_context(seaweedfs_server())
             places.append((f"s3://{server.bucket()}", server.storage_options()))
         running = [
-            spawn.Process(target=work, args=(number, *places[number % len(places)], minutes * 60, samples))
+            spawn.Process(target=work, args=(number, *places[number % len(places)], folder, minutes * 60, samples))
             for number in range(processes)
         ]
         for process in running:
