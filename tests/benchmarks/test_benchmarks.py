@@ -34,6 +34,7 @@ def one_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(s3, "bucket", lambda: contextlib.nullcontext(place))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.s3 if name in ON_S3 else ()) for name in TABLES])
 def test_every_table_runs(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if name in ON_S3:

@@ -91,6 +91,7 @@ def test_cpython_deepcopy(name, monkeypatch):
     run(test_copy.TestCopy, name, range(PROTOCOL, PROTOCOL + 1))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("suite", "sample", "least"), [("numpy", 40, 20), ("pyarrow", 20, 25), ("pandas", 40, 40)])
 def test_packages(suite, sample, least):
     tally = foreign.run(suite, sample)

@@ -1,6 +1,7 @@
 """Hostile objects for the safe serializers: valid ones with one part that no writer of payloadfs produces."""
 
 import base64
+import functools
 import json
 import struct
 
@@ -138,6 +139,7 @@ def with_shared_types(serializer_id, depth=40):
     return bytes(changed)
 
 
+@functools.cache
 def nested(depth):
     """Return a file without batches and with a type of many levels."""
     kind = pa.int8()

@@ -8,7 +8,7 @@ import pytest
 
 from . import fuzz, mutants
 
-CASES = 20_000
+CASES = {"some": 3_000, "ci": 20_000}
 
 
 @pytest.fixture(autouse=True)
@@ -16,13 +16,15 @@ def at_the_root(monkeypatch):
     monkeypatch.chdir(pathlib.Path(__file__).parents[2])  # the child imports `tests`
 
 
+@pytest.mark.parametrize("seed", ["some", pytest.param("ci", marks=pytest.mark.sweep)])
 @pytest.mark.parametrize("name", fuzz.FORMATS)
-def test_mutants(name):
-    result = fuzz.run(name, "ci", 0, round(CASES * fuzz.SHARES[name]))
+def test_mutants(name, seed):
+    cases = round(CASES[seed] * fuzz.SHARES[name])
+    result = fuzz.run(name, seed, 0, cases)
     assert not result["failures"]
     # Or nothing behind the first check would have been reached.
-    assert result["values"] > 0.05 * CASES * fuzz.SHARES[name]
-    assert result["refused"] > 0.3 * CASES * fuzz.SHARES[name]
+    assert result["values"] > 0.05 * cases
+    assert result["refused"] > 0.3 * cases
 
 
 def test_cases_are_reproducible():

@@ -357,7 +357,7 @@ SINKS: dict[str, Callable[[Scene], str]] = {
     ("number", "transport"),
     [(number, "obstore") for number in range(len(CANARIES))]
     + [
-        pytest.param(number, "fsspec", marks=[pytest.mark.long] if number % 4 else [])
+        pytest.param(number, "fsspec", marks=pytest.mark.long if number % 4 else pytest.mark.sweep if number else ())
         for number in range(len(CANARIES))
     ],
 )

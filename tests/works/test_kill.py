@@ -17,7 +17,7 @@ def rounds(number, timeout_s):
 
 
 # Two parts, so that they can run in parallel.
-@pytest.mark.parametrize("part", [1, 2])
+@pytest.mark.parametrize("part", [1, pytest.param(2, marks=pytest.mark.sweep)])
 def test_killed_runs_reach_the_same_end(part):
     rounds(3, 110)
 

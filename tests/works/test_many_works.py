@@ -5,6 +5,8 @@ import json
 import os
 import resource
 
+import pytest
+
 import payloadfs
 from payloadfs import Payload
 from payloadfs.works import App, Flow, Work
@@ -45,6 +47,7 @@ def rss_bytes():
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
+@pytest.mark.sweep
 def test_a_thousand_works_finish_in_little_memory(store):
     sizes, rss = [], []
 
