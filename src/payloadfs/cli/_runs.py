@@ -26,7 +26,7 @@ from ..works._journal import Journal, State, newest_entries, read_entry
 from ..works._state import pointers_in
 from ..works._submit import HEARTBEAT_S
 from ._common import add_command, add_group, age, plural, printable, size, utc_time
-from ._report import duration, failure
+from ._report import duration, failure, last_state
 
 __all__ = ["configure_runs"]
 
@@ -239,9 +239,7 @@ def _call_lines(call: dict[str, Any]) -> Iterator[str]:
     for number, attempt in enumerate(attempts, 1):
         if attempt["message"]:
             yield f"      attempt {number} failed{_took(attempt)}: {printable(attempt['message'])}"
-    # Of a line that was overwritten with carriage returns, the last state is shown.
-    lines = [line.rstrip("\r").rpartition("\r")[2] for line in call["output"].rstrip().split("\n")]
-    yield from _indent("\n".join(lines), 6)
+    yield from _indent("\n".join(map(last_state, call["output"].rstrip().split("\n"))), 6)
 
 
 def _took(times: dict[str, Any]) -> str:
