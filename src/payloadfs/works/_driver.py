@@ -293,7 +293,7 @@ class Driver:
             raise ConfigError(f"{missing} was removed while the flow runs: stop it instead.", kind="app")
 
     def _describe(self, component: Component, parent: Component, attribute: str, key: Any) -> dict[str, Any]:
-        args, kwargs = component._created_with
+        args, kwargs = component._constructor_arguments()
         arguments = encode([list(args), kwargs], f"arguments of {component.name}", prefix=self._prefix)
         cls = type(component)
         return {
