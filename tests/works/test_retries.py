@@ -197,7 +197,9 @@ def test_a_work_that_does_not_end_is_killed_after_the_grace_period(tmp_path):
 
 
 def test_a_limit_on_other_executors(run, tmp_path):
-    flow = Main(lambda flow: flow.work.run("wait"), work=Flaky(tmp_path / "n", 2, retries=100, backoff=0, timeout_s=0.3))
+    flow = Main(
+        lambda flow: flow.work.run("wait"), work=Flaky(tmp_path / "n", 2, retries=100, backoff=0, timeout_s=0.3)
+    )
     assert run(flow).flow.work.has_succeeded
     (tmp_path / "n go").touch()
     for thread in threading.enumerate():
