@@ -1,7 +1,7 @@
 """Twelve steps, of which one fails at first, one is slow and one hangs: retried, limited, reported and resumed.
 
     payloadfs run examples/reliable.py
-    payloadfs run examples/reliable.py --set folder=/tmp/attempts
+    payloadfs run examples/reliable.py --set plan.folder=/tmp/attempts
     payloadfs runs show RUN                                        # calls, attempts, durations and output
 
 Ten stations are read in parallel. Station 3 fails twice before it answers, station 5 is slow, and station 7 hangs
@@ -18,24 +18,27 @@ from payloadfs.works import App, Flow, Work
 
 STATIONS = range(10)
 FAILS, SLOW, HANGS = 3, 5, 7
+LIMITS = {HANGS: "1s"}
+"""Time limits of attempts. It is known which station hangs; the limit of the others is for the unexpected."""
 
 
 class Plan(Work):
-    """Decides what to read."""
+    """Decides what to read, and where attempts are counted."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.hours = 0
+        self.hours, self.folder = 0, ""
 
     def run(self, hours: int) -> None:
         self.hours = hours
+        self.folder = self.folder or tempfile.mkdtemp()
 
 
 class Read(Work):
     """Reads one station. The network is bad."""
 
     def __init__(self, station: int) -> None:
-        super().__init__(parallel=True, raise_exception=False, retries=2, backoff="100ms", timeout_s="2s")
+        super().__init__(parallel=True, raise_exception=False, retries=2, backoff="100ms")
         self.station = station
         self.readings: Any = None
 
@@ -48,8 +51,8 @@ class Read(Work):
             raise ConnectionError(f"station {self.station} does not answer")
         if self.station == SLOW:
             time.sleep(1)
-        if self.station == HANGS:
-            time.sleep(600)
+        while self.station == HANGS:
+            time.sleep(60)
         self.readings = Payload([self.station * hour for hour in range(hours)])
 
 
@@ -70,20 +73,18 @@ class Pipeline(Flow):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = ""
         self.plan = Plan()
         self.reads: list[Read] = []
         self.report = Report()
 
     def run(self) -> None:
-        if not self.folder:
-            self.folder = tempfile.mkdtemp()
         self.plan.run(24)
         if not self.reads:
             self.reads = [Read(station) for station in STATIONS]
         for read in self.reads:
             if not read.has_started:
-                read.run(self.plan.hours, self.folder)
+                limit = LIMITS.get(read.station, "10m")
+                read.with_options(timeout_s=limit).run(self.plan.hours, self.plan.folder)
         if any(read.is_running for read in self.reads):
             return
         self.report.run(

@@ -1,13 +1,21 @@
 """Fixtures: the command line in this process and in a separate one, and input for it."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import textwrap
+import time
+import uuid
+from pathlib import Path
 
 import pytest
 
 import payloadfs
 from payloadfs.cli import main
+
+RUN = [sys.executable, "-m", "payloadfs", "run"]
 
 
 @pytest.fixture
@@ -60,5 +68,65 @@ def pointer_file(tmp_path):
         path = tmp_path / name
         path.write_text(payloadfs.default_repository().save(obj).to_json())
         return path
+
+    return write
+
+
+@pytest.fixture
+def processes_left(monkeypatch):
+    """Return a function that returns the processes, started by this test or their children, that still exist."""
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv("RUN_MARK", mark)
+
+    def find():
+        pids = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark.encode() in (entry / "environ").read_bytes() and int(entry.name) != os.getpid():
+                    pids.append(int(entry.name))
+        return pids
+
+    return find
+
+
+@pytest.fixture
+def start(tmp_path, processes_left):
+    """Return a function that starts ``payloadfs run`` in its own folder; no process may be left after the test."""
+
+    def begin(*arguments, command=RUN, **more):
+        pipe = subprocess.PIPE
+        options = {"stdout": pipe, "stderr": pipe, "text": True, "start_new_session": True} | more
+        return subprocess.Popen([*command, *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL, **options)
+
+    yield begin
+    deadline_s = time.monotonic() + 60
+    while left := processes_left():
+        if time.monotonic() > deadline_s:
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+            pytest.fail(f"{len(left)} processes are left")
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def finish(start):
+    """Return a function that runs ``payloadfs run`` to its end and returns its output."""
+
+    def run(*arguments, code=0, **more):
+        process = start(*arguments, **more)
+        out, err = process.communicate(timeout=90)
+        assert process.returncode == code, out + err
+        return out, err
+
+    return run
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Return a function that writes a program to a file and returns its name."""
+
+    def write(text, name="app.py"):
+        (tmp_path / name).write_text(textwrap.dedent(text))
+        return name
 
     return write

@@ -1,25 +1,19 @@
 """``payloadfs run``, in a separate process, as used by people, by scripts and on a cluster."""
 
-import contextlib
 import json
 import os
-import pty
 import re
-import select
 import shlex
 import signal
 import subprocess
 import sys
-import textwrap
 import time
-import uuid
 from pathlib import Path
 
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FRAME = "   col1  col2\n0     1     3\n1     2     4\n"
-PROGRAM = [sys.executable, "-m", "payloadfs", "run"]
 
 STEPS = """
     import os, time
@@ -52,60 +46,6 @@ STEPS = """
 """
 
 
-@pytest.fixture
-def start(tmp_path, monkeypatch):
-    """Return a function that starts the command in a separate folder; no process may be left at the end of the test."""
-    mark = uuid.uuid4().hex
-    monkeypatch.setenv("RUN_MARK", mark)
-
-    def begin(*arguments, command=PROGRAM, **more):
-        pipe = subprocess.PIPE
-        options = {"stdout": pipe, "stderr": pipe, "text": True, "start_new_session": True} | more
-        return subprocess.Popen([*command, *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL, **options)
-
-    yield begin
-    deadline_s = time.monotonic() + 60
-    while left := marked(mark):
-        if time.monotonic() > deadline_s:
-            for pid in left:
-                os.kill(pid, signal.SIGKILL)
-            pytest.fail(f"{len(left)} processes are left")
-        time.sleep(0.05)
-
-
-def marked(mark):
-    pids = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if mark.encode() in (entry / "environ").read_bytes() and int(entry.name) != os.getpid():
-                pids.append(int(entry.name))
-    return pids
-
-
-@pytest.fixture
-def run(start):
-    """Return a function that runs the command to its end and returns its output."""
-
-    def finish(*arguments, code=0, **more):
-        process = start(*arguments, **more)
-        out, err = process.communicate(timeout=90)
-        assert process.returncode == code, out + err
-        return out, err
-
-    return finish
-
-
-@pytest.fixture
-def program(tmp_path):
-    """Return a function that writes a program to a file and returns its name."""
-
-    def write(text, name="app.py"):
-        (tmp_path / name).write_text(textwrap.dedent(text))
-        return name
-
-    return write
-
-
 def wait_for(path, text):
     # The test's own time limit ends a wait in vain.
     while not path.exists() or text not in path.read_text():
@@ -123,8 +63,8 @@ def check_shared(out, err):
     assert "Traceback" not in err
 
 
-def test_objects_are_shared_in_the_folder_of_the_user(run, clean_environment):
-    out, err = run(EXAMPLES / "sharing_objects.py")
+def test_objects_are_shared_in_the_folder_of_the_user(finish, clean_environment):
+    out, err = finish(EXAMPLES / "sharing_objects.py")
     check_shared(out, err)
     assert re.search(r"root\.src +succeeded in \d.*, stored df: pandas.DataFrame, 2.2 kB\n", err)
     assert re.search(r"root\.dst +succeeded in", err)
@@ -133,14 +73,16 @@ def test_objects_are_shared_in_the_folder_of_the_user(run, clean_environment):
 
 
 @pytest.mark.s3
-def test_objects_are_shared_in_a_bucket(run, payloadfs_seaweedfs, monkeypatch):
+def test_objects_are_shared_in_a_bucket(finish, payloadfs_seaweedfs, monkeypatch):
     for name, value in payloadfs_seaweedfs.environment().items():
         monkeypatch.setenv(name, value)
     store = f"s3://{payloadfs_seaweedfs.bucket()}/demo"
-    out, err = run(EXAMPLES / "sharing_objects.py", "--store", store)
+    out, err = finish(EXAMPLES / "sharing_objects.py", "--store", store)
     check_shared(out, err)
     assert store in err
-    listed = subprocess.run([*PROGRAM[:-1], "runs", "--store", store], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        [sys.executable, "-m", "payloadfs", "runs", "--store", store], capture_output=True, text=True, check=True
+    )
     assert " finished " in listed.stdout
 
 
@@ -172,8 +114,8 @@ def cluster(program, tmp_path):
             process.kill()
 
 
-def test_objects_are_shared_on_a_cluster(run, program, tmp_path, cluster):
-    check_shared(*run(EXAMPLES / "sharing_objects.py", "--executor", cluster, "--store", tmp_path / "objects"))
+def test_objects_are_shared_on_a_cluster(finish, program, tmp_path, cluster):
+    check_shared(*finish(EXAMPLES / "sharing_objects.py", "--executor", cluster, "--store", tmp_path / "objects"))
     name = program("""
         import os, time
         from payloadfs.works import App, Flow, Work
@@ -203,19 +145,19 @@ def test_objects_are_shared_on_a_cluster(run, program, tmp_path, cluster):
         app = App(Main())
     """)
     program("answer = 42", "helper.py")
-    assert run(name, "--executor", cluster)[0] == "42 3\n"
-    assert "--max-workers" in run(name, "--executor", cluster, "--max-workers", 2, code=2)[1]
+    assert finish(name, "--executor", cluster)[0] == "42 3\n"
+    assert "--max-workers" in finish(name, "--executor", cluster, "--max-workers", 2, code=2)[1]
 
 
-def test_the_pipeline(run):
-    out, err = run(EXAMPLES / "pipeline.py", "--set", "load.rows=5000", "--max-workers", 2)
+def test_the_pipeline(finish):
+    out, err = finish(EXAMPLES / "pipeline.py", "--set", "load.rows=5000", "--max-workers", 2)
     assert out.count("\n") == 4
     assert re.match(r"4,\d\d\d flights, 2\d% of them late", out)
     assert sorted(line.split()[0] for line in out.splitlines()[1:]) == ["bayes", "linear", "tree"]
     assert "6 works, 6 calls, 5 payloads" in err
 
 
-def test_attributes_are_set(run, program):
+def test_attributes_are_set(finish, program):
     name = program("""
         from payloadfs.works import App, Flow, Work
 
@@ -242,22 +184,22 @@ def test_attributes_are_set(run, program):
         app = App(Main())
     """)
     arguments = ["--set", 'rows={"a": [1.5]}', "--set", "src.rows=10", "--set", "others.1.label=a=b"]
-    assert run(name, *arguments)[0] == "{'a': [1.5]}\n10 ''\n1 'a=b'\n"
+    assert finish(name, *arguments)[0] == "{'a': [1.5]}\n10 ''\n1 'a=b'\n"
     for argument, message in [
         ("src.row=1", "did you mean 'src.rows'?"),
         ("nothing=1", "Declared: rows, src.rows, src.label"),
         ("src=1", "no attribute 'src'"),
         ("rows", "write NAME=VALUE"),
     ]:
-        assert message in run(name, "--set", argument, code=2)[1]
-    assert "--set cannot be used with --resume" in run(name, "--set", "rows=1", "--resume", "x", code=2)[1]
+        assert message in finish(name, "--set", argument, code=2)[1]
+    assert "--set cannot be used with --resume" in finish(name, "--set", "rows=1", "--resume", "x", code=2)[1]
 
 
-def test_events_as_json(run, program):
+def test_events_as_json(finish, program):
     name = program(
         STEPS.replace("waits=True", "waits=False").replace('print("flow:"', 'os.system("echo program"); print("flow:"')
     )
-    out, err = run(name, "--json")
+    out, err = finish(name, "--json")
     assert err == ""
     events = [json.loads(line) for line in out.splitlines()]
     assert {event["run"] for event in events if "run" in event} == {events[0]["run"]}
@@ -280,7 +222,7 @@ def test_events_as_json(run, program):
     )
 
 
-def test_an_interrupted_run_is_resumed(start, run, program, tmp_path):
+def test_an_interrupted_run_is_resumed(start, finish, program, tmp_path):
     process = start(program(STEPS))
     wait_for(tmp_path / "log", "second")
     os.killpg(process.pid, signal.SIGINT)
@@ -289,7 +231,7 @@ def test_an_interrupted_run_is_resumed(start, run, program, tmp_path):
     assert "Traceback" not in err
     assert " interrupted after " in err
     (tmp_path / "gate").touch()
-    out, err = run(*resume_arguments(err))
+    out, err = finish(*resume_arguments(err))
     assert out.endswith("flow: ['second', ['first', None]]\n")
     assert " resumed in " in err
     assert (tmp_path / "log").read_text() == "first\nsecond\nsecond\n"
@@ -342,17 +284,17 @@ def test_a_second_interrupt_ends_the_process(start, program, tmp_path):
     assert process.returncode == 130
 
 
-def test_a_killed_run_is_resumed(start, run, program, tmp_path):
+def test_a_killed_run_is_resumed(start, finish, program, tmp_path):
     process = start(program(STEPS), "--json")
     wait_for(tmp_path / "log", "second")
     process.kill()
     out, _ = process.communicate(timeout=60)
     name = json.loads(out.splitlines()[0])["run"]
     (tmp_path / "gate").touch()
-    assert "flow: ['second', ['first', None]]" in run("app.py", "--resume", name)[0]
+    assert "flow: ['second', ['first', None]]" in finish("app.py", "--resume", name)[0]
     assert (tmp_path / "log").read_text() == "first\nsecond\nsecond\n"
     # Resumed again, the finished run does nothing.
-    out, err = run("app.py", "--resume", name)
+    out, err = finish("app.py", "--resume", name)
     assert out == ""
     assert " finished in " in err
 
@@ -384,31 +326,31 @@ FAILING = """
 """
 
 
-def test_a_failed_work_shows_its_traceback_once(run, program, tmp_path):
+def test_a_failed_work_shows_its_traceback_once(finish, program, tmp_path):
     name = program(FAILING.replace("RAISES", "True"))
-    _, err = run(name, code=7)
+    _, err = finish(name, code=7)
     assert err.count("Traceback") == 1
     assert re.search(rf'File "{tmp_path / name}", line 11, in run\n +broken\(\)', err)
     assert f'File "{tmp_path / name}", line 14, in broken' in err
     assert "/payloadfs/" not in err.split("Traceback")[1].split("ValueError")[0]
     assert err.endswith("payloadfs: root.bad.run() failed: ValueError: no such luck\n")
     (tmp_path / "gate").touch()
-    run(*resume_arguments(err))
+    finish(*resume_arguments(err))
 
 
-def test_a_tolerated_failure(run, program):
+def test_a_tolerated_failure(finish, program):
     name = program(FAILING.replace("RAISES", "False"))
-    _, err = run(name, code=8)
+    _, err = finish(name, code=8)
     assert err.count("Traceback") == 1
     assert "1 work, 1 call, 1 failed\n" in err
     assert "idle after" in err
     assert "not all works succeeded, and the flow did not call stop()" in err
-    out, _ = run(name, "--json", code=8)
+    out, _ = finish(name, "--json", code=8)
     assert [json.loads(line)["failed"] for line in out.splitlines() if "summary" in line] == [1]
 
 
-def test_a_failed_work_in_json(run, program):
-    out, err = run(program(FAILING.replace("RAISES", "True")), "--json", code=7)
+def test_a_failed_work_in_json(finish, program):
+    out, err = finish(program(FAILING.replace("RAISES", "True")), "--json", code=7)
     events = {event["kind"]: event for event in map(json.loads, out.splitlines())}
     assert "line 14, in broken" in events["call-failed"]["message"]
     assert events["summary"]["stage"] == "failed"
@@ -425,7 +367,7 @@ def test_a_failed_work_in_json(run, program):
         ("self.y = 1", 7, "flow", "declare it in __init__"),
     ],
 )
-def test_a_failed_flow_shows_where(run, program, tmp_path, line, code, error, message):
+def test_a_failed_flow_shows_where(finish, program, tmp_path, line, code, error, message):
     name = program(f"""
         from payloadfs.works import App, Flow
 
@@ -439,11 +381,11 @@ def test_a_failed_flow_shows_where(run, program, tmp_path, line, code, error, me
 
         app = App(Main())
     """)
-    _, err = run(name, code=code)
+    _, err = finish(name, code=code)
     assert f'File "{tmp_path / name}", line 10, in run\n        {line}\n' in err
     assert "_driver.py" not in err
     assert message in err.splitlines()[-1]
-    reported = json.loads(run(name, "--json", code=code)[1])
+    reported = json.loads(finish(name, "--json", code=code)[1])
     assert reported["error"] == error
     assert "line 10, in run" in reported["message"]
 
@@ -464,20 +406,20 @@ APP = "from payloadfs.works import App, Flow\nclass Main(Flow):\n    def run(sel
         ("def f(:\n", "app.py", 2, "SyntaxError"),
     ],
 )
-def test_programs_that_cannot_be_run(run, program, text, argument, code, message):
+def test_programs_that_cannot_be_run(finish, program, text, argument, code, message):
     program(text)
-    _, err = run(argument, code=code)
+    _, err = finish(argument, code=code)
     assert message in err
     assert "_loader.py" not in err
     assert "importlib" not in err
 
 
-def test_one_of_two_apps_is_selected(run, program):
+def test_one_of_two_apps_is_selected(finish, program):
     name = program(APP + "a, b = App(Main()), App(Main())\n")
-    assert run(f"{name}:b", code=8)[0] == "ran\n"
+    assert finish(f"{name}:b", code=8)[0] == "ran\n"
 
 
-def test_a_lightning_program_with_a_module_beside_it(run, program):
+def test_a_lightning_program_with_a_module_beside_it(finish, program):
     program("def answer():\n    return 42\n", "beside.py")
     name = program("""
         import beside
@@ -497,119 +439,7 @@ def test_a_lightning_program_with_a_module_beside_it(run, program):
 
         app = L.LightningApp(Main())
     """)
-    assert run(name)[0] == "42\n"
-
-
-LOUD = """
-    import sys
-    from payloadfs.works import App, Flow, Work
-
-    class Loud(Work):
-        def __init__(self, letter):
-            super().__init__(parallel=True)
-            self.letter = letter
-
-        def run(self):
-            for number in range(300):
-                for _ in range(8):
-                    print(self.letter, end="")
-                print(number)
-
-    class Main(Flow):
-        def __init__(self):
-            super().__init__()
-            self.works = [Loud("a"), Loud("b")]
-
-        def run(self):
-            for work in self.works:
-                work.run()
-
-    app = App(Main())
-"""
-LOUD_LINES = {f"{letter * 8}{number}" for letter in "ab" for number in range(300)}
-
-
-def test_lines_of_parallel_works_stay_whole(run, program):
-    assert set(run(program(LOUD), "--max-workers", 2)[0].splitlines()) == LOUD_LINES
-
-
-def test_a_closed_pipe_ends_the_run(start, program):
-    process = start(program(LOUD.replace("300", "300_000")), stdout=subprocess.PIPE)
-    process.stdout.readline()
-    process.stdout.close()
-    with process.stderr:
-        err = process.stderr.read()
-    assert process.wait(60) == 1
-    assert "Traceback" not in err
-    assert "to resume: " in err
-
-
-def on_a_terminal(start, *arguments, **more):
-    """Run the command with a terminal for all its streams, and return what was written to it."""
-    ours, theirs = pty.openpty()
-    process = start(*arguments, stdout=theirs, stderr=theirs, **more)
-    os.close(theirs)
-    content, deadline_s = b"", time.monotonic() + 60
-    with contextlib.suppress(OSError):  # the other end is closed
-        while time.monotonic() < deadline_s and select.select([ours], [], [], 30)[0]:
-            content += os.read(ours, 65_536)
-    os.close(ours)
-    assert process.wait(60) == 0, content
-    return content.decode()
-
-
-def plain(text):
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
-
-
-def test_the_live_view(start, program, monkeypatch, tmp_path):
-    monkeypatch.setenv("TERM", "xterm-256color")
-    (tmp_path / "gate").touch()
-    name = program(
-        STEPS.replace("class Main", "# slow enough to be seen\n    class Main").replace(
-            "while self.waits", "time.sleep(0.6)\n            while self.waits"
-        )
-    )
-    text = on_a_terminal(start, name)
-    seen = plain(text)
-    assert re.search(r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] root\.first +0\.\d s", seen)
-    assert re.search(r"✓ root\.second +0\.\d s  out: list, \d\d B", seen)
-    assert re.search(r"✓ \S+ finished in .*2 works, 2 calls, 2 payloads", seen)
-    assert seen.count("flow: ['second', ['first', None]]") == seen.count("flow:") >= 1
-    assert re.search(r"(?:\x1b\[2K|\n)flow: ", text), "the output of the flow is mixed with the display"
-    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor stayed hidden"
-
-
-def test_the_live_view_loses_no_line(start, program, monkeypatch):
-    monkeypatch.setenv("TERM", "xterm-256color")
-    seen = plain(on_a_terminal(start, program(LOUD), "--max-workers", 2))
-    # Each ends its line; the display before it was erased.
-    assert set(re.findall(r"(?:a{8}|b{8})\d+(?=\r?\n)", seen)) == LOUD_LINES
-
-
-@pytest.mark.parametrize("how", ["--plain", "dumb", "no rich"])
-def test_plain_lines_on_a_terminal(start, program, monkeypatch, how):
-    monkeypatch.setenv("TERM", "dumb" if how == "dumb" else "xterm")
-    code = "import sys; sys.modules['rich'] = None; from payloadfs.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "run"] if how == "no rich" else PROGRAM
-    arguments = ["--plain"] if how == "--plain" else []
-    text = on_a_terminal(start, program(LOUD), *arguments, command=command)
-    assert "\x1b" not in text
-    assert re.search(r"\d\.\ds  root\.works\.0  succeeded in ", text)
-
-
-def test_twelve_works_of_which_one_fails_one_is_slow_and_one_hangs(run, tmp_path):
-    """Retried, timed out and reported."""
-    folder = tmp_path / "attempts"
-    folder.mkdir()
-    options = ("--set", f"folder={folder}", "--max-workers", "4")
-    out, err = run(EXAMPLES / "reliable.py", *options)
-    assert out.endswith("total 10488 of 9 stations, missing: [7]\n")
-    attempts = {int(path.stem): len(path.read_text().splitlines()) for path in folder.iterdir()}
-    assert attempts == {station: 3 if station in (3, 7) else 1 for station in range(10)}
-    assert err.count("station 3 does not answer; attempt") == 2
-    assert err.count("It was still running after 2 s (timeout_s)") == 3
-    assert re.search(r"finished in .*12 works, 12 calls, 1 failed, 4 retries", err)
+    assert finish(name)[0] == "42\n"
 
 
 def test_a_closed_terminal_stops_the_run_in_an_orderly_way(start, program):

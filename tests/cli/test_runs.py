@@ -212,14 +212,35 @@ def test_a_run_that_the_store_does_not_return(capsys, finished, monkeypatch, tra
     assert rows[names[1]]["stage"] == "finished"
 
 
-def test_a_driver_that_does_not_save_any_more_is_dead(capsys, finished, monkeypatch):
+@pytest.mark.parametrize("hours", [-5, 0, 5])
+@pytest.mark.parametrize(("silent_s", "stage"), [(0, "running"), (3000, "dead")])
+def test_a_driver_that_does_not_save_any_more_is_dead(capsys, finished, monkeypatch, hours, silent_s, stage):
+    """Whatever the clock of this machine says."""
     monkeypatch.setattr("payloadfs.works._driver.Driver._finish", lambda self: None)  # as after kill -9
-    name = finished()
+    monkeypatch.setattr("payloadfs.cli._runs._DEAD_AFTER_S", 1500)
+    name, root = finished(), Path(payloadfs.default_repository().root.removeprefix("file://"))
+    for path in root.rglob("*"):
+        os.utime(path, (time.time() - silent_s,) * 2)
+    local_s = time.time() + 3600 * hours
+    monkeypatch.setattr("payloadfs.cli._runs.time.time", lambda: local_s)
+    assert json.loads(output(capsys, "--json").out)["stage"] == stage
+    assert f"stage    {stage}" in output(capsys, "show", name).out
+    assert ("is running" in output(capsys, "rm", name, code=0 if stage == "dead" else 2).err) == (stage == "running")
+    assert not [path for path in root.rglob("*") if path.is_file() and path.parts[len(root.parts)] != "runs"]
+
+
+def test_the_local_clock_is_used_if_the_store_cannot_be_written_to(capsys, finished, monkeypatch):
+    monkeypatch.setattr("payloadfs.works._driver.Driver._finish", lambda self: None)
+    finished()
+
+    def refuse(self, key, body):
+        raise StoreError("read-only", kind="denied")
+
+    monkeypatch.setattr(type(payloadfs.default_repository().store), "put", refuse)
     assert json.loads(output(capsys, "--json").out)["stage"] == "running"
-    later_s = time.time() + 121
+    later_s = time.time() + 1000
     monkeypatch.setattr("payloadfs.cli._runs.time.time", lambda: later_s)
     assert json.loads(output(capsys, "--json").out)["stage"] == "dead"
-    assert "stage    dead" in output(capsys, "show", name).out
 
 
 def test_the_history_of_calls_is_shown(capsys, finished):

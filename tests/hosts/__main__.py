@@ -17,7 +17,7 @@ import venv
 HOSTS = {
     "airflow": ["apache-airflow>=3"],
     "celery": ["celery", "redis"],
-    "clusters": ["distributed", "executorlib", "loky", "parsl", "ray"],
+    "clusters": ["dask-jobqueue", "distributed", "executorlib", "loky", "parsl", "ray"],
     "dagster": ["dagster"],
     "databases": ["django", "psycopg[binary]", "sqlalchemy"],
     "dbos": ["dbos"],

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from payloadfs.works import Flow, Work
+from payloadfs.works._capture import capture_output
 
 
 class Loud(Work):
@@ -84,6 +85,16 @@ def test_order_of_both_streams(printed):
 
 def test_parts_of_lines(printed):
     assert text(printed("parts")) == "a-bc\nd"
+
+
+def test_progress_bars_and_flushed_lines_are_passed_on_unfinished():
+    passed_on = []
+    with capture_output(lambda _, text: passed_on.append(text)):
+        for part in ("fi", "rst\n", "\r  0%", "\r 50%", "\n", "a"):
+            print(part, end="")
+        print("b", end="", flush=True)
+        print("c")
+    assert passed_on == ["first\n", "\r  0%", "\r 50%", "\n", "ab", "c\n"]
 
 
 def test_output_before_a_failure(printed):

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
@@ -230,67 +229,74 @@ def test_exceptions_and_output_of_a_work_are_returned(cluster):
     assert [event.message for event in events if event.kind == "output"] == ["before\n"]
 
 
-def test_a_worker_that_is_killed(cluster, tmp_path):
-    """Dask runs the call again on another worker."""
+class Fatal(Work):
+    """Kills its worker in the first attempt."""
 
-    class Slow(Work):
-        def __init__(self, path):
-            super().__init__()
-            self.path = path
-            self.pid = None
+    def __init__(self, path, **options):
+        super().__init__(raise_exception=False, **options)
+        self.path = path
+        self.pid = None
 
-        def run(self):
-            first = not os.path.exists(self.path)
-            with open(self.path, "a") as file:
-                file.write(f"{os.getpid()}\n")
-            if first:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self.pid = os.getpid()
-
-    class Flow_(Flow):
-        def __init__(self):
-            super().__init__()
-            self.slow = Slow(str(tmp_path / "pids"))
-
-        def run(self):
-            self.slow.run()
-
-    app = App(Flow_())
-    app.run(executor=cluster.url)
-    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
-    assert len(pids) == 2
-    assert pids[0] != pids[1] == app.flow.slow.pid
-
-
-def test_a_work_that_kills_every_worker_fails(cluster):
-    class Killer(Work):
-        def run(self):
+    def run(self):
+        is_first = not os.path.exists(self.path)
+        with open(self.path, "a") as file:
+            file.write(f"{os.getpid()}\n")
+        if is_first:
             os.kill(os.getpid(), signal.SIGKILL)
+        self.pid = os.getpid()
 
-    class Flow_(Flow):
-        def __init__(self):
-            super().__init__()
-            self.killer = Killer(raise_exception=False)
 
-        def run(self):
-            self.killer.run()
+class Calls(Flow):
+    def __init__(self, work):
+        super().__init__()
+        self.work = work
 
-    stop = threading.Event()
+    def run(self):
+        self.work.run()
 
-    def replace_workers():
-        while not stop.wait(0.1):
-            cluster.replace_ended_workers()
 
-    thread = threading.Thread(target=replace_workers)
-    thread.start()
-    app = App(Flow_())
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_worker_that_is_killed(cluster, tmp_path, store, retries):
+    """Dask starts the call again on the other worker, where it does not run: only `retries` repeats it."""
+    app = App(Calls(Fatal(str(tmp_path / "pids"), retries=retries, backoff=0)))
+    events = []
+    app.run(executor=cluster.url, on_event=events.append)
+    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 1 + retries
+    work, lost = app.flow.work, f"The executor lost the process that ran it (process {pids[0]} on "
+    if retries:
+        assert (work.has_succeeded, work.pid, work.status.attempts) == (True, pids[1], 2)
+        assert [event.message.startswith(lost) for event in events if event.kind == "call-retried"] == [True]
+    else:
+        assert work.has_failed
+        assert work.status.message.startswith(lost)
+    assert not list(store.glob("runs/*/attempts/*"))
+
+
+def test_a_cluster_without_workers(home, clean_environment, monkeypatch, tmp_path):
+    """A warning, once for each work; the call runs when a worker joins."""
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr("payloadfs.works._submit.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("payloadfs.works._submit._WAIT_WARNING_S", 0)
+    scheduler, address = start("scheduler", tmp_path)
+    processes, warnings = [scheduler], []
+
+    def on_event(event):
+        if event.kind == "output" and "The Dask cluster has no worker" in event.message:
+            warnings.append(event.message)
+            if len(processes) == 1:
+                processes.append(start("worker", tmp_path, address, "late")[0])
+
+    app = App(Main(10))
     try:
-        app.run(executor=cluster.url)
+        app.run(executor=address.replace("tcp://", "dask://"), on_event=on_event)
     finally:
-        stop.set()
-        thread.join()
-    assert app.flow.killer.has_failed
-    assert "KilledWorker" in app.flow.killer.status.message
+        for process in processes:
+            end(process)
+    assert app.flow.sink.total == 45
+    assert warnings == [
+        "payloadfs: root.source: not begun by the executor after 0 s. The Dask cluster has no worker.\n"
+    ]
 
 
 def test_secrets_are_not_sent_through_the_scheduler(cluster):

@@ -12,6 +12,7 @@ import payloadfs
 from payloadfs import ConfigError, Payload, WorkError
 from payloadfs.works import App, Flow, LocalExecutor, Work
 from payloadfs.works._app import _settings_for_calls
+from payloadfs.works._submit import Submitter
 from payloadfs.works._task import Task
 
 CANARIES = [f"canary-{n:02}-{'x' * 8}" for n in range(12)]
@@ -230,3 +231,87 @@ def test_works_resolve_the_same_roots_as_the_flow(threads, tmp_path, monkeypatch
                 assert inside.roots == settings.roots
 
     contextvars.Context().run(check)  # outside of the fixture's `using`
+
+
+class Held(futures.Executor):
+    """Runs nothing before it is released."""
+
+    def __init__(self):
+        self.held = []
+
+    def submit(self, function, task):
+        future = futures.Future()
+        self.held.append((future, function, task))
+        return future
+
+    def release(self, count):
+        for future, function, task in self.held[:count]:
+            future.set_result(function(task))
+        del self.held[:count]
+
+
+class Many(Flow):
+    def __init__(self, look):
+        super().__init__()
+        self.works = [Source(parallel=True) for _ in range(5)]
+        self._look = look
+
+    def run(self):
+        for number, work in enumerate(self.works):
+            work.run(number)
+        self._look()
+
+
+def test_works_that_do_not_begin_are_reported_once(run, monkeypatch):
+    executor, submitters, messages = Held(), [], []
+    monkeypatch.setattr("payloadfs.works._submit._WAIT_WARNING_S", 0)
+
+    def capture(*arguments):
+        submitters.append(Submitter(*arguments))
+        return submitters[0]
+
+    monkeypatch.setattr("payloadfs.works._driver.Submitter", capture)
+
+    def look():
+        if executor.held:
+            executor.release(1)
+            messages.append(submitters[0].waiting_works())
+            messages.append(submitters[0].waiting_works())
+            executor.release(4)
+
+    run(Many(look), executor)
+    assert messages == [
+        "root.works.1, root.works.2, root.works.3 and 1 more: not begun by the executor after 0 s.",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_an_executor_that_starts_an_attempt_again(run, tmp_path, retries):
+    """As several do when a process dies. The work runs once for each attempt."""
+
+    class Again(Cluster):
+        def submit(self, function, task):
+            super().submit(function, task).result()
+            return super().submit(function, task)
+
+    class Counts(Work):
+        def __init__(self):
+            super().__init__(raise_exception=False, retries=retries, backoff=0)
+
+        def run(self):
+            with open(tmp_path / "runs", "a") as file:
+                file.write("x")
+
+    class Calls(Flow):
+        def __init__(self):
+            super().__init__()
+            self.work = Counts()
+
+        def run(self):
+            self.work.run()
+
+    work = run(Calls(), Again()).flow.work
+    assert work.has_failed
+    assert "and started it again, which was refused" in work.status.message
+    assert (tmp_path / "runs").read_text() == "x" * (1 + retries)

@@ -53,13 +53,17 @@ class Main(Flow):
 @pytest.mark.parametrize("parallel", [False, True])
 def test_failed_attempts_are_repeated(run, processes, tmp_path, how, parallel):
     events = []
-    options = {"retries": 2, "backoff": "10ms", "parallel": parallel, "timeout_s": 0.5 if how == "hang" else None}
+    options = {"retries": 2, "backoff": "10ms", "parallel": parallel}
+    if how == "hang":  # on a busy machine, a good attempt may exceed the limit too
+        options |= {"retries": 100, "timeout_s": 0.5}
     flow = Main(lambda flow: flow.work.run(how), work=Flaky(tmp_path / "n", **options))
     run(flow, processes, on_event=events.append)
     assert flow.work.has_succeeded
     assert flow.work.made.value == [how]
-    assert (flow.work.status.count, flow.work.status.attempts) == (1, 3)
-    assert [event.kind for event in events].count("call-retried") == 2
+    attempts = flow.work.status.attempts
+    assert flow.work.status.count == 1
+    assert attempts >= 3 if how == "hang" else attempts == 3
+    assert [event.kind for event in events].count("call-retried") == attempts - 1
     assert [event.kind for event in events].count("call-failed") == 0
 
 
@@ -163,6 +167,7 @@ def test_a_work_that_is_stopped_cleans_up(tmp_path, how):
             flow.restart_timer()
             flow.n += 1
         if not os.path.exists(f"{path} began"):
+            _ = flow.work.has_failed  # on a busy machine, the limit may end it before it begins: then it is repeated
             return
         if how == "interrupt":
             raise KeyboardInterrupt
@@ -192,7 +197,9 @@ def test_a_work_that_does_not_end_is_killed_after_the_grace_period(tmp_path):
 
 
 def test_a_limit_on_other_executors(run, tmp_path):
-    flow = Main(lambda flow: flow.work.run("wait"), work=Flaky(tmp_path / "n", 2, retries=1, backoff=0, timeout_s=0.3))
+    flow = Main(
+        lambda flow: flow.work.run("wait"), work=Flaky(tmp_path / "n", 2, retries=100, backoff=0, timeout_s=0.3)
+    )
     assert run(flow).flow.work.has_succeeded
     (tmp_path / "n go").touch()
     for thread in threading.enumerate():

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from typing import Any, Self
 
 from ..works import Event
 from ._common import size
 from ._redirect import redirect_fd
-from ._report import Report, duration, failure, indented, named_lines, payloads
+from ._report import Lines, duration, failure, indented, last_state, payloads
 
 __all__ = ["Live", "can_draw"]
 
@@ -28,7 +27,7 @@ def can_draw() -> bool:
     return "utf" in sys.stderr.encoding.lower() and importlib.util.find_spec("rich") is not None
 
 
-class Live(Report):
+class Live(Lines):
     """A live display of the running works and their times; their output appears above it, line by line."""
 
     def __enter__(self) -> Self:
@@ -36,7 +35,6 @@ class Live(Report):
         from rich.live import Live as LiveDisplay
         from rich.spinner import Spinner
 
-        self._progress: dict[str, str] = {}
         self._spinner = Spinner("dots", style="cyan")
         for name in ("stderr", "stdout"):
             if getattr(sys, name).isatty():
@@ -92,15 +90,12 @@ class Live(Report):
             self._print_failure(event.message)
 
     def _output(self, event: Event) -> None:
-        """Print whole lines above the display, and show an unfinished one, such as a progress bar, beside its work."""
-        whole, _, partial = event.message.rpartition("\n")
-        partial = partial.rstrip("\r").rpartition("\r")[2]
-        self._progress[event.work] = partial
-        text = f"{whole}\n" if whole or not partial else ""
-        if event.work and self.tally.is_parallel and text:
-            text = named_lines(replace(event, message=text))
-        if text:
-            self._print_above(event.stream, text)
+        """Print whole lines above the display, which shows an unfinished one, such as a progress bar, beside its work."""
+        if not self._is_on_terminal(event.stream):
+            super()._output(event)
+            return
+        for line in self._lines(event):
+            self._print_above(event.stream, line)
 
     def _print_failure(self, message: str) -> None:
         above, _, last = indented(failure(message)).rstrip("\n").rpartition("\n")
@@ -119,19 +114,15 @@ class Live(Report):
         except OSError as error:
             self.out.fail(error)
 
-    def _print_above(self, stream: str, text: str) -> None:
-        """Print the output of a work above the display, if it goes to this terminal; otherwise write it as it is."""
+    def _print_above(self, _: str, text: str) -> None:
+        """Print output above the display."""
         from rich.text import Text
 
-        if not getattr(sys, stream).isatty() and not self._is_redirected(stream):
-            self.out.write(stream, text)
-            return
         for line in text.removesuffix("\n").split("\n"):
-            # Of a line that was overwritten with carriage returns, only the last state is shown.
-            self._print(Text.from_ansi(line.rpartition("\r")[2]))
+            self._print(Text.from_ansi(last_state(line)))
 
-    def _is_redirected(self, stream: str) -> bool:
-        return self.out.streams[stream] is not getattr(sys, stream)
+    def _is_on_terminal(self, stream: str) -> bool:
+        return getattr(sys, stream).isatty() or self.out.streams[stream] is not getattr(sys, stream)
 
     def _render(self) -> Any:
         from rich.table import Table
@@ -144,7 +135,8 @@ class Live(Report):
         table.add_column(no_wrap=True, overflow="ellipsis")
         for work, began_s in running[:_MAX_WORKS_SHOWN]:
             name = f"{work:<{self._width}}  {duration(now_s - began_s):>8}"
-            progress = Text.from_ansi(f"  {self._progress.get(work, '')}")
+            unfinished = self._unfinished.get((work, "stderr")) or self._unfinished.get((work, "stdout"), "")
+            progress = Text.from_ansi(f"  {last_state(unfinished)}")
             table.add_row(self._spinner, Text.assemble(name, progress))
         more = len(running) - _MAX_WORKS_SHOWN
         counts = [f"and {more} more" if more > 0 else "", f"{waiting} waiting" if waiting else ""]

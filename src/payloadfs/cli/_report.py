@@ -16,9 +16,10 @@ from ..works import Event
 from ._common import plural, printable, size
 from ._redirect import redirect_fd
 
-__all__ = ["Json", "Lines", "Output", "Report", "Tally", "duration", "failure", "indented", "named_lines", "payloads"]
+__all__ = ["Json", "Lines", "Output", "Report", "Tally", "duration", "failure", "indented", "last_state", "payloads"]
 
 _MAX_NAME_WIDTH = 40
+_MAX_UNFINISHED_CHARS = 8192
 
 
 class Output:
@@ -74,13 +75,17 @@ class Tally:
         self.running: dict[str, float] = {}
         self.waiting: dict[str, None] = {}
         self.works: set[str] = set()
-        self.is_parallel = False
         self.calls = self.failed = self.retries = self.payloads = self.stored_bytes = 0
 
     @property
     def took_s(self) -> float:
         """Seconds since the command began."""
         return time.monotonic() - self._began_s
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether several calls are running."""
+        return len(self.running) > 1
 
     def add(self, event: Event) -> list[str]:
         """Count `event`, and return the works that start running now."""
@@ -154,6 +159,7 @@ class Report:
         self._root, self._width = root, min(max(map(len, names), default=0), _MAX_NAME_WIDTH)
         self._lock = threading.RLock()
         self._stack = ExitStack()
+        self._unfinished: dict[tuple[str, str], str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -168,7 +174,28 @@ class Report:
             self.has_begun = True
             if event.kind == "call-failed":
                 self.reported_failures.add(event.work)
+            if event.kind.startswith("call-"):
+                self._end_lines(event.work)
             self._show(event, started)
+
+    def _end_lines(self, work: str) -> None:
+        """End the lines that the latest attempt of `work` left unfinished."""
+        for stream in ("stdout", "stderr"):
+            if (work, stream) in self._unfinished:
+                self._show(Event("output", self.tally.run, work, "\n", stream), [])
+
+    def _lines(self, event: Event) -> list[str]:
+        """Return the lines that output completes, with the name of the work while several are running."""
+        key = event.work, event.stream
+        *lines, rest = (self._unfinished.pop(key, "") + event.message).split("\n")
+        rest = rest[rest.rstrip("\r").rfind("\r") + 1 :]
+        if len(rest) > _MAX_UNFINISHED_CHARS:
+            lines, rest = [*lines, rest], ""
+        if rest:
+            self._unfinished[key] = rest
+        lines = [last_state(line) for line in lines]
+        is_named = event.work and self.tally.is_parallel
+        return [f"{event.work} | {line}" for line in lines if line] if is_named else lines
 
     def end(self, stage: str, message: str, hint: str) -> None:
         """Report how the run ended; `hint` is the command that resumes it, or empty."""
@@ -181,7 +208,8 @@ class Report:
 class Lines(Report):
     """One plain line on standard error for each event.
 
-    Output of works stays as it is. Once two works have run at the same time, its lines begin with their names.
+    Output of works stays as it is. While several works are running, only whole lines are written, after the name of
+    the work.
     """
 
     def end(self, stage: str, message: str, hint: str) -> None:
@@ -195,8 +223,7 @@ class Lines(Report):
 
     def _show(self, event: Event, started: list[str]) -> None:
         if event.kind == "output":
-            text = named_lines(event) if event.work and self.tally.is_parallel else event.message
-            self.out.write(event.stream, text)
+            self._output(event)
         elif event.kind == "call-retried":
             self._line(f"failed, {printable(event.message)}", event.work)
         elif event.kind in ("run-started", "run-resumed"):
@@ -212,6 +239,13 @@ class Lines(Report):
             self._line("stopped", event.work)
         for work in started:
             self._line("started", work)
+
+    def _output(self, event: Event) -> None:
+        if event.work and self.tally.is_parallel:
+            text = "".join(f"{line}\n" for line in self._lines(event))
+        else:
+            text = self._unfinished.pop((event.work, event.stream), "") + event.message
+        self.out.write(event.stream, text)
 
     def _line(self, text: str, work: str) -> None:
         self.out.write("stderr", f"{self.tally.took_s:7.1f}s  {work:<{self._width}}  {text}\n")
@@ -249,10 +283,9 @@ def payloads(event: Event) -> str:
     )
 
 
-def named_lines(event: Event) -> str:
-    """Return output with the name of its work before each line. Of a line that was overwritten, the last state counts."""
-    lines = (line.rpartition("\r")[2] for line in event.message.split("\n"))
-    return "".join(f"{event.work} | {line}\n" for line in lines if line)
+def last_state(line: str) -> str:
+    """Return what a terminal shows of `line`, which may have been overwritten with carriage returns."""
+    return line.rstrip("\r").rpartition("\r")[2]
 
 
 def failure(message: str) -> str:

@@ -20,6 +20,7 @@ from ._report import Json, Lines, Report, indented
 __all__ = ["configure_run"]
 
 _EXIT_IDLE = 8
+_SIGHUP: int = getattr(signal, "SIGHUP", -1)  # not on Windows
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
@@ -72,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
             hint = _resume_command(arguments, app.run_name) if error is not None or app.stage == "idle" else ""
             report.end(_stage(app, error), app.message if error is None else "", hint)
     if isinstance(error, KeyboardInterrupt):
-        if report.out.lost is not None:
+        if report.out.lost is not None and not interrupts.is_hangup:
             raise report.out.lost
         return 128 + interrupts.number
     if failure is not None:
@@ -153,18 +154,19 @@ def _with_traceback(error: PayloadError, text: str, *, in_json: bool) -> Payload
 class _Interrupts:
     """A block in which Ctrl-C, SIGTERM and SIGHUP stop the run in an orderly way; a second one ends the process at once.
 
-    SIGHUP means that the terminal was closed. After ``nohup`` it stays ignored.
+    SIGHUP means that the terminal was closed. It never counts as the second, and neither does the SIGINT of an output
+    that was lost with the terminal. After ``nohup`` it stays ignored.
     """
 
     def __init__(self) -> None:
         self.number = signal.SIGINT.value
-        self._stopping = False
+        self.is_hangup = self._stopping = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)
+        numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
+        if _SIGHUP > 0 and signal.getsignal(_SIGHUP) is not signal.SIG_IGN:
+            numbers.append(_SIGHUP)
         self._before = {number: signal.signal(number, self._handle) for number in numbers}
         self._terminal = os.dup(2) if sys.stderr is not None and sys.stderr.isatty() else None
         return self
@@ -176,6 +178,11 @@ class _Interrupts:
             os.close(self._terminal)
 
     def _handle(self, number: int, _: object) -> None:
+        if number == _SIGHUP:
+            self.is_hangup = True
+        if self._stopping and self.is_hangup and number != signal.SIGTERM:
+            self.number = _SIGHUP
+            return
         if self._stopping:
             if self._terminal is not None:
                 os.write(self._terminal, _SHOW_CURSOR)

@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from .. import config
@@ -20,13 +21,14 @@ from ..errors import (
 )
 from ..pointer import Pointer
 from ..repository import Repository
+from ..retention._collect import store_now_s
 from ..stores import ObjectInfo
 from ..works._history import current_state, current_statuses
 from ..works._journal import Journal, State, newest_entries, read_entry
 from ..works._state import pointers_in
 from ..works._submit import HEARTBEAT_S
 from ._common import add_command, add_group, age, plural, printable, size, utc_time
-from ._report import duration, failure
+from ._report import duration, failure, last_state
 
 __all__ = ["configure_runs"]
 
@@ -80,7 +82,8 @@ def _remove(arguments: argparse.Namespace) -> int:
     with config.using(arguments.store):
         repository = Repository()
         runs = {name: info for name, info, _ in newest_entries(repository.store.list("runs/"))}
-        stages = {name: _summary(repository, runs[name])["stage"] for name in arguments.names or runs if name in runs}
+        clock = _Clock(repository)
+        stages = {name: _summary(clock, runs[name])["stage"] for name in arguments.names or runs if name in runs}
         for name in arguments.names:
             if name not in runs:
                 raise NotFoundError(f"Run {name!r} not found in {repository.root}. Nothing was deleted.")
@@ -102,8 +105,9 @@ def _list(arguments: argparse.Namespace) -> int:
     count = total_bytes = 0
     with config.using(arguments.store):
         repository = Repository()
+        clock = _Clock(repository)
         for name, info, size_bytes in newest_entries(repository.store.list("runs/")):
-            run = {"run": name, **_summary(repository, info), "size_bytes": size_bytes}
+            run = {"run": name, **_summary(clock, info), "size_bytes": size_bytes}
             count, total_bytes = count + 1, total_bytes + size_bytes
             print(json.dumps(run) if arguments.json else _row(run))
     if not arguments.json:
@@ -111,11 +115,34 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _summary(repository: Repository, info: ObjectInfo) -> dict[str, Any]:
+class _Clock:
+    """The clock of a store, which is read once, when it is needed.
+
+    A driver is dead if the store has received nothing from it for longer than drivers are silent. Only the clock
+    of the store can say that: the clock of this machine may be wrong by hours.
+    """
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+
+    @cached_property
+    def _now_s(self) -> float:
+        """The time of the store; that of this machine if the store does not report it or cannot be written to."""
+        try:
+            return store_now_s(self.repository)
+        except (ConfigError, StoreError):
+            return time.time()
+
+    def stage(self, stage: str, saved_s: float) -> str:
+        """Return `stage`, or ``"dead"`` if it is ``"running"`` and its driver no longer saves."""
+        return "dead" if stage == "running" and self._now_s - saved_s > _DEAD_AFTER_S else stage
+
+
+def _summary(clock: _Clock, info: ObjectInfo) -> dict[str, Any]:
     """Return a summary of a run's state, or why it cannot be trusted."""
     saved = {"saved_s": info.modified_s}
     try:
-        run = read_entry(repository, info)["run"]
+        run = read_entry(clock.repository, info)["run"]
     except NotFoundError:
         # It was replaced after the listing, so the run is active.
         return {"stage": "running", "message": "", **saved}
@@ -126,22 +153,13 @@ def _summary(repository: Repository, info: ObjectInfo) -> dict[str, Any]:
         stage = next(name for cls, name in _UNREADABLE if isinstance(error, cls))
         return {"stage": stage, "message": error.message, **saved}
     return {
-        "stage": _stage(run["stage"], info.modified_s),
+        "stage": clock.stage(run["stage"], info.modified_s),
         "message": run["message"],
         "created_s": run["created_s"],
         **saved,
         "works": run["works"],
         "failed": run["failed"],
     }
-
-
-def _stage(stage: str, saved_s: float) -> str:
-    """Return the stage; ``"dead"`` if it is running, but its driver has not saved for longer than drivers do.
-
-    The time of the last save is that of the store, and the current time is that of this machine: their clocks
-    must not differ by more than a minute.
-    """
-    return "dead" if stage == "running" and time.time() - saved_s > _DEAD_AFTER_S else stage
 
 
 def _row(run: dict[str, Any]) -> str:
@@ -166,7 +184,7 @@ def _show(arguments: argparse.Namespace) -> int:
             "components": dict(_components(repository, state)),
             "calls": [state["log"][serial] for serial in sorted(state.get("log", {}), key=int)],
         }
-        run["stage"] = _stage(run["stage"], run["saved_s"])
+        run["stage"] = _Clock(repository).stage(run["stage"], run["saved_s"])
     print(json.dumps(run) if arguments.json else "\n".join(_lines(run)))
     return 0
 
@@ -239,9 +257,7 @@ def _call_lines(call: dict[str, Any]) -> Iterator[str]:
     for number, attempt in enumerate(attempts, 1):
         if attempt["message"]:
             yield f"      attempt {number} failed{_took(attempt)}: {printable(attempt['message'])}"
-    # Of a line that was overwritten with carriage returns, the last state is shown.
-    lines = [line.rstrip("\r").rpartition("\r")[2] for line in call["output"].rstrip().split("\n")]
-    yield from _indent("\n".join(lines), 6)
+    yield from _indent("\n".join(map(last_state, call["output"].rstrip().split("\n"))), 6)
 
 
 def _took(times: dict[str, Any]) -> str:

@@ -10,12 +10,14 @@ differences.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NoReturn
 
 from .._log import warn_once
+from ..errors import ConfigError
 from ..payload import Payload as _BasePayload
 from ..works import App, Flow, Work
-from ..works._component import active_driver, walk
+from ..works._component import Component, active_driver, walk
 from . import storage, structures
 from ._cron import next_time
 from .storage import Payload
@@ -32,7 +34,33 @@ __all__ = [
 ]
 
 
-class LightningWork(Work):
+_PAGE = "See docs/how-to/run-lightning-programs.md."
+_MISSING = {
+    "url": "the work knows its host and port",
+    "num_successes": "status.count counts calls",
+    "num_failures": "status.count counts calls",
+    "flows": "iterate over the attribute that contains them",
+    "state": "read the attributes",
+    "state_vars": "read the attributes",
+    "reload": "a flow keeps its attributes",
+    "experimental_iterate": "use a for loop: calls that succeeded do nothing",
+    "get_component_by_name": "read the attribute",
+}
+
+
+class _LightningComponent(Component):
+    """What works and flows have in common: attributes of the framework that do not exist here, and its cloud."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        advice = f": {_MISSING[name]}. {_PAGE}" if name in _MISSING else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{advice}")
+
+    def _constructor_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = super()._constructor_arguments()
+        return tuple(map(_without_class, args)), {name: _without_class(value) for name, value in kwargs.items()}
+
+
+class LightningWork(_LightningComponent, Work):
     """A `payloadfs.works.Work` that treats payloads as ``lightning_app.LightningWork`` does.
 
     The flow sees its attributes as soon as it has assigned a payload.
@@ -56,6 +84,7 @@ class LightningWork(Work):
         port: int | None = None,
         **options: Any,
     ) -> None:
+        cloud_compute = options.get("cloud_compute") or "default"
         options = _without_cloud(options, type(self).__name__)
         super().__init__(
             parallel=parallel,
@@ -64,6 +93,8 @@ class LightningWork(Work):
             **{"live": True, **options},
         )
         self._display_name, self._address = "", (host, port)
+        # A resumed run creates the work again with the name of the machine.
+        self._cloud_compute = CloudCompute(cloud_compute) if isinstance(cloud_compute, str) else cloud_compute
 
     @property
     def display_name(self) -> str:
@@ -73,6 +104,11 @@ class LightningWork(Work):
     @display_name.setter
     def display_name(self, name: str) -> None:
         self._display_name = name
+
+    @property
+    def cloud_compute(self) -> CloudCompute:
+        """What was passed to the constructor; nothing depends on it."""
+        return self._cloud_compute
 
     @property
     def host(self) -> str:
@@ -86,6 +122,15 @@ class LightningWork(Work):
 
     def start(self) -> None:
         """Do nothing: processes are started by the app. In the framework this starts a machine, without a call."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, str) and value.startswith("lit://"):
+            raise ConfigError(
+                f"Cannot assign {value!r} to {name!r}: there is no lit:// storage. Pass the bytes of the file in a "
+                f"Payload, or a path that all machines share. {_PAGE}",
+                kind="app",
+            )
+        super().__setattr__(name, value)
 
     def _on_assign(self, name: str, payload: _BasePayload[Any]) -> None:
         if not self._is_declared:
@@ -103,7 +148,7 @@ class LightningWork(Work):
             payload._consumer = self.name
 
 
-class LightningFlow(Flow):
+class LightningFlow(_LightningComponent, Flow):
     """A `payloadfs.works.Flow`, under the name that Lightning App uses."""
 
     def schedule(self, cron_pattern: str, start_time: Any = None, user_key: str = "") -> bool:
@@ -136,16 +181,38 @@ class LightningFlow(Flow):
         components = [component for component in walk(self) if isinstance(component, LightningWork)]
         return [(work.name, work) for work in components if recurse or work.name.count(".") == depth]
 
+    def works(self, recurse: bool = True) -> list[LightningWork]:
+        """Return the works of the flow, with those of its flows unless `recurse` is False."""
+        return [work for _, work in self.named_works(recurse)]
+
+
+class _RootFlow(LightningFlow):
+    """The flow of an app that has only a work."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        self.work = work
+
+    def run(self) -> None:
+        self.work.run()
+        if self.work.has_succeeded:
+            self.stop()
+
 
 class LightningApp(App):
     """A `payloadfs.works.App`, under the name that Lightning App uses; ``payloadfs run`` finds and runs it.
 
-    Options of the framework's servers and cloud are ignored with a warning.
+    Instead of a flow, it may be given one work. Options of the framework's servers and cloud are ignored with a
+    warning, and so are the methods that configure its user interface.
     """
 
-    def __init__(self, root: Flow, **options: Any) -> None:
+    def __init__(self, root: Flow | Work, **options: Any) -> None:
         warn_about(options, _APP_OPTIONS, "LightningApp")
-        super().__init__(root)
+        super().__init__(_RootFlow(root) if isinstance(root, Work) else root)
+        for component in walk(self.flow):
+            for method in _UI_METHODS:
+                if hasattr(component, method):
+                    warn_once(f"{type(component).__name__}.{method} is never called. {_PAGE}")
 
     @property
     def root(self) -> Flow:
@@ -156,8 +223,9 @@ class LightningApp(App):
 class CloudCompute:
     """The machine type of a work in the framework's cloud: accepted, and ignored with a warning."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, name: str = "default", *args: Any, **options: Any) -> None:
         del args, options
+        self.name = name
 
 
 class BuildConfig(CloudCompute):
@@ -166,7 +234,9 @@ class BuildConfig(CloudCompute):
 
 _WORK_OPTIONS = ("cloud_compute", "cloud_build_config", "local_build_config", "start_with_flow")
 _APP_OPTIONS = ("flow_cloud_compute", "info", "log_level", "root_path", "tree")
+_UI_METHODS = ("configure_api", "configure_commands", "configure_layout")
 _REFUSED = {
+    "core": "import the classes from payloadfs.lightning",
     "components": "write a work that starts the script in a subprocess",
     "frontend": "start the web server in a work",
     "api": "call the program with other arguments",
@@ -179,9 +249,11 @@ def warn_about(options: dict[str, Any], ignored: tuple[str, ...], owner: str) ->
     for name in options:
         if name not in ignored:
             raise TypeError(f"{owner} has no option {name!r}.")
-        warn_once(
-            f"{owner}: {name} is ignored, because payloadfs has no cloud. See docs/how-to/run-lightning-programs.md."
-        )
+        warn_once(f"{owner}: {name} is ignored, because payloadfs has no cloud. {_PAGE}")
+
+
+def _without_class(value: Any) -> Any:
+    return value.name if isinstance(value, CloudCompute) else value
 
 
 def _without_cloud(options: dict[str, Any], owner: str) -> dict[str, Any]:
@@ -189,10 +261,26 @@ def _without_cloud(options: dict[str, Any], owner: str) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in _WORK_OPTIONS}
 
 
+def _refused(name: str) -> ImportError:
+    return ImportError(f"payloadfs.lightning has no {name}: {_REFUSED[name]}. {_PAGE}", name=f"{__name__}.{name}")
+
+
+class _RefusedModules:
+    """A finder that refuses submodules of the framework that do not exist here."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        """Raise ImportError if `name` is one of these modules."""
+        del path, target
+        package, _, submodule = name.rpartition(".")
+        if package == __name__ and submodule in _REFUSED:
+            raise _refused(submodule)
+
+
+sys.meta_path.append(_RefusedModules)
+
+
 def __getattr__(name: str) -> NoReturn:
     if name in _REFUSED:
-        raise ImportError(
-            f"payloadfs.lightning has no {name}: {_REFUSED[name]}. See docs/how-to/run-lightning-programs.md.",
-            name=f"{__name__}.{name}",
-        )
+        raise _refused(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

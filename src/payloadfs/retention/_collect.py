@@ -103,7 +103,7 @@ def collect(
     except ValueError as error:
         raise ConfigError(f"grace is not valid: {error}.", kind="grace") from None
     named = None if references is None else _names(references, chosen)
-    now_s = time.time() if dry_run else _store_now_s(chosen)
+    now_s = time.time() if dry_run else store_now_s(chosen)
     expired = _delete(chosen, (info for info in chosen.store.list(EXPIRING) if _is_expired(info, now_s)), dry_run)
     leftovers = _remove_leftovers(chosen, now_s - grace_s, dry_run)
     collected = Collected(expired, Removed(0, 0), leftovers, 0, expired.count)
@@ -219,8 +219,16 @@ def _write_marks(repository: Repository, marked: set[bytes]) -> None:
         _put(repository, _MARKS, b"".join(object_id + b"\n" for object_id in sorted(marked)))
 
 
-def _store_now_s(repository: Repository) -> float:
-    """Return the time by the clock of the store. Writes and deletes a small object."""
+def store_now_s(repository: Repository) -> float:
+    """Return the time by the clock of the store. Writes and deletes a small object.
+
+    Raises
+    ------
+    ConfigError
+        The store does not report times.
+    StoreError
+        The object could not be written.
+    """
     key = _put(repository, _PROBE, b"x")
     try:
         now_s = repository.store.info(key).modified_s

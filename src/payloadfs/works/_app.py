@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,17 +17,15 @@ from ..repository import Repository
 from ._component import Component, state_attributes, walk
 from ._driver import Driver
 from ._events import Event
-from ._executors import open_executor
+from ._executors import LOCAL_EXECUTORS, open_executor
 from ._flow import Flow
 from ._journal import Journal, new_run_name
-from ._local_executor import LocalExecutor
 from ._program import adopt_main, is_import_for_worker, pickled_by_value
 from ._work import Work, seconds
 
 __all__ = ["App"]
 
 _SECRETS = ("storage_options", "keys")
-_LOCAL_EXECUTORS = (LocalExecutor, ThreadPoolExecutor, ProcessPoolExecutor)
 
 
 class App:
@@ -159,7 +157,7 @@ class App:
         if is_import_for_worker():
             return
         adopt_main()
-        by_value = nullcontext() if executor is None or type(executor) in _LOCAL_EXECUTORS else pickled_by_value()
+        by_value = nullcontext() if executor is None or type(executor) in LOCAL_EXECUTORS else pickled_by_value()
         with config.using(store), by_value:
             settings = config.current()
             repository = Repository()
@@ -213,7 +211,7 @@ def _settings_for_calls(settings: Settings, executor: Any, *, send_secrets: bool
         )
     sent = settings.public()
     public_options = sent.pop("storage_options")
-    if executor is None or type(executor) in _LOCAL_EXECUTORS:
+    if executor is None or type(executor) in LOCAL_EXECUTORS:
         for name in ("storage_options", "keys", "cache_bytes"):
             if settings.origins[name] != "default":
                 sent[name] = getattr(settings, name)

@@ -19,7 +19,7 @@ Sink = Callable[[str, str], None]
 
 _MAX_LINE_CHARS = 8192
 
-_sink: ContextVar[Sink | None] = ContextVar("payloadfs_output", default=None)
+_lines: ContextVar[_LineBuffer | None] = ContextVar("payloadfs_output", default=None)
 _lock = threading.Lock()
 _users = 0
 
@@ -27,13 +27,13 @@ _users = 0
 # A forked child is an ordinary program: its output must not use its parent's connection.
 @on_fork
 def _after_fork() -> None:
-    _sink.set(None)
+    _lines.set(None)
 
 
 class _LineBuffer:
     """A buffer that passes on whole lines, so that the output of concurrent works stays readable.
 
-    A carriage return ends a line too: progress bars overwrite theirs.
+    It passes on an unfinished line if it has a carriage return, as progress bars do, or if it is flushed.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -43,14 +43,16 @@ class _LineBuffer:
     def write(self, stream: str, text: str) -> None:
         with self._lock:
             text = self._incomplete.pop(stream, "") + text
-            end = max(text.rfind("\n"), text.rfind("\r")) + 1 if len(text) < _MAX_LINE_CHARS else len(text)
+            end = text.rfind("\n") + 1
+            if "\r" in text[end:] or len(text) >= _MAX_LINE_CHARS:
+                end = len(text)
             self._incomplete[stream] = text[end:]
             if end:
                 self._sink(stream, text[:end])
 
-    def close(self) -> None:
-        for stream, text in self._incomplete.items():
-            if text:
+    def flush(self, stream: str) -> None:
+        with self._lock:
+            if text := self._incomplete.pop(stream, ""):
                 self._sink(stream, text)
 
 
@@ -61,14 +63,16 @@ class _CapturedStream(io.TextIOBase):
         self._name, self.original = name, original
 
     def write(self, text: str) -> int:
-        sink = _sink.get()
-        if sink is None or not isinstance(text, str):
+        lines = _lines.get()
+        if lines is None or not isinstance(text, str):
             self.original.write(text)
         else:
-            sink(self._name, text)
+            lines.write(self._name, text)
         return len(text)
 
     def flush(self) -> None:
+        if (lines := _lines.get()) is not None:
+            lines.flush(self._name)
         self.original.flush()
 
     def isatty(self) -> bool:
@@ -90,9 +94,9 @@ class _CapturedStream(io.TextIOBase):
 
 @contextmanager
 def capture_output(sink: Sink) -> Iterator[None]:
-    """Pass what this thread or task prints inside the block to `sink`, in whole lines.
+    """Pass what this thread or task prints inside the block to `sink`, in whole lines if possible.
 
-    The last line may be incomplete. Output of threads started inside the block is not captured.
+    Output of threads started inside the block is not captured.
     """
     global _users
     with _lock:
@@ -102,12 +106,13 @@ def capture_output(sink: Sink) -> Iterator[None]:
                 setattr(sys, name, _CapturedStream(name, getattr(sys, name)))
         _users += 1
     lines = _LineBuffer(sink)
-    token = _sink.set(lines.write)
+    token = _lines.set(lines)
     try:
         yield
     finally:
-        _sink.reset(token)
-        lines.close()
+        _lines.reset(token)
+        for name in ("stdout", "stderr"):
+            lines.flush(name)
         with _lock:
             _users -= 1
             if _users == 0 and isinstance(sys.stdout, _CapturedStream) and isinstance(sys.stderr, _CapturedStream):

@@ -198,6 +198,10 @@ class Component(metaclass=_DeclaringMeta):
         if isinstance(value, (list, dict)) and len(children) != len(value):
             raise ConfigError(f"{name!r} mixes works or flows with other values; use two attributes.")
 
+    def _constructor_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with which a resumed run creates the component again."""
+        return self._created_with
+
     def _on_assign(self, name: str, payload: Payload[Any]) -> None:
         """Do nothing; a subclass may act before `payload` is saved and assigned to the attribute `name`."""
 

@@ -66,7 +66,6 @@ class Driver:
         emit: Callable[[Event], None],
     ) -> None:
         self._flow, self._journal, self._prefix = flow, journal, payload_prefix(journal.run)
-        self._executor = executor
         self._components: dict[str, Component] = {}
         self._works: dict[str, Work] = {}
         self._created: dict[str, dict[str, Any]] = {}
@@ -172,7 +171,7 @@ class Driver:
                 self._begin_pass_from_current_state(0)
             # Before anything runs: from here on, no other driver of this run can save.
             self._save()
-            with heartbeat(self._journal.renew, self._executor, self.submitter.emit):
+            with heartbeat(self._journal.renew, self.submitter):
                 for call in self._unfinished:
                     self.submitter.start(call, self._works[call.work])
                 while self._run_pass() and self._begin_pass():
@@ -294,7 +293,7 @@ class Driver:
             raise ConfigError(f"{missing} was removed while the flow runs: stop it instead.", kind="app")
 
     def _describe(self, component: Component, parent: Component, attribute: str, key: Any) -> dict[str, Any]:
-        args, kwargs = component._created_with
+        args, kwargs = component._constructor_arguments()
         arguments = encode([list(args), kwargs], f"arguments of {component.name}", prefix=self._prefix)
         cls = type(component)
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -11,7 +11,10 @@ from .._log import warn_once
 from ..errors import ConfigError
 from ._local_executor import LocalExecutor
 
-__all__ = ["open_executor", "with_resources"]
+__all__ = ["LOCAL_EXECUTORS", "open_executor", "with_resources"]
+
+LOCAL_EXECUTORS = (LocalExecutor, ThreadPoolExecutor, ProcessPoolExecutor)
+"""Executors on this machine. They never run a call again."""
 
 T = TypeVar("T")
 _DASK_TIMEOUT_S = 10
@@ -86,8 +89,7 @@ class _DaskExecutor(Executor):
 
     def problem(self) -> str:
         """Return what prevents calls from running, or an empty string."""
-        info = self._client.scheduler_info()
-        return "" if info.get("workers") else "The Dask cluster has no worker: calls wait until one joins."
+        return "" if self._client.scheduler_info().get("workers") else "The Dask cluster has no worker."
 
 
 def _dask_client(address: str) -> Any:

@@ -4,6 +4,7 @@
 
     runs/<run>/state/<number>.json    {"payloadfs-run": 1, "run", "number", "kid", "sig", "document"}
     runs/<run>/payloads/...           what the run stored
+    runs/<run>/attempts/...           on other executors: which attempts have begun; see `Task`
 
 State is a mapping from (kind, name) to a JSON value. An entry contains the number of the entry that it
 follows (``after``; 0 if it has the whole state), the section ``run`` in full, and what changed: values that were
@@ -38,7 +39,16 @@ from ..repository import Repository
 from ..stores import ObjectInfo
 from ._state import canonical
 
-__all__ = ["Journal", "State", "new_run_name", "newest_entries", "parse_key", "payload_prefix", "read_entry"]
+__all__ = [
+    "Content",
+    "Journal",
+    "State",
+    "new_run_name",
+    "newest_entries",
+    "parse_key",
+    "payload_prefix",
+    "read_entry",
+]
 
 VERSION = 1
 _LABEL = b"payloadfs run document"
@@ -272,7 +282,7 @@ class Journal:
         previous_signature, self._last_signature = self._last_signature, signature
         content = b"".join([json.dumps(header)[:-1].encode("ascii"), _DOCUMENT, body, b"}"])
         try:
-            self.repository.store.put(self._key(number), _Body(content))
+            self.repository.store.put(self._key(number), Content(content))
         except StoreError as error:
             if error.kind != "exists":
                 raise
@@ -471,7 +481,7 @@ def _signed_parts(run: str, number: int, body: bytes) -> list[bytes]:
     return [_LABEL, run.encode(), str(number).encode(), body]
 
 
-class _Body:
+class Content:
     """A bytes object as the body of an upload."""
 
     def __init__(self, content: bytes) -> None:

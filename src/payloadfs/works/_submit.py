@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import heapq
 import json
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..errors import EncodeError, PayloadError, WorkError
 from ..repository import Repository
 from ._events import Event, EventKind
-from ._executors import with_resources
+from ._executors import LOCAL_EXECUTORS, with_resources
 from ._history import Call
 from ._local_executor import LocalExecutor
 from ._state import decode, payloads_in, pointers_in
@@ -27,6 +29,9 @@ __all__ = ["HEARTBEAT_S", "EndApp", "Submitter", "heartbeat"]
 HEARTBEAT_S = 30.0
 """How often a driver shows that it is alive."""
 
+_WAIT_WARNING_S = 30.0
+_MAX_NAMES = 3
+
 
 class EndApp(BaseException):
     """Exits the flow's `run` even if it catches all exceptions; the app ends with `error`."""
@@ -34,6 +39,16 @@ class EndApp(BaseException):
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+@dataclass(slots=True)
+class _Claim:
+    """The object by which an attempt shows that it has begun, if another project's executor runs it."""
+
+    key: str
+    work: str
+    sent_s: float = field(default_factory=time.monotonic)
+    has_begun: bool = False
 
 
 class Submitter:
@@ -69,6 +84,9 @@ class Submitter:
         self._retries: list[tuple[float, int, Call, Work]] = []
         self._works: dict[Call, Work] = {}
         self._running: dict[str, Call] = {}
+        self._claims: dict[Call, _Claim] = {}
+        self._claims_prefix = f"runs/{run}/attempts"
+        self._warned: set[str] = set()
         # A result has a future; state that a live work published, and a call that failed before it was sent, have none.
         self._results: SimpleQueue[tuple[Call, Future[Outcome] | None, str]] = SimpleQueue()
         self._broken: EndApp | None = None
@@ -97,10 +115,10 @@ class Submitter:
         for payload in payloads_in([args, kwargs]):
             work._on_receive(payload)
         timeout_s = call.options["timeout_s"]
-        is_local = isinstance(self._executor, LocalExecutor)
+        limit_s = None if isinstance(self._executor, LocalExecutor) else timeout_s
+        claim = "" if type(self._executor) in LOCAL_EXECUTORS else f"{self._claims_prefix}/{secrets.token_hex(16)}.txt"
         try:
-            limit_s = None if is_local else timeout_s
-            task = pack(work, tuple(args), kwargs, self._settings, self._prefix, limit_s)
+            task = pack(work, tuple(args), kwargs, self._settings, self._prefix, limit_s, claim)
         except EncodeError as error:
             call.mark_failed(f"EncodeError: {error}")
             self._emit_ended(call)
@@ -116,6 +134,8 @@ class Submitter:
             self._broken = EndApp(WorkError(message, work=call.work, kind="executor"))
             raise self._broken from error
         self._futures[call], self._works[call], self._running[call.work] = future, work, call
+        if claim:
+            self._claims[call] = _Claim(claim, call.work)
         future.add_done_callback(lambda future: self._results.put((call, future, "")))
 
     def on_output(self, work: str, stream: str, text: str) -> None:
@@ -150,6 +170,9 @@ class Submitter:
         work = self._works.pop(call)
         if self._running.get(call.work) is call:
             del self._running[call.work]
+        if (claim := self._claims.pop(call, None)) is not None:
+            with suppress(PayloadError):  # then it is deleted with the run
+                self._repository.store.delete(claim.key)
         self._record_result(call, future)
         wait_s = call.prepare_retry()
         if wait_s is None:
@@ -177,8 +200,10 @@ class Submitter:
     def _record_result(self, call: Call, future: Future[Outcome]) -> None:
         try:
             error: BaseException | None = future.exception()
-        except CancelledError as cancelled:
-            error = cancelled
+        except CancelledError:
+            error = WorkError(
+                "The executor cancelled the call, or lost the connection to its workers.", kind="executor"
+            )
         if error is None:
             error = self._record(call, future.result())
         if error is not None:
@@ -205,6 +230,7 @@ class Submitter:
         self._retries = [retry for retry in self._retries if retry[2] is not call]
         heapq.heapify(self._retries)
         future = self._futures.pop(call, None)
+        self._claims.pop(call, None)
         if future is not None:
             # Only our own executor can stop a call that is running.
             kill = getattr(self._executor, "kill", Future.cancel)
@@ -216,6 +242,29 @@ class Submitter:
             self.wait()
         for call in [*self._futures, *(retry[2] for retry in self._retries)]:
             self.stop(call)
+
+    def waiting_works(self) -> str:
+        """Return a warning about works that the executor has not begun for a long time, once for each, or an empty string.
+
+        For use in another thread. Cost: at most one LIST.
+        """
+        sent_before_s = time.monotonic() - _WAIT_WARNING_S
+        old = [claim for claim in list(self._claims.values()) if not claim.has_begun and claim.sent_s <= sent_before_s]
+        if all(claim.work in self._warned for claim in old):
+            return ""
+        begun = {info.key for info in self._repository.store.list(f"{self._claims_prefix}/")}
+        still = {claim.key for claim in list(self._claims.values())}
+        for claim in old:
+            claim.has_begun = claim.key in begun or claim.key not in still
+        names = dict.fromkeys(claim.work for claim in old if not claim.has_begun and claim.work not in self._warned)
+        self._warned.update(names)
+        if not names:
+            return ""
+        more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+        problem = getattr(self._executor, "problem", str)()
+        return (
+            f"{', '.join(list(names)[:_MAX_NAMES])}{more}: not begun by the executor after {_WAIT_WARNING_S:g} s. {problem}"
+        ).rstrip()
 
     def is_running(self, call: Call) -> bool:
         """Return whether `call` was sent and its result has not arrived, or it waits for its next attempt."""
@@ -233,19 +282,19 @@ class Submitter:
 
 
 @contextmanager
-def heartbeat(renew: Callable[[], None], executor: Executor, emit: Callable[..., None]) -> Iterator[None]:
-    """Call `renew` regularly to show that the driver is alive, and warn if the executor cannot run calls."""
+def heartbeat(renew: Callable[[], None], submitter: Submitter) -> Iterator[None]:
+    """Call `renew` regularly to show that the driver is alive, and warn about calls that do not begin."""
     ended = threading.Event()
 
     def beat() -> None:
         while not ended.wait(HEARTBEAT_S):
             try:
                 renew()
-                problem = getattr(executor, "problem", str)()
+                problem = submitter.waiting_works()
             except Exception as error:  # the next save reports it
                 problem = "" if isinstance(error, PayloadError) else f"{type(error).__name__}: {error}"
             if problem:
-                emit("output", message=f"payloadfs: {problem}\n", stream="stderr")
+                submitter.emit("output", message=f"payloadfs: {problem}\n", stream="stderr")
 
     threading.Thread(target=beat, name="payloadfs-heartbeat", daemon=True).start()
     try:

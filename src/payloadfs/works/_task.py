@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import platform
+import secrets
 import threading
 import time
 import traceback
@@ -15,12 +17,14 @@ from functools import partial
 from typing import Any
 
 from .. import config
-from ..errors import EncodeError
+from ..errors import EncodeError, StoreError
+from ..repository import default_repository
 from ..signing import KeyRing
 from . import _component, _worker_process
 from ._capture import capture_output
 from ._cloudpickle import dumps
 from ._component import active_driver
+from ._journal import Content
 from ._state import canonical, same
 from ._work import Work
 
@@ -36,7 +40,8 @@ class Task:
     """A call to run: name of the work, settings for its process, and the pickled work with its arguments.
 
     Payloads are pickled as their pointers, so a task is small whatever the size of their objects.
-    `limit_s` is how long the call may run, unless its executor enforces that.
+    `limit_s` is how long the call may run, unless its executor enforces that. `claim` is the key of an object that the
+    attempt creates when it begins, if its executor may run it again: then the second attempt fails.
     """
 
     work: str
@@ -44,6 +49,7 @@ class Task:
     prefix: str
     body: bytes = field(repr=False)
     limit_s: float | None = None
+    claim: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +83,9 @@ def pack(
     settings: Mapping[str, Any],
     prefix: str,
     limit_s: float | None,
+    claim: str,
 ) -> Task:
-    """Return the task that calls ``work.run(*args, **kwargs)``.
+    """Return the task that calls ``work.run(*args, **kwargs)``; the other parameters are those of `Task`.
 
     Classes and functions of ``__main__``, and of modules registered with cloudpickle, are pickled by
     value; all others must be importable where the call runs.
@@ -99,7 +106,7 @@ def pack(
                     f"{work.name}.{name} cannot be sent to another process: {cause}. Create it in run().", path=name
                 ) from error
         raise EncodeError(f"{work.name} cannot be sent to another process: {error}.") from error
-    return Task(work.name, settings, prefix, body, limit_s)
+    return Task(work.name, settings, prefix, body, limit_s, claim)
 
 
 def execute(task: Task) -> Outcome:
@@ -128,10 +135,31 @@ def _execute(task: Task) -> Outcome:
     sink = partial(_worker_process.output, task.work) if _worker_process.output else output.write
     try:
         with config.using(**_settings(task)), capture_output(sink), _own_process_restored():
+            if task.claim and (problem := _claim(task.claim)):
+                return Outcome(None, problem, "", started_s, time.time(), [])
             state = _run(task)
     except BaseException as error:  # also SystemExit and the like: they come from the work
         return Outcome(None, _message(error), _traceback(error), started_s, time.time(), output.kept)
     return Outcome(state, "", "", started_s, time.time(), output.kept)
+
+
+def _claim(key: str) -> str:
+    """Record that this process has begun the attempt. If another one has, return why the attempt failed. One PUT."""
+    store, content = default_repository().store, f"process {os.getpid()} on {platform.node()}, {secrets.token_hex(8)}"
+    try:
+        store.put(key, Content(content.encode()))
+    except StoreError as error:
+        if error.kind != "exists":
+            raise
+    else:
+        return ""
+    stored = bytes(store.get(key, store.info(key).size_bytes).buffer).decode(errors="replace")
+    if stored == content:  # an earlier try of this put
+        return ""
+    return (
+        f"The executor lost the process that ran it ({stored.rpartition(',')[0]}) and started it again, which was refused: "
+        "`retries` says how often an attempt is repeated."
+    )
 
 
 @contextmanager
