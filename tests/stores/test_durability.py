@@ -58,6 +58,25 @@ def test_names_of_other_writers_are_synced_too(tmp_path: Path, synced: list[str]
     assert synced[1] == f"{root}/x/y"
 
 
+def test_a_folder_that_was_deleted_and_created_again_is_synced(tmp_path: Path, synced: list[str]) -> None:
+    """It may have the same inode."""
+    store = open_store(f"file://{tmp_path}/root")
+    for number in range(2):
+        synced.clear()
+        store.put(f"x/{number}.bin", PiecesBody([b"1"]))
+        assert f"{tmp_path}/root" in synced
+        store.delete(f"x/{number}.bin")
+        os.rmdir(tmp_path / "root" / "x")
+
+
+def test_the_memory_of_synced_folders_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("payloadfs.stores._local._MAX_DURABLE", 3)
+    store = open_store(f"file://{tmp_path}/root")
+    for number in range(10):
+        store.put(f"{number}/1.bin", PiecesBody([b"1"]))
+    assert len(store._durable) <= 3  # type: ignore[attr-defined]
+
+
 def test_a_save_that_fails_after_the_link_leaves_nothing(tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path}/root")
     store.put("x/1.bin", PiecesBody([b"1"]))

@@ -91,17 +91,20 @@ def group_bits(st: os.stat_result) -> int:
     return st.st_mode & 0o070 if st.st_mode & stat.S_ISGID else 0
 
 
-def open_subfolder(folder: int, name: str, *, create: bool = False) -> int:
-    """Return the descriptor of the folder `name` in `folder`, which is created if `create`: 0700 and `group_bits`."""
+def open_subfolder(folder: int, name: str, *, create: bool = False) -> tuple[int, bool]:
+    """Return the descriptor of the folder `name` in `folder`, and whether it is new.
+
+    A missing one is created if `create`: 0700 and `group_bits`.
+    """
     try:
-        return os.open(name, _SEARCH, dir_fd=folder)
+        return os.open(name, _SEARCH, dir_fd=folder), False
     except FileNotFoundError:
         if not create:
             raise
     # Another writer may create it first.
     with suppress(FileExistsError):
         os.mkdir(name, 0o700 | group_bits(os.fstat(folder)), dir_fd=folder)
-    return os.open(name, _SEARCH, dir_fd=folder)
+    return os.open(name, _SEARCH, dir_fd=folder), True
 
 
 def sync_file(file: int) -> None:

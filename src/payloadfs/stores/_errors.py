@@ -63,7 +63,7 @@ _LOST = frozenset(
     {"ConnectionError", "EOFError", "SFTPConnectionLost", "SFTPNoConnection", "SSHException", "TimeoutError"}
     | {"ChannelOpenError", "DisconnectError", "error_temp", "error_proto"}
 )
-_DENIED, _MISSING, _TOO_MANY, _SERVER_FAILED, _UNSUPPORTED = (401, 403), 404, 429, 500, 501
+_CLIENT_FAILED, _DENIED, _MISSING, _TOO_MANY, _SERVER_FAILED, _UNSUPPORTED = 400, (401, 403), 404, 429, 500, 501
 _EXISTS = (409, 412)
 
 
@@ -238,6 +238,11 @@ def unexpected(error: BaseException, message: str) -> StoreError:
 def _connection_error(error: BaseException, failed: str, reason: str) -> StoreError | None:
     """Return our error for one of a connection. By class name, because not every library is installed."""
     names = {cls.__name__ for cls in type(error).__mro__}
+    if "cannot schedule new futures after" in reason:
+        return StoreError(
+            f"{failed}: the program is ending, and its libraries can no longer start a thread ({reason}).",
+            kind="exiting",
+        )
     if names & {"NoCredentialsError", "PartialCredentialsError", "NoAuthTokenError"}:
         return no_credentials(failed)
     if names & {"CertificateError", "SSLCertVerificationError"} or "CERTIFICATE_VERIFY_FAILED" in reason:
@@ -254,6 +259,8 @@ def _connection_error(error: BaseException, failed: str, reason: str) -> StoreEr
         return StoreError(f"{failed}: the bytes were damaged in transit ({reason}).", transient=True, kind="checksum")
     if (names & _CONNECTION_LOST and not _response(error)) or is_lost(error):
         return StoreError(f"{failed}: the connection was lost ({reason}).", transient=True, kind="connection-lost")
+    if status_of(error) >= _CLIENT_FAILED:
+        return StoreError(f"{failed}: the server refused the request ({reason}).", kind="refused")
     return None
 
 

@@ -39,6 +39,9 @@ _SLOWEST = 64 * 1024
 
 _RANGE_NOT_SATISFIABLE = 416
 _FOLDER_ATTEMPTS = 5
+_UNCLEAR = ("store", "refused")
+"""Kinds of errors that do not say what is wrong."""
+
 _COMPARE_FROM_BYTES = 256 * MIB
 """From this size on, the size is compared by a separate request, before memory is allocated."""
 
@@ -200,7 +203,7 @@ class FsspecStore(StaysInProcess):
             return
         except StoreError as error:
             # FTP reports a missing file as one error of many.
-            if self._atomic or error.kind != "store" or self._exists(key):
+            if self._atomic or error.kind not in _UNCLEAR or self._exists(key):
                 raise
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -338,7 +341,7 @@ class FsspecStore(StaysInProcess):
                 self._call("put", key, "makedirs", folder, exist_ok=True)
             except StoreError as error:
                 # Another connection may have created it, or one above, at the same time: some file systems report that.
-                if not attempts_left or error.kind != "store":
+                if not attempts_left or error.kind not in _UNCLEAR:
                     raise
             else:
                 return

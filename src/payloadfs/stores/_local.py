@@ -55,6 +55,9 @@ _TRANSIENT = frozenset(
     {errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ESTALE}
 )
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_MAX_DURABLE = 1000
+"""Folders that are remembered as synced. Beyond that all are forgotten, which costs one fsync for each."""
+
 _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
 
 
@@ -263,13 +266,16 @@ class LocalStore:
             self._durable = {root.identity}
         try:
             for subfolder in subfolders:
-                inner = open_subfolder(folder, subfolder, create=create)
+                inner, is_new = open_subfolder(folder, subfolder, create=create)
                 above, folder = folder, inner
                 try:
                     st = os.fstat(inner)
-                    # Another writer may have created it and not synced its name. Once for each process is enough.
-                    if must_sync and (st.st_dev, st.st_ino) not in self._durable:
+                    # Another writer may have created it and not synced its name. Once for each process is enough,
+                    # unless it is new: it may have the inode of one that was deleted.
+                    if must_sync and (is_new or (st.st_dev, st.st_ino) not in self._durable):
                         sync(above)
+                        if len(self._durable) >= _MAX_DURABLE:
+                            self._durable = {root.identity}
                         self._durable.add((st.st_dev, st.st_ino))
                 finally:
                     if above != root.descriptor:
