@@ -15,6 +15,7 @@ from .._atomic import sync_file as sync_fully
 
 __all__ = [
     "Folder",
+    "close",
     "file_system_type",
     "group_bits",
     "is_ours",
@@ -59,6 +60,12 @@ class Folder:
         close(self.descriptor)
 
 
+def close(descriptor: int) -> None:
+    """Close a descriptor through which nothing was written, so that an error means nothing."""
+    with suppress(OSError):
+        os.close(descriptor)
+
+
 def open_folder(path: str) -> Folder:
     """Open the folder `path` one component at a time, because O_NOFOLLOW applies only to the last component."""
     descriptor, safe = os.open("/", _SEARCH), True
@@ -66,10 +73,10 @@ def open_folder(path: str) -> Folder:
         for component in path.strip("/").split("/"):
             safe = safe and _is_safe_above(os.fstat(descriptor))
             inner = os.open(component or ".", _SEARCH, dir_fd=descriptor)
-            os.close(descriptor)
+            close(descriptor)
             descriptor = inner
     except BaseException:
-        os.close(descriptor)
+        close(descriptor)
         raise
     return Folder(descriptor, safe)
 
@@ -121,7 +128,7 @@ def sync(folder: int) -> None:
     try:
         sync_file(file)
     finally:
-        os.close(file)
+        close(file)
 
 
 def sync_above(path: str) -> None:
