@@ -48,8 +48,8 @@ pytestmark = [pytest.mark.s3, pytest.mark.timeout(900)]
 MIB = 1024 * 1024
 KEYS = KeyRing([Key(b"k" * 32)])
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "faults.md"
-SAMPLE = 60
-SHORT_S, LONG_S = 1.5, 120.0
+SAMPLE = 50
+SHORT_S, LONG_S = 1.5, 30.0
 """Time limits: a short one where the server is silent, so that the test is soon over; else one that is never reached."""
 
 # In parts are saved, with obstore, more than 16 MiB, and with s3fs, 32 MiB or more.
@@ -172,7 +172,9 @@ CELLS = [
     for turn in TURNS
     for operation in OPERATIONS
     for transport in ("obstore", "fsspec")
-    if turn != "third" or operation in _SEVERAL
+    if (turn != "third" or operation in _SEVERAL)
+    # Its answer has no body, and nothing but its length says how large the object is.
+    and not (operation == "info" and (FAULTS[fault].kind == "length" or FAULTS[fault].status == 200))
 ]
 _IN_SAMPLE = set(random.Random(11).sample(CELLS, SAMPLE))
 
@@ -322,13 +324,17 @@ def _settle(proxy: FaultProxy) -> None:
 
 
 def _retry(cell: Cell, repository: Repository, direct: Repository, stored: Stored) -> None:
-    """Run the operation again, without faults: it succeeds, at the latest once the machine is less busy."""
+    """Run the operation again, without faults, until it succeeds.
+
+    It may still be known that the server was dead, and the machine may be busy.
+    """
     while True:
         try:
             result = OPERATIONS[cell.operation][1](repository, stored)
         except (BatchError, StoreError) as error:
             errors = error.failed.values() if isinstance(error, BatchError) else [error]
-            assert all(isinstance(one, StoreError) and one.kind == "timeout" for one in errors), errors
+            assert all(isinstance(one, StoreError) and one.kind in ("timeout", "unreachable") for one in errors), errors
+            time.sleep(0.1)
         else:
             break
     _assert_right(cell, result, direct, stored)

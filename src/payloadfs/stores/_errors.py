@@ -38,6 +38,7 @@ UNCONDITIONAL = (
 
 STATUS = re.compile(r"status code: (\d{3})|non-2xx status code: (\d{3})")
 _QUERY = re.compile(r"\?[^\s)>]*")
+_NOT_AN_ANSWER = re.compile(r"Unable to extract metadata from headers|Got invalid \w+ response")
 _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
 
 _TRANSIENT_ERRNO = frozenset(
@@ -95,6 +96,10 @@ class CertificateError(Exception):
     """A certificate that obstore does not trust."""
 
 
+class ForeignAnswerError(Exception):
+    """A response with status 200 that lacks what those of object stores have."""
+
+
 def _element(name: str, xml: str) -> str:
     from html import unescape
 
@@ -120,9 +125,12 @@ def from_obstore(error: BaseException) -> BaseException:
     if "without LOCATION" in message:
         region = "<Code>PermanentRedirect</Code><Message>the bucket is in another region</Message>"
         return HTTPStatusError(301, region)
+    if _NOT_AN_ANSWER.search(message):
+        return ForeignAnswerError(message)
     if certificate := _CERTIFICATE.search(details):
         return CertificateError(certificate[1])
-    if "kind: Connect" in details:
+    # With the comma: a reset is "kind: ConnectionReset".
+    if "kind: Connect," in details:
         return ConnectionRefusedError(message)
     if "kind: Timeout" in details or "TimedOut" in details:
         return TimeoutError(message)
@@ -196,6 +204,16 @@ class ErrorTranslator:
             kind="timeout",
         )
 
+    def dead(self, operation: str, key: str, kind: str) -> StoreError:
+        """Return the error for an operation that is not tried, because another one failed with `kind` a moment ago."""
+        why = "cannot be reached" if kind == "unreachable" else "does not answer"
+        return StoreError(
+            f"Cannot {operation} {key!r} in {self._root}: another operation found a moment ago that the server {why}. "
+            "Nothing was sent.",
+            transient=True,
+            kind=kind,
+        )
+
     def _translated(self, error: BaseException, operation: str, key: str) -> PayloadError:
         what = f"{key!r} in {self._root}"
         reason = self.secrets.hide(f"{type(error).__name__}: {error}")[:_MAX_MESSAGE_CHARS].rstrip(". ")
@@ -259,6 +277,11 @@ def _connection_error(error: BaseException, failed: str, reason: str) -> StoreEr
         return StoreError(f"{failed}: the bytes were damaged in transit ({reason}).", transient=True, kind="checksum")
     if (names & _CONNECTION_LOST and not _response(error)) or is_lost(error):
         return StoreError(f"{failed}: the connection was lost ({reason}).", transient=True, kind="connection-lost")
+    if "ForeignAnswerError" in names:
+        return StoreError(
+            f"{failed}: the answer is not that of an object store ({reason}): check the endpoint and any proxy.",
+            kind="not-a-store",
+        )
     if status_of(error) >= _CLIENT_FAILED:
         return StoreError(f"{failed}: the server refused the request ({reason}).", kind="refused")
     return None

@@ -237,10 +237,6 @@ class FaultProxy:
             self._requests.append(request)
         return self.choose(request)
 
-    def _forget_connection(self, connection: _Connection) -> None:
-        with self._lock:
-            self._open.discard(connection)
-
 
 @contextmanager
 def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
@@ -306,7 +302,8 @@ class _Connection:
             for one in (from_client, from_server, self._client, self._server):
                 with suppress(OSError):
                     one.close()
-            self._proxy._forget_connection(self)
+            with self._proxy._lock:
+                self._proxy._open.discard(self)
 
     def _handle(self, head: _Head, from_client: BinaryIO, from_server: BinaryIO) -> None:
         method, target, _ = head.line
@@ -324,22 +321,20 @@ class _Connection:
                 pass
             self._answer(method, fault)
             return
-        if kind == "delay":
+        if kind == "delay" and fault.pause_s:
             self._wait(fault.pause_s)
         sent = self._forward(head, body, fault)
         if kind == "repeat":
-            self._receive(method, from_server)
+            self._discard_answer(method, from_server)
             self._server.sendall(sent)
         if kind == "lose-answer":
-            self._receive(method, from_server)
+            self._discard_answer(method, from_server)
             self._answer(method, fault)
         else:
             self._return(method, from_server, fault)
 
     def _wait(self, pause_s: float | None) -> None:
         """Wait, for ever if `pause_s` is None, but only as long as the client keeps its connection."""
-        if pause_s == 0:
-            return
         if pause_s is not None:
             self._closing.wait(pause_s)
             return
@@ -389,12 +384,10 @@ class _Connection:
             raise _ClosedError(reset=fault.reset)
         return bytes(sent)
 
-    def _receive(self, method: str, stream: BinaryIO) -> tuple[_Head, _Body]:
-        """Read an answer of the server whole, and forget it."""
-        head, body = self._receive_head(method, stream)
+    def _discard_answer(self, method: str, stream: BinaryIO) -> None:
+        _, body = self._receive_head(method, stream)
         for _ in body:
             pass
-        return head, body
 
     def _receive_head(self, method: str, stream: BinaryIO) -> tuple[_Head, _Body]:
         while (head := _read_head(stream, request=False)) is not None:
