@@ -11,8 +11,9 @@ Some cells, always the same ones, run with the other tests. This runs all of the
 
     pytest -n 2 -m "long or not long" tests/stores/test_fault_cells.py
 
-Each outcome must be in the table of ``docs/reference/faults.md``. With ``PAYLOADFS_TEST_FAULT_TABLE=write``, outcomes
-are added to the table instead: to create it again, delete its rows and run all cells.
+Each outcome with SeaweedFS must be in the table of ``docs/reference/faults.md``. With the variable
+``PAYLOADFS_TEST_FAULT_TABLE=write``, outcomes are added to the table instead: to write it again, delete its rows and run
+all cells.
 """
 
 from __future__ import annotations
@@ -257,8 +258,9 @@ def test_cell(
         assert all(result.error is None for result in (scan(repository=direct) if is_writing else ()))
         _retry(cell, repository, direct, stored)
         if is_writing:
-            _assert_nothing_open(repository, server)
-    _check(cell, outcome)
+            _assert_nothing_open(direct, server)
+    if not ENDPOINT:
+        _check(cell, outcome)
 
 
 def _open(server: S3Server, root: str, transport: str, timeout_s: float) -> Repository:

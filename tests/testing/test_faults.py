@@ -47,6 +47,11 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Print nothing about connections that were cut."""
+
+
 @pytest.fixture
 def received() -> list[bytes]:
     return []
@@ -55,7 +60,7 @@ def received() -> list[bytes]:
 @pytest.fixture
 def proxy(received: list[bytes]) -> Iterator[FaultProxy]:
     handler = type("Noting", (Handler,), {"received": received})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with Server(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         with fault_proxy(f"http://127.0.0.1:{server.server_port}") as proxy:

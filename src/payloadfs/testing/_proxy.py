@@ -6,7 +6,9 @@ It forwards all bytes unchanged unless a fault is chosen, so signatures stay val
 from __future__ import annotations
 
 import http.client
+import select
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -118,6 +120,8 @@ class FaultProxy:
     ----------
     upstream : str
         URL of the server, with plain HTTP.
+    tls : ssl.SSLContext, optional
+        With it, the proxy itself speaks HTTPS.
 
     Attributes
     ----------
@@ -131,15 +135,16 @@ class FaultProxy:
     One thread for each connection. A request is counted before the server receives it.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(upstream)
+        self._tls = tls
         self._upstream = parts.hostname or "", parts.port or 80
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._lock = threading.Lock()
         self._requests: list[Request] = []
         self._open: set[_Connection] = set()
         self._closing = threading.Event()
-        self.endpoint_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.endpoint_url = f"http{'s' if tls else ''}://127.0.0.1:{self._listener.getsockname()[1]}"
         self.choose: Callable[[Request], Fault | None] = lambda _: None
         self._threads = [threading.Thread(target=self._accept, name="payloadfs-proxy", daemon=True)]
         self._threads[0].start()
@@ -239,9 +244,9 @@ class FaultProxy:
 
 
 @contextmanager
-def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
-    """Run a `FaultProxy` for the server at the URL `upstream` until the block ends."""
-    proxy = FaultProxy(upstream)
+def fault_proxy(upstream: str, tls: ssl.SSLContext | None = None) -> Iterator[FaultProxy]:
+    """Run a `FaultProxy` until the block ends."""
+    proxy = FaultProxy(upstream, tls)
     try:
         yield proxy
     finally:
@@ -288,8 +293,12 @@ class _Connection:
 
     def serve(self) -> None:
         """Forward requests and answers until one side closes its connection."""
-        from_client, from_server = self._client.makefile("rb"), self._server.makefile("rb")
+        opened: list[BinaryIO | socket.socket] = []
         try:
+            if self._proxy._tls is not None:
+                self._client = self._proxy._tls.wrap_socket(self._client, server_side=True)
+            from_client, from_server = self._client.makefile("rb"), self._server.makefile("rb")
+            opened += [from_client, from_server]
             while (head := _read_head(from_client, request=True)) is not None:
                 self._handle(head, from_client, from_server)
         except _ClosedError as closed:
@@ -299,7 +308,7 @@ class _Connection:
             # One side closed its connection, so the other one is closed too.
             pass
         finally:
-            for one in (from_client, from_server, self._client, self._server):
+            for one in (*opened, self._client, self._server):
                 with suppress(OSError):
                     one.close()
             with self._proxy._lock:
@@ -338,16 +347,11 @@ class _Connection:
         if pause_s is not None:
             self._closing.wait(pause_s)
             return
-        # Peeked at, not read: a client that sends a body must see that nothing reads it.
+        # Peeked at, not read: a client that sends a body must see that nothing reads it. With TLS that is not possible,
+        # and the connection lasts until the proxy closes it.
         while not self._closing.wait(0.02):
-            self._client.setblocking(False)
-            try:
-                is_gone = self._client.recv(1, socket.MSG_PEEK) == b""
-            except BlockingIOError:
-                is_gone = False
-            finally:
-                self._client.setblocking(True)
-            if is_gone:
+            is_readable = self._proxy._tls is None and select.select([self._client], [], [], 0)[0]
+            if is_readable and not self._client.recv(1, socket.MSG_PEEK):
                 break
         raise _ClosedError
 
@@ -364,17 +368,15 @@ class _Connection:
 
     def _forward(self, head: _Head, body: _Body, fault: Fault) -> bytes:
         """Send a request to the server, and return it if it has to be sent again."""
-        sent, half = bytearray(head.raw), max(1, head.size_bytes // 2)
+        sent = bytearray(head.raw)
         # A server that refuses the body may already have answered.
         with suppress(OSError):
             self._server.sendall(head.raw)
-        for raw, content in body:
-            chunk = raw
-            if content and fault.kind == "flip-request" and body.passed >= half > body.passed - content:
-                chunk = _flipped(raw, half - (body.passed - content) - 1)
-            if fault.kind == "drop-during" and body.passed >= half:
+        for raw in body:
+            chunk = _flipped(raw, body.middle) if fault.kind == "flip-request" else raw
+            if fault.kind == "drop-during" and body.middle is not None:
                 with suppress(OSError):
-                    self._server.sendall(raw[: max(0, half - (body.passed - content))])
+                    self._server.sendall(raw[: body.middle])
                 raise _ClosedError(reset=fault.reset)
             with suppress(OSError):
                 self._server.sendall(chunk)
@@ -402,14 +404,10 @@ class _Connection:
         pause_s = fault.pause_s if fault.kind in ("drip", "drip-body") else 0
         start = _restated(head, fault.by) if fault.kind == "length" else head.raw
         self._send(start, pause_s if fault.kind == "drip" else 0)
-        half = max(1, body.size_bytes // 2)
-        for raw, content in body:
-            begins = body.passed - content
-            chunk = raw
-            if content and fault.kind == "flip-answer" and body.passed >= half > begins:
-                chunk = _flipped(raw, half - begins - 1)
-            if fault.kind in ("cut", "silence-body") and body.passed >= half:
-                self._client.sendall(raw[: max(0, half - begins)])
+        for raw in body:
+            chunk = _flipped(raw, body.middle) if fault.kind == "flip-answer" else raw
+            if fault.kind in ("cut", "silence-body") and body.middle is not None:
+                self._client.sendall(raw[: body.middle])
                 if fault.kind == "silence-body":
                     self._wait(None)
                 raise _ClosedError(reset=fault.reset)
@@ -428,27 +426,31 @@ class _Connection:
 
 
 class _Body:
-    """The body of a request or an answer: iterate over its raw pieces, each with the size of the content in it."""
+    """The body of a request or an answer: iterate over its raw pieces. `middle` is where half of it is in the last one."""
 
     def __init__(self, stream: BinaryIO, size_bytes: int) -> None:
         self._stream = stream
         self.size_bytes = size_bytes
-        self.passed = 0
+        self._passed, self._half = 0, size_bytes // 2 if size_bytes >= 0 else -1
+        self.middle: int | None = None
 
-    def __iter__(self) -> Iterator[tuple[bytes, int]]:
+    def __iter__(self) -> Iterator[bytes]:
         if self.size_bytes >= 0:
             yield from self._pieces(self.size_bytes)
             return
         while size_line := self._stream.readline():
-            yield size_line, 0
+            yield size_line
             size = int(size_line.partition(b";")[0], 16)
+            if self._half < 0:
+                # How long the body is, is not known: the first chunk counts.
+                self._half = size // 2
             if size:
                 yield from self._pieces(size)
-            yield self._stream.readline(), 0
+            yield self._stream.readline()
             if not size:
                 return
 
-    def _pieces(self, size_bytes: int) -> Iterator[tuple[bytes, int]]:
+    def _pieces(self, size_bytes: int) -> Iterator[bytes]:
         while size_bytes:
             piece: bytes = self._stream.read1(min(size_bytes, _CHUNK_BYTES))  # type: ignore[attr-defined]
             if not piece:
@@ -456,8 +458,11 @@ class _Body:
                     return
                 raise _ClosedError
             size_bytes -= len(piece)
-            self.passed += len(piece)
-            yield piece, len(piece)
+            if self._passed <= self._half < self._passed + len(piece):
+                self.middle = self._half - self._passed
+            self._passed += len(piece)
+            yield piece
+            self.middle = None
 
 
 def _read_head(stream: BinaryIO, *, request: bool) -> _Head | None:
@@ -482,9 +487,10 @@ def _restated(head: _Head, by: int) -> bytes:
     return b"\r\n".join(stated if line.lower().startswith(b"content-length:") else line for line in lines)
 
 
-def _flipped(chunk: bytes, position: int) -> bytes:
+def _flipped(chunk: bytes, position: int | None) -> bytes:
     changed = bytearray(chunk)
-    changed[position] ^= 0x04
+    if position is not None:
+        changed[position] ^= 0x04
     return bytes(changed)
 
 
