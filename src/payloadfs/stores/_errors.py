@@ -64,7 +64,7 @@ _LOST = frozenset(
     {"ConnectionError", "EOFError", "SFTPConnectionLost", "SFTPNoConnection", "SSHException", "TimeoutError"}
     | {"ChannelOpenError", "DisconnectError", "error_temp", "error_proto"}
 )
-_CLIENT_FAILED, _DENIED, _MISSING, _TOO_MANY, _SERVER_FAILED, _UNSUPPORTED = 400, (401, 403), 404, 429, 500, 501
+_CLIENT_FAILED, _DENIED, _MISSING, _BUSY, _SERVER_FAILED, _UNSUPPORTED = 400, (401, 403), 404, (408, 429), 500, 501
 _EXISTS = (409, 412)
 
 
@@ -142,16 +142,18 @@ def from_obstore(error: BaseException) -> BaseException:
 def s3_code(error: BaseException) -> str:
     """Return the code of an S3 response behind `error`, such as ``"NoSuchKey"``, or an empty string.
 
-    s3fs raises built-in errors without it; their cause is botocore's error, which has it.
+    s3fs raises built-in errors without it; their cause is botocore's error, which has it. fsspec wraps a `TimeoutError`
+    once more.
     """
     return str(_response(error).get("Error", {}).get("Code", ""))
 
 
-def _response(error: BaseException) -> Mapping[str, Any]:
-    for candidate in (error, error.__cause__):
-        response = getattr(candidate, "response", None)
+def _response(error: BaseException | None) -> Mapping[str, Any]:
+    for _ in range(3):
+        response = getattr(error, "response", None)
         if isinstance(response, Mapping):
             return response
+        error = error and error.__cause__
     return {}
 
 
@@ -240,7 +242,7 @@ class ErrorTranslator:
             return StoreError(f"{failed}: the server does not support the request ({reason}).", kind="unsupported")
         if code == "ConditionalRequestConflict":
             return StoreError(f"{failed}: another writer is creating it ({reason}).", transient=True, kind="conflict")
-        if code in _BUSY_CODES or status == _TOO_MANY or status >= _SERVER_FAILED:
+        if code in _BUSY_CODES or status in _BUSY or status >= _SERVER_FAILED:
             return StoreError(f"{failed}: the server is busy or failed ({reason}).", transient=True, kind="busy")
         return _connection_error(error, failed, reason) or unexpected(error, f"{failed} ({reason}).")
 
