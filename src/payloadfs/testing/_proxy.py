@@ -24,7 +24,7 @@ _CHUNK_BYTES = 256 * 1024
 _UNTIL_CLOSED = 1 << 60
 _CODES = {400: "InvalidRequest", 403: "AccessDenied", 404: "NoSuchKey", 409: "OperationAborted", 429: "TooManyRequests"}
 _CODES |= {408: "RequestTimeout", 412: "PreconditionFailed", 501: "NotImplemented", 503: "SlowDown"}
-_NO_BODY = (204, 304)
+_FIRST_FINAL, _NO_BODY = 200, (204, 304)
 
 FaultKind = Literal[
     "drop-before",
@@ -237,11 +237,6 @@ class FaultProxy:
             self._threads.append(threading.Thread(target=connection.serve, name="payloadfs-proxy", daemon=True))
             self._threads[-1].start()
 
-    def _record(self, request: Request) -> Fault | None:
-        with self._lock:
-            self._requests.append(request)
-        return self.choose(request)
-
 
 @contextmanager
 def fault_proxy(upstream: str, tls: ssl.SSLContext | None = None) -> Iterator[FaultProxy]:
@@ -273,10 +268,6 @@ class _Head:
     def line(self) -> list[str]:
         return self.raw.partition(b"\r\n")[0].decode("latin-1").split(" ", 2)
 
-    @property
-    def status(self) -> int:
-        return int(self.line[1])
-
 
 class _Connection:
     """A connection of a client and its own one to the server: one request after the other."""
@@ -299,7 +290,7 @@ class _Connection:
                 self._client = self._proxy._tls.wrap_socket(self._client, server_side=True)
             from_client, from_server = self._client.makefile("rb"), self._server.makefile("rb")
             opened += [from_client, from_server]
-            while (head := _read_head(from_client, request=True)) is not None:
+            while self._has_next() and (head := _read_head(from_client, request=True)) is not None:
                 self._handle(head, from_client, from_server)
         except _ClosedError as closed:
             if closed.reset:
@@ -314,10 +305,18 @@ class _Connection:
             with self._proxy._lock:
                 self._proxy._open.discard(self)
 
+    def _has_next(self) -> bool:
+        """Wait until the client sends something, or the server closes its connection. Return whether it was the client."""
+        if isinstance(self._client, ssl.SSLSocket) and self._client.pending():
+            return True
+        return self._client in select.select([self._client, self._server], [], [])[0]
+
     def _handle(self, head: _Head, from_client: BinaryIO, from_server: BinaryIO) -> None:
         method, target, _ = head.line
         request = Request(method, target, head.size_bytes)
-        fault = self._proxy._record(request) or Fault("delay", pause_s=0)
+        with self._proxy._lock:
+            self._proxy._requests.append(request)
+        fault = self._proxy.choose(request) or Fault("delay", pause_s=0)
         kind, body = fault.kind, _Body(from_client, head.size_bytes)
         if kind == "drop-before":
             raise _ClosedError(reset=fault.reset)
@@ -393,8 +392,8 @@ class _Connection:
 
     def _receive_head(self, method: str, stream: BinaryIO) -> tuple[_Head, _Body]:
         while (head := _read_head(stream, request=False)) is not None:
-            if head.status >= 200:
-                has_body = method != "HEAD" and head.status not in _NO_BODY
+            if (status := int(head.line[1])) >= _FIRST_FINAL:
+                has_body = method != "HEAD" and status not in _NO_BODY
                 return head, _Body(stream, head.size_bytes if has_body else 0)
         raise _ClosedError
 
