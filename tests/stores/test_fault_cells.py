@@ -135,7 +135,7 @@ FAULTS = {
     "silent in the answer": Fault("silence-body"),
 }
 TURNS: dict[str, dict[str, Any]] = {"once": {"times": 1}, "third": {"first": 3, "times": 1}, "always": {}}
-_WAITING = ("delay", "drip", "drip-body", "deaf", "silence", "silence-body")
+_WAITING = ("drip", "drip-body", "deaf", "silence", "silence-body")
 _LOST = {"connection-lost", "unreachable"}
 _SEVERAL = ("save large: part", "save large: any", "load large", "save_many", "load_many")
 
