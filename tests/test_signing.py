@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import errno
 import hashlib
 import hmac
 import os
@@ -26,6 +27,7 @@ from hypothesis import strategies as st
 from payloadfs import signing
 from payloadfs.errors import ConfigError, SignatureError, UnknownKeyError
 from payloadfs.signing import Key, KeyFile, KeyRing, _length_prefixed, read_keys, read_trusted_file, write_keys
+from payloadfs.testing import disk_fault
 
 KEY, OTHER = Key(b"k" * 32), Key(bytes(range(32)))
 LINE = KEY.to_line()
@@ -221,12 +223,8 @@ def test_mode_is_always_0600(
 
 
 @pytest.mark.parametrize("point", ["fsync", "link"])
-def test_a_failed_write_leaves_nothing(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
-    def fail(*args: Any, **kwargs: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, point, fail)
-    with pytest.raises(ConfigError, match="No space left") as caught:
+def test_a_failed_write_leaves_nothing(tmp_path: pathlib.Path, point: str) -> None:
+    with disk_fault(point, errno.ENOSPC), pytest.raises(ConfigError, match="No space left") as caught:
         KeyFile(tmp_path / "keys").ring(create=True)
     assert caught.value.kind == "key-file"
     assert list(tmp_path.iterdir()) == []

@@ -111,6 +111,19 @@ def test_bad_urls_are_refused_and_never_repeated(url: str) -> None:
         assert text.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("abfss://container@account.dfs.core.windows.net/path", "Write az://container/path, and pass account_name"),
+        ("sftp://user@host/path", "Write the URL without user and password, and pass username"),
+        ("s3://bad bucket", "Pass credentials and endpoints"),
+    ],
+)
+def test_a_refusal_says_what_to_write(url: str, advice: str) -> None:
+    with pytest.raises(ConfigError, match=advice):
+        canonical_root(url)
+
+
 def test_there_are_enough_bad_urls() -> None:
     assert len(set(BAD)) == len(BAD) >= 150
     assert len(EVERY_PROTOCOL) >= 12 * 50

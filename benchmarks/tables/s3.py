@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from payloadfs.testing.servers import counting_proxy, seaweedfs_server
+from payloadfs.testing import fault_proxy
+from payloadfs.testing.servers import seaweedfs_server
 
 from .._harness import Plan, Row, Task, WorkerError, compare, rotated, worker
 from ..peers import Place
@@ -48,7 +49,7 @@ def bucket() -> Iterator[Place]:
 
 def count_requests(row: Row, place: Place) -> None:
     """Add the number of requests of a client's first save and load, counted by a proxy of the server."""
-    with counting_proxy(place.endpoint_url) as proxy, worker() as one:
+    with fault_proxy(place.endpoint_url) as proxy, worker() as one:
         behind = replace(place, endpoint_url=proxy.endpoint_url)
         one.ask("make", name="object", workload=row.workload, size=row.size)
         one.ask("open", peer=row.peer, place=behind.facts(), workload=row.workload)

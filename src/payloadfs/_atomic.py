@@ -227,9 +227,11 @@ def file_lock(path: str, wait_s: float, *, dir_fd: int | None = None, keep: bool
         if file in _held:
             must_unlink = False
             try:
-                must_unlink = is_locked and not keep and _has_path(file, path, dir_fd)
-                if must_unlink and sys.platform != "win32":
-                    os.unlink(path, dir_fd=dir_fd)
+                # What the lock was for is done. Its file may stay: the next holder, or `payloadfs gc`, removes it.
+                with suppress(OSError):
+                    must_unlink = is_locked and not keep and _has_path(file, path, dir_fd)
+                    if must_unlink and sys.platform != "win32":
+                        os.unlink(path, dir_fd=dir_fd)
             finally:
                 _unlock(file, is_locked)
             if must_unlink and sys.platform == "win32":

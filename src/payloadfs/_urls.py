@@ -37,6 +37,7 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
 _SEGMENT = re.compile(r"[A-Za-z0-9._~=+,-]+")
 _FILE_SAFE = "._~=+,-"
 _SAME_SCHEME = {"local": "file", "s3a": "s3", "gcs": "gs"}
+_AZURE = frozenset({"abfs", "abfss", "adl", "az", "wasb", "wasbs"})
 _LIKE_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*:")
 _DRIVE = re.compile(rb"[A-Za-z]:(?![^/\\])")
 # Never the segment itself: it may contain a password.
@@ -143,11 +144,17 @@ def canonical_root(url: Any) -> str:
         # The URL may contain a password, so the message repeats only its scheme.
         known = f"{scheme[:20]} " if _SCHEME.fullmatch(scheme) else ""
         raise ConfigError(
-            f"This {known}URL is not a valid storage root: {problem}. "
-            "Pass credentials and endpoints in storage_options or the environment.",
-            kind="url",
+            f"This {known}URL is not a valid storage root: {problem}. {_hint(scheme, location)}", kind="url"
         )
     return root
+
+
+def _hint(scheme: str, location: str) -> str:
+    if "@" not in location.partition("/")[0]:
+        return "Pass credentials and endpoints in storage_options or the environment."
+    if scheme in _AZURE:
+        return "Write az://container/path, and pass account_name in storage_options."
+    return "Write the URL without user and password, and pass username and password in storage_options."
 
 
 def _file_root(path: str, *, quoted: bool) -> str:

@@ -1,5 +1,6 @@
 """Files, pipes, terminals and signals that a command must handle."""
 
+import errno
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 from payloadfs.cli import main
+from payloadfs.testing import disk_fault
 
 PROGRAM = [sys.executable, "-m", "payloadfs"]
 
@@ -85,10 +87,10 @@ def test_impossible_outputs(refused, pointer, pointer_file, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["out", "pointer.json", "set.json"]
 
 
-def test_a_failed_write_leaves_nothing(refused, pointer, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_nothing(refused, pointer, tmp_path):
     (tmp_path / "out").write_bytes(b"old")
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device", "x")))
-    refused("get", pointer, "-o", tmp_path / "out", code=1, message=f"{tmp_path / 'out'}: No space left on device.")
+    with disk_fault("rename", errno.ENOSPC):
+        refused("get", pointer, "-o", tmp_path / "out", code=1, message=f"{tmp_path / 'out'}: No space left on device.")
     assert (tmp_path / "out").read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == ["out", "pointer.json"]
 

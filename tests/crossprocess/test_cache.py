@@ -14,8 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import payloadfs
 from payloadfs import ConfigError, IntegrityError, NotFoundError, Repository
-from payloadfs.testing import assert_exact
-from payloadfs.testing.servers import counting_proxy
+from payloadfs.testing import assert_exact, fault_proxy
 
 READER = """
 import hashlib, sys, numpy, payloadfs
@@ -59,7 +58,7 @@ def cache_folder(clean_environment):
 
 @pytest.fixture
 def behind_proxy(payloadfs_seaweedfs):
-    with counting_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
+    with fault_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
         yield proxy, replace(payloadfs_seaweedfs, endpoint_url=proxy.endpoint_url)
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from payloadfs import Repository, aio
-from payloadfs.testing.servers import S3Server, counting_proxy
+from payloadfs.testing import fault_proxy
+from payloadfs.testing.servers import S3Server
 
 pytestmark = pytest.mark.s3
 
@@ -83,7 +84,7 @@ def test_a_fresh_process_loads_many_by_one_request_each(
     repository = Repository(root, payloadfs_seaweedfs.storage_options(), keys_file=keys)
     objects = [{"number": number, "text": "ü" * number} for number in range(300)]
     pointers = repository.save_many(objects, prefix="day=1", max_concurrency=20)
-    with counting_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
+    with fault_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
         options = {**payloadfs_seaweedfs.storage_options(), "endpoint_url": proxy.endpoint_url}
         options["client_kwargs"] = {"region_name": "us-east-1"}
         cache_folder = str(tmp_path / "cache") if cache == "on" else "off"

@@ -14,8 +14,7 @@ import pytest
 
 import payloadfs
 from payloadfs import NotFoundError, Payload, PolicyError, Repository
-from payloadfs.testing import assert_exact
-from payloadfs.testing.servers import counting_proxy
+from payloadfs.testing import assert_exact, fault_proxy
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "share_dataframe.py"
 READER = """
@@ -79,7 +78,7 @@ def test_a_reader_with_another_url_configured_refuses(server, monkeypatch, tmp_p
 @pytest.mark.s3
 @pytest.mark.parametrize("transport", ["fsspec", "obstore"])
 def test_one_request_each_way(payloadfs_seaweedfs, transport):
-    with counting_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
+    with fault_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
         options = replace(payloadfs_seaweedfs, endpoint_url=proxy.endpoint_url).storage_options()
         bucket = payloadfs_seaweedfs.bucket()
         repository = Repository(f"s3://{bucket}", options, transport=transport, cache="off")

@@ -84,7 +84,13 @@ def test_examples_pass_the_kits(page: str, tmp_path: Path) -> None:
     """The serializer and the store on the pages pass the testing kits."""
     module = tmp_path / "test_page.py"
     # Without the blocks that print: the kit starts a process that imports this module.
-    module.write_text("".join(code.lstrip("\n") for _, code, expected in blocks(DOCS / page) if expected is None))
+    module.write_text(
+        "".join(
+            code.lstrip("\n")
+            for flags, code, expected in blocks(DOCS / page)
+            if expected is None and "no-run" not in flags
+        )
+    )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(module)]
     done = subprocess.run(command, env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

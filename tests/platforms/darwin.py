@@ -5,7 +5,7 @@ from tests.platforms.simulate import install, skip
 install("darwin")
 
 SKIPPED = {
-    "it has no posix_fallocate": ["posix_fallocate]"],
+    "it has no posix_fallocate": ["fallocate]"],
     "a killed process leaves a temporary file, which gc removes": [
         "test_kill_9_leaves_no_incomplete_object",
         "test_kill_9_while_saving",

@@ -24,6 +24,7 @@ from payloadfs.stores import Fetched, _cache_quota
 from payloadfs.stores import _cache as _cache_module
 from payloadfs.stores._base import SupportsFiles
 from payloadfs.stores._cache import Cache
+from payloadfs.testing import disk_fault
 
 LARGE = 1_500_000
 
@@ -345,25 +346,19 @@ def test_a_planted_link_is_not_filled(store, cache, path, tmp_path):
 # --- a disk that fails
 
 
-@pytest.mark.parametrize("broken", ["reserve", "write", "rename", "open"])
-def test_a_disk_that_fails_costs_the_copy_not_the_load(path, monkeypatch, caplog, broken):
+@pytest.mark.parametrize("broken", ["fallocate", "write", "rename", "open"])
+def test_a_disk_that_fails_costs_the_copy_not_the_load(path, caplog, broken):
     store, cache = RemoteStore(), Cache(path)
     items = [Item(store, bytes([n]) * LARGE) for n in range(3)]
     items[0].load(cache)
-
-    def full(*args, **options):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    place = {"reserve": _cache_module, "open": _cache_quota.os}.get(broken, _cache_module.os)
-    with monkeypatch.context() as patch:
-        patch.setattr(place, broken, full)
+    with disk_fault(broken, errno.ENOSPC, times=None):
         for item in items[1:]:
             assert item.load(cache) is None
     assert len(copies(path)) == 1
     (record,) = caplog.records
     assert "No space left" in record.message
     assert "PAYLOADFS_CACHE" in record.message
-    if broken == "reserve":
+    if broken == "fallocate":
         assert store.gets == 1  # an object that does not fit is not fetched into the cache
     assert items[1].load(cache) == items[1].content
 

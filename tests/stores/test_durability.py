@@ -17,7 +17,7 @@ from payloadfs import Key, KeyRing
 from payloadfs.errors import StoreError
 from payloadfs.signing import write_keys
 from payloadfs.stores import Store, open_store
-from payloadfs.testing import PiecesBody, StoreTests
+from payloadfs.testing import PiecesBody, StoreTests, disk_fault
 
 
 @pytest.fixture
@@ -58,36 +58,44 @@ def test_names_of_other_writers_are_synced_too(tmp_path: Path, synced: list[str]
     assert synced[1] == f"{root}/x/y"
 
 
-def test_a_save_that_fails_after_the_link_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_was_deleted_and_created_again_is_synced(tmp_path: Path, synced: list[str]) -> None:
+    """It may have the same inode."""
+    store = open_store(f"file://{tmp_path}/root")
+    for number in range(2):
+        synced.clear()
+        store.put(f"x/{number}.bin", PiecesBody([b"1"]))
+        assert f"{tmp_path}/root" in synced
+        store.delete(f"x/{number}.bin")
+        os.rmdir(tmp_path / "root" / "x")
+
+
+def test_the_memory_of_synced_folders_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("payloadfs.stores._local._MAX_DURABLE", 3)
+    store = open_store(f"file://{tmp_path}/root")
+    for number in range(10):
+        store.put(f"{number}/1.bin", PiecesBody([b"1"]))
+    assert len(store._durable) <= 3  # type: ignore[attr-defined]
+
+
+def test_a_save_that_fails_after_the_link_leaves_nothing(tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path}/root")
     store.put("x/1.bin", PiecesBody([b"1"]))
-    real = os.fsync
-
-    def fsync(file: int) -> None:
-        if stat.S_ISDIR(os.fstat(file).st_mode):
-            raise OSError(errno.EIO, "Input/output error")
-        real(file)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(StoreError):
-        store.put("x/2.bin", PiecesBody([b"2"]))
-    assert [info.key for info in store.list()] == ["x/1.bin"]
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(os, "unlink", refuse)
-    with pytest.raises(StoreError, match="was created") as caught:
-        store.put("x/3.bin", PiecesBody([b"3"]))
+    with disk_fault("fsync", errno.EIO, times=None, matching=lambda file: stat.S_ISDIR(os.fstat(file).st_mode)):
+        with pytest.raises(StoreError):
+            store.put("x/2.bin", PiecesBody([b"2"]))
+        assert [info.key for info in store.list()] == ["x/1.bin"]
+        with (
+            disk_fault("unlink", errno.EIO, times=None),
+            pytest.raises(StoreError, match="was created") as caught,
+        ):
+            store.put("x/3.bin", PiecesBody([b"3"]))
     assert caught.value.kind == "not-durable"
 
 
 @pytest.fixture(params=[errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
-def no_links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    def link(*_: Any, **__: Any) -> None:
-        raise OSError(request.param, os.strerror(request.param))
-
-    monkeypatch.setattr(os, "link", link)
+def no_links(request: pytest.FixtureRequest) -> Iterator[None]:
+    with disk_fault("link", request.param, times=None):
+        yield
 
 
 @pytest.mark.usefixtures("no_links")

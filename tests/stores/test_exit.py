@@ -29,7 +29,7 @@ def late():
             store.put(f"{number}.bin", PiecesBody([content[:size_bytes]]))
             print(store.get(f"{number}.bin", size_bytes).buffer == content[:size_bytes])
         except PayloadError as error:
-            print(type(error).__name__)
+            print(error.kind)
 
 if when == "thread":
     threading.Thread(target=late).start()
@@ -49,6 +49,7 @@ def test_it_works_or_is_one_error(payloadfs_moto: S3Server, transport: str, when
     assert done.stderr == ""
     lines = done.stdout.split()
     assert len(lines) == 3
-    assert set(lines) <= {"True", "StoreError"}
+    # Not tried again either.
+    assert set(lines) <= {"True", "exiting"}
     if transport == "obstore":
         assert lines == ["True"] * 3

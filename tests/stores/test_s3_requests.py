@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +11,8 @@ import pytest
 
 from payloadfs.errors import NotFoundError, StoreError
 from payloadfs.stores import Store, open_store
-from payloadfs.testing import PiecesBody
-from payloadfs.testing.servers import CountingProxy, Request, S3Server, counting_proxy, free_ports
+from payloadfs.testing import Fault, FaultProxy, PiecesBody, Request, fault_proxy
+from payloadfs.testing.servers import S3Server, free_ports
 
 MIB = 1024 * 1024
 
@@ -27,8 +25,8 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def proxy(payloadfs_seaweedfs: S3Server) -> Iterator[CountingProxy]:
-    with counting_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
+def proxy(payloadfs_seaweedfs: S3Server) -> Iterator[FaultProxy]:
+    with fault_proxy(payloadfs_seaweedfs.endpoint_url) as proxy:
         yield proxy
 
 
@@ -38,12 +36,12 @@ def bucket(payloadfs_seaweedfs: S3Server) -> str:
 
 
 @pytest.fixture
-def store(payloadfs_seaweedfs: S3Server, proxy: CountingProxy, bucket: str, transport: str) -> Store:
+def store(payloadfs_seaweedfs: S3Server, proxy: FaultProxy, bucket: str, transport: str) -> Store:
     behind = replace(payloadfs_seaweedfs, endpoint_url=proxy.endpoint_url)
     return open_store(f"s3://{bucket}", behind.storage_options(), transport=transport)
 
 
-def _methods(proxy: CountingProxy) -> list[str]:
+def _methods(proxy: FaultProxy) -> list[str]:
     methods = [request.method for request in proxy.requests]
     proxy.forget()
     return methods
@@ -55,7 +53,7 @@ def _open_uploads(server: S3Server, bucket: str) -> list[str]:
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, MIB, MIB + 1, 16 * MIB])
-def test_small_objects_cost_one_request_each_way(store: Store, proxy: CountingProxy, size_bytes: int) -> None:
+def test_small_objects_cost_one_request_each_way(store: Store, proxy: FaultProxy, size_bytes: int) -> None:
     content = os.urandom(size_bytes)
     for key in ("cold.bin", "warm.bin"):
         store.put(key, PiecesBody([content]))
@@ -66,13 +64,13 @@ def test_small_objects_cost_one_request_each_way(store: Store, proxy: CountingPr
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 16 * MIB, 100 * MIB])
-def test_a_missing_object_costs_one_request(store: Store, proxy: CountingProxy, size_bytes: int) -> None:
+def test_a_missing_object_costs_one_request(store: Store, proxy: FaultProxy, size_bytes: int) -> None:
     with pytest.raises(NotFoundError):
         store.get("none.bin", size_bytes)
     assert _methods(proxy) == ["GET"]
 
 
-def test_info_delete_and_list_cost_one_request(store: Store, proxy: CountingProxy) -> None:
+def test_info_delete_and_list_cost_one_request(store: Store, proxy: FaultProxy) -> None:
     store.put("a.bin", PiecesBody([b"a"]))
     proxy.forget()
     store.info("a.bin")
@@ -83,7 +81,7 @@ def test_info_delete_and_list_cost_one_request(store: Store, proxy: CountingProx
     assert _methods(proxy) == ["DELETE"]
 
 
-def test_large_objects(store: Store, proxy: CountingProxy, transport: str) -> None:
+def test_large_objects(store: Store, proxy: FaultProxy, transport: str) -> None:
     content = os.urandom(40 * MIB + 17)
     store.put("large.bin", PiecesBody([content]))
     expected = {"HEAD": 1, "POST": 2, "PUT": 6} if transport == "obstore" else {"POST": 2, "PUT": 3}
@@ -118,18 +116,12 @@ def test_a_failing_large_put_leaves_no_upload(
 
 
 @pytest.mark.parametrize("size_bytes", [10, 20 * MIB])
-def test_a_lost_answer_is_no_failure(store: Store, proxy: CountingProxy, size_bytes: int) -> None:
-    lost: list[str] = []
-
-    def lose(request: Request) -> bool:
+def test_a_lost_answer_is_no_failure(store: Store, proxy: FaultProxy, size_bytes: int) -> None:
+    def creates(request: Request) -> bool:
         method, target = request.method, request.target
-        creates = "uploadId" in target if method == "POST" else "?" not in target and method == "PUT"
-        if lost or not creates:
-            return False
-        lost.append(target)
-        return True
+        return "uploadId" in target if method == "POST" else "?" not in target and method == "PUT"
 
-    proxy.lose_answer = lose
+    lost = proxy.inject(Fault("lose-answer"), matching=creates, times=1)
     content = os.urandom(size_bytes)
     store.put("mine.bin", PiecesBody([content]))
     assert len(lost) == 1
@@ -168,27 +160,8 @@ def test_a_dead_server_gives_one_error_soon(size_bytes: int, transport: str) -> 
         assert caught.value.transient
 
 
-def test_a_server_that_never_answers_gives_one_error_in_bounded_time(transport: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        held: list[socket.socket] = []
-
-        def accept() -> None:
-            while True:
-                try:
-                    held.append(listener.accept()[0])
-                except OSError:
-                    return
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        try:
-            server = S3Server(f"http://127.0.0.1:{listener.getsockname()[1]}")
-            store = open_store("s3://bucket", server.storage_options(), transport=transport)
-            with pytest.raises(StoreError) as caught:
-                store.get("a", 1)
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            for one in held:
-                one.close()
+def test_a_server_that_never_answers_gives_one_error_in_bounded_time(store: Store, proxy: FaultProxy) -> None:
+    proxy.inject(Fault("silence"))
+    with pytest.raises(StoreError) as caught:
+        store.get("a", 1)
     assert (caught.value.kind, caught.value.transient) == ("timeout", True)

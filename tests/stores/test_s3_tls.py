@@ -2,91 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
-import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import trustme
 
 from payloadfs.errors import StoreError
 from payloadfs.stores import Store, open_store
-from payloadfs.testing import PiecesBody, StoreTests
+from payloadfs.testing import Fault, FaultProxy, PiecesBody, StoreTests, fault_proxy
 from payloadfs.testing.servers import S3Server
 
 pytestmark = pytest.mark.s3
 MIB = 1024 * 1024
-
-
-class Front:
-    """Takes TLS off and passes all bytes on, both ways."""
-
-    def __init__(self, upstream: str, context: ssl.SSLContext) -> None:
-        parts = urlsplit(upstream)
-        self._upstream, self._context = (parts.hostname, parts.port), context
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.endpoint_url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._sockets: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self._is_closed = False
-        self._accepting = threading.Thread(target=self._accept)
-        self._accepting.start()
-
-    def close(self) -> None:
-        self._is_closed = True
-        shut(self._listener)
-        self._accepting.join()
-        self._listener.close()
-        for one in list(self._sockets):
-            shut(one)
-        for thread in self._threads:
-            thread.join()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                raw, _ = self._listener.accept()
-            except OSError:
-                return
-            self._threads.append(threading.Thread(target=self._serve, args=(raw,)))
-            self._threads[-1].start()
-
-    def _serve(self, raw: socket.socket) -> None:
-        with raw:
-            raw.settimeout(20)
-            try:
-                client = self._context.wrap_socket(raw, server_side=True)
-            except OSError:
-                # Whoever asks does not trust us.
-                return
-        with client, socket.create_connection(self._upstream) as server:
-            client.settimeout(None)
-            self._sockets += [client, server]
-            # Not a thread for each way: one of TLS's connections is for one thread at a time.
-            with contextlib.suppress(OSError):  # either side went away
-                while not self._is_closed and self._passed(client, server):
-                    continue
-
-    def _passed(self, client: ssl.SSLSocket, server: socket.socket) -> bool:
-        ready = [client] if client.pending() else select.select([client, server], [], [])[0]
-        for source in ready:
-            chunk = source.recv(256 * 1024)
-            if not chunk:
-                return False
-            (server if source is client else client).sendall(chunk)
-        return True
-
-
-def shut(one: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the other side was first
-        one.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture(scope="module")
@@ -95,16 +26,15 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def front(payloadfs_seaweedfs: S3Server, authority: trustme.CA) -> Iterator[Front]:
+def front(payloadfs_seaweedfs: S3Server, authority: trustme.CA) -> Iterator[FaultProxy]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    front = Front(payloadfs_seaweedfs.endpoint_url, context)
-    yield front
-    front.close()
+    with fault_proxy(payloadfs_seaweedfs.endpoint_url, context) as front:
+        yield front
 
 
 @pytest.fixture
-def options(front: Front, payloadfs_seaweedfs: S3Server, authority: trustme.CA, tmp_path: Path) -> dict[str, Any]:
+def options(front: FaultProxy, payloadfs_seaweedfs: S3Server, authority: trustme.CA, tmp_path: Path) -> dict[str, Any]:
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     found = {**payloadfs_seaweedfs.storage_options(), "endpoint_url": front.endpoint_url}
     return {**found, "client_kwargs": {"region_name": "us-east-1", "verify": str(tmp_path / "ca.pem")}}
@@ -160,3 +90,21 @@ def test_a_server_that_nobody_vouches_for(
             attempt()
         assert (caught.value.kind, caught.value.transient) == ("certificate", False)
         assert "AWS_CA_BUNDLE" in str(caught.value)
+
+
+@pytest.mark.parametrize("transport", ["obstore", "fsspec"])
+@pytest.mark.parametrize("size_bytes", [1000, 3 * MIB, 40 * MIB])
+def test_bits_that_are_flipped_behind_tls(
+    options: dict[str, Any], front: FaultProxy, payloadfs_seaweedfs: S3Server, size_bytes: int, transport: str
+) -> None:
+    """As by a load balancer that ends TLS."""
+    store = open_store(f"s3://{payloadfs_seaweedfs.bucket()}", options, transport=transport)
+    content = os.urandom(size_bytes)
+    damaged = front.inject(Fault("flip-request"), matching=lambda one: one.method == "PUT", times=1)
+    store.put("a.bin", PiecesBody([content]))
+    assert store.get("a.bin", size_bytes).buffer == content
+    assert damaged
+    front.inject(Fault("flip-request"), matching=lambda one: one.method == "PUT")
+    with pytest.raises(StoreError) as caught:
+        store.put("b.bin", PiecesBody([content]))
+    assert caught.value.kind == "checksum"

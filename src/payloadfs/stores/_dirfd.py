@@ -15,6 +15,7 @@ from .._atomic import sync_file as sync_fully
 
 __all__ = [
     "Folder",
+    "close",
     "file_system_type",
     "group_bits",
     "is_ours",
@@ -59,6 +60,12 @@ class Folder:
         close(self.descriptor)
 
 
+def close(descriptor: int) -> None:
+    """Close a descriptor through which nothing was written, so that an error means nothing."""
+    with suppress(OSError):
+        os.close(descriptor)
+
+
 def open_folder(path: str) -> Folder:
     """Open the folder `path` one component at a time, because O_NOFOLLOW applies only to the last component."""
     descriptor, safe = os.open("/", _SEARCH), True
@@ -66,10 +73,10 @@ def open_folder(path: str) -> Folder:
         for component in path.strip("/").split("/"):
             safe = safe and _is_safe_above(os.fstat(descriptor))
             inner = os.open(component or ".", _SEARCH, dir_fd=descriptor)
-            os.close(descriptor)
+            close(descriptor)
             descriptor = inner
     except BaseException:
-        os.close(descriptor)
+        close(descriptor)
         raise
     return Folder(descriptor, safe)
 
@@ -91,17 +98,20 @@ def group_bits(st: os.stat_result) -> int:
     return st.st_mode & 0o070 if st.st_mode & stat.S_ISGID else 0
 
 
-def open_subfolder(folder: int, name: str, *, create: bool = False) -> int:
-    """Return the descriptor of the folder `name` in `folder`, which is created if `create`: 0700 and `group_bits`."""
+def open_subfolder(folder: int, name: str, *, create: bool = False) -> tuple[int, bool]:
+    """Return the descriptor of the folder `name` in `folder`, and whether it is new.
+
+    A missing one is created if `create`: 0700 and `group_bits`.
+    """
     try:
-        return os.open(name, _SEARCH, dir_fd=folder)
+        return os.open(name, _SEARCH, dir_fd=folder), False
     except FileNotFoundError:
         if not create:
             raise
     # Another writer may create it first.
     with suppress(FileExistsError):
         os.mkdir(name, 0o700 | group_bits(os.fstat(folder)), dir_fd=folder)
-    return os.open(name, _SEARCH, dir_fd=folder)
+    return os.open(name, _SEARCH, dir_fd=folder), True
 
 
 def sync_file(file: int) -> None:
@@ -118,7 +128,7 @@ def sync(folder: int) -> None:
     try:
         sync_file(file)
     finally:
-        os.close(file)
+        close(file)
 
 
 def sync_above(path: str) -> None:

@@ -38,6 +38,7 @@ UNCONDITIONAL = (
 
 STATUS = re.compile(r"status code: (\d{3})|non-2xx status code: (\d{3})")
 _QUERY = re.compile(r"\?[^\s)>]*")
+_NOT_AN_ANSWER = re.compile(r"Unable to extract metadata from headers|Got invalid \w+ response")
 _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
 
 _TRANSIENT_ERRNO = frozenset(
@@ -63,7 +64,7 @@ _LOST = frozenset(
     {"ConnectionError", "EOFError", "SFTPConnectionLost", "SFTPNoConnection", "SSHException", "TimeoutError"}
     | {"ChannelOpenError", "DisconnectError", "error_temp", "error_proto"}
 )
-_DENIED, _MISSING, _TOO_MANY, _SERVER_FAILED, _UNSUPPORTED = (401, 403), 404, 429, 500, 501
+_CLIENT_FAILED, _DENIED, _MISSING, _BUSY, _SERVER_FAILED, _UNSUPPORTED = 400, (401, 403), 404, (408, 429), 500, 501
 _EXISTS = (409, 412)
 
 
@@ -95,6 +96,10 @@ class CertificateError(Exception):
     """A certificate that obstore does not trust."""
 
 
+class ForeignAnswerError(Exception):
+    """A response with status 200 that lacks what those of object stores have."""
+
+
 def _element(name: str, xml: str) -> str:
     from html import unescape
 
@@ -120,9 +125,12 @@ def from_obstore(error: BaseException) -> BaseException:
     if "without LOCATION" in message:
         region = "<Code>PermanentRedirect</Code><Message>the bucket is in another region</Message>"
         return HTTPStatusError(301, region)
+    if _NOT_AN_ANSWER.search(message):
+        return ForeignAnswerError(message)
     if certificate := _CERTIFICATE.search(details):
         return CertificateError(certificate[1])
-    if "kind: Connect" in details:
+    # With the comma: a reset is "kind: ConnectionReset".
+    if "kind: Connect," in details:
         return ConnectionRefusedError(message)
     if "kind: Timeout" in details or "TimedOut" in details:
         return TimeoutError(message)
@@ -134,16 +142,18 @@ def from_obstore(error: BaseException) -> BaseException:
 def s3_code(error: BaseException) -> str:
     """Return the code of an S3 response behind `error`, such as ``"NoSuchKey"``, or an empty string.
 
-    s3fs raises built-in errors without it; their cause is botocore's error, which has it.
+    s3fs raises built-in errors without it; their cause is botocore's error, which has it. fsspec wraps a `TimeoutError`
+    once more.
     """
     return str(_response(error).get("Error", {}).get("Code", ""))
 
 
-def _response(error: BaseException) -> Mapping[str, Any]:
-    for candidate in (error, error.__cause__):
-        response = getattr(candidate, "response", None)
+def _response(error: BaseException | None) -> Mapping[str, Any]:
+    for _ in range(3):
+        response = getattr(error, "response", None)
         if isinstance(response, Mapping):
             return response
+        error = error and error.__cause__
     return {}
 
 
@@ -196,6 +206,16 @@ class ErrorTranslator:
             kind="timeout",
         )
 
+    def dead(self, operation: str, key: str, kind: str) -> StoreError:
+        """Return the error for an operation that is not tried, because another one failed with `kind` a moment ago."""
+        why = "cannot be reached" if kind == "unreachable" else "does not answer"
+        return StoreError(
+            f"Cannot {operation} {key!r} in {self._root}: another operation found a moment ago that the server {why}. "
+            "Nothing was sent.",
+            transient=True,
+            kind=kind,
+        )
+
     def _translated(self, error: BaseException, operation: str, key: str) -> PayloadError:
         what = f"{key!r} in {self._root}"
         reason = self.secrets.hide(f"{type(error).__name__}: {error}")[:_MAX_MESSAGE_CHARS].rstrip(". ")
@@ -222,7 +242,7 @@ class ErrorTranslator:
             return StoreError(f"{failed}: the server does not support the request ({reason}).", kind="unsupported")
         if code == "ConditionalRequestConflict":
             return StoreError(f"{failed}: another writer is creating it ({reason}).", transient=True, kind="conflict")
-        if code in _BUSY_CODES or status == _TOO_MANY or status >= _SERVER_FAILED:
+        if code in _BUSY_CODES or status in _BUSY or status >= _SERVER_FAILED:
             return StoreError(f"{failed}: the server is busy or failed ({reason}).", transient=True, kind="busy")
         return _connection_error(error, failed, reason) or unexpected(error, f"{failed} ({reason}).")
 
@@ -238,6 +258,11 @@ def unexpected(error: BaseException, message: str) -> StoreError:
 def _connection_error(error: BaseException, failed: str, reason: str) -> StoreError | None:
     """Return our error for one of a connection. By class name, because not every library is installed."""
     names = {cls.__name__ for cls in type(error).__mro__}
+    if "cannot schedule new futures after" in reason:
+        return StoreError(
+            f"{failed}: the program is ending, and its libraries can no longer start a thread ({reason}).",
+            kind="exiting",
+        )
     if names & {"NoCredentialsError", "PartialCredentialsError", "NoAuthTokenError"}:
         return no_credentials(failed)
     if names & {"CertificateError", "SSLCertVerificationError"} or "CERTIFICATE_VERIFY_FAILED" in reason:
@@ -254,6 +279,13 @@ def _connection_error(error: BaseException, failed: str, reason: str) -> StoreEr
         return StoreError(f"{failed}: the bytes were damaged in transit ({reason}).", transient=True, kind="checksum")
     if (names & _CONNECTION_LOST and not _response(error)) or is_lost(error):
         return StoreError(f"{failed}: the connection was lost ({reason}).", transient=True, kind="connection-lost")
+    if "ForeignAnswerError" in names:
+        return StoreError(
+            f"{failed}: the answer is not that of an object store ({reason}): check the endpoint and any proxy.",
+            kind="not-a-store",
+        )
+    if status_of(error) >= _CLIENT_FAILED:
+        return StoreError(f"{failed}: the server refused the request ({reason}).", kind="refused")
     return None
 
 

@@ -19,7 +19,7 @@ from .._keys import MAX_KEY_CHARS
 from .._log import warn_once
 from .._secrets import StaysInProcess
 from .._urls import scheme_of
-from ..errors import ConfigError, NotFoundError, PayloadError, StoreError, is_interrupt
+from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, StoreError, is_interrupt
 from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect
 from ._errors import UNCONDITIONAL, ErrorTranslator, is_lost, modified_s, s3_code, status_of
 from ._limits import call_limited, time_limits
@@ -39,6 +39,9 @@ _SLOWEST = 64 * 1024
 
 _RANGE_NOT_SATISFIABLE = 416
 _FOLDER_ATTEMPTS = 5
+_UNCLEAR = ("store", "refused")
+"""Kinds of errors that do not say what is wrong."""
+
 _COMPARE_FROM_BYTES = 256 * MIB
 """From this size on, the size is compared by a separate request, before memory is allocated."""
 
@@ -200,7 +203,7 @@ class FsspecStore(StaysInProcess):
             return
         except StoreError as error:
             # FTP reports a missing file as one error of many.
-            if self._atomic or error.kind != "store" or self._exists(key):
+            if self._atomic or error.kind not in _UNCLEAR or self._exists(key):
                 raise
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -241,7 +244,10 @@ class FsspecStore(StaysInProcess):
         folder = f"{self._path}/{above}".rstrip("/") or "/"
         try:
             entries = self._call("list", prefix, "ls", folder, detail=True)
-        except NotFoundError:
+        except NotFoundError as error:
+            # s3fs itself says so of an empty folder. A server does not.
+            if self._is_s3 and error.__cause__ is not None and status_of(error.__cause__):
+                raise
             return []
         return self._retry.once("list", prefix, self._parsed, entries, folder, prefix)
 
@@ -288,7 +294,7 @@ class FsspecStore(StaysInProcess):
     def _already_uploaded(self, key: str, content: bytes) -> bool:
         try:
             return self.get(key, len(content)).buffer == content
-        except PayloadError:
+        except (NotFoundError, IntegrityError):
             return False
 
     def _write(self, key: str, staged: str, body: Body) -> None:
@@ -338,7 +344,7 @@ class FsspecStore(StaysInProcess):
                 self._call("put", key, "makedirs", folder, exist_ok=True)
             except StoreError as error:
                 # Another connection may have created it, or one above, at the same time: some file systems report that.
-                if not attempts_left or error.kind != "store":
+                if not attempts_left or error.kind not in _UNCLEAR:
                     raise
             else:
                 return

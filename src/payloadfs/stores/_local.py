@@ -26,6 +26,7 @@ from ..errors import IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error
 from ._dirfd import (
     Folder,
+    close,
     file_system_type,
     group_bits,
     is_ours,
@@ -55,6 +56,9 @@ _TRANSIENT = frozenset(
     {errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ESTALE}
 )
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_MAX_DURABLE = 1000
+"""Folders that are remembered as synced. Beyond that all are forgotten, which costs one fsync for each."""
+
 _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
 
 
@@ -101,31 +105,39 @@ class LocalStore:
                 self._unnamed = False
                 self._write(folder, name, key, body, unnamed=False)
             if self._fsync:
-                self._sync_object(folder, name, key)
-
-    def _sync_object(self, folder: int, name: str, key: str) -> None:
-        try:
-            sync(folder)
-        except OSError as error:
-            try:
-                os.unlink(name, dir_fd=folder)
-            except OSError:
-                raise StoreError(
-                    f"Object {key!r} in {self.root} was created, but may not survive a power cut: "
-                    f"{error.strerror or error}.",
-                    kind="not-durable",
-                ) from error
-            raise
+                try:
+                    sync(folder)
+                except OSError as error:
+                    self._withdraw(folder, name, key, error)
+                    raise
 
     def _write(self, folder: int, name: str, key: str, body: Body, unnamed: bool) -> None:
-        with _new_file(folder, unnamed) as (file, source):
-            self._fill(file, key, body)
-            try:
-                self._link(source, name, folder)
-            except FileExistsError:
-                raise StoreError(
-                    f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists"
-                ) from None
+        is_linked = False
+        try:
+            with _new_file(folder, unnamed) as (file, source):
+                self._fill(file, key, body)
+                try:
+                    self._link(source, name, folder)
+                except FileExistsError:
+                    raise StoreError(
+                        f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists"
+                    ) from None
+                is_linked = True
+        except OSError as error:
+            if is_linked:
+                self._withdraw(folder, name, key, error)
+            raise
+
+    def _withdraw(self, folder: int, name: str, key: str, error: OSError) -> None:
+        """Remove an object that may not survive a power cut, because of `error`."""
+        try:
+            os.unlink(name, dir_fd=folder)
+        except OSError:
+            raise StoreError(
+                f"Object {key!r} in {self.root} was created, but may not survive a power cut: "
+                f"{error.strerror or error}.",
+                kind="not-durable",
+            ) from error
 
     def _link(self, source: str, name: str, folder: int) -> None:
         # An unnamed file has no name but a link in /proc, which must be followed.
@@ -167,7 +179,7 @@ class LocalStore:
                     return Fetched(memoryview(FileMapping(file, size_bytes, access=mmap.ACCESS_COPY)), owner_only=True)
                 return Fetched(_read(file, key, size_bytes), owner_only)
             finally:
-                os.close(file)
+                close(file)
 
     def info(self, key: str) -> ObjectInfo:
         """Return the size and time of the object `key`."""
@@ -263,22 +275,25 @@ class LocalStore:
             self._durable = {root.identity}
         try:
             for subfolder in subfolders:
-                inner = open_subfolder(folder, subfolder, create=create)
+                inner, is_new = open_subfolder(folder, subfolder, create=create)
                 above, folder = folder, inner
                 try:
                     st = os.fstat(inner)
-                    # Another writer may have created it and not synced its name. Once for each process is enough.
-                    if must_sync and (st.st_dev, st.st_ino) not in self._durable:
+                    # Another writer may have created it and not synced its name. Once for each process is enough,
+                    # unless it is new: it may have the inode of one that was deleted.
+                    if must_sync and (is_new or (st.st_dev, st.st_ino) not in self._durable):
                         sync(above)
+                        if len(self._durable) >= _MAX_DURABLE:
+                            self._durable = {root.identity}
                         self._durable.add((st.st_dev, st.st_ino))
                 finally:
                     if above != root.descriptor:
-                        os.close(above)
+                        close(above)
                 owner_only = owner_only and is_ours(st)
             yield folder, name, owner_only
         finally:
             if folder != root.descriptor:
-                os.close(folder)
+                close(folder)
 
     def _root(self, *, create: bool) -> tuple[Folder, bool]:
         """Return the open root, and whether only this user can write to it.

@@ -28,7 +28,7 @@ TIMEOUT_S = 15.0
 PAUSES_S = (0.2, 0.6, 1.8)
 """Between attempts, before jitter."""
 
-RETRIED = frozenset({"busy", "checksum", "conflict", "connection-lost", "timeout"})
+RETRIED = frozenset({"busy", "checksum", "conflict", "connection-lost", "timeout", "unreachable"})
 """Kinds of errors after which another attempt may help."""
 
 _DEAD = frozenset({"connection-lost", "timeout", "unreachable"})
@@ -54,7 +54,7 @@ class _Outcome(Generic[_T]):
 class Retry:
     """Retries of one store's requests, and translation of library errors into payloadfs errors.
 
-    A request has up to four attempts if the server cuts the connection or is busy. A request that is not
+    A request has up to four attempts if the server refuses or cuts the connection, or is busy. A request that is not
     answered within the time limit has one more only if the server answered another one meanwhile: then
     only this request is stuck. So a dead server causes one error after one time limit.
 
@@ -256,9 +256,7 @@ class Retry:
     def _refuse_if_dead(self, operation: str, key: str) -> None:
         dead_s, kind = self._dead
         if kind and time.monotonic() - dead_s < self.timeout_s / 10 and self._last_response_s < dead_s:
-            error = self._timeout(operation, key)
-            error.kind = kind
-            raise error
+            raise self._translator.dead(operation, key, kind)
 
     def _may_help(self, error: PayloadError, started_s: float, attempted_s: float) -> bool:
         if error.kind == "timeout":

@@ -21,13 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._proxy import CountingProxy, Request, counting_proxy
-
 __all__ = [
-    "CountingProxy",
-    "Request",
     "S3Server",
-    "counting_proxy",
     "free_ports",
     "moto_server",
     "seaweedfs_server",
