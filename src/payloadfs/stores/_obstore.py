@@ -229,8 +229,9 @@ class ObstoreStore(StaysInProcess):
                 "put",
                 name,
                 pieces.__iter__,
-                # obstore itself sends a part again; only damage is repaired by sending the whole object again.
-                kinds=("checksum",),
+                # obstore itself sends a part again, but not after damage, or if an answer breaks off in its body: then the
+                # whole object is sent again.
+                kinds=("checksum", "connection-lost"),
                 sent=part_bytes * _PARTS_AT_ONCE,
                 retries=3,
                 use_multipart=True,
