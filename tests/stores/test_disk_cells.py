@@ -1,8 +1,8 @@
 """Every call of the operating system in a save to a folder fails, or the process is killed before it.
 
-Some cells, always the same ones, run with the other tests. This runs all of them, in about ten minutes on two cores::
+Some cells, always the same ones, are a sweep. This runs all of them, in about ten minutes on two cores::
 
-    pytest -n 2 -m "long or not long" tests/stores/test_disk_cells.py
+    pytest -n 2 -m "long or sweep" tests/stores/test_disk_cells.py
 """
 
 from __future__ import annotations
@@ -78,7 +78,11 @@ _IN_SAMPLE = set(random.Random(7).sample(CELLS, SAMPLE))
 
 
 @pytest.mark.parametrize(
-    "cell", [pytest.param(cell, id=str(cell), marks=[] if cell in _IN_SAMPLE else pytest.mark.long) for cell in CELLS]
+    "cell",
+    [
+        pytest.param(cell, id=str(cell), marks=pytest.mark.sweep if cell in _IN_SAMPLE else pytest.mark.long)
+        for cell in CELLS
+    ],
 )
 def test_cell(cell: Cell, tmp_path: Path) -> None:
     if not hasattr(errno, cell.error) and cell.error != "kill":

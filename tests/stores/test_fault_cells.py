@@ -7,9 +7,9 @@ The server is SeaweedFS, unless one variable says otherwise::
 
 It must listen on plain HTTP, and the credentials must allow to create a bucket. What the server cannot do is skipped.
 
-Some cells, always the same ones, run with the other tests. This runs all of them, in about an hour on two cores::
+Some cells, always the same ones, are a sweep. This runs all of them, in about an hour on two cores::
 
-    pytest -n 2 -m "long or not long" tests/stores/test_fault_cells.py
+    pytest -n 2 -m "long or sweep" tests/stores/test_fault_cells.py
 
 Each outcome with SeaweedFS must be in the table of ``docs/reference/faults.md``. With the variable
 ``PAYLOADFS_TEST_FAULT_TABLE=write``, outcomes are added to the table instead: to write it again, delete its rows and run
@@ -233,7 +233,11 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "cell", [pytest.param(cell, id=str(cell), marks=[] if cell in _IN_SAMPLE else pytest.mark.long) for cell in CELLS]
+    "cell",
+    [
+        pytest.param(cell, id=str(cell), marks=pytest.mark.sweep if cell in _IN_SAMPLE else pytest.mark.long)
+        for cell in CELLS
+    ],
 )
 def test_cell(
     cell: Cell, server: S3Server, stored: Stored, unable: dict[str, str], monkeypatch: pytest.MonkeyPatch
