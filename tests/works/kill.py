@@ -134,21 +134,24 @@ def stage(document):
 
 
 def undisturbed():
-    """Return the final state, how often each call ran, and how long the run took."""
+    """Return the final state, and how often each call ran."""
     with tempfile.TemporaryDirectory() as folder:
         one = Round(folder)
-        began_s = time.monotonic()
         stderr = one.finish(one.start())
         assert not stderr, stderr
-        return final(one.document()), one.started(), time.monotonic() - began_s
+        return final(one.document()), one.started()
 
 
-def disturbed(expected, calls, took_s, target):
+def disturbed(expected, calls, target):
     """Kill a run once at a random time, and resume it. Return how often it was resumed, and whether it was still running."""
     with tempfile.TemporaryDirectory() as folder:
         one = Round(folder)
         process = one.start()
-        time.sleep(random.uniform(0.1, 0.95) * took_s)
+        # The moment is a number of calls, whatever the speed of the machine.
+        moment = random.randrange(calls.total())
+        while one.started().total() < moment and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0.0, 0.1))
         was_running = process.poll() is None
         one.kill(process, target)
         stderr = one.finish(process)
@@ -180,12 +183,12 @@ def main():
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else secrets.randbelow(10**6)
     random.seed(seed)
-    expected, calls, took_s = undisturbed()
+    expected, calls = undisturbed()
     counts = collections.Counter()
     for number in range(options.rounds):
         target = options.target or TARGETS[number % len(TARGETS)]
         try:
-            resumes, was_running = disturbed(expected, calls, took_s, target)
+            resumes, was_running = disturbed(expected, calls, target)
         except AssertionError as error:
             error.add_note(f"round {number} of seed {seed}, target: {target}")
             raise
