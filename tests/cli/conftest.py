@@ -15,6 +15,10 @@ import pytest
 import payloadfs
 from payloadfs.cli import main
 
+# Programs inherit it ignored if the tests run under nohup.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 RUN = [sys.executable, "-m", "payloadfs", "run"]
 
 

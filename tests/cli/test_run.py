@@ -440,22 +440,3 @@ def test_a_lightning_program_with_a_module_beside_it(finish, program):
         app = L.LightningApp(Main())
     """)
     assert finish(name)[0] == "42\n"
-
-
-def test_a_closed_terminal_stops_the_run_in_an_orderly_way(start, program):
-    name = program("""
-        import os, signal, time
-        from payloadfs.works import App, Flow
-        class Main(Flow):
-            def run(self):
-                os.kill(os.getpid(), signal.SIGHUP)
-                # Another thread may receive it, so that the handler runs somewhat later.
-                while True:
-                    time.sleep(0.01)
-        app = App(Main())
-        """)
-    process = start(name)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + 1
-    assert "interrupted after" in str(err)
-    assert "to resume: payloadfs run" in str(err)
