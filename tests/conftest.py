@@ -67,6 +67,12 @@ def pytest_configure():
         assert not why_no_seaweedfs(), why_no_seaweedfs()
 
 
+@pytest.hookimpl(optionalhook=True)  # of xdist, which the environments of hosts do not have
+def pytest_xdist_auto_num_workers():
+    """One worker more than there are cores, because many tests wait for servers and processes."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else None
+
+
 def pytest_collection_modifyitems(items):
     """Long tests may take half an hour, also on a busy machine."""
     for item in items:

@@ -234,7 +234,8 @@ def test_threads_are_bounded_and_end(repository: Repository) -> None:
 
     asyncio.run(main())
     settled(repository)
-    ours = [thread for thread in threading.enumerate() if thread.name.startswith("payloadfs")]
+    names = ("payloadfs-aio", "payloadfs-many")
+    ours = [thread for thread in threading.enumerate() if thread.name.startswith(names)]
     for thread in ours:
         # They were asked to end, and no call waited for them.
         thread.join(10)
