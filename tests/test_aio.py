@@ -234,7 +234,7 @@ def test_threads_are_bounded_and_end(repository: Repository) -> None:
 
     asyncio.run(main())
     settled(repository)
-    names = ("payloadfs-aio", "payloadfs-many")
+    names = ("payloadfs-aio", "payloadfs-batch")
     ours = [thread for thread in threading.enumerate() if thread.name.startswith(names)]
     for thread in ours:
         # They were asked to end, and no call waited for them.

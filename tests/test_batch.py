@@ -50,7 +50,7 @@ def test_results_are_in_order_and_concurrency_is_bounded(max_concurrency: int) -
     assert min(max_concurrency, 10) <= repository.most <= max_concurrency
     assert all(pointer.key.startswith("run/") for pointer in pointers)
     assert repository.load_many(pointers, max_concurrency=max_concurrency) == list(range(40))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("payloadfs-many")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("payloadfs-batch")]
 
 
 def test_none_is_a_result(repository: Repository) -> None:
