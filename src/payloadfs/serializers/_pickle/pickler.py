@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ..._typenames import class_name
 from .by_value import pickler_by_value, refuse_self
-from .classes import is_python, registered_reducer
+from .classes import is_python, registered_reducer, user_defines
 from .reducers import reducer_for
 
 __all__ = ["Stream", "dump", "dump_by_value"]
@@ -91,7 +91,8 @@ def dump_by_value(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], boo
 
 def _may_hash_early(classes: Iterable[type], pieces: list[bytes]) -> bool:
     """Return whether a frozenset, or one of a subclass, was pickled together with an object whose class defines a hash."""
-    return any(is_python(cls.__hash__) for cls in classes) and (
+    # Those of the standard library need no attributes that could lead back.
+    return any(is_python(cls.__hash__) and user_defines(cls, "__hash__") for cls in classes) and (
         any(issubclass(cls, frozenset) for cls in classes) or any(_FROZENSET in piece for piece in pieces)
     )
 
