@@ -100,6 +100,23 @@ def names(path):
     return [entry.name for entry in copies(path)]
 
 
+def opened(path):
+    """The paths that this process has open below a folder, once for each descriptor."""
+    links = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            links.append(os.readlink(link))
+    return [name for name in links if name.startswith(f"{path}/") and os.path.isfile(name)]
+
+
+def wait_for(condition):
+    """Wait until a condition is true, and fail after a minute."""
+    until_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+
+
 # --- purpose
 
 
@@ -408,7 +425,9 @@ def test_the_limit_is_never_exceeded(store, path):
     done = threading.Event()
 
     def watch():
-        while not done.is_set():
+        is_last = False
+        while not is_last:
+            is_last = done.is_set()
             # Nothing is added or removed while the total is locked; a complete copy may be renamed.
             sizes = {}
             with _cache_quota.file_lock(str(path / "total"), 10, keep=True) as file:
@@ -533,7 +552,7 @@ def test_a_failed_fetch_does_not_delay_others(store, cache, path):
     item = Item(store, os.urandom(LARGE))
 
     def fail():
-        time.sleep(0.3)
+        wait_for(lambda: len(opened(path)) == 5)
         raise StoreError("The server is gone.", transient=True)
 
     store.before = fail
@@ -552,28 +571,28 @@ def test_a_failed_fetch_does_not_delay_others(store, cache, path):
 
 def test_waiting_is_bounded(store, cache, path, monkeypatch):
     monkeypatch.setattr(_cache_module, "_WAIT_S", 0.2)
-    item, free = Item(store, b"x" * 1000), threading.Event()
-    store.before = lambda: free.wait(30)
+    item, fetching, free = Item(store, b"x" * 1000), threading.Event(), threading.Event()
+    store.before = lambda: fetching.set() or free.wait(60)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(item.load, cache)
-        while not names(path):
-            time.sleep(0.01)
+        assert fetching.wait(60)
         assert item.load(cache) is None
         free.set()
         assert slow.result() == item.content
 
 
 def test_waiting_lasts_as_long_as_the_other_process_makes_progress(store, cache, path, monkeypatch):
-    monkeypatch.setattr(_cache_module, "_WAIT_S", 2.0)
-    item = Item(store, os.urandom(LARGE))
+    monkeypatch.setattr(_cache_module, "_WAIT_S", 0.01)
+    item, checks, progress = Item(store, os.urandom(LARGE)), [], _cache_module._progress
 
-    def write_slowly():
-        file = next(path.glob("*/.b3*"))
-        for _ in range(30):
-            time.sleep(0.1)
-            os.utime(file)
+    def progress_before_each_check(folder, name):
+        with suppress(FileNotFoundError):
+            os.utime(name, ns=(0, len(checks)), dir_fd=folder)
+        checks.append(name)
+        return progress(folder, name)
 
-    store.before = write_slowly
+    monkeypatch.setattr(_cache_module, "_progress", progress_before_each_check)
+    store.before = lambda: wait_for(lambda: len(checks) > 20)
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(lambda _: item.load(cache), range(2))) == [item.content] * 2
     assert store.gets == 1
@@ -600,22 +619,19 @@ from pathlib import Path
 import threading
 store = {store}()
 item = Item(store, b"x" * {size})
-reached = threading.Event()
+fetching = threading.Event()
 def before():
-    reached.set()
+    fetching.set()
     time.sleep(1000)
 store.before = before
-if {forks}:
-    # The child outlives this process, and was forked while another thread held the lock.
-    threading.Thread(target=item.load, args=[Cache(Path({path!r}))], daemon=True).start()
-    reached.wait()
-    child = os.fork()
-    if child == 0:
-        time.sleep(1000)
-    print(child, flush=True)
+threading.Thread(target=item.load, args=[Cache(Path({path!r}))], daemon=True).start()
+fetching.wait()
+# The child outlives this process, and is forked while another thread holds the lock.
+child = os.fork() if {forks} else 0
+if {forks} and child == 0:
     time.sleep(1000)
-print(0, flush=True)
-item.load(Cache(Path({path!r})))
+print(child, flush=True)
+time.sleep(1000)
 """
 
 
@@ -629,15 +645,12 @@ def test_a_killed_process_releases_its_lock(store, cache, path, forks):
     child = 0
     try:
         child = int(process.stdout.readline())
-        while not any(name.startswith(".") for name in names(path)):
-            time.sleep(0.01)
-        time.sleep(0.1)
         with ThreadPoolExecutor(3) as pool:
             waiting = [pool.submit(item.load, cache) for _ in range(3)]
             time.sleep(0.2)
             assert not any(job.done() for job in waiting)
             process.send_signal(signal.SIGKILL)
-            assert [job.result(timeout=20) for job in waiting] == [item.content] * 3
+            assert [job.result(timeout=60) for job in waiting] == [item.content] * 3
     finally:
         process.kill()
         if child:
@@ -654,13 +667,11 @@ def test_leftovers_of_killed_processes_are_removed_and_incomplete_copies_count(s
     folder = copies(path)[0].parent
     left = folder / f".b3-{'0' * 64}-90000"
     left.write_bytes(b"half")
-    item = Item(store, os.urandom(200_000))
-    store.before = lambda: free.wait(30)
+    item, fetching = Item(store, os.urandom(200_000)), threading.Event()
+    store.before = lambda: fetching.set() or free.wait(60)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(item.load, cache)
-        while not any(str(item.size_bytes) in name for name in names(path)):
-            time.sleep(0.01)
-        time.sleep(0.1)
+        assert fetching.wait(60)
         coming = [copy.size_bytes for copy in cache.quota.copies() if copy.is_incomplete]
         assert coming == [200_704]
         assert not left.exists()
