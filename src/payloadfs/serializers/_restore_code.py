@@ -8,10 +8,11 @@ from __future__ import annotations
 import abc
 import functools
 import types
+import typing
 import weakref
 from typing import Any
 
-__all__ = ["cached_function", "empty_cell", "new_class", "new_enum", "set_cell", "set_class"]
+__all__ = ["cached_function", "empty_cell", "new_class", "new_enum", "new_type_var", "set_cell", "set_class"]
 
 _LOADED: weakref.WeakSet[type] = weakref.WeakSet()
 """Classes that were created here. All others belong to the running program and are never changed."""
@@ -120,6 +121,17 @@ def new_enum(
     type.__setattr__(cls, "_member_map_", created)
     _LOADED.add(cls)
     return cloudpickle._lookup_class_or_track(tracker_id, cls)
+
+
+def new_type_var(
+    name: str, constraints: tuple[Any, ...], options: dict[str, Any], module: str | None, tracker_id: str
+) -> Any:
+    """Return the `typing.TypeVar` that is known under `tracker_id`, or a new one."""
+    from cloudpickle import cloudpickle
+
+    variable: Any = typing.TypeVar(name, *constraints, **options)  # type: ignore[misc]
+    variable.__module__ = module
+    return cloudpickle._lookup_class_or_track(tracker_id, variable)
 
 
 def set_class(cls: Any, state: tuple[dict[str, Any], list[type], dict[str, dict[str, Any]]]) -> None:

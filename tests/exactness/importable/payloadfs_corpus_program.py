@@ -223,6 +223,21 @@ class Foreign:
 T = typing.TypeVar("T")
 
 
+Number = typing.TypeVar("Number", int, float)
+Later = typing.TypeVar("Later", bound="Box", covariant=True)
+Arguments = typing.ParamSpec("Arguments")
+
+
+def double(x: Number) -> Number:
+    return 2 * x
+
+
+if sys.version_info >= (3, 12):
+    exec("def first[Item: (str, bytes)](x: list[Item]) -> Item: return x[0]\nclass Tagged[Tag]: pass")
+if sys.version_info >= (3, 13):
+    Defaulted = typing.TypeVar("Defaulted", default=int)
+
+
 class Box(typing.Generic[T]):
     content: T
 
@@ -298,6 +313,8 @@ class Model(msgspec.Struct):
     b: int
 
 
+this = sys.modules["__main__"]
+
 REFUSED = {
     "sentinel": MISSING,
     "sentinel in a list": [MISSING, lambda: 1],
@@ -307,6 +324,9 @@ REFUSED = {
     "struct made at run time": Struct(1),
     "struct": [Model(2)],
     "struct class": Model,
+    "parameters by name": Arguments,
+    "module of the program": sys.modules["__main__"],
+    "function that uses the module of the program": lambda: sys.modules["__main__"] or this,
 }
 
 CASES = {
@@ -353,7 +373,18 @@ CASES = {
     "exception": (Failure("load"), "x.args == ('in load',) and x.step == 'load'"),
     "dataclass": (SlimData, "__import__('dataclasses').fields(x)[0].default is __import__('dataclasses').MISSING"),
     "class": (Stateful, "x.count == 0"),
+    "type variable": (T, "x.__module__ == '__main__' and repr(x) == '~T' and x.__constraints__ == () and x.__bound__ is None"),
+    "type variable with a bound": (Later, "repr(x) == '+Later' and x.__bound__.__forward_arg__ == 'Box' and x.__covariant__"),
+    "type variable of a function": ([double, Number], "x[1].__constraints__ == (int, float) and set(x[0].__annotations__.values()) == {x[1]}"),
+    "type variable of a class": (Box, "x.__parameters__[0].__module__ == '__main__' and x.__orig_bases__[0].__args__ == x.__parameters__"),
 }  # fmt: skip
+if sys.version_info >= (3, 12):
+    CASES |= {
+        "type parameters of a function": (first, "(t := x.__type_params__[0]).__constraints__ == (str, bytes) and t.__infer_variance__ and x.__annotations__['return'] is t"),  # noqa: F821
+        "type parameters of a class": (Tagged, "x.__type_params__ == x.__parameters__ and x.__type_params__[0].__infer_variance__"),  # noqa: F821
+    }  # fmt: skip
+if sys.version_info >= (3, 13):
+    CASES |= {"default of a type variable": ([Defaulted, T], "x[0].__default__ is int and not x[1].has_default()")}
 
 
 def main(root):

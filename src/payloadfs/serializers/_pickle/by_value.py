@@ -101,14 +101,18 @@ def _no_reduction(_: Any) -> Any:
 
 
 def _reduce_function(obj: types.FunctionType, reduced: Any) -> Any:
-    """Return `reduced`, cloudpickle's reduction of a function, with the cells themselves.
+    """Return `reduced`, cloudpickle's reduction of a function, with the cells themselves and the type parameters.
 
     Functions that share a variable still do after loading.
     """
-    if not isinstance(reduced, tuple) or obj.__closure__ is None:
+    if not isinstance(reduced, tuple):
         return reduced
     create, args, (state, slots), *rest = reduced
-    return create, (*args[:-1], obj.__closure__), (state, {**slots, "__closure__": None}), *rest
+    if obj.__closure__ is not None:
+        args, slots = (*args[:-1], obj.__closure__), {**slots, "__closure__": None}
+    if parameters := getattr(obj, "__type_params__", ()):  # since Python 3.12
+        slots = {**slots, "__type_params__": parameters}
+    return create, args, (state, slots), *rest
 
 
 def _reduce_class(cls: Any, reduced: Any) -> Any:
@@ -193,10 +197,31 @@ def _reduce_cached_function(obj: Any) -> Any:
     )
 
 
+def _reduce_module(obj: types.ModuleType) -> Any:
+    if obj.__name__ == "__main__":
+        raise pickle.PicklingError(f"it would be stored as the name __main__; {_ADVICE}")
+    return NotImplemented
+
+
 def _reduce_new_type(obj: Any) -> Any:
     if _is_importable(obj):
         return NotImplemented
     return typing.NewType, (obj.__name__, obj.__supertype__), dict(vars(obj))
+
+
+def _reduce_type_var(obj: Any) -> Any:
+    from cloudpickle import cloudpickle
+
+    create, args = cloudpickle._typevar_reduce(obj)
+    if create is getattr:
+        return create, args  # by name
+    options = {
+        name: getattr(obj, f"__{name}__")
+        for name in ("bound", "covariant", "contravariant", "infer_variance", "default")
+        if hasattr(obj, f"__{name}__")
+    }
+    args = (obj.__name__, obj.__constraints__, options, obj.__module__, args[-1])
+    return _restore_code.new_type_var, args
 
 
 def _reduce_cached_property(obj: Any) -> Any:
@@ -225,7 +250,9 @@ def _reduce_cell(obj: types.CellType) -> Any:
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
     types.CellType: _reduce_cell,
     types.MethodType: _reduce_method,
+    types.ModuleType: _reduce_module,
     functools.cached_property: _reduce_cached_property,
     typing.NewType: _reduce_new_type,
+    typing.TypeVar: _reduce_type_var,
     functools._lru_cache_wrapper: _reduce_cached_function,
 }

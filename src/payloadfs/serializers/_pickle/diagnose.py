@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -83,7 +84,7 @@ def _iter_parts(obj: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"[{pos}]", cell) for pos, cell in enumerate(obj))
     elif isinstance(obj, loaded_class("numpy.ndarray")):
         yield from ((f".ravel()[{pos}]", cell) for pos, cell in enumerate(obj.ravel()) if obj.dtype.hasobject)
-    else:
+    elif not (isinstance(obj, types.ModuleType) and sys.modules.get(obj.__name__) is obj):
         yield from _attributes(obj)
 
 
