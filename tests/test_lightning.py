@@ -234,6 +234,7 @@ def test_a_work_that_attaches_a_payload_and_serves_for_ever(tmp_path: Path) -> N
         ("0 0 29 2 *", "2026-11-28 03:00", "2028-02-29 00:00"),
         ("0 0 13 * 5", "2026-11-28 03:00", "2026-12-04 00:00"),
         ("@daily", "2026-11-28 03:00", "2026-11-29 00:00"),
+        ("15 10-12/2 * feb sat", "2026-11-28 03:00", "2027-02-06 10:15"),
     ],
 )
 def test_cron_expressions(pattern: str, after: str, expected: str) -> None:
@@ -243,7 +244,7 @@ def test_cron_expressions(pattern: str, after: str, expected: str) -> None:
     assert next_time(pattern, seconds(after)) == seconds(expected)
 
 
-@pytest.mark.parametrize("pattern", ["", "* * * *", "60 * * * *", "a * * * *", "*/0 * * * *", "0 0 31 2 *"])
+@pytest.mark.parametrize("pattern", ["", "* * * *", "* * * * * *", "@never", "60 * * * *", "a * * * *", "*/0 * * * *", "0 0 31 2 *"])
 def test_wrong_cron_expressions(pattern: str) -> None:
     with pytest.raises(ConfigError):
         next_time(pattern, 0.0)

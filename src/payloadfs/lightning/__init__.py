@@ -160,7 +160,7 @@ class LightningFlow(_LightningComponent, Flow):
         Raises
         ------
         ConfigError
-            `cron_pattern` is not a cron expression of five fields.
+            `cron_pattern` is not a cron expression of five fields, or croniter is not installed.
         """
         del start_time
         driver = active_driver.get()
