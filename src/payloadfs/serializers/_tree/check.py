@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 from .._base import NotExactError
@@ -152,20 +151,27 @@ def _children(containers: list[Any], kinds: frozenset[type]) -> tuple[list[Any],
     ], native_keys
 
 
-def _select_by_refcount(parts: list[Any], chosen: Callable[[int], bool]) -> Iterator[Any]:
-    """Yield those of `parts` for whose reference count `chosen` is true.
+def _count_references(parts: list[Any]) -> list[int]:
+    """Return the reference count of each of `parts`.
 
     Each part must be referenced by its container, by `parts` and by one more list, as in
     `TreeChecker.check`. Everything runs in C, which adds no further references.
     """
-    return itertools.compress(parts, map(chosen, map(sys.getrefcount, parts)))
+    return list(map(sys.getrefcount, parts))
 
 
 def _refcount_of_one_owner() -> int:
     container: list[list[None]] = [[]]
     level = list(container)
-    return next(count for count in itertools.count(1) if not [*_select_by_refcount(list(level), count.__lt__)])
+    return _count_references(list(level))[0]
 
 
 _ONE_OWNER = _refcount_of_one_owner()
-_shared = partial(_select_by_refcount, chosen=_ONE_OWNER.__lt__)
+
+
+def _shared(parts: list[Any]) -> Iterator[Any]:
+    """Yield those of `parts` that have more than one owner."""
+    counts = _count_references(parts)
+    if max(counts, default=0) <= _ONE_OWNER:
+        return iter(())
+    return itertools.compress(parts, map(_ONE_OWNER.__lt__, counts))
