@@ -244,7 +244,9 @@ def test_cron_expressions(pattern: str, after: str, expected: str) -> None:
     assert next_time(pattern, seconds(after)) == seconds(expected)
 
 
-@pytest.mark.parametrize("pattern", ["", "* * * *", "* * * * * *", "@never", "60 * * * *", "a * * * *", "*/0 * * * *", "0 0 31 2 *"])
+@pytest.mark.parametrize(
+    "pattern", ["", "* * * *", "* * * * * *", "@never", "60 * * * *", "a * * * *", "*/0 * * * *", "0 0 31 2 *"]
+)
 def test_wrong_cron_expressions(pattern: str) -> None:
     with pytest.raises(ConfigError):
         next_time(pattern, 0.0)

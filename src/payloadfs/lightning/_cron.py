@@ -25,4 +25,6 @@ def next_time(pattern: str, after_s: float) -> float:
         return float(croniter(pattern, after_s).get_next(float))
     except ValueError as error:
         reason = str(error).rstrip(".")
-        raise ConfigError(f"Cannot find a time for the cron expression {pattern!r}: {reason}.", kind="schedule") from error
+        raise ConfigError(
+            f"Cannot find a time for the cron expression {pattern!r}: {reason}.", kind="schedule"
+        ) from error

@@ -47,16 +47,25 @@ def _cells(array: Any, path: str, walk: Any, start: int = 0) -> Iterator[Line]:
     elif pa.types.is_dictionary(kind):
         yield from _cells(array.indices, f"{path}.indices", walk, start)
         yield from _cells(array.dictionary, f"{path}.dictionary", walk)
-    elif pa.types.is_struct(kind) and kind.num_fields:
+    elif pa.types.is_struct(kind) and kind.num_fields and not _has_parts_without_nulls(kind):
         for number, valid in enumerate(array.is_valid().to_pylist(), start):
             yield f"{path}.is_valid[{number}]", str(valid)
         for number, child in enumerate(array.flatten()):
             yield from _cells(child, f"{path}.field({number})", walk, start)
-    elif _has_lists(kind) or pa.types.is_union(kind) or pa.types.is_run_end_encoded(kind):
+    elif pa.types.is_nested(kind) and kind.num_fields:
         for number, cell in enumerate(array, start):
             yield from _scalars(cell, f"{path}[{number}]", walk)
     else:
         yield from _leaves(array, path, walk, start)
+
+
+def _has_parts_without_nulls(kind: Any) -> bool:
+    """Return whether `flatten` would abort the process, because nulls of the struct cannot be nulls of a part."""
+    import pyarrow as pa
+
+    parts = [kind.field(number).type for number in range(kind.num_fields)]
+    stored = [part.storage_type if isinstance(part, pa.BaseExtensionType) else part for part in parts]
+    return any(pa.types.is_union(part) or pa.types.is_run_end_encoded(part) for part in stored)
 
 
 def _has_lists(kind: Any) -> bool:

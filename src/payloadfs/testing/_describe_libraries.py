@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ def scalar(obj: Any) -> str | None:
     if obj is loaded_class("pandas.NaT") or type(obj).__name__ == "NAType":
         return "missing"
     if isinstance(obj, loaded_class("pandas.Timestamp")):
-        return f"{obj!r} {obj.unit} {obj.asm8.view('i8')} {type(obj.tz).__module__} {obj.tz!r} fold={obj.fold}"
+        return f"{without_address(repr(obj))} {obj.unit} {obj.asm8.view('i8')} {_zone(obj.tz)} fold={obj.fold}"
     if isinstance(obj, loaded_class("pandas.Timedelta")):
         return f"{obj!r} {obj.unit} {obj.asm8.view('i8')}"
     if isinstance(obj, loaded_class("pandas.Period")):
@@ -64,6 +65,11 @@ def scalar(obj: Any) -> str | None:
     return None
 
 
+def without_address(text: str) -> str:
+    """Return the repr `text` of an object without the address in memory that Python adds where a class has no repr."""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
+
+
 def describe_dtype(dtype: Any) -> str:
     """Return the description of a numpy dtype."""
     # Not its class: numpy counts the two names of one integer (l and q) as the same.
@@ -80,9 +86,14 @@ def describe_dtype(dtype: Any) -> str:
     return description
 
 
+def _zone(zone: Any) -> str:
+    return without_address(f"{type(zone).__module__}.{type(zone).__name__} {zone!r} {getattr(zone, '__dict__', '')}")
+
+
 def _extension_dtype(dtype: Any) -> str:
-    description = f"{type(dtype).__module__}.{type(dtype).__name__} {dtype}"
-    for name in ("storage", "na_value", "tz", "unit", "freq", "closed", "fill_value", "ordered"):
+    description = without_address(f"{type(dtype).__module__}.{type(dtype).__name__} {dtype}")
+    description += f" tz={_zone(dtype.tz)}" if hasattr(dtype, "tz") else ""
+    for name in ("storage", "na_value", "unit", "freq", "closed", "fill_value", "ordered"):
         value = getattr(dtype, name, None)
         description += f" {name}={type(value).__module__}.{type(value).__name__} {value!r}" if value is not None else ""
     fill_value = getattr(dtype, "fill_value", None)

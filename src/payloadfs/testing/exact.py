@@ -380,7 +380,7 @@ def _reduced(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     try:
         reduced: Any = obj.__reduce_ex__(4) if reduce is None else reduce(obj)
     except TypeError:
-        reduced = re.sub(r" at 0x[0-9a-f]+", "", repr(obj))
+        reduced = _describe_libraries.without_address(repr(obj))
     if isinstance(reduced, str):
         yield path, reduced
         return

@@ -63,29 +63,30 @@ class ArrowBatchSerializer:
         batches = table.to_batches()
         if len(batches) > 1:
             raise ValueError(f"expected one batch, found {len(batches)}")
-        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+        return batches[0] if batches else pa.record_batch([c.chunk(0) for c in table.columns], schema=table.schema)
 
 
 def is_changed_by_ipc(schema: pa.Schema) -> bool:
-    """Return whether a field of `schema`, at any depth, is an extension, a union, or an unusual map.
+    """Return whether a field of `schema`, at any depth, is an extension, a union, an unusual map, or nested dictionaries.
 
     A reader that did not register an extension would silently get its storage type, and a reader
     that did register it would get the extension, even if the writer had not. IPC replaces unusual
-    names and metadata of a map's fields by the standard ones.
+    names and metadata of a map's fields by the standard ones, and mixes up the dictionaries inside of
+    a dictionary's values.
     """
     import pyarrow as pa
 
-    def inside(kind: pa.DataType) -> bool:
+    def inside(kind: pa.DataType, in_dictionary: bool = False) -> bool:
         if isinstance(kind, pa.BaseExtensionType) or pa.types.is_union(kind):
             return True
         if pa.types.is_map(kind) and _is_unusual(kind):
             return True
         if pa.types.is_dictionary(kind):
-            return inside(kind.index_type) or inside(kind.value_type)
-        return any(map(of_field, (kind.field(index) for index in range(kind.num_fields))))
+            return in_dictionary or inside(kind.value_type, True)
+        return any(of_field(kind.field(index), in_dictionary) for index in range(kind.num_fields))
 
-    def of_field(field: pa.Field) -> bool:
-        return inside(field.type) or any(key.startswith(RESERVED_KEYS) for key in field.metadata or ())
+    def of_field(field: pa.Field, in_dictionary: bool = False) -> bool:
+        return inside(field.type, in_dictionary) or any(key.startswith(RESERVED_KEYS) for key in field.metadata or ())
 
     return any(map(of_field, schema))
 

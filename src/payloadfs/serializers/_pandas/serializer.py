@@ -182,6 +182,8 @@ def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dic
     encoded = _encode_columns(values, obj.attrs, lazy, alone=index is not None and label is not None)
     # Copies, since pandas returns read-only arrays.
     remainder = {str(pos): values[pos].copy() for pos, (_, array) in enumerate(encoded) if array is None}
+    if any(array.dtype.kind in "mM" and not getattr(array.dtype, "isnative", True) for array in remainder.values()):
+        raise NotExactError  # pandas changes the byte order of times where it creates a frame
     remainder |= {"index": obj.index} if index is None else {}
     remainder |= {"labels": labels} if label is None else {}
     if remainder and obj.attrs:

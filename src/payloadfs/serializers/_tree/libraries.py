@@ -436,7 +436,10 @@ def _scalar_as_batch(obj: Any) -> list[Any]:
 
 
 def _schema_fields(obj: Any) -> list[Any]:
-    return [obj.empty_table()]
+    import pyarrow as pa
+
+    # `empty_table` cannot create columns of every type.
+    return [pa.Table.from_batches([], obj)]
 
 
 def _make_schema(table: Any) -> Any:
