@@ -1,7 +1,9 @@
 """pyarrow and polars: tables, batches, arrays, scalars, schemas, frames, series, plans."""
 
+import contextlib
 import datetime as dt
 import decimal
+import random
 
 import numpy as np
 import polars as pl
@@ -45,6 +47,51 @@ def arrow_kinds():
     return found
 
 
+def _type(choose, depth):
+    """A random type whose parts are at most `depth` levels deep."""
+    leaves = [pa.null(), pa.bool_(), pa.int8(), pa.float64(), pa.string_view(), pa.binary(3), pa.timestamp("ns", "UTC"), pa.decimal256(50, 3), pa.month_day_nano_interval(), pa.uuid()]  # fmt: skip
+    if not depth:
+        return choose.choice(leaves)
+    inner = _type(choose, choose.randrange(depth))
+    parts = [
+        pa.field(name, inner, metadata=choose.choice([None, {"k": "v"}])) for name in choose.choice(["x", "xy", "xx"])
+    ]
+    kinds = [
+        lambda: pa.list_(parts[0]), lambda: pa.list_(parts[0], choose.randrange(3)), lambda: pa.large_list(inner), lambda: pa.list_view(inner), lambda: pa.large_list_view(inner),
+        lambda: pa.map_(pa.string(), inner, choose.random() < 0.5), lambda: pa.struct(parts), lambda: pa.sparse_union(parts), lambda: pa.dense_union(parts),
+        lambda: pa.run_end_encoded(choose.choice([pa.int16(), pa.int64()]), inner), lambda: pa.dictionary(choose.choice([pa.int8(), pa.uint16()]), inner, choose.random() < 0.5),
+    ]  # fmt: skip
+    return choose.choice(kinds)()
+
+
+def arrow_types():
+    """Types in each other, in all that has a type."""
+    choose, found = random.Random(7), {}
+    for number in range(150):
+        kind = _type(choose, choose.randrange(1, 4))
+        schema = pa.schema([pa.field("x", kind), pa.field("y", pa.int8())])
+        objects = {"type": kind, "schema": schema, "empty table": pa.Table.from_batches([], schema)}
+        with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # Arrow cannot create an array of all
+            array = pa.nulls(3, kind)
+            array.validate(full=True)
+            batch = pa.record_batch([array, pa.array([1, None, 3], pa.int8())], schema=schema)
+            objects |= {
+                "array": array,
+                "slice": array[1:2],
+                "empty": array[:0],
+                "scalar": array[0],
+                "chunks": pa.chunked_array([array, array[:0]]),
+            }
+            objects |= {
+                "batch": batch,
+                "sliced batch": batch[1:],
+                "empty batch": batch[:0],
+                "table": pa.Table.from_batches([batch, batch]),
+            }
+        found |= {f"{number} {kind} {name}": obj for name, obj in objects.items()}
+    return found
+
+
 def polars():
     time = dt.datetime(2020, 1, 1, 1, 2, 3, 4)
     values = {
@@ -65,6 +112,6 @@ def polars():
 
 
 def cases():
-    return {f"arrow {name}": obj for name, obj in (arrow() | arrow_kinds()).items()} | {
+    return {f"arrow {name}": obj for name, obj in (arrow() | arrow_kinds() | arrow_types()).items()} | {
         f"polars {name}": obj for name, obj in polars().items()
     }

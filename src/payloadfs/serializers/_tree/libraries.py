@@ -417,8 +417,8 @@ def _first_cell(obj: Any) -> Any:
 def _chunked_fields(obj: Any) -> list[Any]:
     import pyarrow as pa
 
-    # Arrow drops a single empty chunk.
-    if not len(obj) and obj.num_chunks:
+    # Arrow drops some empty chunks.
+    if not all(map(len, obj.chunks)):
         raise NotExactError
     return [pa.table([obj], names=["0"])]
 
