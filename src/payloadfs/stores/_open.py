@@ -133,7 +133,7 @@ class OpenStores:
 
 
 def chosen_transport(root: str, storage_options: Mapping[str, Any], setting: str) -> tuple[str, str]:
-    """Return what carries the bytes of the store at `root`, and why. No request.
+    """Return which client transfers the bytes of the store at `root`, and why. No request.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ __all__ = ["S3Control"]
 
 
 class S3Control:
-    """The requests for one bucket and path. Its client is created with the first of them, in each process.
+    """The requests for one bucket and path. The client is created for the first request, in each process.
 
     Parameters
     ----------
