@@ -40,6 +40,5 @@ def test_page_is_up_to_date(outcomes):
     safe = sum(not outcome.executable for outcome in outcomes.values())
     readme = " ".join((PAGE.parents[2] / "README.md").read_text().split())
     assert (
-        f"of {len(outcomes)} [values that tutorial steps return](docs/explanation/step-results.md), {safe}."
-        in readme
+        f"of {len(outcomes)} [values that tutorial steps return](docs/explanation/step-results.md), {safe}." in readme
     )

@@ -45,9 +45,9 @@ def verify(pointers: Iterable[Any], *, repository: Repository | None = None) -> 
     Raises
     ------
     PointerError, PolicyError
-        A pointer is not valid, or may not be resolved here.
+        A pointer is not valid, or is not allowed here.
     StoreError
-        The store failed, so that nothing can be said about the remaining objects.
+        The store failed, so the remaining objects were not checked.
 
     Notes
     -----
@@ -97,8 +97,8 @@ def scan(prefix: str = "", *, repository: Repository | None = None) -> Iterator[
     """Read every object under the root, or under `prefix`, and yield what is known without its pointer.
 
     It finds damage by disks and networks: objects that cannot be read whole, and large ones that do not match the
-    digests inside them. It does not find objects that are missing, or that were replaced on purpose: only `verify`
-    does, which has the pointers.
+    digests inside them. It does not find objects that are missing or were replaced on purpose: only `verify`, which has
+    the pointers, does.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def scan(prefix: str = "", *, repository: Repository | None = None) -> Iterator[
     Raises
     ------
     StoreError
-        The store failed, so that nothing can be said about the remaining objects.
+        The store failed, so the remaining objects were not checked.
 
     Notes
     -----

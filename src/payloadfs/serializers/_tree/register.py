@@ -51,7 +51,7 @@ def register_class(cls: _T | None = None, *, name: str | None = None) -> _T | Ca
     Raises
     ------
     ConfigError
-        The class is of another kind, or the name is taken by another class. Nothing was registered.
+        The class is of an unsupported kind, or the name is taken by another class. Nothing was registered.
 
     Notes
     -----
