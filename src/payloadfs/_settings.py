@@ -289,7 +289,7 @@ class Settings(StaysInProcess):
         return (self.url, *self.allowed_roots, *(SIGNED_ROOTS if unset else ()))
 
     def merged(self, url: Any = None, **settings: Any) -> Settings:
-        """Return these settings with some replaced, given and checked as for `configure`."""
+        """Return these settings with some replaced, passed and checked as for `configure`."""
         mine = {name: (getattr(self, name), origin) for name, origin in self.origins.items()}
         return settled([mine, layer({"url": url, **settings}, "code")])
 

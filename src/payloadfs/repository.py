@@ -50,7 +50,7 @@ class Repository:
     url : str or os.PathLike, optional
         A folder or any fsspec URL. Default: the configured one.
     storage_options : mapping, optional
-        Credentials and endpoint, as the fsspec file system of the URL takes them.
+        Credentials and endpoint, in the form that the fsspec file system of the URL accepts.
     keys : KeyRing, optional
         Default: those in the configured key file, which the first save creates.
     policy : Policy, optional

@@ -135,8 +135,8 @@ def _gc(arguments: argparse.Namespace) -> int:
     if references is not None:
         print(_sentence(f"unreferenced and {verb}", result.unreferenced))
         print(
-            f"{plural(result.marked, 'object', 'objects')} unreferenced and "
-            f"{'marked' if arguments.apply else 'not marked long enough'}"
+            f"{plural(result.marked, 'object', 'objects')} unreferenced "
+            f"{'and marked' if arguments.apply else 'but not marked long enough ago'}"
         )
     if not arguments.apply:
         print("payloadfs: nothing was deleted; add --apply.", file=sys.stderr)

@@ -148,7 +148,7 @@ def _summary(clock: _Clock, info: ObjectInfo) -> dict[str, Any]:
         return {"stage": "running", "message": "", **saved}
     except PayloadError as error:
         if isinstance(error, StoreError) and error.transient:
-            # It may concern all runs, and a server that is silent costs a time limit for each.
+            # The error may affect all runs, and a silent server costs one time limit for each of them.
             raise
         stage = next(name for cls, name in _UNREADABLE if isinstance(error, cls))
         return {"stage": stage, "message": error.message, **saved}

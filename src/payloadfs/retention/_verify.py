@@ -38,7 +38,7 @@ def verify(pointers: Iterable[Any], *, repository: Repository | None = None) -> 
     Parameters
     ----------
     pointers : iterable
-        Each as `Repository.load` takes it. They are taken as capacity allows.
+        Each as for `Repository.load`. They are taken as capacity allows.
     repository : Repository, optional
         Default: the repository of the settings in force.
 
@@ -103,7 +103,7 @@ def scan(prefix: str = "", *, repository: Repository | None = None) -> Iterator[
     Parameters
     ----------
     prefix : str
-        As `Repository.list` takes it.
+        As for `Repository.list`.
     repository : Repository, optional
         Default: the repository of the settings in force.
 

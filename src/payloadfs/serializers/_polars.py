@@ -172,7 +172,7 @@ def _check_field(field: pa.Field) -> None:
 def _check_content(array: pa.Array, max_bytes: int) -> None:
     """Raise ValueError for values, at any depth, with which polars panics: times beyond its calendar, missing categories.
 
-    Categories may not be larger than the object either.
+    Categories must not be larger than the object either.
     """
     import numpy as np
     import pyarrow as pa

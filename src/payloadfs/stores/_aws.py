@@ -114,7 +114,7 @@ def s3_target(root: str, options: Mapping[str, Any]) -> Target:
     verify = given.pop("verify", None)
     known = {name: given.pop(name, None) for name in ("key", "secret", "token", "profile", "region", "endpoint_url")}
     if given:
-        raise UnmappedError(f"storage option {min(given)} has no counterpart")
+        raise UnmappedError(f"obstore does not support the storage option {min(given)}")
     if bool(known["key"]) != bool(known["secret"]):
         raise UnmappedError("the storage options have key without secret, or secret without key")
     session = _from_environment(known, anonymous) or _from_botocore(known)
@@ -182,7 +182,7 @@ def _flat(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float],
             raise UnmappedError(f"client_kwargs has {name}")
         given.setdefault(_CLIENT_NAMES[name], value)
     if given.pop("use_ssl", True) is not True:
-        raise UnmappedError("storage option use_ssl has no counterpart")
+        raise UnmappedError("obstore does not support the storage option use_ssl")
     for name in ("key", "secret", "token"):
         if not isinstance(given.get(name, ""), str):
             raise UnmappedError(f"storage option {name} is not a string")

@@ -179,7 +179,7 @@ class ErrorTranslator:
     root : str
         Named in messages.
     options : mapping
-        Storage options and the like: what must appear neither in a message nor in a cause.
+        Storage options and the like: what must not appear in a message or a cause.
     """
 
     def __init__(self, root: str, options: Mapping[str, Any]) -> None:

@@ -411,7 +411,7 @@ class FsspecStore(StaysInProcess):
             call_limited(filesystem, "info", (self._name(key),), {}, self._retry.connect_s)
 
     def _refresh(self) -> bool:
-        """Look for new credentials, and return whether anything changed where they come from."""
+        """Look for new credentials, and return whether their source changed."""
         stamp = credentials_stamp()
         if stamp == self._stamp:
             return False

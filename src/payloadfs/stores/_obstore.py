@@ -71,7 +71,7 @@ class ObstoreStore(StaysInProcess):
     root : str
         Canonical URL.
     storage_options : mapping, optional
-        As s3fs, gcsfs and adlfs take them.
+        In the form that s3fs, gcsfs or adlfs accepts.
     timeout_s : float
         Time limit for an operation that makes no progress; ``read_timeout`` in the options has priority.
 
@@ -351,7 +351,7 @@ class ObstoreStore(StaysInProcess):
         return self._clients[limits]
 
     def _refresh(self) -> bool:
-        """Look for new credentials, and return whether anything changed where they come from."""
+        """Look for new credentials, and return whether their source changed."""
         stamp = credentials_stamp()
         if stamp == self._stamp:
             return False

@@ -141,7 +141,7 @@ def retry_config(limits: Limits) -> Any:
 
 
 def refuse_proxies(endpoint: str) -> None:
-    """Raise `UnmappedError` if a proxy variable concerns `endpoint`, unless NO_PROXY excludes its host by name.
+    """Raise `UnmappedError` if a proxy variable applies to `endpoint`, unless NO_PROXY excludes its host by name.
 
     obstore itself reads these variables and knows fewer forms of NO_PROXY than Python, such as
     ``*`` and ``host:port``. obstore can be used only where both agree that there is no proxy.
@@ -215,4 +215,4 @@ def _az_connection(connection: str) -> dict[str, Any]:
 
 def _refuse_rest(given: Mapping[str, Any]) -> None:
     if given:
-        raise UnmappedError(f"storage option {min(given)} has no counterpart")
+        raise UnmappedError(f"obstore does not support the storage option {min(given)}")

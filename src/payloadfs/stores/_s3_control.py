@@ -28,7 +28,7 @@ class S3Control:
     root : str
         Canonical URL.
     storage_options : mapping
-        As s3fs takes them.
+        In the form that s3fs accepts.
     retry : Retry
         Sends requests again and translates errors.
     """

@@ -38,7 +38,7 @@ def open_s3fs_store(
     root : str
         ``s3://bucket`` or ``s3://bucket/path``.
     storage_options : mapping, optional
-        As `s3fs.S3FileSystem` takes them. They take precedence over the time limits of payloadfs.
+        In the form that `s3fs.S3FileSystem` accepts. They take precedence over the time limits of payloadfs.
     timeout_s : float
         Time limit for an operation that makes no progress.
 

@@ -26,7 +26,7 @@ OUT_OF_BAND_FROM_BYTES = 4096
 """Smaller buffers stay in the pickle stream: their padding would cost more than a copy."""
 
 _PLAIN_MEMORY = (bytes, bytearray, memoryview)
-"""What a user may have put into a PickleBuffer. Those over other memory come from the reductions of packages."""
+"""What a user may have put into a PickleBuffer. Packages' reductions create those over other memory."""
 
 
 class PickleSerializer:

@@ -1,4 +1,4 @@
-"""Classes of the user in the vocabulary: registered by a stable name, restored from their fields."""
+"""The user's classes in the vocabulary: registered by a stable name, restored from their fields."""
 
 from __future__ import annotations
 

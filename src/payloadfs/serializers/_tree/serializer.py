@@ -24,7 +24,7 @@ BATCH_FROM_ITEMS = 16_384
 
 _BATCH_ITEMS = 4096
 _LEVELS, _MAX_PARTS = 2, 64
-"""How deep, and in how many parts, long lists and dicts are looked for."""
+"""How deep, and in how many parts, to search for long lists and dicts."""
 
 _RELEASE_BYTES = 2 * 1024 * 1024
 
