@@ -44,7 +44,7 @@ INSTEAD = {
     r"for ever": "forever",
     r"for people": "for display",
     r"so long(?! as)": "this long, older than this",
-    r"(?<=\w), also (after|by|for|from|if|in|of|those|through|when)": "even, including",
+    r"(?<=\w), also (after|by|for|from|if|in|inside|of|those|through|when)": "even, including",
     r"(?-i:Raises) (and costs )?as": "errors are those of, errors and cost are those of",
     r"gets? lost": "is lost",
     r"wins? over": "takes precedence over",

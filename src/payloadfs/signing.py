@@ -417,7 +417,7 @@ def write_keys(path: Path, ring: KeyRing, *, replace: bool) -> None:
     ConfigError
         The file cannot be written; an existing file is unchanged.
     """
-    text = "# payloadfs keys: anyone who has one of them, unless it is public, can run code in this user's programs.\n"
+    text = "# payloadfs keys: anyone who has a key that is not public can run code in this user's programs.\n"
     text += ring.to_text()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -87,8 +87,8 @@ class Store(Protocol):
         Raises
         ------
         StoreError
-            It could not be written, or (``kind="exists"``) the key already exists; its object is
-            unchanged. No part of `body` is visible, and nothing is left behind.
+            The object could not be written, or (``kind="exists"``) the key already exists; its object is unchanged. No
+            part of `body` is visible, and nothing is left behind.
         """
         ...
 

@@ -153,8 +153,8 @@ def _check_readable(schema: pa.Schema, batches: list[pa.RecordBatch], frames: li
 def _data_addresses(arrays: Iterable[pa.Array]) -> Iterator[int]:
     """Yield the addresses of buffers whose bytes cannot affect memory access: numbers and characters.
 
-    Offsets, validity and dictionary codes decide which memory is read, so they are structure. So is
-    every buffer of a nested type without a fixed size, and every buffer that the writer had to copy.
+    Offsets, validity and dictionary codes decide which memory is read, so they are structure, and so is every buffer of
+    a nested type without a fixed size, and every buffer that the writer had to copy.
     """
     import pyarrow as pa
 
