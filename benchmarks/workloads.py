@@ -16,7 +16,7 @@ class Workload:
     Parameters
     ----------
     title : str
-        For people.
+        For display.
     make : callable
         Creates one; its size is in bytes unless `title` says otherwise.
     read : callable

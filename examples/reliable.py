@@ -1,4 +1,4 @@
-"""Twelve steps, of which one fails at first, one is slow and one hangs: retried, limited, reported and resumed.
+"""Twelve steps: one fails at first, one is slow and one hangs. With retries, time limits, a report, and resuming.
 
     payloadfs run examples/reliable.py
     payloadfs run examples/reliable.py --set plan.folder=/tmp/attempts
@@ -19,7 +19,7 @@ from payloadfs.works import App, Flow, Work
 STATIONS = range(10)
 FAILS, SLOW, HANGS = 3, 5, 7
 LIMITS = {HANGS: "1s"}
-"""Time limits of attempts. It is known which station hangs; the limit of the others is for the unexpected."""
+"""Time limits of attempts. The station that hangs has a short one; the others have a long one, for the unexpected."""
 
 
 class Plan(Work):
@@ -69,7 +69,7 @@ class Report(Work):
 
 
 class Pipeline(Flow):
-    """Reads all stations, and reports once none is being read any more."""
+    """Reads all stations, and reports when all have been read or have failed."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -40,6 +40,17 @@ INSTEAD = {
     r"yours alone": "only you can read or write it",
     r"gives? back": "returns, restores",
     r"put up with": "tolerate",
+    r"at once": "immediately, or: at the same time",
+    r"for ever": "forever",
+    r"for people": "for display",
+    r"so long(?! as)": "this long, older than this",
+    r"(?<=\w), also (after|by|for|from|if|in|inside|of|those|through|when)": "even, including",
+    r"(?-i:Raises) (and costs )?as": "errors are those of, errors and cost are those of",
+    r"gets? lost": "is lost",
+    r"wins? over": "takes precedence over",
+    r"(is|are|was|were) said": "is logged, is reported",
+    r"never (is|are|was|were)": "is never",
+    r"must name (it )?again": "must pass it again",
 }
 """Patterns that must not occur, and what to write instead."""
 
@@ -72,5 +83,5 @@ def test_plain_english(path: Path) -> None:
 
 
 def test_a_phrase_across_two_lines_is_found() -> None:
-    assert phrases("one\n\n    # This goes\n    # on for ever.\n") == [(3, "goes on", "continues")]
+    assert phrases("one\n\n    # This goes\n    # on without end.\n") == [(3, "goes on", "continues")]
     assert phrases("A plain sentence.") == []

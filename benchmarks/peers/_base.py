@@ -20,7 +20,7 @@ class Way:
     where : str
         Module and class.
     mode : str
-        What it does, for people.
+        What it does, for display.
     limit : bool
         What the machine can do; gives nothing back.
     """

@@ -19,7 +19,7 @@ class Table:
     Parameters
     ----------
     title : str
-        For people.
+        For display.
     where : str
         Module beside this one; its ``run(plan, folder)`` gives the rows.
     """

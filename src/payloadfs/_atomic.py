@@ -227,7 +227,7 @@ def file_lock(path: str, wait_s: float, *, dir_fd: int | None = None, keep: bool
         if file in _held:
             must_unlink = False
             try:
-                # What the lock was for is done. Its file may stay: the next holder, or `payloadfs gc`, removes it.
+                # The work under the lock is done. Its file may stay: the next holder, or `payloadfs gc`, removes it.
                 with suppress(OSError):
                     must_unlink = is_locked and not keep and _has_path(file, path, dir_fd)
                     if must_unlink and sys.platform != "win32":

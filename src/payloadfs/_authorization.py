@@ -55,7 +55,7 @@ class Authorizer:
         Raises
         ------
         SignatureError, PolicyError
-            It may not be resolved. Nothing was fetched.
+            The pointer must not be resolved. Nothing was fetched.
         """
         if pointer.is_signed:
             self.verify(pointer)
@@ -83,7 +83,7 @@ def _check_expiry(pointer: Pointer) -> None:
 
 
 def _check_context(pointer: Pointer, context: str | None) -> None:
-    """Raise `PolicyError` unless `pointer` was saved for `context`, or for none if that is None."""
+    """Raise `PolicyError` unless `pointer` was saved for `context`, or without one if `context` is None."""
     if pointer.context == (context or "") and (pointer.is_signed or not context):
         return
     if not context:

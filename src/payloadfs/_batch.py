@@ -48,7 +48,7 @@ class Batch:
         self.failed: dict[int, BaseException] = {}
 
     def cancel(self) -> None:
-        """Start nothing more. For other threads than the one that runs the batch."""
+        """Start no more items. For threads other than the one that runs the batch."""
         self._cancelled = True
 
     def run(self, items: Iterable[Any]) -> list[Any]:
@@ -115,7 +115,7 @@ class Batch:
 
 
 class _WorkerPool:
-    """Threads that share a queue. Not an executor's, because a future for each item costs as much as a small load."""
+    """Threads that share a queue. Not an executor, because a future for each item costs as much as a small load."""
 
     def __init__(self, attempt: Callable[[int, Any], None], capacity: int) -> None:
         self._attempt, self._capacity, self._context = attempt, capacity, copy_context()
@@ -132,7 +132,7 @@ class _WorkerPool:
 
     def wait(self) -> None:
         """Wait until all items are finished."""
-        # Not by joining the threads: if a join is interrupted, Python 3.11 takes the thread for ended.
+        # Not by joining the threads: if a join is interrupted, Python 3.11 considers the thread ended.
         while self._pending:
             self._wait_for_one()
 
@@ -141,7 +141,7 @@ class _WorkerPool:
         self._pending -= 1
 
     def stop(self, count: int) -> None:
-        """Drop the items that wait, and end `count` threads."""
+        """Drop the waiting items, and end `count` threads."""
         with suppress(Empty):
             while True:
                 self._waiting.get_nowait()

@@ -148,7 +148,7 @@ def release_pages(part: memoryview) -> None:
     """Release the pages of `part`, which the caller no longer reads or writes.
 
     `part` is private memory such as `Fetched.buffer`; its content is undefined afterwards. Memory
-    outside a mapping is not released, nor are pages that `part` fills only in part. Windows releases none.
+    outside a mapping is not released, and neither are pages that `part` fills only partly. Windows releases none.
     """
     owner = part.obj
     if not isinstance(owner, mmap.mmap) or part.readonly or part.nbytes < mmap.PAGESIZE:

@@ -36,7 +36,7 @@ def seconds(duration: int | str | datetime.timedelta) -> int:
     Raises
     ------
     ValueError
-        It is none of these.
+        `duration` is none of these.
 
     Examples
     --------

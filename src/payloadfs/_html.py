@@ -1,4 +1,4 @@
-"""HTML for notebooks: a short table of facts. Nothing is loaded to show it."""
+"""HTML for notebooks: a short table of properties. Nothing is loaded to show it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ MAX_KEY_CHARS = 512
 _MAX_PREFIX_CHARS = 400
 _ESCAPED = re.compile(r"[^A-Za-z0-9._=-]|^\.|=(?=[0-9A-F]{2})|(?<=^ttl)=")
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-"""Of keys and names of runs: 32 characters that people do not confuse."""
+"""Alphabet of keys and of names of runs: 32 characters that are hard to confuse."""
 
 EXPIRING = "ttl="
 """Start of the keys of objects that expire. Their first segment is ``ttl=7d``, the time that they live."""

@@ -22,7 +22,7 @@ from .errors import PayloadError
 __all__ = ["Operation", "Progress", "count", "current", "on_progress", "show_progress"]
 
 LARGE_BYTES = 16 * 1024 * 1024
-"""Smaller objects do not report progress: they are done before a person could read it."""
+"""Smaller objects do not report progress: they are done before a user could read it."""
 
 _DEBUG = 10
 _DONE = {"save": "saved", "load": "loaded"}
@@ -45,7 +45,7 @@ class Progress:
     operation : int
         The same for all reports of one save or load.
     is_finished : bool
-        Whether this is the last report, also after an error.
+        Whether this is the last report, even after an error.
     """
 
     verb: Literal["save", "load"]
@@ -59,8 +59,8 @@ class Progress:
 def on_progress(callback: Callable[[Progress], None] | None) -> None:
     """Call `callback` with a `Progress` while objects of 16 MiB or more are saved or loaded; None stops it.
 
-    It is called by the threads that transfer the bytes, several times a second at most for each MiB, and must
-    return quickly. A load that only maps a file reports nothing.
+    The threads that transfer the bytes call it, up to several times for each MiB, so it must return quickly. A load
+    that only maps a file reports nothing.
 
     Examples
     --------

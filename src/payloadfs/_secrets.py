@@ -94,7 +94,7 @@ def masked(value: Any, name: str = "") -> Any:
 
 
 def fingerprint(values: Iterable[Any]) -> str:
-    """Return a string that equal values share in this process, and no others. It reveals none of them."""
+    """Return a string that is equal only for equal values in this process. It reveals none of them."""
     return hmac.digest(_SALT, _spelled(list(values)).encode(), "sha256").hex()
 
 

@@ -244,10 +244,10 @@ class Settings(StaysInProcess):
     pickle, unsigned, max_bytes, max_age : str, str, int or None, int or None
         As in `payloadfs.policy.Policy`; `max_bytes` in bytes and `max_age` in seconds, None for no limit.
     expires : int or None
-        For how many seconds new objects live; None for ever.
+        Lifetime of new objects in seconds; None for no limit.
     verify, digest, fsync : {"auto", "full"}, {"blake3", "sha256"}, bool
-        Whether large data in a folder that only this user can write to is hashed on load, too; the hash
-        function of new objects; whether they survive a power cut.
+        Whether large data in a folder that only this user can write to is also hashed on load; the hash function of new
+        objects; whether they survive a power cut.
     transport, timeout : {"auto", "obstore", "fsspec"}, float
         For remote stores: the client library, and the limit in seconds for operations without progress.
     compression : {"none", "zstd", "lz4"}
@@ -289,7 +289,7 @@ class Settings(StaysInProcess):
         return (self.url, *self.allowed_roots, *(SIGNED_ROOTS if unset else ()))
 
     def merged(self, url: Any = None, **settings: Any) -> Settings:
-        """Return these settings with some replaced, given and checked as for `configure`."""
+        """Return these settings with some replaced, passed and checked as for `configure`."""
         mine = {name: (getattr(self, name), origin) for name, origin in self.origins.items()}
         return settled([mine, layer({"url": url, **settings}, "code")])
 
@@ -306,7 +306,7 @@ class Settings(StaysInProcess):
         return {**public, "storage_options": {**mine, **public["storage_options"]}}
 
     def fingerprint(self) -> str:
-        """Return a string that equal settings share in this process, and no others. It reveals no secret."""
+        """Return a string that is equal only for equal settings of this process. It reveals no secret."""
         values = {name: getattr(self, name) for name in TABLE} | {"keys": self.keys and self.keys.to_text()}
         return fingerprint([self.roots, values])
 
@@ -334,7 +334,7 @@ def layer(given: Mapping[str, Any], origin: str, known: Iterable[str] = tuple(TA
 
 
 def overridden(weak: Layer, strong: Layer) -> Layer:
-    """Return `weak` overridden by `strong`. Keys and credentials do not outlive their key file and kind of store."""
+    """Return `weak` overridden by `strong`. A new key file drops keys; a new kind of store drops credentials."""
     kept = dict(weak)
     if "keys_file" in strong:
         kept.pop("keys", None)

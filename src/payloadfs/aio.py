@@ -1,9 +1,9 @@
 """Awaitable versions of saving and loading, for programs that run an event loop.
 
-They make the same calls in threads, with the caller's context variables, `payloadfs.using` among
-them. A thread cannot be stopped: cancelling raises `asyncio.CancelledError` at once, starts nothing
-more, and lets running calls finish in the background. What a cancelled `save` or `save_many` stored is
-then deleted, because the caller never receives its pointer.
+They make the same calls in threads, with the caller's context variables, including `payloadfs.using`. A thread cannot
+be stopped: cancelling raises `asyncio.CancelledError` immediately, starts no more calls, and lets running calls finish
+in the background. Objects that a cancelled `save` or `save_many` stored are then deleted, because the caller never
+receives their pointers.
 
 >>> import asyncio, payloadfs
 >>> async def main():
@@ -52,8 +52,8 @@ async def save(obj: Any, *, repository: Repository | None = None, **options: Unp
     **options
         As for `Repository.save`.
 
-    Raises and costs as `Repository.save`. At most 64 calls of this module run at the same time, the
-    others wait. If it is cancelled, nothing is stored, or it is deleted again.
+    Errors and cost are those of `Repository.save`. At most 64 calls of this module run at the same time; the others
+    wait. A cancelled call stores nothing, or deletes the object again.
     """
     chosen = repository or default_repository()
     return await _in_thread(
@@ -67,7 +67,7 @@ async def load(
 ) -> Any:
     """Return an independent copy of the object that `pointer` names, as `Repository.load` does.
 
-    Raises and costs as `Repository.load`. If it is cancelled, what was fetched is dropped.
+    Errors and cost are those of `Repository.load`. A cancelled call drops the bytes that it fetched.
     """
     chosen = repository or default_repository()
     return await _in_thread(lambda: chosen.load(pointer, view=view, context=context))
@@ -76,7 +76,7 @@ async def load(
 async def value(payload: Payload[T]) -> T:
     """Return an independent copy of the object of `payload`, as `Payload.value` does. The first use saves it.
 
-    Raises and costs as `Payload.value`. If it is cancelled, the payload has its pointer or still its object.
+    Errors and cost are those of `Payload.value`. After cancellation, the payload has its pointer or still its object.
     """
     return await _in_thread(lambda: payload.value)
 
@@ -92,7 +92,7 @@ async def save_many(
 
     `objects` is iterated in a thread, one by one, as capacity allows.
 
-    Raises and costs as `Repository.save_many`. If it is cancelled, what was stored is deleted again.
+    Errors and cost are those of `Repository.save_many`. A cancelled call deletes the objects that it stored.
     """
     chosen = repository or default_repository()
     batch = chosen._save_batch(options, max_concurrency)
@@ -113,7 +113,7 @@ async def load_many(
 
     `pointers` is iterated in a thread.
 
-    Raises and costs as `Repository.load_many`. If it is cancelled, what was fetched is dropped.
+    Errors and cost are those of `Repository.load_many`. A cancelled call drops the bytes that it fetched.
     """
     chosen = repository or default_repository()
     batch = chosen._load_batch(view=view, context=context, max_concurrency=max_concurrency)
@@ -129,7 +129,7 @@ async def pack(
 ) -> Any:
     """Return `value` as JSON values, as `payloadfs.pack` does.
 
-    Raises and costs as `payloadfs.pack`. If it is cancelled, what was stored is deleted again.
+    Errors and cost are those of `payloadfs.pack`. A cancelled call deletes the objects that it stored.
     """
     chosen = repository or default_repository()
     return await _in_thread(
@@ -141,9 +141,9 @@ async def pack(
 async def unpack(
     packed: Any, *, repository: Repository | None = None, view: bool = False, context: str | None = None
 ) -> Any:
-    """Return the value that `pack` made into `packed`, as `payloadfs.unpack` does.
+    """Return the value that `pack` turned into `packed`, as `payloadfs.unpack` does.
 
-    Raises and costs as `payloadfs.unpack`. If it is cancelled, what was fetched is dropped.
+    Errors and cost are those of `payloadfs.unpack`. A cancelled call drops the bytes that it fetched.
     """
     chosen = repository or default_repository()
     return await _in_thread(lambda: _packing.unpack(packed, repository=chosen, view=view, context=context))

@@ -2,9 +2,9 @@
 
 ::
 
-    PayloadError                      root; .kind is stable, .pointer when known
+    PayloadError                      base class; .kind is stable, .pointer when known
     ├── PointerError (ValueError)     malformed, or of an unknown version
-    │   └── SignatureError            missing or wrong MAC
+    │   └── SignatureError            missing or wrong signature
     │       └── UnknownKeyError       the signing key is not in the key ring
     ├── PolicyError (PermissionError) root, scheme, serializer or size is not allowed
     │   └── ExpiredError              the object has reached the end of its lifetime
@@ -48,7 +48,7 @@ __all__ = [
 
 
 class PayloadError(Exception):
-    """Root of all errors of payloadfs.
+    """Base class of all errors of payloadfs.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ _CANCELLATIONS = frozenset({"CancelledError", "Cancelled", "GreenletExit", "Time
 def is_interrupt(error: BaseException) -> bool:
     """Return whether `error` asks a program, a generator or a task to stop. Such errors pass through payloadfs unchanged.
 
-    All others are failures, also those that are not of class `Exception`, such as a panic in a Rust library.
+    All others are failures, even those that are not of class `Exception`, such as a panic in a Rust library.
     """
     if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
         return True

@@ -54,7 +54,7 @@ class Payload(PydanticField, Generic[T]):
     compression : {"none", "zstd", "lz4"}, optional
         Default: the repository's.
     context : str, optional
-        What the object is for; a reader must name it again. See `Repository.save`.
+        What the object is for; a reader must pass it again. See `Repository.save`.
     expires : int, str or datetime.timedelta, optional
         For how long the object can be loaded, such as ``"7d"``. Default: the repository's setting.
 
@@ -212,7 +212,7 @@ class Payload(PydanticField, Generic[T]):
         return self._pointer
 
     def preview(self, rows: int = 5) -> Any:
-        """Return the first rows or items of the object, to look at. Cost: that of `view`.
+        """Return the first rows or items of the object, for display. Cost: that of `view`.
 
         An object without rows or items is returned as a whole.
         """

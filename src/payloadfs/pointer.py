@@ -40,7 +40,7 @@ MAX_POINTER_BYTES = 2048
 
 MAX_INLINE_BYTES = 16 * 1024
 INLINE_ALGORITHM: Algorithm = "s256"
-"""Of the digests of inline objects, which readers compute. SHA-256 is the faster one for so few bytes."""
+"""For the digests of inline objects, which readers compute. SHA-256 is faster for this few bytes."""
 
 VERSION = 1
 _MAX_INT = 2**53 - 1
@@ -74,13 +74,13 @@ class Pointer(PydanticField):
     size_bytes : int
         Size of the object in bytes.
     digest : Digest
-        Of the object's bytes, or of the tail that holds its seal. An inline object has a computed one.
+        Digest of the object's bytes, or of the tail that holds its seal. For an inline object it is computed.
     created_s : int
         Time of the save, in whole seconds since 1970 (UTC).
     type_name : str
-        Class of the value, for people; no code depends on it.
+        Class of the value, for display; no code depends on it.
     context : str
-        What the object was saved for, which a reader must name again; empty for anything.
+        What the object was saved for: a reader must pass the same context. Empty if it was saved without one.
     key_id, signature : str
         The signing key's id and the signature; both empty in an unsigned pointer.
     data : bytes or None
@@ -95,7 +95,7 @@ class Pointer(PydanticField):
     Pointer(str, 5 bytes, inline, signed)
     """
 
-    # Not a dataclass: JSON libraries dump those field by field, without asking for the pointer's own form.
+    # Not a dataclass: JSON libraries dump those field by field, without using the pointer's own form.
     root: str
     key: str
     serializer: str
@@ -128,10 +128,10 @@ class Pointer(PydanticField):
             object.__setattr__(self, name, values[name])
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise AttributeError(f"A Pointer does not change: {name!r} cannot be set.")
+        raise AttributeError(f"A Pointer is immutable: {name!r} cannot be set.")
 
     def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"A Pointer does not change: {name!r} cannot be deleted.")
+        raise AttributeError(f"A Pointer is immutable: {name!r} cannot be deleted.")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Pointer.from_dict, (self.to_dict(),)
@@ -153,14 +153,14 @@ class Pointer(PydanticField):
 
     @property
     def location(self) -> str:
-        """Where the object is, for people: its URL, or ``"inline"``."""
+        """Where the object is, for display: its URL, or ``"inline"``."""
         return "inline" if self.is_inline else f"{self.root}/{self.key}"
 
     def _repr_html_(self) -> str:
         return table("Pointer", self.facts())
 
     def facts(self) -> dict[str, str]:
-        """Return what the pointer says about the object, by name, for people. No request."""
+        """Return the properties of the object by name, for display. No request."""
         created = datetime.datetime.fromtimestamp(min(self.created_s, _MAX_SHOWN_S), datetime.UTC)
         facts = {
             "type": self.type_name,
@@ -267,7 +267,7 @@ class Pointer(PydanticField):
 
     @property
     def expires(self) -> datetime.datetime | None:
-        """When the object expires (UTC); None if it does not. It follows from the signed key."""
+        """When the object expires (UTC); None if it does not. Derived from the object's key, which is signed."""
         if not self.key.startswith(EXPIRING):
             return None
         lifetime, created = lifetime_s(self.key), created_s(self.key)
@@ -366,7 +366,7 @@ def _check_fields(fields: dict[str, Any], kinds: dict[str, type]) -> None:
 
 
 def content_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of a pointer's `fields` that are equal for objects with the same content, wherever they are stored."""
+    """Return those of a pointer's `fields` that depend only on the content of the object, not on where it is stored."""
     return {name: fields[name] for name in ("serializer", "size", "digest", "data") if name in fields}
 
 
@@ -393,7 +393,7 @@ _MAX_INLINE_CHARS = _base64_chars(MAX_INLINE_BYTES)
 
 def _too_long() -> PointerError:
     return PointerError(
-        f"A pointer must not be longer than {MAX_POINTER_BYTES} bytes, besides inline data of up to "
+        f"A pointer must not be longer than {MAX_POINTER_BYTES} bytes, not counting inline data of up to "
         f"{MAX_INLINE_BYTES:,} bytes.",
         kind="pointer-size",
     )
@@ -407,7 +407,7 @@ def _check_location(root: str, key: str) -> None:
 
 
 def check_context(context: str) -> None:
-    """Raise PointerError if `context` is not a printable string of 1 to 64 bytes as escaped JSON."""
+    """Raise PointerError if `context` is not a printable string that takes 1 to 64 bytes as escaped JSON."""
     if (
         not isinstance(context, str)
         or not context.isprintable()

@@ -83,7 +83,7 @@ class Policy:
                 raise ConfigError(f"max_age is not valid: {error}.", kind="policy") from None
 
     def check(self, pointer: Pointer, *, executable: bool) -> None:
-        """Raise PolicyError if `pointer` may not be loaded.
+        """Raise PolicyError if `pointer` must not be loaded.
 
         Parameters
         ----------

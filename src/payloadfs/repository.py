@@ -50,7 +50,7 @@ class Repository:
     url : str or os.PathLike, optional
         A folder or any fsspec URL. Default: the configured one.
     storage_options : mapping, optional
-        Credentials and endpoint, as the fsspec file system of the URL takes them.
+        Credentials and endpoint, in the form that the fsspec file system of the URL accepts.
     keys : KeyRing, optional
         Default: those in the configured key file, which the first save creates.
     policy : Policy, optional
@@ -71,7 +71,7 @@ class Repository:
 
     Notes
     -----
-    A pickled repository has its URL and public settings, and finds keys and credentials where it arrives.
+    A pickled repository has its URL and public settings; the process that unpickles it provides keys and credentials.
 
     Examples
     --------
@@ -102,7 +102,7 @@ class Repository:
         )
         self._arguments = {"policy": policy, "serializers": serializers, "root_aliases": root_aliases}
         self._authorizer = Authorizer(self.settings.keys, self.settings.keys_file, self.policy, root_aliases or {})
-        # By process: connections do not survive a fork.
+        # One for each process: connections do not survive a fork.
         self._stores = PerProcess(partial(OpenStores, self.settings.url))
 
     @property
@@ -139,10 +139,10 @@ class Repository:
             First part of the key, such as the id of a run, to find or delete its objects together.
             It may hold slashes; special characters are escaped. Default: the date (UTC).
         compression : {"none", "zstd", "lz4"}, optional
-            Default: the setting. Small objects, and objects that do not get smaller, are stored as they are.
+            Default: the setting. Small objects, and objects that do not get smaller, are stored uncompressed.
         context : str, optional
-            What the object is for, such as the name of a run and a field. It is signed, and a reader
-            must name it again, so that the pointer cannot be used elsewhere.
+            What the object is for, such as the name of a run and a field. It is signed, and a reader must pass it
+            again, so that the pointer cannot be used elsewhere.
         expires : int, str or datetime.timedelta, optional
             For how long the object can be loaded: seconds, a string such as ``"7d"``, or ``"never"``.
             Default: the setting. The bytes stay until ``payloadfs gc`` or a rule of the bucket removes them.
@@ -197,7 +197,7 @@ class Repository:
         Parameters
         ----------
         pointer : Pointer, Payload, str, bytes or mapping
-            From `save`, in any process; also as JSON text or as a dict.
+            From `save`, in any process; as an object, as JSON text or as a dict.
         view : bool
             Read-only arrays instead of writable ones.
         context : str, optional
@@ -213,7 +213,7 @@ class Repository:
         PointerError
             `pointer` is not a pointer. Nothing was fetched.
         SignatureError, PolicyError
-            The pointer may not be resolved here. Nothing was fetched.
+            The pointer is not allowed here. Nothing was fetched.
         NotFoundError, StoreError
             The object does not exist, or the store failed.
         IntegrityError
@@ -321,7 +321,7 @@ class Repository:
         context : str, optional
             What the pointer must have been saved for.
 
-        Raises as `load`, except for `DecodeError`.
+        Errors are those of `load`, except for `DecodeError`.
         """
         pointer = as_pointer(pointer)
         with about(pointer):
@@ -346,7 +346,7 @@ class Repository:
             return self._store_at(resolved.root).info(resolved.key)
 
     def delete(self, pointer: Pointer | Any) -> None:
-        """Remove the object of `pointer` from the store and from the cache, if it is there. The pointer must be signed."""
+        """Remove the object of `pointer` from the store and the cache, if it exists. The pointer must be signed."""
         pointer = as_pointer(pointer)
         with about(pointer):
             self._authorizer.verify(pointer)
@@ -357,9 +357,9 @@ class Repository:
                     cache.evict(resolved.size_bytes, resolved.digest)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the objects stored under `root`, ordered by key; with a `prefix`, as `save` takes it, only those.
+        """Yield the objects stored under `root`, ordered by key; with a `prefix` (see `save`), only those with it.
 
-        The keys of objects that expire begin differently, so all of those are listed, whatever the prefix.
+        The keys of objects that expire begin with their lifetime, so the store lists all of these, whatever the prefix.
         """
         if not prefix:
             return self.store.list()
@@ -445,7 +445,7 @@ class Repository:
         return open_cache(root, folder=self.settings.cache, max_bytes=self.settings.cache_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without keys and credentials, which are looked up in the process where it arrives.
+        # Without keys and credentials, which the process that unpickles it provides.
         return _unpickled, (self.settings.public(), self._arguments)
 
     def __copy__(self) -> Repository:

@@ -114,7 +114,7 @@ class Key(StaysInProcess):
         Raises
         ------
         ConfigError
-            It is an HMAC key, which has no public half.
+            The key is an HMAC key, which has no public half.
         """
         if self.kind == "hmac":
             raise ConfigError(
@@ -147,7 +147,7 @@ class Key(StaysInProcess):
         Raises
         ------
         ConfigError
-            It is an Ed25519 key, and ``cryptography`` is not installed.
+            The key is an Ed25519 key, and ``cryptography`` is not installed.
         """
         if self.kind == "hmac":
             return hmac.compare_digest(self.sign(fields).encode("ascii"), signature.encode("utf-8", "replace"))
@@ -173,7 +173,7 @@ class Key(StaysInProcess):
 
 
 class KeyRing(StaysInProcess):
-    """The trusted keys. It cannot be pickled.
+    """The trusted keys. A key ring cannot be pickled.
 
     Parameters
     ----------
@@ -196,12 +196,12 @@ class KeyRing(StaysInProcess):
 
     @classmethod
     def parse(cls, text: str, *, origin: str) -> KeyRing:
-        """Return the ring of the keys in `text`, one key per line; ``#`` starts a comment.
+        """Return a ring of the keys in `text`, one key per line; ``#`` starts a comment.
 
         Raises
         ------
         ConfigError
-            A line is not a key. The message contains its number and `origin`, never its content.
+            A line is not a key. The message contains the line's number and `origin`, never its content.
         """
         keys = []
         for number, line in enumerate(text.splitlines(), start=1):
@@ -219,7 +219,7 @@ class KeyRing(StaysInProcess):
         return cls(keys)
 
     def to_text(self) -> str:
-        """Return the lines of a key file with these keys, which `parse` reads. The text contains the secrets."""
+        """Return these keys as the lines of a key file, which `parse` reads. The lines contain the secrets."""
         return "".join(f"{key.to_line()}\n" for key in self.keys)
 
     @property
@@ -296,12 +296,12 @@ class KeyFile:
 
         Notes
         -----
-        Cost: one ``stat``. So running processes notice at once that a key was removed or retired.
+        Cost: one ``stat`` with each call, so running processes notice immediately that a key was removed or retired.
         """
         version = self._version()
         if version is None or self._read is None or self._read[0] != version:
             ring = read_keys(self.path)
-            # A file that was written a moment ago can change again within the same tick of its clock.
+            # A file that was written a moment ago can change again within the same tick of the file system's clock.
             settled = version is not None and time.time_ns() - max(version[:2]) > _CLOCK_TICK_NS
             self._read = (version, ring) if version is not None and settled else None
         else:
@@ -345,13 +345,12 @@ def read_trusted_file(path: Path, name: str, *, secret: bool) -> bytes:
     Parameters
     ----------
     path : Path
-        Must lead to a regular file that belongs to this user or to root, and that no other user can write to.
+        Path of a regular file that belongs to this user or to root, and that no other user can write to.
     name : str
         What the file is, for messages.
     secret : bool
-        A user's file must also not be readable by others. Root's file may be, if it is
-        read-only: secrets that Docker and Kubernetes mount have the mode 0440 or 0444, or are on a
-        read-only file system.
+        The user's own file must not be readable by others either. Root's file may be, if it is read-only: secrets that
+        Docker and Kubernetes mount have the mode 0440 or 0444, or are on a read-only file system.
 
     Raises
     ------
@@ -418,7 +417,7 @@ def write_keys(path: Path, ring: KeyRing, *, replace: bool) -> None:
     ConfigError
         The file cannot be written; an existing file is unchanged.
     """
-    text = "# payloadfs keys: anyone who has one of them, unless it is public, can run code in this user's programs.\n"
+    text = "# payloadfs keys: anyone who has a key that is not public can run code in this user's programs.\n"
     text += ring.to_text()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -456,7 +455,7 @@ def _private_key(material: bytes) -> Ed25519PrivateKey:
     key: Ed25519PrivateKey = _ed25519().Ed25519PrivateKey.from_private_bytes(material[:-_PUBLIC_BYTES])
     if key.public_key().public_bytes_raw() != material[-_PUBLIC_BYTES:]:
         # Signing with the wrong public half can reveal the private one.
-        raise ConfigError("The two halves of an Ed25519 key do not belong together.", kind="key-format")
+        raise ConfigError("The two halves of the Ed25519 key do not match.", kind="key-format")
     return key
 
 

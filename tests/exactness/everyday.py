@@ -1,4 +1,4 @@
-"""Frames as everyday pandas code makes them, and the table of how they are stored.
+"""Frames that everyday pandas code creates, and the table of how they are stored.
 
 python -m tests.exactness.everyday      rewrites docs/explanation/everyday-frames.md
 """
@@ -210,7 +210,7 @@ def table(outcomes):
         [
             "# Everyday frames",
             "",
-            f"{count} frames as everyday pandas code makes them (`tests/exactness/everyday.py`), each saved, loaded by a fresh",
+            f"{count} frames that everyday pandas code creates (`tests/exactness/everyday.py`) were each saved, loaded by a fresh",
             f"process, and compared strictly. All come back exactly. {arrow} ({arrow / count:.0%}) are stored as Arrow files, which",
             f'other programs read in place; {safe} ({safe / count:.0%}) load under `pickle="never"`, since nothing in them can run',
             "code. [Format](../explanation/format.md#objects-by-serializer) says what the ids mean. A test generates this table and",

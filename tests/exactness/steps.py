@@ -1,4 +1,4 @@
-"""200 values as steps of tutorials return them, and the table of how they are stored.
+"""200 values that tutorial steps return, and the table of how they are stored.
 
 python -m tests.exactness.steps      rewrites docs/explanation/step-results.md
 """
@@ -327,9 +327,9 @@ def table(outcomes):
         [
             "# Everyday step results",
             "",
-            f"{count} values as steps of tutorials return them (`tests/exactness/steps.py`), each saved, loaded by a fresh process,",
+            f"{count} values that tutorial steps return (`tests/exactness/steps.py`) were each saved, loaded by a fresh process,",
             f'and compared strictly. All come back exactly. {safe} ({safe / count:.0%}) load under `pickle="never"`. The others are',
-            "mostly fitted models, whose classes only pickle can restore. The classes of the user are",
+            "mostly fitted models, whose classes only pickle can restore. The user's classes are",
             "[registered](../how-to/register-classes.md), except where the table says otherwise.",
             "[Format](format.md#objects-by-serializer) says what the ids mean. A test generates this page and compares.",
             *lines,

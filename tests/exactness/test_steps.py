@@ -1,4 +1,4 @@
-"""Values that steps of tutorials return are exact in a fresh process, and nearly all load without pickle."""
+"""Values that tutorial steps return are exact in a fresh process, and nearly all load without pickle."""
 
 import pandas as pd
 import pytest
@@ -40,6 +40,5 @@ def test_page_is_up_to_date(outcomes):
     safe = sum(not outcome.executable for outcome in outcomes.values())
     readme = " ".join((PAGE.parents[2] / "README.md").read_text().split())
     assert (
-        f"of {len(outcomes)} [values that steps of tutorials return](docs/explanation/step-results.md), {safe}."
-        in readme
+        f"of {len(outcomes)} [values that tutorial steps return](docs/explanation/step-results.md), {safe}." in readme
     )

@@ -84,7 +84,7 @@ def test_a_reference_that_is_written_after_the_mark_counts(repository: Repositor
     clock.store_s += 2 * DAY_S
     collect(_refs(live, late), dry_run=False, repository=repository)
     assert _keys(repository) == {live.key, late.key}
-    # It is marked anew, and not deleted by the old mark.
+    # It is marked again, and not deleted by the old mark.
     clock.store_s += 2 * DAY_S
     collect(_refs(live), dry_run=False, repository=repository)
     assert _keys(repository) == {live.key, late.key}

@@ -229,7 +229,7 @@ def test_a_corrupt_copy_is_fetched_again_once(store, cache, path, caplog, harm, 
     store.objects[item.key] = bytes(item.size_bytes)
     with pytest.raises(IntegrityError):
         item.load(cache)
-    # Wrong bytes are fetched once more.
+    # Wrong bytes are fetched again once.
     assert store.gets == 4
     assert copies(path) == []
 

@@ -52,7 +52,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "verify": ("_retention", "read objects back and check every byte", "payloadfs verify pointers.jsonl"),
     "lifecycle": (
         "_retention",
-        "print rules with which an S3 bucket deletes expired objects and abandoned uploads",
+        "print lifecycle rules that make an S3 bucket delete expired objects and abandoned uploads",
         "payloadfs lifecycle --url s3://acme-payloads/prod",
     ),
     "inspect": (
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PayloadError as error:
         return _print_error(in_json, error.kind, error.message, _exit_code(error))
     except BrokenPipeError:
-        # The reader of our output closed it, as `head` does.
+        # The reader of our output closed the pipe, as `head` does.
         return 1
     except OSError as error:
         kind = "not-found" if isinstance(error, FileNotFoundError) else "system"

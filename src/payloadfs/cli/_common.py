@@ -81,7 +81,7 @@ def read_pointer(argument: str) -> Pointer:
     """Return the pointer in a command line argument: JSON, ``-`` for standard input, or the path of a file."""
     if argument.lstrip().startswith("{"):
         return Pointer.from_json(argument.strip())
-    # Twice the size of a pointer leaves space for whitespace, and limits what is read of a wrong file.
+    # Twice the size of a pointer leaves space for whitespace, and limits how much of a wrong file is read.
     if argument == "-":
         content = read_stdin(MAX_POINTER_BYTES * 2)
     else:

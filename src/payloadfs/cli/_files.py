@@ -110,7 +110,7 @@ def atomic_output(path: str) -> Iterator[BinaryIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # The error must name the path of the user, not the temporary file.
+        # The error must name the user's path, not the temporary file.
         error.filename, error.filename2 = path, None
         raise
 

@@ -74,7 +74,7 @@ def _check_trust(pointer: Pointer, repository: Repository, report: dict[str, Any
         repository.check(pointer, context=pointer.context or None)
         report["allowed"] = True
     except (PolicyError, DecodeError, ConfigError) as error:
-        # The root is checked first. These errors, and one in a plug-in, come after it.
+        # The root is checked first. These errors, and those of a plug-in, are raised after that check.
         if isinstance(error, PolicyError) and error.kind != "policy-pickle":
             raise
         refusal, report["why_not"] = error, error.message

@@ -76,7 +76,7 @@ def configure_keys(parser: argparse.ArgumentParser, common: argparse.ArgumentPar
         group,
         with_file,
         "remove",
-        "stop trusting a key, at once also in running processes; what it signed no longer loads",
+        "stop trusting a key, even in running processes; pointers that it signed no longer load",
         "payloadfs keys remove 1d9bb6c4",
     )
     for command, run in ((export, _export), (retire, _retire), (remove, _remove)):

@@ -96,7 +96,7 @@ def user_traceback(error: BaseException) -> str:
     report = traceback.TracebackException.from_exception(error)
     _remove_own_frames(report)
     if isinstance(error, PayloadError):
-        # The message of an error of payloadfs is printed separately, and their causes do not concern the user.
+        # The message of an error of payloadfs is printed separately, and its causes are of no use to the user.
         return "".join(report.stack.format()).rstrip()
     return "".join(report.format() if report.stack else report.format_exception_only()).rstrip()
 

@@ -26,7 +26,7 @@ def configure_put(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -
     parser.add_argument(
         "--prefix", metavar="PREFIX", help="first part of the key, such as the name of a run (default: the date)"
     )
-    parser.add_argument("--context", metavar="TEXT", help="what the object is for; a reader must name it again")
+    parser.add_argument("--context", metavar="TEXT", help="what the object is for; a reader must pass it again")
     add_url(parser)
     parser.set_defaults(run=_put)
 

@@ -22,7 +22,7 @@ _CHUNK_BYTES = 65_536
 
 @contextmanager
 def redirect_fd(name: str, sink: Callable[[str, str], None]) -> Iterator[TextIO]:
-    """Pass everything that is written to the stream `name`, also by child processes, to `sink`, in whole lines.
+    """Pass everything that is written to the stream `name`, including by child processes, to `sink`, in whole lines.
 
     Yields a stream that writes to the original destination. `sink` is called with `name` and a
     string, in another thread.

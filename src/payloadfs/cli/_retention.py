@@ -31,7 +31,7 @@ def configure_rm(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) ->
         metavar="PREFIX|POINTER",
         help="prefix of the objects, such as the id of a run; or a pointer as JSON, or - for one on standard input",
     )
-    parser.add_argument("--older-than", metavar="TIME", help="only objects that were written so long ago, such as 30d")
+    parser.add_argument("--older-than", metavar="TIME", help="only objects that are older than this, such as 30d")
     parser.add_argument("--dry-run", action="store_true", help="show how much would be deleted")
     add_url(parser)
     parser.set_defaults(run=_rm)
@@ -43,21 +43,21 @@ def configure_gc(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) ->
         "--refs",
         metavar="FILE",
         action="append",
-        help="file with all pointers that are in use, as any text, - for standard input; can be repeated. "
+        help="text file, in any format, that contains all pointers in use; - for standard input; can be repeated. "
         "Without it, only expired objects and leftovers are deleted",
     )
     parser.add_argument(
         "--grace",
         metavar="TIME",
         default="1d",
-        help="keep younger objects and leftovers, and delete an unreferenced object so long after it was marked (default: 1d)",
+        help="keep younger objects and leftovers, and delete unreferenced objects this long after they were marked (default: 1d)",
     )
     parser.add_argument(
         "--max-share",
         metavar="SHARE",
         type=float,
         default=0.5,
-        help="delete no unreferenced object if it would be more than this share of all (default: 0.5)",
+        help="delete no unreferenced objects if they are more than this share of all objects (default: 0.5)",
     )
     parser.add_argument("--apply", action="store_true", help="delete; without it, only show what would be deleted")
     add_url(parser)
@@ -80,7 +80,7 @@ def configure_verify(parser: argparse.ArgumentParser, _: argparse.ArgumentParser
 def configure_lifecycle(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
     """Add the options of ``lifecycle``."""
     parser.add_argument(
-        "--apply", action="store_true", help="set the rules in the bucket, and keep all others that it has"
+        "--apply", action="store_true", help="set these rules in the bucket, and keep all its other rules"
     )
     add_url(parser)
     parser.set_defaults(run=_lifecycle)
@@ -135,8 +135,8 @@ def _gc(arguments: argparse.Namespace) -> int:
     if references is not None:
         print(_sentence(f"unreferenced and {verb}", result.unreferenced))
         print(
-            f"{plural(result.marked, 'object', 'objects')} unreferenced and "
-            f"{'marked' if arguments.apply else 'not marked long enough'}"
+            f"{plural(result.marked, 'object', 'objects')} unreferenced "
+            f"{'and marked' if arguments.apply else 'but not marked long enough ago'}"
         )
     if not arguments.apply:
         print("payloadfs: nothing was deleted; add --apply.", file=sys.stderr)
@@ -223,7 +223,7 @@ def _rule(folder: str, name: str, lifetime: int) -> dict[str, Any]:
 
 
 def _pieces(name: str, stack: ExitStack) -> Iterator[bytes]:
-    # Opened at once: a file that is missing must stop the collection before anything is deleted.
+    # Opened now: a missing file must stop the collection before anything is deleted.
     file: BinaryIO = sys.stdin.buffer
     if name != "-":
         file = open(name, "rb")  # noqa: SIM115  closed by the stack

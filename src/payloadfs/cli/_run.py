@@ -45,7 +45,7 @@ def configure_run(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -
         "--send-secrets", action="store_true", help="send keys and credentials to works through the executor"
     )
     parser.add_argument(
-        "--grace", metavar="TIME", default="5s", help="how long a work that is stopped may clean up (default: 5s)"
+        "--grace", metavar="TIME", default="5s", help="how long a stopped work may take to clean up (default: 5s)"
     )
     parser.add_argument("--plain", action="store_true", help="print plain lines, even on a terminal")
     parser.set_defaults(run=_run)
@@ -152,7 +152,7 @@ def _with_traceback(error: PayloadError, text: str, *, in_json: bool) -> Payload
 
 
 class _Interrupts:
-    """A block in which Ctrl-C, SIGTERM and SIGHUP stop the run in an orderly way; a second one ends the process at once.
+    """A block in which Ctrl-C, SIGTERM and SIGHUP stop the run in an orderly way; a second one exits immediately.
 
     SIGHUP means that the terminal was closed. It never counts as the second, and neither does the SIGINT of an output
     that was lost with the terminal. After ``nohup`` it stays ignored.

@@ -67,11 +67,11 @@ def configure_runs(parser: argparse.ArgumentParser, common: argparse.ArgumentPar
         commands,
         with_store,
         "rm",
-        "delete runs with all that they stored",
+        "delete runs and everything that they stored",
         "payloadfs runs rm --keep 10",
     )
     remove.add_argument("names", metavar="RUN", nargs="*", help="names of the runs")
-    remove.add_argument("--keep", metavar="N", type=int, help="delete all but the N newest runs that do not run")
+    remove.add_argument("--keep", metavar="N", type=int, help="delete all but the N newest of the runs that have ended")
     remove.set_defaults(run=_remove)
 
 
@@ -116,7 +116,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 class _Clock:
-    """The clock of a store, which is read once, when it is needed.
+    """The clock of a store, read once, when it is first needed.
 
     A driver is dead if the store has received nothing from it for longer than drivers are silent. Only the clock
     of the store can say that: the clock of this machine may be wrong by hours.
@@ -148,7 +148,7 @@ def _summary(clock: _Clock, info: ObjectInfo) -> dict[str, Any]:
         return {"stage": "running", "message": "", **saved}
     except PayloadError as error:
         if isinstance(error, StoreError) and error.transient:
-            # It may concern all runs, and a server that is silent costs a time limit for each.
+            # The error may affect all runs, and a silent server costs one time limit for each of them.
             raise
         stage = next(name for cls, name in _UNREADABLE if isinstance(error, cls))
         return {"stage": stage, "message": error.message, **saved}

@@ -49,7 +49,7 @@ def register(*, prefix: str = "celery") -> None:
 
 
 def _plain(message: Any) -> Any:
-    """Return a message with the containers that JSON has, as deep as they are Celery's own and not the user's."""
+    """Return a message in which Celery's own containers, but not the user's, are those of JSON."""
     if isinstance(message, tuple) and len(message) == 3:
         args, kwargs, embedded = message
         return [[_plain_signatures(arg) for arg in args], _plain_signatures(dict(kwargs)), _through_json(embedded)]

@@ -46,7 +46,7 @@ class PayloadSerializer(Serializer):
 
 
 def _listed(data: Any) -> Any:
-    """Return the arguments of a call with those by position in a list, which DBOS takes as well as a tuple."""
+    """Return the arguments of a call with the positional ones in a list, which DBOS accepts in place of a tuple."""
     if type(data) is dict and data.keys() == {"args", "kwargs"} and type(data["args"]) is tuple:
         return {"args": list(data["args"]), "kwargs": data["kwargs"]}
     return data

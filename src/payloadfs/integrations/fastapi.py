@@ -1,7 +1,7 @@
 """FastAPI and Starlette: HTTP answers for pointers that cannot be loaded.
 
-``Payload[T]`` and ``Pointer`` are fields of pydantic models by themselves, and FastAPI answers 422 to a malformed
-pointer. A pointer with a wrong signature is only noticed when its object is loaded.
+``Payload[T]`` and ``Pointer`` can be fields of pydantic models without this module, and FastAPI answers 422 to a
+malformed pointer. A pointer with a wrong signature is only noticed when its object is loaded.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _STATUS = {SignatureError: 403, PointerError: 422, ExpiredError: 410, PolicyErro
 def add_exception_handlers(app: Starlette) -> None:
     """Answer requests whose pointer cannot be loaded with 403, 404, 410 or 422, and the reason as JSON.
 
-    403 is for a signature or a policy, 404 for an object that does not exist, 410 for one that expired. All other
-    errors, such as those of the store, stay errors of the server.
+    403 is for a signature or a policy, 404 for an object that does not exist, 410 for an object that expired. All other
+    errors, such as those of the store, remain server errors.
     """
     for error, status in _STATUS.items():
         app.add_exception_handler(error, _handler(status))

@@ -34,7 +34,7 @@ class Payload(dict[str, Any], Generic[T]):
     Parameters
     ----------
     value : object
-        The object to pass; it is saved at once.
+        The object to pass; it is saved immediately.
     repository : Repository, optional
         Where to store it. Default: the repository of the current settings.
     prefix : str, optional

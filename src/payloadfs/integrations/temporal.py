@@ -1,4 +1,4 @@
-"""Temporal: payloads as arguments and results, and large data outside of the history.
+"""Temporal: payloads as arguments and results, and large data outside the history.
 
 ::
 
@@ -90,7 +90,7 @@ def data_converter(*, over: int = 256 * 1024, prefix: str = "temporal") -> DataC
     Parameters
     ----------
     over : int
-        Size of the smallest message that is stored outside of the history, in bytes.
+        Size of the smallest message that is stored outside the history, in bytes.
     prefix : str
         First part of the keys of these messages.
     """

@@ -98,7 +98,7 @@ class LightningWork(_LightningComponent, Work):
 
     @property
     def display_name(self) -> str:
-        """A name for people; nothing depends on it."""
+        """A name for display; nothing depends on it."""
         return self._display_name
 
     @display_name.setter

@@ -2,7 +2,7 @@
 
 An object without references is removed in two steps, one grace period apart. The first call *marks* it: its
 id goes into an object under ``payloadfs-gc/marks/``. A later call removes it if it is still without references.
-So a reference that is written while a collection runs is seen by the next one.
+So the next collection sees a reference that is written while this one runs.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Collected:
         Objects that reached the end of their lifetime, and objects without references that were marked
         at least one grace period ago.
     leftovers : int
-        What interrupted saves left in the store: open uploads, temporary and staged files.
+        Number of leftovers of interrupted saves in the store: open uploads, temporary and staged files.
     marked : int
-        Objects without references that a later collection will remove.
+        Number of objects without references that a later collection will remove.
     total : int
-        All objects in the listing.
+        Number of objects in the listing.
     """
 
     expired: Removed
@@ -68,13 +68,13 @@ def collect(
     ----------
     references : iterable of iterable of bytes, optional
         Every place that holds pointers, each as pieces of its text: see `references_in`. The documents
-        of runs in the same store are added. Pointers inside of stored objects are not found: name them too.
+        of runs in the same store are added. Pointers inside stored objects are not found: pass them too.
         None: only expired objects and leftovers are deleted.
     grace : int, str or datetime.timedelta
-        Younger objects and leftovers are kept, and an object without references is deleted so long after it was
-        marked. It must be longer than the time between saving an object and writing its pointer down.
+        Younger objects and leftovers are kept, and an object without references is deleted this long after it was
+        marked. The period must be longer than the time between saving an object and writing its pointer down.
     max_share : float
-        Delete no object without references if that would be more than this share of all objects.
+        Delete no objects without references if they are more than this share of all objects.
     dry_run : bool
         Write and delete nothing.
     repository : Repository, optional
@@ -162,7 +162,7 @@ def _remove_leftovers(repository: Repository, newest_s: float, dry_run: bool) ->
                 if not dry_run:
                     leftover.remove()
     if not dry_run and repository.settings.cache is not None:
-        # The cache removes half copies of processes that no longer run when it lists its folder.
+        # When the cache lists its folder, it removes incomplete copies of processes that no longer run.
         for _ in Quota(str(repository.settings.cache), None).copies():
             pass
     return count

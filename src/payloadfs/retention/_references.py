@@ -1,4 +1,4 @@
-"""References: which objects a text names."""
+"""References to objects in text of any form."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_DEPTH = 100
 
 
 def has_usual_time(object_id: bytes) -> bool:
-    """Return whether an id is of the years 2020 to 2073. Most strings that only look like an id, such as digests, are not."""
+    """Return whether an id has a time from 2020 to 2073. Most strings that only look like an id, such as digests, do not."""
     return _OLDEST <= object_id < _NEWEST
 
 
@@ -33,7 +33,7 @@ def references_in(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the ids of objects in the bytes of any text: JSON, a database dump, a log.
 
     Every string that looks like an id counts, so a pointer is found however it is formatted, quoted or
-    nested. That an unrelated string is taken for an id only keeps an object that could go. Text that is
+    nested. If an unrelated string looks like an id, the worst result is that an object is kept. Text that is
     compressed or encrypted hides its pointers. An object that is inline in a pointer is searched as well.
 
     Parameters
@@ -63,12 +63,12 @@ def _ids(text: bytes) -> Iterator[bytes]:
 
 
 def pointers_in(lines: Iterable[str]) -> Iterator[Pointer]:
-    """Yield the pointers in JSON lines, at any depth, also in strings that hold a pointer as JSON.
+    """Yield the pointers in JSON lines, at any depth, including in strings that hold a pointer as JSON.
 
     Raises
     ------
     PointerError
-        A line is not JSON. The message has its number.
+        A line is not JSON. The message contains the line's number.
     """
     for number, line in enumerate(lines, start=1):
         if not line.strip():

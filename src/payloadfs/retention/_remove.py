@@ -36,10 +36,10 @@ def remove(
     Parameters
     ----------
     prefix : str
-        As `Repository.save` takes it. Objects under ``run`` include those under ``run/1``, and also
+        As for `Repository.save`. Objects under ``run`` include those under ``run/1``, and also
         those that expire. It must not be empty.
     older_than : int, str or datetime.timedelta, optional
-        Only objects that were written so long ago, by the times that the store reports: seconds, or a
+        Only objects that are older than this, by the times that the store reports: seconds, or a
         string such as ``"30d"``.
     dry_run : bool
         Count the objects and delete nothing.

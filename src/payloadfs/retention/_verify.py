@@ -38,16 +38,16 @@ def verify(pointers: Iterable[Any], *, repository: Repository | None = None) -> 
     Parameters
     ----------
     pointers : iterable
-        Each as `Repository.load` takes it. They are taken as capacity allows.
+        Each as for `Repository.load`. They are taken as capacity allows.
     repository : Repository, optional
         Default: the repository of the settings in force.
 
     Raises
     ------
     PointerError, PolicyError
-        A pointer is not valid, or may not be resolved here.
+        A pointer is not valid, or is not allowed here.
     StoreError
-        The store failed, so that nothing can be said about the remaining objects.
+        The store failed, so the remaining objects were not checked.
 
     Notes
     -----
@@ -97,20 +97,20 @@ def scan(prefix: str = "", *, repository: Repository | None = None) -> Iterator[
     """Read every object under the root, or under `prefix`, and yield what is known without its pointer.
 
     It finds damage by disks and networks: objects that cannot be read whole, and large ones that do not match the
-    digests inside them. It does not find objects that are missing, or that were replaced on purpose: only `verify`
-    does, which has the pointers.
+    digests inside them. It does not find objects that are missing or were replaced on purpose: only `verify`, which has
+    the pointers, does.
 
     Parameters
     ----------
     prefix : str
-        As `Repository.list` takes it.
+        As for `Repository.list`.
     repository : Repository, optional
         Default: the repository of the settings in force.
 
     Raises
     ------
     StoreError
-        The store failed, so that nothing can be said about the remaining objects.
+        The store failed, so the remaining objects were not checked.
 
     Notes
     -----

@@ -58,7 +58,7 @@ def import_module(name: str) -> None:
 
 
 def _is_imported(name: str) -> bool:
-    """Return whether the module `name` is imported to the end."""
+    """Return whether the module `name` is completely imported."""
     module = sys.modules.get(name)
     if module is None:
         return False

@@ -55,7 +55,7 @@ class TextSerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        """Return the string as UTF-8. Strings with lone surrogates are remaining to pickle."""
+        """Return the string as UTF-8. Strings with lone surrogates are left to other serializers."""
         if type(obj) is not str:
             raise NotExactError
         return Encoded([as_bytes(_utf8(obj))], extension="txt")

@@ -1,7 +1,7 @@
 """polars frames and series as the Arrow IPC files that polars itself writes.
 
-Before the footer of the file stands what polars itself does not record, so that an older polars that would read
-a column as another dtype is noticed::
+Before its footer, the file contains what polars itself does not record. This detects an older polars that would read a
+column as another dtype::
 
     ARROW1 00 00 | batches ... | JSON | size of the JSON u32, magic 16 bytes | footer ... | ARROW1
 
@@ -108,7 +108,7 @@ def _footer_start(content: memoryview) -> int:
 def read_sidecar(buffer: memoryview) -> Any:
     """Return the versions and the schema that `PolarsFrameSerializer.encode` wrote, or an empty dict.
 
-    Nothing depends on them but an error for a polars that reads other dtypes.
+    They only serve to report a polars that reads other dtypes.
     """
     end = _footer_start(buffer) - _SIDECAR.size
     size, magic = _SIDECAR.unpack_from(buffer, end)
@@ -172,7 +172,7 @@ def _check_field(field: pa.Field) -> None:
 def _check_content(array: pa.Array, max_bytes: int) -> None:
     """Raise ValueError for values, at any depth, with which polars panics: times beyond its calendar, missing categories.
 
-    Categories may not be larger than the object either.
+    Categories must not be larger than the object either.
     """
     import numpy as np
     import pyarrow as pa

@@ -48,7 +48,7 @@ _FALLBACKS = ("tree/1", "pickle/1")
 _PACKAGES = {"_numpy": ("numpy",), "_arrow.tables": ("pyarrow",), "_polars": ("pyarrow", "polars")} | {
     "_pandas.serializer": ("numpy", "pyarrow", "pandas")
 }
-"""What a module of serializers imports. It is imported before, by one thread at a time."""
+"""Packages that a module of serializers imports. They are imported first, by one thread at a time."""
 
 
 class SerializerRegistry:

@@ -187,7 +187,7 @@ def run_end_scalar(run_end_type: Any, values: pa.Array) -> pa.Scalar:
 
 
 def extension_scalar(kind: Any, value: pa.Scalar) -> pa.Scalar:
-    """Return a scalar of an extension type over one of its storage type."""
+    """Return a scalar of an extension type over a scalar of its storage type."""
     import pyarrow as pa
 
     return pa.ExtensionScalar.from_storage(kind, value)

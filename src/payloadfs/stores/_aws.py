@@ -27,7 +27,7 @@ _ENDPOINT = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{
 _AMAZON = re.compile(r"https://s3(?:[.-]([a-z]{2}-[a-z]+-[0-9]+))?\.amazonaws\.com(\.cn)?")
 _VIRTUAL_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _CREDENTIALS_S = 540
-"""obstore asks again after this time; botocore renews well before credentials expire."""
+"""obstore asks for credentials again after this time; botocore renews them well before they expire."""
 
 # These have no meaning for payloadfs, or are settled elsewhere.
 _NO_EFFECT = frozenset(
@@ -104,9 +104,9 @@ def s3_target(root: str, options: Mapping[str, Any]) -> Target:
     Raises
     ------
     UnmappedError
-        An option, a variable or a profile says something that only s3fs supports.
+        An option, a variable or a profile requires something that only s3fs supports.
     ConfigError
-        The credentials cannot be right.
+        The credentials cannot be valid.
     """
     bucket = root.partition("://")[2].partition("/")[0]
     given, times, addressing = _flat(options)
@@ -114,7 +114,7 @@ def s3_target(root: str, options: Mapping[str, Any]) -> Target:
     verify = given.pop("verify", None)
     known = {name: given.pop(name, None) for name in ("key", "secret", "token", "profile", "region", "endpoint_url")}
     if given:
-        raise UnmappedError(f"storage option {min(given)} has no counterpart")
+        raise UnmappedError(f"obstore does not support the storage option {min(given)}")
     if bool(known["key"]) != bool(known["secret"]):
         raise UnmappedError("the storage options have key without secret, or secret without key")
     session = _from_environment(known, anonymous) or _from_botocore(known)
@@ -124,11 +124,11 @@ def s3_target(root: str, options: Mapping[str, Any]) -> Target:
     config = {
         "region": region,
         "endpoint": endpoint,
-        # obstore reads this variable by itself, and it would win.
+        # obstore itself reads this variable, which would take precedence.
         "aws_endpoint_url_s3": endpoint,
         "virtual_hosted_style_request": virtual,
         "skip_signature": bool(anonymous),
-        # The server verifies the body: by its signature where it checks that, else by the checksum.
+        # The server verifies the body by its signature if it checks that, else by the checksum.
         "unsigned_payload": False,
         "checksum_algorithm": "SHA256",
         "conditional_put": "etag",
@@ -173,7 +173,7 @@ def encryption_from_environment() -> dict[str, Any]:
 
 
 def _flat(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float], str | None]:
-    """Return the options in one level, the time limits, and the addressing style."""
+    """Return the options flattened to one level, the time limits, and the addressing style."""
     given = {name: value for name, value in options.items() if name not in _NO_EFFECT and value is not None}
     client, config = given.pop("client_kwargs", {}), given.pop("config_kwargs", {})
     given = {"region" if name == "region_name" else name: value for name, value in given.items()}
@@ -182,7 +182,7 @@ def _flat(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float],
             raise UnmappedError(f"client_kwargs has {name}")
         given.setdefault(_CLIENT_NAMES[name], value)
     if given.pop("use_ssl", True) is not True:
-        raise UnmappedError("storage option use_ssl has no counterpart")
+        raise UnmappedError("obstore does not support the storage option use_ssl")
     for name in ("key", "secret", "token"):
         if not isinstance(given.get(name, ""), str):
             raise UnmappedError(f"storage option {name} is not a string")
@@ -199,7 +199,7 @@ def _flat(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float],
 
 
 def _from_environment(known: Mapping[str, Any], anonymous: bool) -> _Session | None:
-    """Return what variables and options alone say, or None if botocore has to be asked."""
+    """Return what variables and options alone say, or None if botocore is needed."""
     environ = os.environ
     files = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
     if any(os.path.exists(os.path.expanduser(environ.get(name) or path)) for name, path in files):
@@ -232,8 +232,8 @@ def _from_botocore(known: Mapping[str, Any]) -> _Session:
 
     try:
         session = Session(profile=known["profile"])
-        # The client is only asked about endpoint and region. With any keys it searches for no others,
-        # which may take requests.
+        # The client provides only endpoint and region. With any keys, it does not search for others, which may take
+        # requests.
         client = session.create_client(
             "s3",
             region_name=known["region"],

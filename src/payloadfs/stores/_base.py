@@ -87,8 +87,8 @@ class Store(Protocol):
         Raises
         ------
         StoreError
-            It could not be written, or (``kind="exists"``) the key already exists; its object is
-            unchanged. No part of `body` is visible, and nothing is left behind.
+            The object could not be written, or (``kind="exists"``) the key already exists; its object is unchanged. No
+            part of `body` is visible, and nothing is left behind.
         """
         ...
 
@@ -134,12 +134,12 @@ class SupportsFiles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What an interrupted write left behind.
+    """Something that an interrupted write left behind.
 
     Parameters
     ----------
     name : str
-        For people.
+        For display.
     modified_s : float
         When it was last known to be in use (seconds, UTC).
     remove : callable
@@ -203,5 +203,5 @@ def fetch_intact(root: str, fetch: Callable[[], T]) -> T:
     except IntegrityError as error:
         if scheme_of(root) in ("file", "memory"):
             raise
-        warn(f"Wrong bytes were received, so they are fetched once more. {error}")
+        warn(f"Wrong bytes were received and are fetched again. {error}")
     return fetch()

@@ -39,7 +39,7 @@ _INTO_FILE_FROM_BYTES = 1024 * 1024
 """From this size on, stores that support it write directly into the file. Below it, memory is faster."""
 
 _WAIT_S = TIMEOUT_S / 3
-"""How long another process that fetches the same object may make no progress. The rest of the limit is for our own fetch."""
+"""How long to wait for another process that fetches the object without progress. The rest is for our own fetch."""
 
 _SHARED = "shared"
 
@@ -53,7 +53,7 @@ class _Wanted:
 
     @property
     def name(self) -> str:
-        """Name of its copy."""
+        """Name of the object's copy."""
         return f"{str(self.digest).replace(':', '-')}-{self.size_bytes}"
 
 

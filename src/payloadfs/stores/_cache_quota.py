@@ -90,7 +90,7 @@ class Quota:
         return file_lock(f"{self._path}/total", LOCK_WAIT_S, keep=True)
 
     def copies(self) -> Iterator[Copy]:
-        """Yield all copies, also incomplete ones; remove those that a killed process left."""
+        """Yield all copies, including incomplete ones; remove those that a killed process left."""
         for folder in self.folders():
             for entry in _entries(f"{self._path}/{folder}"):
                 match = _NAME.fullmatch(entry.name)

@@ -61,7 +61,7 @@ class Folder:
 
 
 def close(descriptor: int) -> None:
-    """Close a descriptor through which nothing was written, so that an error means nothing."""
+    """Close a descriptor through which nothing was written, so an error does not matter."""
     with suppress(OSError):
         os.close(descriptor)
 
@@ -91,9 +91,9 @@ def open_below(folder: Folder, path: str) -> Folder:
 
 
 def group_bits(st: os.stat_result) -> int:
-    """Return the permissions of the group that everything new in a folder gets: none, unless the folder is a group's.
+    """Return the group permissions of everything new in a folder: none, unless the folder is shared with its group.
 
-    It is one if it has the setgid bit, as in mode 2775. The umask applies.
+    It is shared if it has the setgid bit, as in mode 2775. The umask applies.
     """
     return st.st_mode & 0o070 if st.st_mode & stat.S_ISGID else 0
 
@@ -135,7 +135,7 @@ def sync_above(path: str) -> None:
     """Make the name of the folder `path`, and those of the folders above it, survive a power cut.
 
     Which of them existed long ago cannot be known: another process may have created some a moment ago. Those that this
-    user cannot read are left out, and it ends where another file system begins.
+    user cannot read are left out, and the walk ends where another file system begins.
     """
     device = os.stat(path).st_dev
     while path != "/":
@@ -157,7 +157,7 @@ def make_folders(path: str) -> None:
 
 
 def is_ours(st: os.stat_result) -> bool:
-    """Return whether only this user can write. Never on Windows, where the mode does not say it."""
+    """Return whether only this user can write. Never on Windows, where the mode does not say so."""
     return sys.platform != "win32" and st.st_uid == os.geteuid() and not st.st_mode & 0o022
 
 

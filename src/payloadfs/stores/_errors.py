@@ -31,8 +31,8 @@ _MAX_MESSAGE_CHARS = 500
 _MAX_BODY_CHARS = 10_000
 
 UNCONDITIONAL = (
-    "The server of {root} does not support conditional requests, so objects are created without one. Keys are random, so "
-    "nothing is overwritten; but each save looks first whether its key exists."
+    "The server of {root} does not support conditional requests, so payloadfs does not send any. Keys are random, so "
+    "nothing is overwritten, but each save first checks whether its key exists."
 )
 """Warning, once, for a server that refuses ``If-None-Match``."""
 
@@ -97,7 +97,7 @@ class CertificateError(Exception):
 
 
 class ForeignAnswerError(Exception):
-    """A response with status 200 that lacks what those of object stores have."""
+    """A response with status 200 that lacks what the responses of object stores contain."""
 
 
 def _element(name: str, xml: str) -> str:
@@ -110,7 +110,7 @@ def _element(name: str, xml: str) -> str:
 def from_obstore(error: BaseException) -> BaseException:
     """Return an `HTTPStatusError` or a built-in error for an error of obstore; return other errors unchanged.
 
-    obstore describes most failures in its message only and chains no cause. URLs in the message
+    obstore describes most failures only in the message and chains no cause. URLs in the message
     lose their query, which may hold a signature.
     """
     if not type(error).__module__.startswith("obstore") and type(error) is not FileNotFoundError:
@@ -179,7 +179,7 @@ class ErrorTranslator:
     root : str
         Named in messages.
     options : mapping
-        Storage options and the like: what must appear neither in a message nor in a cause.
+        Storage options and the like: what must not appear in a message or a cause.
     """
 
     def __init__(self, root: str, options: Mapping[str, Any]) -> None:
@@ -248,7 +248,7 @@ class ErrorTranslator:
 
 
 def unexpected(error: BaseException, message: str) -> StoreError:
-    """Return the error with `message` for `error`, of which nothing else is known."""
+    """Return an error with `message` for `error`, whose kind is not known."""
     # Panics of Rust libraries are not of class Exception.
     kind = None if isinstance(error, Exception) else "panic"
     is_transient = isinstance(error, (ConnectionError, TimeoutError))
@@ -256,7 +256,7 @@ def unexpected(error: BaseException, message: str) -> StoreError:
 
 
 def _connection_error(error: BaseException, failed: str, reason: str) -> StoreError | None:
-    """Return our error for one of a connection. By class name, because not every library is installed."""
+    """Return our error for a connection error. Compares names of classes, because not every library is installed."""
     names = {cls.__name__ for cls in type(error).__mro__}
     if "cannot schedule new futures after" in reason:
         return StoreError(
@@ -281,7 +281,7 @@ def _connection_error(error: BaseException, failed: str, reason: str) -> StoreEr
         return StoreError(f"{failed}: the connection was lost ({reason}).", transient=True, kind="connection-lost")
     if "ForeignAnswerError" in names:
         return StoreError(
-            f"{failed}: the answer is not that of an object store ({reason}): check the endpoint and any proxy.",
+            f"{failed}: the response is not from an object store ({reason}): check the endpoint and any proxy.",
             kind="not-a-store",
         )
     if status_of(error) >= _CLIENT_FAILED:
@@ -310,5 +310,5 @@ def modified_s(entry: Mapping[str, Any]) -> float:
             return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
         if isinstance(value, (int, float)):
             return float(value)
-    # So that no clean-up takes it for old.
+    # So that no clean-up considers it old.
     return float("inf")

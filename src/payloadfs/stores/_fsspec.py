@@ -35,7 +35,7 @@ __all__ = ["FsspecStore", "open_fsspec_store"]
 _STAGING = ".staging"
 _READ_BYTES = 4 * MIB
 _SLOWEST = 64 * 1024
-"""Bytes per second of a transfer that is not an error."""
+"""Bytes per second: a slower transfer is an error."""
 
 _RANGE_NOT_SATISFIABLE = 416
 _FOLDER_ATTEMPTS = 5
@@ -111,7 +111,7 @@ class FsspecStore(StaysInProcess):
     timeout_s : float
         Time limit for an operation that makes no progress.
     control : callable, optional
-        Returns, for the store's `Retry`, what lists S3 buckets.
+        Called with the store's `Retry`; returns the client that lists S3 buckets.
 
     Notes
     -----
@@ -245,7 +245,7 @@ class FsspecStore(StaysInProcess):
         try:
             entries = self._call("list", prefix, "ls", folder, detail=True)
         except NotFoundError as error:
-            # s3fs itself says so of an empty folder. A server does not.
+            # s3fs itself raises this for an empty folder, but a server does not.
             if self._is_s3 and error.__cause__ is not None and status_of(error.__cause__):
                 raise
             return []
@@ -301,7 +301,7 @@ class FsspecStore(StaysInProcess):
         file = self._call("put", key, "open", staged, "wb")
         if hasattr(file, "set_pipelined"):
             file.set_pipelined(True)
-        # Closing publishes what was written, also after an error: hence the staging name.
+        # Closing publishes what was written, even after an error: hence the staging name.
         try:
             for piece in body:
                 self._once("put", key, file.write, piece)
@@ -375,7 +375,7 @@ class FsspecStore(StaysInProcess):
     def _read_file(self, key: str, size_bytes: int, sink: Sink) -> None:
         file = self._call("get", key, "open", self._name(key), "rb")
         if hasattr(file, "prefetch"):
-            # paramiko waits for every 32 KiB otherwise. Beyond the end of the file it would wait for ever.
+            # paramiko waits for every 32 KiB otherwise. Beyond the end of the file it would wait forever.
             actual = self._once("get", key, file.stat).st_size
             self._once("get", key, partial(file.prefetch, min(actual, size_bytes), max_concurrent_requests=64))
         filled = 0
@@ -411,7 +411,7 @@ class FsspecStore(StaysInProcess):
             call_limited(filesystem, "info", (self._name(key),), {}, self._retry.connect_s)
 
     def _refresh(self) -> bool:
-        """Look for new credentials, and return whether anything changed where they come from."""
+        """Look for new credentials, and return whether their source changed."""
         stamp = credentials_stamp()
         if stamp == self._stamp:
             return False
@@ -422,7 +422,7 @@ class FsspecStore(StaysInProcess):
         return True
 
     def _reopen(self) -> None:
-        # Other threads may still use the one that was open. The new one is opened by whatever needs it first.
+        # Other threads may still use the old connection. The first call that needs the new one opens it.
         self._opened = PerProcess(self._open_filesystem)
 
     def _entry(self, operation: str, key: str, name: str) -> Mapping[str, Any]:
@@ -437,7 +437,7 @@ class FsspecStore(StaysInProcess):
         def attempt() -> Any:
             with self._turn():
                 filesystem = self._filesystem()
-                # What another client wrote a moment ago counts: no listing is ever taken from a cache.
+                # No listing is ever taken from a cache: it must show what another client wrote a moment ago.
                 filesystem.invalidate_cache()
                 try:
                     return call_limited(filesystem, method, (name, *arguments), options, limit_s)

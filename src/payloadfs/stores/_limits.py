@@ -10,7 +10,7 @@ __all__ = ["call_limited", "time_limits"]
 
 
 def time_limits(scheme: str, timeout_s: float) -> dict[str, Any]:
-    """Return the options that keep fsspec's own synchronous clients from waiting for ever."""
+    """Return the options that keep fsspec's own synchronous clients from waiting forever."""
     from fsspec import get_filesystem_class
 
     name = get_filesystem_class(scheme).__name__

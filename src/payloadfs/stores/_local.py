@@ -57,7 +57,7 @@ _TRANSIENT = frozenset(
 )
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _MAX_DURABLE = 1000
-"""Folders that are remembered as synced. Beyond that all are forgotten, which costs one fsync for each."""
+"""How many folders are remembered as synced. Beyond that, all are forgotten, which costs one fsync for each."""
 
 _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
 
@@ -341,7 +341,7 @@ def _new_file(folder: int, unnamed: bool) -> Iterator[tuple[int, str]]:
 
 
 def _unnamed_file(folder: int, mode: int) -> int | None:
-    # It is linked by its path there.
+    # An unnamed file is linked by its path in /proc/self/fd.
     if _UNNAMED is None or not os.path.exists("/proc/self/fd"):
         return None
     try:

@@ -35,7 +35,7 @@ _ONE_CALL_BYTES = MIB
 _CHUNK_BYTES = MIB
 _PAGE_OBJECTS = 1_000
 _SLOWEST = 64 * 1024
-"""Bytes per second. obstore cannot tell a server that receives slowly from one that is silent; `Retry.watch` can."""
+"""Bytes per second. obstore cannot distinguish a server that receives slowly from a silent one; `Retry.watch` can."""
 
 _RANGE_NOT_SATISFIABLE = 416
 _forked_with_obstore: list[bool] = []
@@ -49,7 +49,7 @@ def _after_fork() -> None:
 
 
 def obstore_unusable_after_fork() -> bool:
-    """Return whether this process was forked from one that had loaded obstore: its threads are gone, every call would hang."""
+    """Return whether this process was forked from one that had loaded obstore: without its threads, calls hang."""
     return bool(_forked_with_obstore)
 
 
@@ -71,7 +71,7 @@ class ObstoreStore(StaysInProcess):
     root : str
         Canonical URL.
     storage_options : mapping, optional
-        As s3fs, gcsfs and adlfs take them.
+        In the form that s3fs, gcsfs or adlfs accepts.
     timeout_s : float
         Time limit for an operation that makes no progress; ``read_timeout`` in the options has priority.
 
@@ -337,7 +337,7 @@ class ObstoreStore(StaysInProcess):
         return self._client_with(Limits(self._target.connect_s or self._retry.connect_s, answer_s, request_s, retries))
 
     def _client_with(self, limits: Limits) -> Any:
-        """Return obstore's client with `limits`. Each has its own connections, so there are few of them."""
+        """Return obstore's client with `limits`. Each client has its own connections, so there are few clients."""
         if obstore_unusable_after_fork():
             raise StoreError(
                 "obstore does not survive a fork: start processes by spawn, or set transport to 'fsspec'.",
@@ -351,7 +351,7 @@ class ObstoreStore(StaysInProcess):
         return self._clients[limits]
 
     def _refresh(self) -> bool:
-        """Look for new credentials, and return whether anything changed where they come from."""
+        """Look for new credentials, and return whether their source changed."""
         stamp = credentials_stamp()
         if stamp == self._stamp:
             return False
@@ -374,7 +374,7 @@ class ObstoreStore(StaysInProcess):
                 f"{extra}:// needs obstore: pip install 'payloadfs[{extra}]'.", kind="missing-package"
             ) from error
         except BaseException as error:
-            # obstore raises many kinds. Not chained: the message may hold an option's value.
+            # obstore raises many kinds of errors. Not chained: the message may hold an option's value.
             if is_interrupt(error):
                 raise
             raise ConfigError(f"The storage options for {self.root} are not valid.", kind="options") from None

@@ -112,7 +112,7 @@ def gs_az_target(root: str, options: Mapping[str, Any]) -> Target:
 def client_options(endpoint: str, limits: Limits, ca_file: str | None = None) -> dict[str, Any]:
     """Return the options of obstore's HTTP client.
 
-    Given in full, they replace all that obstore reads from variables by itself.
+    All are set, so that they replace those that obstore itself would read from variables.
     """
     from datetime import timedelta
 
@@ -141,10 +141,10 @@ def retry_config(limits: Limits) -> Any:
 
 
 def refuse_proxies(endpoint: str) -> None:
-    """Raise `UnmappedError` if a proxy variable concerns `endpoint`, unless NO_PROXY excludes its host by name.
+    """Raise `UnmappedError` if a proxy variable applies to `endpoint`, unless NO_PROXY excludes its host by name.
 
-    obstore reads these variables by itself and knows fewer forms of NO_PROXY than Python, such as
-    ``*`` and ``host:port``. Only where both agree that there is no proxy, obstore can be used.
+    obstore itself reads these variables and knows fewer forms of NO_PROXY than Python, such as
+    ``*`` and ``host:port``. obstore can be used only where both agree that there is no proxy.
     """
     variables = {name.lower(): value for name, value in os.environ.items() if value}
     scheme, _, rest = endpoint.partition("://")
@@ -215,4 +215,4 @@ def _az_connection(connection: str) -> dict[str, Any]:
 
 def _refuse_rest(given: Mapping[str, Any]) -> None:
     if given:
-        raise UnmappedError(f"storage option {min(given)} has no counterpart")
+        raise UnmappedError(f"obstore does not support the storage option {min(given)}")

@@ -41,7 +41,7 @@ def open_store(
     root : str
         From `payloadfs._urls.canonical_root`.
     storage_options : mapping, optional
-        As the fsspec file system of the root's scheme takes them (credentials, endpoint).
+        Credentials and endpoint, in the form that the fsspec file system of the root's scheme accepts.
     fsync : bool
         For local folders: whether a saved object survives a power cut.
     transport : {"auto", "obstore", "fsspec"}
@@ -133,14 +133,14 @@ class OpenStores:
 
 
 def chosen_transport(root: str, storage_options: Mapping[str, Any], setting: str) -> tuple[str, str]:
-    """Return what carries the bytes of the store at `root`, and why. No request.
+    """Return which client transfers the bytes of the store at `root`, and why. No request.
 
     Parameters
     ----------
     root : str
         Canonical URL.
     storage_options : mapping
-        As fsspec's file system takes them.
+        In the form that fsspec's file system accepts.
     setting : {"auto", "obstore", "fsspec"}
         ``"auto"``: obstore for s3, gs and az if it is installed and supports every option, else
         fsspec. Other schemes ignore the setting.

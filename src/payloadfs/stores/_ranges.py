@@ -135,7 +135,7 @@ class RangedDownload:
         self._sink = self._open_sink()
         others = [ByteRange(start, min(start + step, size_bytes)) for start in range(step, size_bytes, step)]
         remaining = iter(others)
-        # Not an executor's: its threads cannot be used at the end of the program.
+        # Not an executor, whose threads cannot be used at the end of the program.
         threads = [
             threading.Thread(target=self._work, args=(remaining,), name="payloadfs-get", daemon=True)
             for _ in others[: _CONCURRENCY - 1]
@@ -152,7 +152,7 @@ class RangedDownload:
             try:
                 raise self._errors[0]
             finally:
-                # The traceback holds this frame: without a cycle, buffers are released at once.
+                # The traceback holds this frame: without a cycle, buffers are released immediately.
                 self._errors.clear()
 
     def _work(self, remaining: Iterator[ByteRange], opened: Iterator[memoryview] | None = None) -> None:
@@ -187,7 +187,7 @@ class RangedDownload:
     def _write(self, start: int, chunk: memoryview) -> bool:
         """Pass `chunk` to the sink, unless the download was stopped."""
         thread = threading.get_ident()
-        # In this order: who stops the download waits until nothing is being written.
+        # In this order, because the caller that stops the download waits until nothing is being written.
         self._writing.add(thread)
         try:
             if not self._stopped:

@@ -26,7 +26,7 @@ _VARIABLES = (
 
 _MAX_CHARS = 20_000
 _LONGEST_SPELLING = 20
-"""More characters than one of a secret can become."""
+"""More characters than one character of a secret can become when it is encoded."""
 
 _HIDDEN = "***"
 _USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")
@@ -46,7 +46,7 @@ class Secrets:
     ----------
     options : mapping
         Storage options and the like. Every string in them is a secret, at any depth, except those that
-        cannot be one, such as the region. So are the values of variables such as AWS_SECRET_ACCESS_KEY.
+        cannot be one, such as the region. The values of variables such as AWS_SECRET_ACCESS_KEY are secrets too.
 
     Notes
     -----

@@ -47,7 +47,7 @@ class _Outcome(Generic[_T]):
         try:
             raise self.error
         finally:
-            # The traceback holds this frame: without a cycle, buffers are released at once.
+            # The traceback holds this frame: without a cycle, buffers are released immediately.
             self.error = None
 
 
@@ -55,8 +55,8 @@ class Retry:
     """Retries of one store's requests, and translation of library errors into payloadfs errors.
 
     A request has up to four attempts if the server refuses or cuts the connection, or is busy. A request that is not
-    answered within the time limit has one more only if the server answered another one meanwhile: then
-    only this request is stuck. So a dead server causes one error after one time limit.
+    answered within the time limit gets one more attempt only if the server answered another request meanwhile: then
+    only this request is stuck. A dead server therefore causes one error after one time limit.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ class Retry:
                 try:
                     raise ours
                 finally:
-                    # The traceback holds this frame: without a cycle, buffers are released at once.
+                    # The traceback holds this frame: without a cycle, buffers are released immediately.
                     del ours
             count("retries", **{"error.type": ours.kind})
             # Random, so that many clients do not retry at the same moment.

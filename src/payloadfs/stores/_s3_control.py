@@ -21,14 +21,14 @@ __all__ = ["S3Control"]
 
 
 class S3Control:
-    """The requests for one bucket and path. Its client is created with the first of them, in each process.
+    """The requests for one bucket and path. The client is created for the first request, in each process.
 
     Parameters
     ----------
     root : str
         Canonical URL.
     storage_options : mapping
-        As s3fs takes them.
+        In the form that s3fs accepts.
     retry : Retry
         Sends requests again and translates errors.
     """

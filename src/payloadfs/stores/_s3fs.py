@@ -25,7 +25,7 @@ _PROOF = {
     "CompleteMultipartUpload": "ETag",
     "ListObjectsV2": "IsTruncated",
 }
-"""What the answer of an object store has, and that of a captive portal has not."""
+"""What the response of an object store has, and that of a captive portal lacks."""
 
 
 def open_s3fs_store(
@@ -38,7 +38,7 @@ def open_s3fs_store(
     root : str
         ``s3://bucket`` or ``s3://bucket/path``.
     storage_options : mapping, optional
-        As `s3fs.S3FileSystem` takes them. They win over the time limits of payloadfs.
+        In the form that `s3fs.S3FileSystem` accepts. They take precedence over the time limits of payloadfs.
     timeout_s : float
         Time limit for an operation that makes no progress.
 
@@ -69,7 +69,7 @@ def open_s3fs_store(
         except (TypeError, ValueError, KeyError):
             # Not chained: the message may hold an option's value.
             raise ConfigError("The storage options for S3 are not valid.", kind="options") from None
-        # Its own attempts multiply with those of payloadfs.
+        # Its own attempts would multiply those of payloadfs.
         filesystem.retries = 1
         return filesystem, root.partition("://")[2]
 
@@ -81,7 +81,7 @@ def open_s3fs_store(
 
 
 def _new_session(profile: str | None) -> Any:
-    """Return a session whose clients send bodies at once, and count an answer only if it is that of an object store.
+    """Return a session whose clients send bodies immediately, and accept a response only from an object store.
 
     A server that never answers "100 Continue" would hang the request.
     """
@@ -98,4 +98,4 @@ def _new_session(profile: str | None) -> Any:
 def _check_answer(name: str, parsed: Mapping[str, Any], **_: Any) -> None:
     if "Error" in parsed or (name in parsed and (not parsed.get("IsTruncated") or parsed.get("NextContinuationToken"))):
         return
-    raise StoreError("The answer is not that of an object store: check the endpoint and any proxy.", kind="not-a-store")
+    raise StoreError("The response is not from an object store: check the endpoint and any proxy.", kind="not-a-store")

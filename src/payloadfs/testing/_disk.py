@@ -32,7 +32,7 @@ def disk_fault(
     times: int | None = 1,
     matching: Callable[..., bool] = lambda *_, **__: True,
 ) -> Iterator[DiskFault]:
-    """Let calls of one function of `os` in this process fail inside the block, or let one kill the process.
+    """Make calls of one function of `os` in this process fail inside the block, or kill the process before one of them.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def disk_fault(
     times : int, optional
         How many fail. None: all that follow.
     matching : callable
-        Called with the arguments of each call; whether it counts.
+        Called with the arguments of each call; returns whether the call counts.
 
     Yields
     ------

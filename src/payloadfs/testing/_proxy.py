@@ -1,4 +1,4 @@
-"""A proxy between a client and a server over HTTP that counts requests and does to them what a network can do.
+"""A proxy between a client and a server over HTTP that counts requests and injects the faults of a network.
 
 It forwards all bytes unchanged unless a fault is chosen, so signatures stay valid.
 """
@@ -81,13 +81,13 @@ class Fault:
         - ``"delay"``: the request is forwarded after `pause_s` seconds.
         - ``"drip"``, ``"drip-body"``: the answer, or only its body, arrives one byte each `pause_s` seconds.
 
-        What concerns a body does not change a request or an answer that has none.
+        Faults of a body do not affect a request or an answer without one.
 
     reset : bool
         Where a connection ends: whether it is reset instead of closed.
     status : int
-        Status of the answer that the proxy itself sends; 0 for none. With 200, the answer has an error document
-        nevertheless, as S3 sends it if a long request fails late.
+        Status of the answer that the proxy itself sends; 0 for none. Even with 200, the answer has an error document,
+        as S3 sends it if a long request fails late.
     code : str
         S3's code in that document. Default: the usual one for `status`.
     by : int
@@ -168,7 +168,7 @@ class FaultProxy:
         first: int = 1,
         times: int | None = None,
     ) -> list[Request]:
-        """Let `fault` happen to some of the following requests, instead of what was chosen before.
+        """Apply `fault` to some of the following requests, instead of what was chosen before.
 
         Parameters
         ----------
@@ -249,7 +249,7 @@ def fault_proxy(upstream: str, tls: ssl.SSLContext | None = None) -> Iterator[Fa
 
 
 class _ClosedError(Exception):
-    """The connection ends here. `reset`: by a reset."""
+    """The connection ends here; with `reset`, by a reset."""
 
     def __init__(self, *, reset: bool = False) -> None:
         super().__init__()
@@ -342,7 +342,7 @@ class _Connection:
             self._return(method, from_server, fault)
 
     def _wait(self, pause_s: float | None) -> None:
-        """Wait, for ever if `pause_s` is None, but only as long as the client keeps its connection."""
+        """Wait, forever if `pause_s` is None, but only as long as the client keeps its connection."""
         if pause_s is not None:
             self._closing.wait(pause_s)
             return
@@ -425,7 +425,7 @@ class _Connection:
 
 
 class _Body:
-    """The body of a request or an answer: iterate over its raw pieces. `middle` is where half of it is in the last one."""
+    """The body of a request or an answer: iterate over its raw pieces. `middle` is where its middle is in the last piece."""
 
     def __init__(self, stream: BinaryIO, size_bytes: int) -> None:
         self._stream = stream
@@ -441,7 +441,7 @@ class _Body:
             yield size_line
             size = int(size_line.partition(b";")[0], 16)
             if self._half < 0:
-                # How long the body is, is not known: the first chunk counts.
+                # The size of the body is not known, so the middle of the first chunk counts.
                 self._half = size // 2
             if size:
                 yield from self._pieces(size)

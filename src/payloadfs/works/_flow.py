@@ -51,7 +51,7 @@ class Flow(Component):
         raise TypeError(f"{type(self).__name__} does not define run().")
 
     def stop(self, message: str = "") -> NoReturn:
-        """End the app now: exit `run` at once, keep its assignments, and stop works that are still running."""
+        """End the app: exit `run` immediately, keep its assignments, and stop works that are still running."""
         raise StopFlow(message)
 
     @property
@@ -72,7 +72,7 @@ class Flow(Component):
 
         Notes
         -----
-        Returns at once, and holds no process: the flow's `run` is called again when the time has come.
+        Returns immediately and occupies no process: the flow's `run` is called again when the time has come.
         """
         driver = active_driver.get()
         return driver is not None and driver.has_elapsed(f"{self.name}/{timer}", seconds(duration, "duration"))

@@ -17,7 +17,7 @@ complete journal, and of two drivers of the same run only one can write the next
 driver may be so far ahead that it has replaced the number that the other wants to write; so after each save a
 driver lists the entries, and if newer ones exist, it removes its own and stops. Some servers ignore
 conditions and overwrite; so on a remote store a driver reads its last entry back before it saves the next,
-and stops if it is another driver's. The MAC covers run, number and document, byte for byte, and is checked before
+and stops if it is another driver's. The signature covers run, number and document, byte for byte, and is checked before
 the document is parsed: anyone who could change them could choose the arguments of works.
 """
 
@@ -228,7 +228,7 @@ class Journal:
         EncodeError
             The state is larger than 64 MB. The last entry is intact.
         StoreError
-            It could not be stored; the last entry is intact. ``kind="concurrent-driver"``:
+            The entry could not be stored; the last one is intact. ``kind="concurrent-driver"``:
             another process has resumed this run.
         """
         with self._lock:
@@ -328,7 +328,7 @@ class Journal:
         return self._stored_signature(number, size_bytes) == signature
 
     def _stored_signature(self, number: int, size_bytes: int | None = None) -> str | None:
-        """Return the MAC of a stored entry, or None if there is none or it is not an entry of that size."""
+        """Return the signature of a stored entry, or None if there is none or it is not an entry of that size."""
         store, key = self.repository.store, self._key(number)
         try:
             info = store.info(key) if size_bytes is None else ObjectInfo(key, size_bytes, 0.0)
@@ -419,11 +419,11 @@ def read_entry(repository: Repository, info: ObjectInfo) -> dict[str, Any]:
     Raises
     ------
     NotFoundError
-        It has been deleted.
+        The entry has been deleted.
     IntegrityError, SignatureError
-        It was changed, or it was signed with a key that is not trusted here.
+        The entry was changed, or was signed with a key that is not trusted here.
     ConfigError
-        It was written by a newer version of payloadfs.
+        The entry was written by a newer version of payloadfs.
     """
     run, number = parse_key(info.key) or ("", 0)
     try:
@@ -451,7 +451,7 @@ def _read(repository: Repository, info: ObjectInfo) -> tuple[Any, bytes]:
     Raises
     ------
     ValueError, RecursionError
-        It is not an entry. If it is larger than any entry, nothing was fetched.
+        The object is not an entry. If it is larger than any entry, nothing was fetched.
     """
     if info.size_bytes > _MAX_BYTES:
         raise ValueError(f"it has {info.size_bytes} bytes, and no entry has more than {_MAX_BYTES}")

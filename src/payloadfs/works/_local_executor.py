@@ -52,7 +52,7 @@ _OnOutput = Callable[[str, str, str], None]
 class LocalExecutor(Executor):
     """Worker processes on this machine, each started separately and connected to this process.
 
-    If a worker process dies, only its current call fails, at once, and a new process replaces it;
+    If a worker process dies, only its current call fails, immediately, and a new process replaces it;
     the process pool of the standard library fails all calls instead. Worker processes import the
     program up to the point where it starts its app, so it needs no ``if __name__ == "__main__"``.
 
@@ -70,7 +70,7 @@ class LocalExecutor(Executor):
 
     Notes
     -----
-    Cost: a process takes about 100 ms to start; all are started at once, in the constructor. A
+    Cost: a process takes about 100 ms to start; all are started together, in the constructor. A
     process runs one call at a time, and is reused. It leads a process group: programs that a call
     starts are killed when the worker process ends, at the latest with the executor; on Windows they are
     not. Use the executor in a ``with`` block. When the program ends, calls that are still running are killed.
@@ -113,7 +113,7 @@ class LocalExecutor(Executor):
         return future
 
     def kill(self, future: Future[Any]) -> None:
-        """Stop the call of `future`, running or not. Returns at once: its process may take the grace period to end."""
+        """Stop the call of `future`, running or not. Does not wait while its process takes the grace period to end."""
         if not future.cancel():
             for worker in self._workers:
                 worker.kill(future)
@@ -316,7 +316,7 @@ class _WorkerHandle:
 
 
 def _start_process() -> tuple[subprocess.Popen[bytes], Any, int]:
-    """Start a worker process. Return it, its connection, and a pipe that shows it when this process dies."""
+    """Start a worker process. Return it, its connection, and the pipe by which it notices that this process died."""
     connection, remote_connection = Pipe()
     parent_pipe, lifeline = os.pipe()
     try:

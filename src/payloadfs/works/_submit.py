@@ -100,7 +100,7 @@ class Submitter:
 
     @property
     def has_results(self) -> bool:
-        """Whether `wait` would return at once."""
+        """Whether `wait` would return immediately."""
         return not self._results.empty()
 
     def start(self, call: Call, work: Work) -> None:

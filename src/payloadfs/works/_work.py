@@ -25,7 +25,7 @@ def seconds(value: float | str, name: str) -> float:
     Raises
     ------
     ConfigError
-        It is neither, or it is negative. `name` is the name of the setting.
+        `value` is neither, or is negative. `name` is the name of the setting.
     """
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", value) if isinstance(value, str) else None
     number = float(match[1]) * _UNITS[match[2]] if match else value
@@ -71,7 +71,7 @@ class CallOptions:
         return replace(self, **changes)
 
     def wait_s(self, failures: int) -> float:
-        """Return how long to wait after that many failures."""
+        """Return how long to wait after `failures` failed attempts."""
         return float(min(self.backoff_s * 2.0 ** min(failures - 1, 40), _MAX_BACKOFF_S))
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,13 +109,13 @@ class Work(Component):
     """A step of a flow: subclass it and define `run`.
 
     In an app, calling ``work.run(...)`` executes `run` in another process, on a copy of the work's
-    attributes. When it has succeeded, the attributes that it assigned are updated here, all at once.
+    attributes. When it has succeeded, the attributes that it assigned are updated here, all together.
     Outside an app, `run` is an ordinary method.
 
     Parameters
     ----------
     parallel : bool
-        False: a call returns once `run` has succeeded. True: a call returns at once, and the flow
+        False: a call returns once `run` has succeeded. True: a call returns immediately, and the flow
         sees the result in a later pass.
     cache_calls : bool
         True: a call does nothing if an earlier call with the same arguments succeeded. Payloads are
@@ -204,7 +204,7 @@ class Work(Component):
 
     @property
     def parallel(self) -> bool:
-        """Whether calls return at once."""
+        """Whether calls return immediately."""
         return self._parallel
 
     @property

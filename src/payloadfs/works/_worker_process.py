@@ -32,7 +32,7 @@ SHUTDOWN = b""
 """A message instead of a job: the process ends normally, like any program."""
 
 output: Callable[[str, str, str], None] | None = None
-"""Sends output of a work (its name, the stream, a string) to the parent at once; None in all other processes."""
+"""Sends output of a work (its name, the stream, a string) to the parent immediately; None in all other processes."""
 
 _is_in_job = _is_ending = False
 
@@ -103,7 +103,7 @@ def _set_up(descriptor: int, parent_pipe: int) -> None:
 
 
 class _OutputBuffer:
-    """Output on its way to the parent: single lines are sent at once, many lines together."""
+    """Output on its way to the parent: single lines are sent immediately, many lines together."""
 
     def __init__(self, send: _Send, lock: threading.RLock) -> None:
         self._send, self._lock = send, lock
@@ -140,7 +140,7 @@ def _is_stopped() -> bool:
 
 
 def _end_job(number: int, _: object) -> None:
-    """End the job like `sys.exit`, so that its ``finally`` blocks run; on a second signal, end the process at once."""
+    """End the job like `sys.exit`, so that its ``finally`` blocks run; on a second signal, exit immediately."""
     global _is_ending
     if _is_ending:
         os._exit(128 + number)

@@ -67,9 +67,13 @@ def layouts():
     mixed = pd.DataFrame(
         {"i": range(6), "f": np.arange(6.0), "b": [True, False] * 3, "s": list("uvwxyz"), "g": np.arange(6.0) * 2}
     )
+    swapped = mixed[["i", "s"]].assign(o=[1, "x"] * 3)
+    for kind in ("M8[s]", "m8[ms]"):  # only a view has these dtypes
+        swapped[kind] = pd.Series(np.arange(6).astype(kind)).array.view(f">{kind}")
     locked = np.arange(6.0).reshape(3, 2)
     locked.flags.writeable = False
     return {
+        "times in another byte order": swapped, "one column of times in another byte order": swapped[["m8[ms]"]],
         "row-major": pd.DataFrame(numbers, copy=False), "column-major": pd.DataFrame(np.asfortranarray(numbers)), "copied": frame.copy(),
         "rows sliced": frame[3:7], "every second row": frame[::2], "backwards": frame[::-1], "columns picked": frame[["e", "a"]],
         "every second column": frame.iloc[:, ::2], "columns backwards": frame.iloc[:, ::-1], "transposed": frame.T, "transposed slice": frame.T.iloc[1:3, ::3],

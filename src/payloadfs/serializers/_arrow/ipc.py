@@ -51,7 +51,7 @@ class LazyBuffers:
         return reserved
 
     def resolve(self, buffer: pa.Buffer) -> Frame:
-        """Return the frame that `buffer` stands for, or `buffer` itself as one."""
+        """Return the frame that `buffer` represents, or `buffer` itself as one."""
         return self._frames.get(buffer.address) or as_bytes(buffer)
 
 
@@ -144,7 +144,7 @@ def _check_readable(schema: pa.Schema, batches: list[pa.RecordBatch], frames: li
     """Raise NotExactError if `check_file` would refuse the file: a million rows of nothing, or batches of few cells."""
     size_bytes = sum(map(frame_bytes, frames))
     rows = max((batch.num_rows for batch in batches), default=0)
-    # A column's nested types are not counted, nor its dictionary; half of the limit is left for them.
+    # A column's nested types and dictionary are not counted; half of the limit is left for them.
     arrays = 2 * len(schema) * (len(batches) + 1)
     if rows > max_rows(size_bytes) or arrays > max_arrays(size_bytes):
         raise NotExactError
@@ -153,8 +153,8 @@ def _check_readable(schema: pa.Schema, batches: list[pa.RecordBatch], frames: li
 def _data_addresses(arrays: Iterable[pa.Array]) -> Iterator[int]:
     """Yield the addresses of buffers whose bytes cannot affect memory access: numbers and characters.
 
-    Offsets, validity and dictionary codes decide which memory is read, so they are structure. So is
-    every buffer of a nested type without a fixed size, and every buffer that the writer had to copy.
+    Offsets, validity and dictionary codes decide which memory is read, so they are structure, and so is every buffer of
+    a nested type without a fixed size, and every buffer that the writer had to copy.
     """
     import pyarrow as pa
 

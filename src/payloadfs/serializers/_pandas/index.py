@@ -51,7 +51,7 @@ def decode_column(description: Any, array: pa.Array, memory: ObjectBuffer) -> An
     _, ordered, meta = description
     categories, codes = decode_index(meta, [array.dictionary], memory), _decode_codes(array, memory)
     if memory.trusted:
-        # The public constructors check every category and code parsed, which takes ten times as long.
+        # The public constructors check every category and code, which takes ten times as long.
         return pd.Categorical._simple_new(codes, pd.CategoricalDtype._from_fastpath(categories, ordered))
     return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(categories, ordered=ordered))
 
@@ -130,7 +130,7 @@ def decode_index(meta: dict[str, Any], arrays: list[pa.Array], memory: ObjectBuf
 
 
 def _encode_level(values: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], list[pa.Array]]:
-    """Return metadata and arrays of a dictionary's values; a level that lists its own categories is stored as these."""
+    """Return metadata and arrays of a dictionary's values; a level that lists its own categories is stored as them."""
     import numpy as np
     import pandas as pd
 

@@ -1,7 +1,7 @@
 """pandas frames and series as Arrow IPC files with a sidecar.
 
 Plain Arrow restores only one pandas frame in three: labels, index kinds, freq, dtypes, attrs and
-kinds of missing values get lost. Here columns go to Arrow by position, each as other programs read
+kinds of missing values are lost. Here columns go to Arrow by position, each as other programs read
 it. Everything that Arrow cannot express goes to a sidecar in the schema's metadata: JSON from a
 closed vocabulary, and the column labels as a small Arrow stream. Nothing in the object can run code.
 
@@ -48,7 +48,7 @@ MAX_COLUMNS = 2_000
 """Of wider frames, adjacent numeric columns are stored as one array: Arrow's cost per column is high."""
 
 _SIDECAR_BYTES, _SIDECAR_NODES = 8 << 20, 50_000
-"""Frames with a larger sidecar, because of their `attrs`, are pickled: an untrusted reader must stop somewhere."""
+"""Frames with a larger sidecar, because of their `attrs`, are pickled: readers of untrusted bytes need a limit."""
 
 _REMAINDER_COLUMN: tuple[list[str], None] = (REMAINDER, None)
 _REMAINDER_INDEX: tuple[dict[str, str], list[Any]] = ({"kind": "rest"}, [])
@@ -152,12 +152,12 @@ def _encode_frame(obj: Any) -> tuple[Encoded, dict[str, Any]]:
 
 
 def _merge_columns(frame: pd.DataFrame, values: list[Any]) -> list[Any]:
-    """Return the columns of a wide frame, those of one numeric dtype that follow each other as one array of rows.
+    """Return the columns of a wide frame; adjacent columns of one numeric dtype become one array of rows.
 
     Raises
     ------
     NotExactError
-        There are too many columns still.
+        There are still too many columns.
     """
     import numpy as np
 

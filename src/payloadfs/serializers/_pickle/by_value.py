@@ -121,13 +121,13 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
     Raises
     ------
     pickle.PicklingError
-        Its metaclass keeps data outside of the class, as those in C do.
+        Its metaclass keeps data outside the class, as metaclasses in C do.
     """
     if not isinstance(reduced, tuple) or len(reduced) < 3:
         return reduced  # by name
     meta: Any = type(cls)
     if meta.__basicsize__ != type.__basicsize__ or meta.__itemsize__ != type.__itemsize__:
-        raise pickle.PicklingError(f"{class_name(meta)} keeps data outside of the class {cls.__name__!r}; {_ADVICE}")
+        raise pickle.PicklingError(f"{class_name(meta)} keeps data outside the class {cls.__name__!r}; {_ADVICE}")
     tracker_id = next(arg for arg in reversed(reduced[1]) if isinstance(arg, str))
     namespace = {
         name: value
@@ -243,7 +243,7 @@ def _reduce_cell(obj: types.CellType) -> Any:
         content = obj.cell_contents
     except ValueError:
         return _restore_code.empty_cell, ()
-    # One tuple more, because pickle takes the state None for no state.
+    # One tuple more, because pickle treats the state None as no state.
     return _restore_code.empty_cell, (), (content,), None, None, _restore_code.set_cell
 
 

@@ -90,7 +90,7 @@ def dump_by_value(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], boo
 
 
 def _may_hash_early(classes: Iterable[type], pieces: list[bytes]) -> bool:
-    """Return whether a frozenset, or one of a subclass, was pickled together with an object whose class defines a hash."""
+    """Return whether a frozenset (or subclass of it) was pickled together with an object whose class defines a hash."""
     # Those of the standard library need no attributes that could lead back.
     return any(is_python(cls.__hash__) and user_defines(cls, "__hash__") for cls in classes) and (
         any(issubclass(cls, frozenset) for cls in classes) or any(_FROZENSET in piece for piece in pieces)

@@ -1,10 +1,10 @@
 """Reductions for classes whose inherited reduction does not fit them.
 
 Pickle trusts what a class inherits. The reduction of a built-in class knows nothing of the attributes, constructor and
-methods that a subclass adds: attributes are lost, a constructor is called with arguments that it does not take or takes
-otherwise, items go through an ``append`` that changes them. Here such objects are rebuilt by their built-in base and
-then get their attributes, or are refused. Classes that define their own ``__reduce__`` or ``__getstate__`` decide for
-themselves, as does a package whose classes share one.
+methods that a subclass adds: attributes are lost, a constructor is called with arguments that it does not take or
+interprets differently, items go through an ``append`` that changes them. Here such objects are rebuilt by their
+built-in base and then get their attributes, or are refused. Classes that define their own ``__reduce__`` or
+``__getstate__`` decide for themselves, as does a package whose classes share one.
 
 Each class is analyzed once per pickle. Objects of ordinary classes cost nothing.
 """
@@ -328,7 +328,7 @@ def _split_state(obj: Any, slots: Sequence[str]) -> tuple[Any, dict[str, Any] | 
 
 
 def _split(state: Any) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """Return the ``__dict__`` and the slots in a state that has the form that pickle applies by itself."""
+    """Return the ``__dict__`` and the slots in a state of the form that pickle itself applies."""
     namespace, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
     if not isinstance(namespace, (dict, type(None))) or not isinstance(slots, (dict, type(None))):
         raise pickle.PicklingError("its __getstate__ returns a state that only a __setstate__ can set; define one")
@@ -375,7 +375,7 @@ def _reduce_fold(obj: Any) -> Any:
 def reduce_error(obj: BaseException) -> Any:
     """Return a reduction of an exception that keeps its cause, and that calls no constructor of its class.
 
-    Their ``__init__`` often takes other arguments than those in `args`.
+    An ``__init__`` of exceptions often takes arguments other than those in `args`.
     """
     cls: Any = type(obj)
     reduced: Any = obj.__reduce_ex__(5)

@@ -273,7 +273,7 @@ def _reduce_geometry(obj: Any) -> Any:
     grid = float(shapely.get_precision(obj))
     if not grid:
         return NotImplemented
-    # Well-known binary has no place for the precision.
+    # Well-known binary cannot store the precision.
     return _restore.precise_geometry, (shapely.set_precision(obj, 0, mode="pointwise"), grid)
 
 

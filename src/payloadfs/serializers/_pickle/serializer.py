@@ -26,7 +26,7 @@ OUT_OF_BAND_FROM_BYTES = 4096
 """Smaller buffers stay in the pickle stream: their padding would cost more than a copy."""
 
 _PLAIN_MEMORY = (bytes, bytearray, memoryview)
-"""What a user may have put into a PickleBuffer. Those over other memory come from the reductions of packages."""
+"""What a user may have put into a PickleBuffer. Packages' reductions create those over other memory."""
 
 
 class PickleSerializer:
@@ -129,8 +129,8 @@ def _dump(obj: Any, without: Any = None) -> tuple[Stream, list[memoryview], set[
 def _refuse_early_hash(stream: Stream, buffers: list[memoryview]) -> None:
     """Raise `pickle.PicklingError` if the hash of an object needs attributes that are loaded after it.
 
-    The attributes may lead back to a frozenset that contains the object. Nothing in the stream shows this, so it is
-    loaded, where that is possible at all.
+    The attributes may lead back to a frozenset that contains the object. Nothing in the stream shows this, so the
+    stream is loaded, if that is possible.
     """
     if not stream.may_hash_early:
         return

@@ -27,7 +27,7 @@ _MAX_REPEATED_ITEMS = 100_000
 
 
 def is_immutable(value: Any) -> bool:
-    """Return whether `value` is in the vocabulary and no program can tell it from an equal one."""
+    """Return whether `value` is in the vocabulary and no program can distinguish it from an equal one."""
     if type(value) in (tuple, frozenset):
         return all(map(is_immutable, value))
     codec = None if type(value) in NATIVE else find_codec(type(value))

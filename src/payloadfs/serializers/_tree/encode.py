@@ -84,7 +84,7 @@ class Encoder:
         try:
             return self._encode(obj if native else self._convert(obj))
         except (OverflowError, UnicodeEncodeError):
-            # An int beyond 64 bits, or a string that is not Unicode. Both are too rare to look for them first.
+            # An int beyond 64 bits, or a string that is not Unicode. Both are too rare to search for first.
             del self.leaves[count:]
         self._careful = True
         try:

@@ -91,7 +91,7 @@ def _dtype_fields(dtype: Any) -> Any:
     Raises
     ------
     NotExactError
-        It has objects or metadata, or the notation would change it.
+        The dtype has objects or metadata, or the notation would change it.
     """
     import numpy as np
 

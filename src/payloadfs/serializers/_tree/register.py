@@ -1,4 +1,4 @@
-"""Classes of the user in the vocabulary: registered by a stable name, restored from their fields."""
+"""The user's classes in the vocabulary: registered by a stable name, restored from their fields."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def register_class(cls: _T | None = None, *, name: str | None = None) -> _T | Ca
     """Store objects of `cls` by their fields instead of pickling them. Also a decorator.
 
     Dataclasses, named tuples, attrs classes, msgspec Structs, pydantic models and enums can be
-    registered. Their objects, also inside containers, then load under ``pickle="never"``, in every
+    registered. Their objects, even inside containers, then load under ``pickle="never"``, in every
     process that registered a class under the same name. Loading sets the fields without calling
     ``__init__`` or ``__post_init__``, and validates nothing.
 
@@ -51,7 +51,7 @@ def register_class(cls: _T | None = None, *, name: str | None = None) -> _T | Ca
     Raises
     ------
     ConfigError
-        The class is of another kind, or the name is taken by another class. Nothing was registered.
+        The class is of an unsupported kind, or the name is taken by another class. Nothing was registered.
 
     Notes
     -----

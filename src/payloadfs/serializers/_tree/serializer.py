@@ -20,17 +20,17 @@ from .vocabulary import NATIVE, expect, find_codec
 __all__ = ["TreeSerializer"]
 
 BATCH_FROM_ITEMS = 16_384
-"""Longer lists and dicts are encoded in batches, so that their msgpack never is in memory as a whole."""
+"""Longer lists and dicts are encoded in batches, so that their msgpack is never in memory as a whole."""
 
 _BATCH_ITEMS = 4096
 _LEVELS, _MAX_PARTS = 2, 64
-"""How deep, and in how many parts, long lists and dicts are looked for."""
+"""How deep, and in how many parts, to search for long lists and dicts."""
 
 _RELEASE_BYTES = 2 * 1024 * 1024
 
 
 class TreeSerializer:
-    """Serializer of plain data: containers, dates, numbers, arrays, frames and registered classes, nested at will.
+    """Serializer of plain data: containers, dates, numbers, arrays, frames and registered classes, nested arbitrarily.
 
     Every part must be of an exact class of the vocabulary, and no mutable part may occur twice.
 
@@ -110,7 +110,7 @@ def _is_long(obj: Any) -> bool:
 
 
 def _has_long(obj: Any, levels: int) -> bool:
-    """Return whether `obj` is long, or a part of it that is at most `levels` levels down."""
+    """Return whether `obj`, or a part of it at most `levels` levels down, is long."""
     if not levels or type(obj) not in (list, dict) or len(obj) > _MAX_PARTS:
         return _is_long(obj)
     if type(obj) is list:

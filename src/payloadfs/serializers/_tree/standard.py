@@ -27,7 +27,7 @@ _MAX_FRACTION_BITS = 32_768
 """Reducing a longer fraction could take minutes."""
 
 UNNAMED = frozenset({type(...), type(NotImplemented), Pointer})
-"""Classes that their names do not lead to."""
+"""Classes that cannot be found by their names."""
 
 
 def make_pairs(flat: Any) -> list[tuple[Any, Any]]:

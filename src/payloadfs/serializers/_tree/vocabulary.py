@@ -55,11 +55,11 @@ class Codec:
     has_identity : bool
         Whether a program can tell one object from two equal ones.
     children : callable, optional
-        Returns the values of the user that an object refers to.
+        Returns the user's values that an object refers to.
     leaf : str
         Id of the serializer that stores the objects out of band, in place of fields.
     is_class : bool
-        Whether the class is one of the user's, which have their own names.
+        Whether it is one of the user's classes, which have their own names.
     """
 
     name: str
@@ -90,7 +90,7 @@ def add_codec(cls: type, codec: Codec) -> None:
 
 
 def add_class(cls: type, codec: Codec) -> None:
-    """Add a class of the user under the name in `codec`."""
+    """Add a user's class under the name in `codec`."""
     _by_class[cls] = codec
     _classes[codec.name] = cls, codec
 
