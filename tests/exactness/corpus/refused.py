@@ -122,6 +122,8 @@ REFUSED = {
     "polars object series": (lambda: pl.Series("o", [object()], dtype=pl.Object), "'o'.*Object"),
     "polars objects in a list": (lambda: [pl.DataFrame({"o": pl.Series([object()], dtype=pl.Object)})], "'o'.*Object"),
     "polars arrays of width 0": (lambda: pl.DataFrame({"a": pl.Series([[[]]], dtype=pl.List(pl.Array(pl.Int8, 0)))}), "'a'.*width 0"),
+    "polars plan over arrays of width 0": (lambda: [pl.DataFrame({"a": pl.Series([[[]]], dtype=pl.List(pl.Array(pl.Int8, 0)))}).lazy()], r"obj\[0\].*read back"),
+    "polars series in a list": (lambda: [pl.Series([[]], dtype=pl.Array(pl.Int8, 0))], r"^obj\[0\] .*width 0"),
     "attribute of a polars frame": (lambda: marked(pl.DataFrame({"a": [1]})), "'note'"),
     "attribute of a polars series": (lambda: {"s": marked(pl.Series([1]))}, r"obj\['s'\].*'note'"),
     "data in a file": (opened, "load"),

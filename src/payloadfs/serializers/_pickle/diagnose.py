@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..._typenames import loaded_class
+from ..._typenames import loaded_class, top_package
 
 __all__ = ["contains", "find_unpicklable"]
 
@@ -84,7 +84,9 @@ def _iter_parts(obj: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"[{pos}]", cell) for pos, cell in enumerate(obj))
     elif isinstance(obj, loaded_class("numpy.ndarray")):
         yield from ((f".ravel()[{pos}]", cell) for pos, cell in enumerate(obj.ravel()) if obj.dtype.hasobject)
-    elif not (isinstance(obj, types.ModuleType) and sys.modules.get(obj.__name__) is obj):
+    elif top_package(type(obj)) != "polars" and not (
+        isinstance(obj, types.ModuleType) and sys.modules.get(obj.__name__) is obj
+    ):
         yield from _attributes(obj)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._typenames import class_name, loaded_class
+from ...errors import is_interrupt
 from .. import _restore
 from .._polars import find_unsupported
 from .classes import find_reduction, list_own_slots, registered_reducer
@@ -163,6 +164,18 @@ def _reduce_polars(obj: Any) -> Any:
     return NotImplemented
 
 
+def _reduce_lazy_frame(obj: Any) -> Any:
+    # Its plan may contain frames that polars can write but not read, which only reading it shows.
+    create, args, state, *rest = obj.__reduce_ex__(5)
+    try:
+        create(*args).__setstate__(state)
+    except BaseException as error:  # a panic of Rust is not an `Exception`
+        if is_interrupt(error):
+            raise
+        raise pickle.PicklingError(f"polars cannot read back what it writes: {error}") from error
+    return create, args, state, *rest
+
+
 def _reduce_xarray(obj: Any) -> Any:
     if obj._close is None:
         return NotImplemented
@@ -294,6 +307,7 @@ _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("PIL.Image.Image", _reduce_image),
     ("polars.DataFrame", _reduce_polars),
     ("polars.Series", _reduce_polars),
+    ("polars.LazyFrame", _reduce_lazy_frame),
     ("pyarrow.Array", _reduce_arrow_array),
     ("pyarrow.Table", _reduce_arrow_table),
     ("pyarrow.RecordBatch", _reduce_arrow_table),
