@@ -28,21 +28,6 @@ else:
 
     OPEN, NO_FOLLOW, NO_WAIT, FOLDER = os.O_CLOEXEC, os.O_NOFOLLOW, os.O_NONBLOCK, os.O_DIRECTORY
 
-__all__ = [
-    "FOLDER",
-    "NO_FOLLOW",
-    "NO_LINKS",
-    "NO_WAIT",
-    "OPEN",
-    "TEMPORARY",
-    "atomic_file",
-    "file_lock",
-    "publish",
-    "sync_file",
-    "sync_folder",
-    "temporary_file",
-    "when_unused",
-]
 
 TEMPORARY = re.compile(r"\.payloadfs-[0-9a-f]{16}")
 """Names of temporary files and of locks. A killed process leaves them behind."""

@@ -12,8 +12,6 @@ from .pointer import Pointer
 from .policy import Policy
 from .signing import KeyFile, KeyRing
 
-__all__ = ["Authorizer"]
-
 
 class Authorizer:
     """The keys and the policy of one repository.

@@ -10,8 +10,6 @@ from typing import Any
 
 from .errors import BatchError, ConfigError, contained
 
-__all__ = ["DEFAULT_CONCURRENCY", "Batch"]
-
 DEFAULT_CONCURRENCY = 16
 """How many objects are saved or loaded at the same time by default."""
 

@@ -18,18 +18,6 @@ from ._forks import on_fork
 from ._threads import available_cores
 from .errors import PointerError
 
-__all__ = [
-    "ALGORITHMS",
-    "DIGEST_BYTES",
-    "Algorithm",
-    "Digest",
-    "HashThread",
-    "Hasher",
-    "digest_of",
-    "digests_of",
-    "hasher",
-]
-
 Algorithm = Literal["b3", "s256"]
 ALGORITHMS: tuple[Algorithm, ...] = ("b3", "s256")
 DIGEST_BYTES = 32

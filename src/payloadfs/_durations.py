@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime
 import re
 
-__all__ = ["duration_name", "seconds"]
-
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MAX_S = 999_999_999
 _PATTERN = re.compile(r"([1-9][0-9]{0,8})([smhdw])")

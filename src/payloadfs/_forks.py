@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["PerProcess", "on_fork"]
-
 T = TypeVar("T")
 
 

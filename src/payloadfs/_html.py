@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["table"]
-
 
 def table(title: str, rows: Mapping[str, Any]) -> str:
     """Return a table with one row for each name and value; every character is escaped.

@@ -9,18 +9,6 @@ import time
 from ._durations import duration_name, seconds
 from .errors import ConfigError, PointerError
 
-__all__ = [
-    "ALPHABET",
-    "EXPIRING",
-    "ID",
-    "MAX_KEY_CHARS",
-    "check_key",
-    "created_s",
-    "escape_prefix",
-    "lifetime_s",
-    "new_key",
-]
-
 _KEY = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
 MAX_KEY_CHARS = 512
 _MAX_PREFIX_CHARS = 400

@@ -6,8 +6,6 @@ import functools
 import sys
 from typing import Any
 
-__all__ = ["debug", "warn", "warn_once"]
-
 _already_warned: set[str] = set()
 
 

@@ -19,8 +19,6 @@ from typing import Any, Literal, Self
 from ._forks import on_fork
 from .errors import PayloadError
 
-__all__ = ["Operation", "Progress", "count", "current", "on_progress", "show_progress"]
-
 LARGE_BYTES = 16 * 1024 * 1024
 """Smaller objects do not report progress: they are done before a user could read it."""
 

@@ -25,8 +25,6 @@ from .payload import Payload
 from .pointer import Pointer
 from .repository import Repository, default_repository
 
-__all__ = ["DEFAULT_OVER_BYTES", "pack", "template_of", "unpack"]
-
 DEFAULT_OVER_BYTES = 16 * 1024
 _TAG: Final = "payloadfs"
 _POINTER_CHARS = 400

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["PydanticField"]
-
 _JSON_SCHEMA = {
     "type": "object",
     "title": "payloadfs pointer",

@@ -31,18 +31,6 @@ from ._digest import DIGEST_BYTES, Algorithm, Digest, Hasher, HashThread, digest
 from ._operation import current
 from .errors import IntegrityError
 
-__all__ = [
-    "DATA_FROM_BYTES",
-    "SEAL_FROM_BYTES",
-    "Encoded",
-    "Outgoing",
-    "Seal",
-    "Span",
-    "check",
-    "read_seal",
-    "spans_of",
-]
-
 SEAL_FROM_BYTES = 256 * 1024
 """Smaller objects have one digest of all their bytes: checking them costs less than 0.1 ms."""
 

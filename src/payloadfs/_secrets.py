@@ -11,8 +11,6 @@ from typing import Any, NoReturn, Self
 
 from .errors import ConfigError
 
-__all__ = ["NOT_SECRET", "StaysInProcess", "copy_options", "fingerprint", "masked", "public_options"]
-
 _SALT = os.urandom(32)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WITHOUT_SPACES = frozenset(

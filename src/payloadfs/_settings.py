@@ -20,22 +20,6 @@ from .errors import ConfigError
 from .pointer import MAX_INLINE_BYTES
 from .signing import KeyRing
 
-__all__ = [
-    "TABLE",
-    "AllKeywordSettings",
-    "Compression",
-    "KeywordSettings",
-    "Layer",
-    "SaveOptions",
-    "Settings",
-    "checked",
-    "forget_descriptors",
-    "layer",
-    "overridden",
-    "settled",
-    "user_path",
-]
-
 Compression = Literal["none", "zstd", "lz4"]
 
 Layer = dict[str, tuple[Any, str]]  # value and origin of each setting that one source names

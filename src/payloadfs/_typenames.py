@@ -10,16 +10,6 @@ from typing import Any
 
 from ._buffers import COMPRESSIONS
 
-__all__ = [
-    "SERIALIZER_ID",
-    "class_name",
-    "loaded_class",
-    "short_class_name",
-    "split_serializer",
-    "top_package",
-    "type_label",
-]
-
 SERIALIZER_ID = re.compile(r"[a-z][a-z0-9-]{0,39}/[1-9][0-9]{0,3}")
 """Pattern of a serializer id: name and version."""
 

@@ -16,17 +16,6 @@ from urllib.parse import quote, unquote_to_bytes
 
 from .errors import ConfigError, PolicyError
 
-__all__ = [
-    "SIGNED_ROOTS",
-    "canonical_root",
-    "is_under",
-    "is_wildcard",
-    "local_path",
-    "resolve_alias",
-    "root_problem",
-    "scheme_of",
-]
-
 SIGNED_ROOTS = ("s3://*", "gs://*", "az://*")
 """Roots allowed by default: any object store root in a pointer signed with a trusted key."""
 

@@ -9,8 +9,6 @@ from .. import config
 from ..stores._cache import Cache
 from ._common import add_command, add_group, plural, printable, size
 
-__all__ = ["configure_cache"]
-
 
 def configure_cache(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     """Add the subcommands of ``cache``."""

@@ -12,21 +12,6 @@ from .. import config
 from ..pointer import MAX_POINTER_BYTES, Pointer
 from ..repository import Repository
 
-__all__ = [
-    "add_command",
-    "add_group",
-    "add_pointer",
-    "add_url",
-    "age",
-    "open_repository",
-    "plural",
-    "printable",
-    "read_pointer",
-    "read_stdin",
-    "size",
-    "utc_time",
-]
-
 
 def add_command(
     commands: Any, common: argparse.ArgumentParser, name: str, summary: str, example: str

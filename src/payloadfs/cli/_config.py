@@ -8,8 +8,6 @@ import json
 from .. import config
 from ._common import add_command, add_group, printable
 
-__all__ = ["configure_config"]
-
 
 def configure_config(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     """Add the subcommand of ``config``."""

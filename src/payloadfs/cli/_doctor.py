@@ -26,8 +26,6 @@ from ..stores._cache import Cache
 from ..stores._cache_quota import existing
 from ._common import add_url, plural, printable, size
 
-__all__ = ["configure_doctor"]
-
 _PACKAGES = ("blake3", "cloudpickle", "fsspec", "s3fs", "obstore", "numpy", "pandas", "pyarrow", "polars")
 _FLOOR = re.compile(r"([A-Za-z0-9_.-]+)>=([0-9.]+)")
 _SMALL_CACHE_BYTES = 100_000_000

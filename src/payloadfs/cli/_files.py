@@ -13,8 +13,6 @@ from typing import Any, BinaryIO
 from .._atomic import atomic_file
 from ..errors import ConfigError, EncodeError
 
-__all__ = ["atomic_output", "check_output", "to_file_bytes", "write_stdout"]
-
 _ALTERNATIVE = "load it in Python, or use --raw to write the stored bytes"
 
 

@@ -14,8 +14,6 @@ from ..errors import ConfigError
 from ..repository import Repository
 from ._common import printable
 
-__all__ = ["configure_init"]
-
 
 def configure_init(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
     """Add the options of ``init``."""

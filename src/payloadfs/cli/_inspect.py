@@ -23,8 +23,6 @@ from ..repository import Repository
 from ..serializers import read_metadata
 from ._common import add_pointer, age, open_repository, printable, read_pointer, size, utc_time
 
-__all__ = ["configure_inspect"]
-
 _READ_UP_TO_BYTES = 64_000_000
 """For larger objects, only the size is checked, unless they can be mapped and reading their structure is cheap."""
 

@@ -18,8 +18,6 @@ from ..errors import ConfigError
 from ..signing import Key, KeyRing, read_keys, write_keys
 from ._common import add_command, add_group, printable, read_stdin
 
-__all__ = ["configure_keys"]
-
 _MAX_BYTES = 1 << 20
 
 

@@ -11,8 +11,6 @@ from ._common import size
 from ._redirect import redirect_fd
 from ._report import Lines, duration, failure, indented, last_state, payloads
 
-__all__ = ["Live", "can_draw"]
-
 _MAX_WORKS_SHOWN = 8
 _REFRESHES_PER_S = 8
 

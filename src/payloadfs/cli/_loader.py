@@ -15,8 +15,6 @@ from ..errors import ConfigError, PayloadError
 from ..works import App
 from ..works._program import execute
 
-__all__ = ["assign", "load", "user_traceback"]
-
 _PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 

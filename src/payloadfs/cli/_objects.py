@@ -10,8 +10,6 @@ from ..errors import EncodeError
 from ._common import add_pointer, add_url, open_repository, plural, printable, read_pointer, read_stdin, size, utc_time
 from ._files import atomic_output, check_output, to_file_bytes, write_stdout
 
-__all__ = ["configure_get", "configure_ls", "configure_put"]
-
 
 def configure_put(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
     """Add the options of ``put``."""

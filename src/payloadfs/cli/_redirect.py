@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-__all__ = ["redirect_fd"]
-
 _DRAIN_TIMEOUT_S = 2.0
 _CHUNK_BYTES = 65_536
 

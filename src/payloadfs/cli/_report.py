@@ -16,8 +16,6 @@ from ..works import Event
 from ._common import plural, printable, size
 from ._redirect import redirect_fd
 
-__all__ = ["Json", "Lines", "Output", "Report", "Tally", "duration", "failure", "indented", "last_state", "payloads"]
-
 _MAX_NAME_WIDTH = 40
 _MAX_UNFINISHED_CHARS = 8192
 

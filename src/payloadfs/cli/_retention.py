@@ -18,8 +18,6 @@ from ..retention import Damaged, Removed, collect, remove, scan, verify
 from ..retention._references import pointers_in
 from ._common import add_url, open_repository, plural, printable, read_pointer, size
 
-__all__ = ["configure_gc", "configure_lifecycle", "configure_rm", "configure_verify"]
-
 _CHUNK_BYTES = 1 << 20
 _DAY_S = 86_400
 

@@ -17,8 +17,6 @@ from ._live import Live, can_draw
 from ._loader import assign, load, user_traceback
 from ._report import Json, Lines, Report, indented
 
-__all__ = ["configure_run"]
-
 _EXIT_IDLE = 8
 _SIGHUP: int = getattr(signal, "SIGHUP", -1)  # not on Windows
 _SHOW_CURSOR = b"\x1b[?25h\n"

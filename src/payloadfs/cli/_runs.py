@@ -30,8 +30,6 @@ from ..works._submit import HEARTBEAT_S
 from ._common import add_command, add_group, age, plural, printable, size, utc_time
 from ._report import duration, failure, last_state
 
-__all__ = ["configure_runs"]
-
 _DEAD_AFTER_S = 4 * HEARTBEAT_S
 _MAX_PREVIEW_BYTES = 64_000
 _MAX_PREVIEW_LINES, _MAX_PREVIEW_CHARS = 4, 100

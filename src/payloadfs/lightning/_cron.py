@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ..errors import ConfigError
 
-__all__ = ["next_time"]
-
 
 def next_time(pattern: str, after_s: float) -> float:
     """Return the first time after `after_s` that matches `pattern`, in seconds since 1970; fields are in UTC.

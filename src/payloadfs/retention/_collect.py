@@ -22,8 +22,6 @@ from ..stores._cache_quota import Quota
 from ._references import has_usual_time, references_in
 from ._remove import Removed, delete_all
 
-__all__ = ["Collected", "collect"]
-
 _OWN = "payloadfs-gc/"
 _MARKS, _PROBE = "payloadfs-gc/marks", "payloadfs-gc/probe"
 _RUNS = "runs/"

@@ -12,8 +12,6 @@ from .._keys import ID
 from ..errors import PointerError
 from ..pointer import MAX_INLINE_BYTES, Pointer
 
-__all__ = ["has_usual_time", "pointers_in", "references_in"]
-
 _ID = re.compile(b"(?=(%b))" % ID.pattern.encode())  # overlapping: an id may follow characters that look like one
 _ID_CHARS = 26
 _OLDEST, _NEWEST = b"01dz", b"02z"

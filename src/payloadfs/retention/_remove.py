@@ -13,8 +13,6 @@ from ..repository import Repository, default_repository
 from ..stores import ObjectInfo
 from ._parallel import in_parallel
 
-__all__ = ["Removed", "delete_all", "remove"]
-
 
 @dataclass(frozen=True, slots=True)
 class Removed:

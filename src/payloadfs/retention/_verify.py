@@ -14,8 +14,6 @@ from ..repository import Repository, default_repository
 from ..stores import ObjectInfo
 from ._parallel import in_parallel
 
-__all__ = ["Damaged", "Scanned", "Verified", "scan", "verify"]
-
 
 @dataclass(frozen=True, slots=True)
 class Damaged:

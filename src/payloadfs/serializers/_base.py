@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
-from .._seal import Encoded
-
-__all__ = ["Encoded", "NotExactError", "Serializer"]
+from .._seal import Encoded as Encoded
 
 
 class NotExactError(Exception):

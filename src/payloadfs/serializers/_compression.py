@@ -25,8 +25,6 @@ from .._threads import available_cores
 from ..errors import PolicyError
 from ._base import Encoded, Serializer
 
-__all__ = ["Compressed", "compress"]
-
 _MIN_BYTES = 4096
 """Smaller objects are not compressed: the request costs more than their bytes."""
 

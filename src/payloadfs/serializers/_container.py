@@ -22,8 +22,6 @@ from typing import Any
 from .._buffers import Frame, as_bytes, frame_bytes, padding
 from .._seal import DATA_FROM_BYTES, Encoded
 
-__all__ = ["pack", "unpack"]
-
 VERSION = 1
 _MAGIC = b"payloadfs frames"
 _HEADER = struct.Struct("<16sIIQQ")

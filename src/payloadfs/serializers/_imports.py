@@ -16,8 +16,6 @@ from typing import Any
 
 from .._forks import on_fork
 
-__all__ = ["import_all", "import_lock", "import_module"]
-
 _lock = threading.RLock()
 
 

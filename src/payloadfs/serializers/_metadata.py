@@ -10,8 +10,6 @@ from ._arrow.structure import check_file
 from ._container import unpack
 from ._polars import read_sidecar
 
-__all__ = ["read_metadata"]
-
 _MAX_COLUMNS = 50
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["NumpySerializer", "ReadOnlyNumpySerializer", "array_frame"]
 
 _KINDS = "biufcmMSU"
 _HEADER_BYTES = 4096

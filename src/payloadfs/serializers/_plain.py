@@ -10,15 +10,6 @@ from typing import Any
 from .._buffers import as_bytes
 from ._base import Encoded, NotExactError
 
-__all__ = [
-    "JSON_SCALARS",
-    "BytesSerializer",
-    "JsonSerializer",
-    "TextSerializer",
-    "check_exact",
-    "check_json_size",
-]
-
 _MAX_NODES = 10_000
 """Larger values are pickled: walking them in Python would cost more than pickling them."""
 

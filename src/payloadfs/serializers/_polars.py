@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["PolarsFrameSerializer", "PolarsSeriesSerializer", "find_unsupported", "read_sidecar"]
-
 
 class PolarsFrameSerializer:
     """Serializer of ``polars.DataFrame`` that uses polars' own writer and reader.

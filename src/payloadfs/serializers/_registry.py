@@ -16,7 +16,6 @@ from ._imports import import_all, import_lock
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["SerializerRegistry", "built_in", "decode"]
 
 ENTRY_POINTS = "payloadfs.serializers"
 

@@ -16,32 +16,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = [
-    "batch_of_rows",
-    "by_base",
-    "enum_member",
-    "extension_scalar",
-    "fill",
-    "first",
-    "masked_array",
-    "month_day_nano",
-    "parameter",
-    "precise_geometry",
-    "run_end_scalar",
-    "set_attributes",
-    "set_attributes_read_only",
-    "set_cause",
-    "set_error",
-    "set_read_only",
-    "sorted_map_type",
-    "standard_stream",
-    "storage",
-    "table_of_rows",
-    "tensor",
-    "viewed",
-    "viewed_as",
-]
-
 
 def set_read_only(array: Any, state: Any) -> None:
     """Set the state of an array, then make it read-only."""

@@ -12,8 +12,6 @@ import typing
 import weakref
 from typing import Any
 
-__all__ = ["cached_function", "empty_cell", "new_class", "new_enum", "new_type_var", "set_cell", "set_class"]
-
 _LOADED: weakref.WeakSet[type] = weakref.WeakSet()
 """Classes that were created here. All others belong to the running program and are never changed."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-__all__ = ["describe_mismatch", "versions_here"]
-
 _PACKAGES = ("cloudpickle", "numpy", "pandas", "polars", "pyarrow")
 
 

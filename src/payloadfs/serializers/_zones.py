@@ -8,8 +8,6 @@ from typing import Any
 from .._typenames import loaded_class
 from ._base import NotExactError
 
-__all__ = ["decode_zone", "encode_zone"]
-
 
 def encode_zone(zone: Any) -> list[Any]:
     """Return a time zone as a list that `decode_zone` takes.

@@ -21,8 +21,6 @@ from ..errors import ConfigError
 from ._errors import no_credentials
 from ._obstore_options import Limits, Target, UnmappedError, client_options, refuse_proxies, retry_config
 
-__all__ = ["Credentials", "encryption_from_environment", "s3_target"]
-
 _ENDPOINT = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?/?")
 _AMAZON = re.compile(r"https://s3(?:[.-]([a-z]{2}-[a-z]+-[0-9]+))?\.amazonaws\.com(\.cn)?")
 _VIRTUAL_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")

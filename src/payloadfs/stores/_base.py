@@ -11,21 +11,6 @@ from .._log import warn
 from .._urls import scheme_of
 from ..errors import IntegrityError, StoreError
 
-__all__ = [
-    "Body",
-    "Fetched",
-    "Leftover",
-    "ObjectInfo",
-    "Options",
-    "Store",
-    "SupportsFiles",
-    "SupportsLeftovers",
-    "body_size_error",
-    "collect",
-    "fetch_intact",
-]
-
-
 T = TypeVar("T")
 
 

@@ -33,8 +33,6 @@ from ._dirfd import is_ours, reserve
 from ._local import LocalStore
 from ._retry import TIMEOUT_S
 
-__all__ = ["Cache"]
-
 _INTO_FILE_FROM_BYTES = 1024 * 1024
 """From this size on, stores that support it write directly into the file. Below it, memory is faster."""
 

@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 from .._atomic import file_lock
 
-__all__ = ["DEFAULT_BYTES", "LOCK_WAIT_S", "Copy", "Quota", "existing"]
-
 DEFAULT_BYTES = 10 * 1024**3
 """Default limit, unless half of the free space is less."""
 

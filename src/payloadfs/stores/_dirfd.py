@@ -13,22 +13,6 @@ from contextlib import suppress
 from .._atomic import FOLDER, NO_FOLLOW, OPEN, sync_folder
 from .._atomic import sync_file as sync_fully
 
-__all__ = [
-    "Folder",
-    "close",
-    "file_system_type",
-    "group_bits",
-    "is_ours",
-    "make_folders",
-    "open_below",
-    "open_folder",
-    "open_subfolder",
-    "reserve",
-    "sync",
-    "sync_above",
-    "sync_file",
-]
-
 # This user may have only search permission for the folders above.
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | FOLDER | NO_FOLLOW | OPEN
 

@@ -12,20 +12,6 @@ from typing import Any
 from ..errors import NotFoundError, PayloadError, StoreError
 from ._redaction import Secrets
 
-__all__ = [
-    "STATUS",
-    "UNCONDITIONAL",
-    "ErrorTranslator",
-    "HTTPStatusError",
-    "from_obstore",
-    "is_lost",
-    "modified_s",
-    "no_credentials",
-    "s3_code",
-    "status_of",
-    "unexpected",
-]
-
 _TIME_FIELDS = ("mtime", "last_modified", "LastModified", "updated", "modified", "modify", "created")
 _MAX_MESSAGE_CHARS = 500
 _MAX_BODY_CHARS = 10_000

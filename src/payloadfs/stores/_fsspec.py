@@ -30,7 +30,6 @@ from ._retry import TIMEOUT_S, Retry
 if TYPE_CHECKING:
     from ._s3_control import S3Control
 
-__all__ = ["FsspecStore", "open_fsspec_store"]
 
 _STAGING = ".staging"
 _READ_BYTES = 4 * MIB

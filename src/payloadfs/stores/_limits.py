@@ -6,8 +6,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["call_limited", "time_limits"]
-
 
 def time_limits(scheme: str, timeout_s: float) -> dict[str, Any]:
     """Return the options that keep fsspec's own synchronous clients from waiting forever."""

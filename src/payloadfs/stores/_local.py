@@ -40,8 +40,6 @@ from ._dirfd import (
     sync_file,
 )
 
-__all__ = ["LocalStore"]
-
 _MAP_FROM_BYTES = 64 * 1024
 _RESERVE_FROM_BYTES = 1024 * 1024
 _MAX_PIECES = 1024  # per call, on Linux and macOS

@@ -14,8 +14,6 @@ from ..errors import StoreError
 from ._base import Body, Fetched, Leftover, ObjectInfo
 from ._local import LocalStore, _check_file, _may_match, _read
 
-__all__ = ["WindowsStore"]
-
 
 class WindowsStore(LocalStore):
     """Objects as files below one folder, which is created with the first object.

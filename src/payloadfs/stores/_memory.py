@@ -10,8 +10,6 @@ from .._buffers import private_memory
 from ..errors import IntegrityError, NotFoundError, StoreError
 from ._base import Body, Fetched, ObjectInfo, collect
 
-__all__ = ["MemoryStore"]
-
 _Objects = dict[str, tuple[bytes, float]]
 _roots: dict[str, _Objects] = {}
 _writing = threading.Lock()

@@ -22,8 +22,6 @@ from ._ranges import MAX_RANGE_BYTES, MIB, Memory, RangedDownload, Sink, into_fi
 from ._retry import RETRIED, TIMEOUT_S, Retry
 from ._s3_control import S3Control
 
-__all__ = ["ObstoreStore", "obstore_target", "obstore_unusable_after_fork"]
-
 _ONE_PUT_BYTES = 16 * MIB
 """Up to this size an object is created by one conditional request."""
 

@@ -20,7 +20,6 @@ from ._base import Store
 if TYPE_CHECKING:
     from ._cache import Cache
 
-__all__ = ["OpenStores", "chosen_transport", "open_cache", "open_store"]
 
 _MAX_OTHERS = 32
 _FORKED = "this process was forked from one that had loaded obstore"

@@ -15,18 +15,6 @@ from .._operation import current
 from ..errors import IntegrityError, StoreError
 from ._retry import Retry
 
-__all__ = [
-    "MAX_RANGE_BYTES",
-    "MIB",
-    "Memory",
-    "RangedDownload",
-    "Sink",
-    "Source",
-    "into_file",
-    "ranges_unsupported",
-    "wrong_size",
-]
-
 MIB = 1024 * 1024
 _ONE_RANGE_BYTES = 16 * MIB
 MAX_RANGE_BYTES = 32 * MIB

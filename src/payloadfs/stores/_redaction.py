@@ -12,8 +12,6 @@ from typing import Any
 
 from .._secrets import NOT_SECRET
 
-__all__ = ["ForeignError", "Secrets", "secrets_in"]
-
 _MIN_SECRET_CHARS = 6
 """Shorter secrets are removed only where they are a whole word: anything else would tear words apart."""
 

@@ -18,8 +18,6 @@ from .._operation import count
 from ..errors import PayloadError, StoreError, is_interrupt
 from ._errors import ErrorTranslator
 
-__all__ = ["RETRIED", "TIMEOUT_S", "Retry"]
-
 _T = TypeVar("_T")
 
 TIMEOUT_S = 15.0

@@ -17,8 +17,6 @@ from ..errors import ConfigError, NotFoundError, StoreError
 from ._base import Leftover
 from ._retry import Retry
 
-__all__ = ["S3Control"]
-
 
 class S3Control:
     """The requests for one bucket and path. The client is created for the first request, in each process.

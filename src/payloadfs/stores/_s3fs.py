@@ -13,8 +13,6 @@ from ._fsspec import FsspecStore
 from ._retry import TIMEOUT_S, Retry
 from ._s3_control import S3Control
 
-__all__ = ["open_s3fs_store"]
-
 # payloadfs itself repeats requests; a server that is silent costs one time limit.
 _CONFIG: dict[str, Any] = {"retries": {"total_max_attempts": 1}, "max_pool_connections": 32}
 

@@ -12,8 +12,6 @@ from typing import Any
 from .._typenames import loaded_class
 from . import _describe_arrow
 
-__all__ = ["class_of", "find_describer", "has_no_identity", "scalar"]
-
 Line = tuple[str, str]
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-__all__ = ["DiskFault", "disk_fault"]
-
 _NAMES = {"write": ("write", "writev"), "fallocate": ("posix_fallocate",), "rename": ("rename", "replace")}
 
 

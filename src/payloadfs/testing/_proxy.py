@@ -18,8 +18,6 @@ from itertools import count
 from typing import BinaryIO, Literal
 from urllib.parse import urlsplit
 
-__all__ = ["Fault", "FaultKind", "FaultProxy", "Request", "fault_proxy"]
-
 _CHUNK_BYTES = 256 * 1024
 _UNTIL_CLOSED = 1 << 60
 _CODES = {400: "InvalidRequest", 403: "AccessDenied", 404: "NoSuchKey", 409: "OperationAborted", 429: "TooManyRequests"}

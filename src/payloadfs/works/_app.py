@@ -23,8 +23,6 @@ from ._journal import Journal, new_run_name
 from ._program import adopt_main, is_import_for_worker, pickled_by_value
 from ._work import Work, seconds
 
-__all__ = ["App"]
-
 _SECRETS = ("storage_options", "keys")
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 from .._forks import on_fork
 
-__all__ = ["capture_output"]
-
 Sink = Callable[[str, str], None]
 """Takes the name of the stream, ``"stdout"`` or ``"stderr"``, and a string."""
 

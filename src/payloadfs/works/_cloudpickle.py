@@ -9,8 +9,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-__all__ = ["dumps"]
-
 
 def dumps(value: Any) -> bytes:
     """Pickle `value` with cloudpickle. Code objects keep their file name, so that tracebacks show it."""

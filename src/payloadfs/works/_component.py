@@ -15,17 +15,6 @@ from ..payload import Payload
 from ..repository import Repository
 from ._state import check_state_value, decode, encode, payloads_in
 
-__all__ = [
-    "ActiveDriver",
-    "Component",
-    "active_driver",
-    "find_class",
-    "reserve_names",
-    "state_attributes",
-    "tree",
-    "walk",
-]
-
 _RESERVED = "{!r} is reserved in works and flows: choose another name."
 _MAX_DEPTH = 10
 

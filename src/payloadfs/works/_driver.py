@@ -26,8 +26,6 @@ from ._state import decode, encode, fingerprint, same
 from ._submit import EndApp, Submitter, heartbeat
 from ._work import CallOptions, Work, WorkStatus
 
-__all__ = ["Driver"]
-
 _MAX_GATHER_S = 0.5
 _MAX_FRUITLESS = 10
 _IDLE = "nothing is left to do, but not all works succeeded, and the flow did not call stop()"

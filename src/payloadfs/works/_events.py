@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Event", "EventKind"]
-
 EventKind = Literal[
     "run-started",
     "run-resumed",

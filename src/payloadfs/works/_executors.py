@@ -11,8 +11,6 @@ from .._log import warn_once
 from ..errors import ConfigError
 from ._local_executor import LocalExecutor
 
-__all__ = ["LOCAL_EXECUTORS", "open_executor", "with_resources"]
-
 LOCAL_EXECUTORS = (LocalExecutor, ThreadPoolExecutor, ProcessPoolExecutor)
 """Executors on this machine. They never run a call again."""
 

@@ -9,8 +9,6 @@ from typing import Any, NoReturn
 from ._component import Component, active_driver, reserve_names
 from ._work import Work, seconds
 
-__all__ = ["Flow", "Map", "StopFlow"]
-
 
 class StopFlow(BaseException):  # not an error, and a flow must not catch it
     """Exits the flow's `run`; raised by `Flow.stop`."""

@@ -13,8 +13,6 @@ from ._state import pointers_in
 from ._task import Outcome
 from ._work import CallOptions, WorkStatus
 
-__all__ = ["Call", "CallHistory", "current_state", "current_statuses"]
-
 _MAX_LOGGED_CALLS = 500
 _MAX_OUTPUT_CHARS = 8_000
 _MAX_LOGGED_CHARS = 1_000_000

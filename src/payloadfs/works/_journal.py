@@ -39,17 +39,6 @@ from ..repository import Repository
 from ..stores import ObjectInfo
 from ._state import canonical
 
-__all__ = [
-    "Content",
-    "Journal",
-    "State",
-    "new_run_name",
-    "newest_entries",
-    "parse_key",
-    "payload_prefix",
-    "read_entry",
-]
-
 VERSION = 1
 _LABEL = b"payloadfs run document"
 _SPAN = 16

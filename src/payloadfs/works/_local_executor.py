@@ -27,7 +27,6 @@ from ._worker_process import SHUTDOWN
 if sys.platform == "win32":
     import msvcrt
 
-__all__ = ["LocalExecutor"]
 
 T = TypeVar("T")
 _PROGRAM = (

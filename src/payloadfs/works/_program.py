@@ -22,17 +22,6 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-__all__ = [
-    "Program",
-    "adopt_main",
-    "current",
-    "execute",
-    "import_in_spawned",
-    "import_in_worker",
-    "is_import_for_worker",
-    "pickled_by_value",
-]
-
 _VARIABLE = "_PAYLOADFS_PROGRAM"
 """Environment variable of worker processes and their children: name and path of the program."""
 

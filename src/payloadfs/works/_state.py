@@ -24,19 +24,6 @@ from ..payload import Payload
 from ..pointer import Pointer, content_fields
 from ..repository import Repository
 
-__all__ = [
-    "by_content",
-    "canonical",
-    "check_state_value",
-    "decode",
-    "encode",
-    "fingerprint",
-    "payloads_in",
-    "pointers_in",
-    "register_payload_class",
-    "same",
-]
-
 _SCALARS = (type(None), bool, int, str)
 _MAX_DEPTH = 100
 _MAX_ENCODED = 20_000

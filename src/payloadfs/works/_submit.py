@@ -24,8 +24,6 @@ from ._state import decode, payloads_in, pointers_in
 from ._task import Outcome, execute, pack
 from ._work import Work
 
-__all__ = ["HEARTBEAT_S", "EndApp", "Submitter", "heartbeat"]
-
 HEARTBEAT_S = 30.0
 """How often a driver shows that it is alive."""
 

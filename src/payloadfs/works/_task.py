@@ -28,8 +28,6 @@ from ._journal import Content
 from ._state import canonical, same
 from ._work import Work
 
-__all__ = ["Outcome", "Task", "execute", "pack"]
-
 _MAX_OUTPUT_CHARS = 1_000_000
 _MAX_MESSAGE_CHARS = 1_000
 _MAX_TRACEBACK_CHARS = 10_000

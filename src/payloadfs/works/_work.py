@@ -11,8 +11,6 @@ from typing import Any, Literal
 from ..errors import ConfigError
 from ._component import Component, reserve_names
 
-__all__ = ["CallOptions", "ConfiguredWork", "Stage", "Work", "WorkStatus"]
-
 Stage = Literal["not-started", "running", "succeeded", "failed", "stopped"]
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}

@@ -26,7 +26,6 @@ else:
     import fcntl
     from multiprocessing.connection import Connection
 
-__all__ = ["SHUTDOWN", "output", "serve"]
 
 SHUTDOWN = b""
 """A message instead of a job: the process ends normally, like any program."""

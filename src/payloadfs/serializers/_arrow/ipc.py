@@ -21,16 +21,6 @@ from .structure import check_file, check_stream, file_blocks, max_arrays, max_ro
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    "GatheredBuffers",
-    "LazyBuffers",
-    "as_buffer",
-    "batches_end",
-    "from_stream",
-    "read_ipc",
-    "to_stream",
-    "write_ipc",
-]
 
 _FOOTER_END = struct.Struct("<I6s")
 _MARK_BYTES = 8

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["ObjectBuffer", "bitmap", "nat_bitmap", "one_chunk", "pack_bits", "primitive", "unpack_bits"]
-
 
 class ObjectBuffer:
     """Memory of a stored object, of which decoded arrays are views.

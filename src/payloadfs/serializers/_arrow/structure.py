@@ -16,8 +16,6 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["RESERVED_KEYS", "Table", "check_file", "check_stream", "file_blocks", "max_arrays", "max_rows"]
-
 _U8, _U16, _U32, _I16, _I32, _I64 = (struct.Struct(f"<{code}") for code in "BHIhiq")
 _PAIR = struct.Struct("<qq")  # FieldNode and Buffer
 _BLOCK = struct.Struct("<qi4xq")

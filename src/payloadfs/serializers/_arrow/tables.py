@@ -11,8 +11,6 @@ from .structure import RESERVED_KEYS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ArrowBatchSerializer", "ArrowTableSerializer", "is_changed_by_ipc"]
-
 
 class ArrowTableSerializer:
     """Serializer of ``pyarrow.Table`` as an Arrow IPC file that other programs and languages can open.

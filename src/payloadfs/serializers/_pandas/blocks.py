@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["REMAINDER", "blocks", "build_frame"]
 
 REMAINDER = ["rest"]
 """Description of a column that is pickled. The tag is part of the format."""

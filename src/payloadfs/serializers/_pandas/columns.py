@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["decode_array", "decode_block", "encode_array", "encode_block"]
 
 Description = list[Any]
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MAX_WIDTH", "check_freq", "check_type", "zone_name"]
 
 MAX_WIDTH = 1_000_000
 """Most columns of a DataFrame that are stored as one array."""

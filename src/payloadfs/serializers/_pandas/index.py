@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["decode_column", "decode_index", "encode_column", "encode_index"]
-
 
 def encode_column(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
     """Return description and Arrow array of a column, or of the columns of a two-dimensional array.

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["SCALAR_TYPES", "decode_cells", "encode_cells", "is_mutable"]
 
 _MUTABLE = ("list", "ndarray", "json", "tree")
 _NAN = struct.pack("<d", math.nan)

@@ -12,8 +12,6 @@ from .._tree.check import TreeChecker, is_immutable
 from .._tree.decode import Decoder
 from .._tree.encode import Encoder
 
-__all__ = ["decode_attrs", "decode_scalar", "encode_attrs", "encode_scalar"]
-
 _MAX_CHARS = 1024 * 1024
 """Decoded, one character can take 50 bytes."""
 

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["FrameSerializer", "MixedFrameSerializer", "SeriesSerializer"]
 
 MAX_COLUMNS = 2_000
 """Of wider frames, adjacent numeric columns are stored as one array: Arrow's cost per column is high."""

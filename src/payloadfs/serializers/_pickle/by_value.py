@@ -22,8 +22,6 @@ from .. import _restore_code
 from .classes import find_reduction, is_standard, native_base, owner_of
 from .reducers import reducer_for
 
-__all__ = ["pickler_by_value", "refuse_self"]
-
 _ADVICE = "move it to a module that can be imported"
 _REBUILT = frozenset({"__dict__", "__weakref__", "_abc_impl", "__annotate_func__", "__slotnames__"})
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)

@@ -10,19 +10,6 @@ from typing import Any, NamedTuple
 
 from ..._typenames import top_package
 
-__all__ = [
-    "Reduction",
-    "find_reduction",
-    "is_python",
-    "is_standard",
-    "list_own_slots",
-    "native_base",
-    "owner_of",
-    "registered_reducer",
-    "standard_base",
-    "user_defines",
-]
-
 _HEAP_TYPE = 1 << 9
 _STANDARD = sys.stdlib_module_names
 

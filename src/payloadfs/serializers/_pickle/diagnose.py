@@ -11,8 +11,6 @@ from typing import Any
 
 from ..._typenames import loaded_class, top_package
 
-__all__ = ["contains", "find_unpicklable"]
-
 _MAX_DEPTH = 50
 
 

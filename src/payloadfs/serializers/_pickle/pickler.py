@@ -22,8 +22,6 @@ from .by_value import pickler_by_value, refuse_self
 from .classes import is_python, registered_reducer, user_defines
 from .reducers import reducer_for
 
-__all__ = ["Stream", "dump", "dump_by_value"]
-
 PROTOCOL = 5
 
 _FROZENSET = pickle.FROZENSET + pickle.MEMOIZE

@@ -37,8 +37,6 @@ from .classes import (
     user_defines,
 )
 
-__all__ = ["checker_for", "keep_attributes", "reduce_enum", "reduce_error"]
-
 Reducer = Callable[[Any], Any]
 
 _CONTAINERS: tuple[Any, ...] = (

@@ -20,8 +20,6 @@ from .._polars import find_unsupported
 from .classes import find_reduction, list_own_slots, registered_reducer
 from .reconstructible import checker_for, keep_attributes, reduce_enum, reduce_error
 
-__all__ = ["lost_attributes", "reducer_for"]
-
 _REFUSED = (memoryview, weakref.ProxyType, weakref.CallableProxyType)
 _OFFSET_BYTES = 8
 _MEMMAP_INFO = ("_mmap", "filename", "offset", "mode")

@@ -20,8 +20,6 @@ from .diagnose import contains, find_unpicklable
 from .pickler import Stream, dump, dump_by_value
 from .unpickler import is_in_hash, load
 
-__all__ = ["PickleSerializer", "pickle_container"]
-
 OUT_OF_BAND_FROM_BYTES = 4096
 """Smaller buffers stay in the pickle stream: their padding would cost more than a copy."""
 

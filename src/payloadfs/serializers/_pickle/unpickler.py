@@ -14,8 +14,6 @@ from .. import _restore
 from .._imports import import_module
 from .diagnose import contains
 
-__all__ = ["is_in_hash", "load"]
-
 _BUFFER_BYTES = 256 * 1024
 
 

@@ -14,8 +14,6 @@ from typing import Any
 from .._base import NotExactError
 from .vocabulary import LARGE_BYTES, NATIVE, find_codec
 
-__all__ = ["MAX_DEPTH", "TreeChecker", "is_immutable"]
-
 MAX_DEPTH = 100
 _LISTS = frozenset({list, tuple, set, frozenset})
 _CONTAINERS = _LISTS | {dict}

@@ -14,8 +14,6 @@ from .register import find_class
 from .standard import make_pairs
 from .vocabulary import expect, find_decoder
 
-__all__ = ["Decoder"]
-
 _LARGE_PAGE_BYTES = 2 * 1024 * 1024
 """Size of the pages that the system may map to read one byte of a file."""
 

@@ -22,20 +22,6 @@ from .._base import Encoded, NotExactError
 from .standard import CODECS, flatten
 from .vocabulary import LARGE_BYTES, NATIVE, Codec, Memory, find_codec
 
-__all__ = [
-    "DICT",
-    "LEAF",
-    "LEAF_SERIALIZERS",
-    "MEMORY",
-    "OBJECT",
-    "TUPLE",
-    "VALUE",
-    "Encoder",
-    "array_header",
-    "is_plain",
-    "map_header",
-]
-
 LEAF, TUPLE, DICT, VALUE, OBJECT, MEMORY = range(1, 7)
 
 LEAF_SERIALIZERS = frozenset(

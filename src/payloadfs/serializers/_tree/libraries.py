@@ -15,8 +15,6 @@ from .._zones import decode_zone, encode_zone
 from .standard import flatten, make_pairs
 from .vocabulary import LARGE_BYTES, Codec, Memory, expect
 
-__all__ = ["CODECS", "library_codec"]
-
 _MAX_DTYPE_CHARS = 10_000
 """The limit of numpy for the headers of ``.npy`` files, which have the same notation."""
 

@@ -15,8 +15,6 @@ from ...errors import ConfigError, DecodeError
 from .._base import NotExactError
 from .vocabulary import Codec, add_class, class_codec, expect
 
-__all__ = ["find_class", "register_class"]
-
 _T = TypeVar("_T", bound=type)
 _NAME = re.compile(r"[A-Za-z_][\w.<>-]{0,199}")
 _IS_HEAP_TYPE = 1 << 9

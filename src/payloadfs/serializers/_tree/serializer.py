@@ -17,8 +17,6 @@ from .encode import Encoder, array_header, is_plain, map_header
 from .spool import Spool
 from .vocabulary import NATIVE, expect, find_codec
 
-__all__ = ["TreeSerializer"]
-
 BATCH_FROM_ITEMS = 16_384
 """Longer lists and dicts are encoded in batches, so that their msgpack is never in memory as a whole."""
 

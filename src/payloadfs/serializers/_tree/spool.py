@@ -11,8 +11,6 @@ from typing import Any
 
 from ..._buffers import Frame, LazyFrame, as_bytes
 
-__all__ = ["Spool"]
-
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 

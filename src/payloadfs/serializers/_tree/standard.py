@@ -17,8 +17,6 @@ from .._base import NotExactError
 from .._zones import decode_zone, encode_zone
 from .vocabulary import LARGE_BYTES, Codec, Memory, expect, without_attributes
 
-__all__ = ["CODECS", "UNNAMED", "ZONE", "flatten", "make_pairs"]
-
 _FACTORIES: dict[str, Any] = {
     **{cls.__name__: cls for cls in (list, dict, tuple, set, frozenset, int, float, str, bytes, bool)},
     "none": None,

@@ -15,20 +15,6 @@ from ..._buffers import Frame
 from ..._typenames import class_name, loaded_class
 from .._base import NotExactError
 
-__all__ = [
-    "LARGE_BYTES",
-    "NATIVE",
-    "Codec",
-    "Memory",
-    "add_class",
-    "add_codec",
-    "class_codec",
-    "expect",
-    "find_codec",
-    "find_decoder",
-    "without_attributes",
-]
-
 NATIVE = frozenset({type(None), bool, int, float, str, bytes})
 """Classes that msgpack has itself. They may be keys of dicts."""
 
