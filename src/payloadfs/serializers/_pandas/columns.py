@@ -43,7 +43,7 @@ def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]
 
     dtype = values.dtype
     if isinstance(dtype, np.dtype):
-        if type(values) is not np.ndarray:
+        if type(values) is not np.ndarray or dtype.metadata:
             raise NotExactError
         return encode_cells(values) if dtype.kind == "O" else _encode_numpy(values, lazy)
     encoders = _encoders()
@@ -77,7 +77,7 @@ def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Descript
     import pyarrow as pa
 
     dtype = values.dtype
-    if not dtype.isnative or dtype.metadata:
+    if not dtype.isnative:
         raise NotExactError
     description = ["numpy", dtype.str]
     if dtype.kind == "b":
