@@ -6,6 +6,7 @@ the memory around it, tables without columns keep their rows.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import sys
@@ -56,22 +57,24 @@ def _reduce_text_file(obj: Any) -> Any:
     return _refuse(obj) if name is None else (_restore.standard_stream, (name,))
 
 
-def _reduce_masked(obj: Any) -> Any:
+def reduce_masked(obj: Any) -> Any:
+    """Return the reduction of a masked array, without what numpy records about a memmap."""
     import numpy as np
 
     if obj is np.ma.masked or find_reduction(type(obj)).owner is not np.ma.MaskedArray:
         return NotImplemented
     array: Any = obj
-    namespace = {name: value for name, value in vars(array).items() if name not in _MEMMAP_INFO}
-    if type(obj) is not np.ma.MaskedArray or not namespace.keys() <= _MASKED_ATTRIBUTES:
-        # A subclass, or an array with attributes: the mask is one of them.
-        info = {name: value for name, value in array._optinfo.items() if name not in _MEMMAP_INFO}
-        state: Any = (None, {**namespace, "_optinfo": info}, {})
-        data = array.view(np.ndarray)
-        return _restore.viewed_as, (data, type(obj)), state, None, None, _restore.set_attributes
-    mask = None if array.mask is np.ma.nomask else array.mask
-    info = {name: value for name, value in array._optinfo.items() if name not in _MEMMAP_INFO}
-    return _restore.masked_array, (array.data, mask, array._fill_value, array.hardmask, info)
+    namespace, info = (
+        {name: value for name, value in part.items() if name not in _MEMMAP_INFO}
+        for part in (vars(array), array._optinfo)
+    )
+    if type(obj) is np.ma.MaskedArray and namespace.keys() <= _MASKED_ATTRIBUTES:
+        mask = None if array.mask is np.ma.nomask else array.mask
+        return _restore.masked_array, (array.data, mask, array._fill_value, array.hardmask, info)
+    # A subclass, or an array with attributes: the mask is one of them.
+    state: Any = (None, {**namespace, "_optinfo": info}, {})
+    data = array.view(np.ndarray)
+    return _restore.viewed_as, (data, type(obj)), state, None, None, _restore.set_attributes
 
 
 def _reduce_array(obj: Any) -> Any:
@@ -133,6 +136,8 @@ def _reduce_pandas(obj: Any) -> Any:
     import pandas as pd
 
     lost = lost_attributes(obj)
+    if lost and isinstance(obj, pd.Index):
+        raise pickle.PicklingError(f"pandas would lose the attribute {lost[0]!r} of an index")
     if lost:
         raise pickle.PicklingError(
             f"pandas would lose the attribute {lost[0]!r}; store it in .attrs, or list it in the _metadata of a subclass"
@@ -146,13 +151,6 @@ def lost_attributes(obj: Any) -> list[str]:
     """Return the names of attributes that were set on a frame, series or index and that pandas never copies."""
     kept = {*getattr(obj, "_metadata", ()), *obj._accessors, "sortorder"}
     return sorted(name for name in vars(obj) if not name.startswith("_") and name not in kept)
-
-
-def _reduce_index(obj: Any) -> Any:
-    lost = lost_attributes(obj)
-    if lost:
-        raise pickle.PicklingError(f"pandas would lose the attribute {lost[0]!r} of an index")
-    return NotImplemented
 
 
 def _reduce_polars(obj: Any) -> Any:
@@ -202,12 +200,9 @@ def _reduce_arrow_array(obj: Any) -> Any:
     import pyarrow as pa
 
     # Plain pickle stores whole buffers, so a slice would include cells outside of it.
-    try:
-        unseen_bytes = obj.get_total_buffer_size() - obj.nbytes
-    except pa.ArrowTypeError:  # views, whose size pyarrow before 19 cannot report
-        return pa.concat_arrays([obj]).__reduce__()
-    if unseen_bytes <= _OFFSET_BYTES * len(obj.buffers()):
-        return NotImplemented
+    with contextlib.suppress(pa.ArrowTypeError):  # views, whose size pyarrow before 19 cannot report
+        if obj.get_total_buffer_size() - obj.nbytes <= _OFFSET_BYTES * len(obj.buffers()):
+            return NotImplemented
     return pa.concat_arrays([obj]).__reduce__()
 
 
@@ -234,10 +229,6 @@ def _reduce_scalar(obj: Any) -> Any:
     return _restore.first, (pa.repeat(obj, 1),)
 
 
-def _reduce_interval(obj: Any) -> Any:
-    return _restore.month_day_nano, tuple(obj)
-
-
 def _reduce_run_end(obj: Any) -> Any:
     pa, kind = sys.modules["pyarrow"], obj.type
     try:
@@ -245,10 +236,6 @@ def _reduce_run_end(obj: Any) -> Any:
     except pa.ArrowNotImplementedError as error:
         raise pickle.PicklingError(f"Arrow cannot create an array of {kind.value_type}") from error
     return _restore.run_end_scalar, (kind.run_end_type, values)
-
-
-def _reduce_extension(obj: Any) -> Any:
-    return _restore.extension_scalar, (obj.type, obj.value)
 
 
 def _reduce_tensor(obj: Any) -> Any:
@@ -294,32 +281,25 @@ _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("builtins.BaseException", reduce_error),
     ("enum.Enum", reduce_enum),
     ("ctypes.CDLL", _refuse),
-    ("numpy.ma.MaskedArray", _reduce_masked),
+    ("numpy.ma.MaskedArray", reduce_masked),
     ("numpy.ndarray", _reduce_array),
     *((f"numpy.{name}", _reduce_numpy_scalar) for name in ("str_", "bytes_", "longlong", "ulonglong")),
-    ("pandas.DataFrame", _reduce_pandas),
-    ("pandas.Series", _reduce_pandas),
-    ("pandas.Index", _reduce_index),
-    ("numpy.dtypes.LongLongDType", _reduce_long_dtype),
-    ("numpy.dtypes.ULongLongDType", _reduce_long_dtype),
+    *((f"pandas.{name}", _reduce_pandas) for name in ("DataFrame", "Series", "Index")),
+    *((f"numpy.dtypes.{name}", _reduce_long_dtype) for name in ("LongLongDType", "ULongLongDType")),
     ("PIL.Image.Image", _reduce_image),
-    ("polars.DataFrame", _reduce_polars),
-    ("polars.Series", _reduce_polars),
+    *((f"polars.{name}", _reduce_polars) for name in ("DataFrame", "Series")),
     ("polars.LazyFrame", _reduce_lazy_frame),
     ("pyarrow.Array", _reduce_arrow_array),
-    ("pyarrow.Table", _reduce_arrow_table),
-    ("pyarrow.RecordBatch", _reduce_arrow_table),
+    *((f"pyarrow.{name}", _reduce_arrow_table) for name in ("Table", "RecordBatch")),
     ("pyarrow.MapType", _reduce_map_type),
     ("pyarrow.FixedSizeListType", _reduce_fixed_list_type),
-    ("pyarrow.MonthDayNano", _reduce_interval),
-    ("pyarrow.ExtensionScalar", _reduce_extension),
+    ("pyarrow.MonthDayNano", lambda obj: (_restore.month_day_nano, tuple(obj))),
+    ("pyarrow.ExtensionScalar", lambda obj: (_restore.extension_scalar, (obj.type, obj.value))),
     ("pyarrow.RunEndEncodedScalar", _reduce_run_end),
     ("pyarrow.Scalar", _reduce_scalar),
     ("shapely.Geometry", _reduce_geometry),
     ("sklearn.utils.Bunch", _reduce_bunch),
-    ("xarray.DataArray", _reduce_xarray),
-    ("xarray.Dataset", _reduce_xarray),
-    ("xarray.DataTree", _reduce_xarray),
+    *((f"xarray.{name}", _reduce_xarray) for name in ("DataArray", "Dataset", "DataTree")),
     ("xarray.backends.file_manager.FileManager", _refuse_path),
     ("torch.Tensor", _reduce_tensor),
     ("torch.UntypedStorage", _reduce_storage),

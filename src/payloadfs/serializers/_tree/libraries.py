@@ -4,92 +4,43 @@ from __future__ import annotations
 
 import ast
 import math
-from functools import partial
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-from ..._typenames import loaded_class, short_class_name
+from ..._typenames import loaded_class
 from .._base import NotExactError
 from .._numpy import array_frame
 from .._pandas.expected import check_freq
 from .._zones import decode_zone, encode_zone
-from .standard import flatten, make_pairs
-from .vocabulary import LARGE_BYTES, Codec, Memory, expect
+from .standard import make_pairs
+from .vocabulary import LARGE_BYTES, Codec, Memory, expect, flatten
 
 _MAX_DTYPE_CHARS = 10_000
 """The limit of numpy for the headers of ``.npy`` files, which have the same notation."""
 
-_INDEXES = frozenset(
-    {
-        *("Index", "RangeIndex", "MultiIndex", "CategoricalIndex"),
-        *("DatetimeIndex", "TimedeltaIndex", "PeriodIndex", "IntervalIndex"),
-    }
-)
-
 
 def library_codec(cls: type) -> Codec | None:
     """Return the codec of objects of exact class `cls`, a class of numpy, pandas, pyarrow or polars, or None."""
-    name = short_class_name(cls)
-    package = name.partition(".")[0]
-    # A name can be claimed by any class.
-    is_public = loaded_class(name) is cls
-    if package == "numpy":
-        return _numpy_codec(cls)
-    if package == "pandas":
-        return _pandas_codec(cls, name.removeprefix("pandas."), is_public)
-    if package == "pyarrow":
-        return _arrow_codec(cls) or (_LEAVES.get(name) if is_public else None)
-    return _LEAVES.get(name) if is_public else None
-
-
-def _pandas_codec(cls: type, name: str, is_public: bool) -> Codec | None:
-    codec = _INDEX if name in _INDEXES else _SCALARS.get(name) or _LEAVES.get(f"pandas.{name}")
-    if codec is not None:
-        return codec if is_public else None
-    for missing, codec in _MISSING.items():
-        if cls is type(loaded_class(f"pandas.{missing}")):
+    # By identity, because any class can claim a name.
+    for name, codec in _EXACT.items():
+        if cls is loaded_class(name):
             return codec
-    if issubclass(cls, loaded_class("pandas.api.extensions.ExtensionArray")):
-        return _PANDAS_ARRAY
-    return _OFFSET if issubclass(cls, loaded_class("pandas.tseries.offsets.BaseOffset")) else None
+    for name, codec in _CONSTANTS.items():
+        if cls is type(loaded_class(name)):
+            return codec
+    return next((codec for name, codec in _BASES.items() if issubclass(cls, loaded_class(name))), None)
 
 
-def _leaf(serializer_id: str) -> Codec:
-    return Codec(serializer_id, lambda obj: [obj], lambda obj: obj, has_identity=True, leaf=serializer_id)
-
-
-_LEAVES = {
-    "pandas.DataFrame": _leaf("pandas/1"),
-    "pandas.Series": _leaf("pandas-series/1"),
-    "pyarrow.Table": _leaf("arrow-table/1"),
-    "pyarrow.RecordBatch": _leaf("arrow-batch/1"),
-    "polars.DataFrame": _leaf("polars/1"),
-    "polars.Series": _leaf("polars-series/1"),
-}
-
-
-def _numpy_codec(cls: type) -> Codec | None:
-    import numpy as np
-
-    if cls in (np.ndarray, np.memmap):
-        return _NDARRAY
-    if cls is np.ma.MaskedArray:
-        return _MASKED
-    if issubclass(cls, np.generic) and cls.__module__ == "numpy" and cls not in (np.object_, np.str_, np.bytes_):
-        return _NUMPY_SCALAR
-    if cls in (np.str_, np.bytes_):
-        return _NUMPY_STRINGS[cls.__name__]
-    if cls is type(np.ma.masked):
-        return _MASKED_CONSTANT
-    return _DTYPE if issubclass(cls, np.dtype) else None
+def _attribute_of(class_name: str, name: str) -> Callable[[Any], Any]:
+    """Return a function that returns the attribute `name` of an object of exact class `class_name`."""
+    return lambda obj: getattr(expect(obj, loaded_class(class_name)), name)
 
 
 def _dtype_fields(dtype: Any) -> Any:
     """Return a dtype in numpy's notation of ``.npy`` files.
 
-    Raises
-    ------
-    NotExactError
-        The dtype has objects or metadata, or the notation would change it.
+    Raise `NotExactError` if the dtype has objects or metadata, or the notation would change it.
     """
     import numpy as np
 
@@ -167,26 +118,14 @@ def _make_array(dtype: Any, shape: Any, content: Any, fortran: bool, writable: b
 
 
 def _masked_fields(obj: Any) -> list[Any]:
-    import numpy as np
+    from .. import _restore
+    from .._pickle.reducers import reduce_masked
 
-    array: Any = obj
-    # What numpy records about a file is not kept, as for other arrays.
-    extra = array._optinfo.keys() - {"_mmap", "filename", "offset", "mode"}
-    known = {
-        "_optinfo",
-        "_basedict",
-        "_data",
-        "_mask",
-        "_fill_value",
-        "_hardmask",
-        "_sharedmask",
-        "_isfield",
-        "_baseclass",
-    }
-    if extra or array._baseclass is not np.ndarray or not vars(array).keys() <= known:
-        raise NotExactError
-    mask = None if array.mask is np.ma.nomask else array.mask
-    return [array.data, mask, array._fill_value, bool(array.hardmask)]
+    create, args, *_ = reduce_masked(obj)
+    if create is not _restore.masked_array or args[-1]:
+        raise NotExactError  # it has other attributes
+    data, mask, fill_value, hard, _ = args
+    return [data, mask, fill_value, bool(hard)]
 
 
 def _make_masked(data: Any, mask: Any, fill_value: Any, hard: Any) -> Any:
@@ -217,43 +156,19 @@ def _make_scalar(dtype: Any, content: Any) -> Any:
     return _make_array(dtype, [], content, False, True)[()]
 
 
-def _make_string(name: str, content: Any) -> Any:
-    import numpy as np
-
-    return np.str_(expect(content, str)) if name == "str_" else np.bytes_(expect(content, bytes))
-
-
-def _make_masked_constant() -> Any:
-    import numpy as np
-
-    return np.ma.masked
-
-
 def _cells(array: Any) -> Any:
     return array.reshape(-1).tolist() if array.dtype.hasobject else ()
 
 
-_NDARRAY = Codec("ndarray", _array_fields, _make_array, has_identity=True, children=_cells)
-_MASKED = Codec("MaskedArray", _masked_fields, _make_masked, has_identity=True, children=lambda m: _cells(m.data))
-_NUMPY_SCALAR = Codec("numpy", _scalar_fields, _make_scalar)
-_NUMPY_STRINGS = {
-    "str_": Codec("numpy.str", lambda v: [str.__str__(v)], partial(_make_string, "str_")),
-    "bytes_": Codec("numpy.bytes", lambda v: [bytes.__getitem__(v, slice(None))], partial(_make_string, "bytes_")),
-}
-_MASKED_CONSTANT = Codec("masked", lambda _: [], _make_masked_constant)
-_DTYPE = Codec("dtype", lambda v: [_dtype_fields(v)], _make_dtype)
-
-
-def _check_attributes(obj: Any) -> None:
-    """Raise `NotExactError` if attributes were set on a scalar of pandas."""
+def _count_and_unit(obj: Any) -> list[Any]:
     # Names that begin with an underscore are caches of pandas.
     if any(not name.startswith("_") for name in getattr(obj, "__dict__", ())):
         raise NotExactError
+    return [int(obj.asm8.view("i8")), obj.unit]
 
 
 def _timestamp_fields(obj: Any) -> list[Any]:
-    _check_attributes(obj)
-    fields = [int(obj.asm8.view("i8")), obj.unit, *([] if obj.tz is None else [encode_zone(obj.tz)])]
+    fields = [*_count_and_unit(obj), *([] if obj.tz is None else [encode_zone(obj.tz)])]
     if repr(_make_timestamp(*fields)) != repr(obj):
         raise NotExactError
     return fields
@@ -265,11 +180,6 @@ def _make_timestamp(count: Any, unit: Any, zone: Any = None) -> Any:
 
     naive = pd.Timestamp(np.datetime64(expect(count, int), unit))
     return naive if zone is None else naive.tz_localize("UTC").tz_convert(decode_zone(expect(zone, list)))
-
-
-def _timedelta_fields(obj: Any) -> list[Any]:
-    _check_attributes(obj)
-    return [int(obj.asm8.view("i8")), obj.unit]
 
 
 def _make_timedelta(count: Any, unit: Any) -> Any:
@@ -297,22 +207,6 @@ def _make_period(ordinal: Any, freq: Any) -> Any:
     return pd.Period(ordinal=expect(ordinal, int), freq=freq)
 
 
-def _interval_fields(obj: Any) -> list[Any]:
-    return [obj.left, obj.right, obj.closed]
-
-
-def _make_interval(*fields: Any) -> Any:
-    import pandas as pd
-
-    return pd.Interval(*fields)
-
-
-def _make_missing(name: str) -> Any:
-    import pandas as pd
-
-    return getattr(pd, name)
-
-
 def _index_fields(obj: Any) -> list[Any]:
     import pandas as pd
 
@@ -321,12 +215,6 @@ def _index_fields(obj: Any) -> list[Any]:
     if lost_attributes(obj):
         raise NotExactError
     return [pd.DataFrame(index=obj)]
-
-
-def _make_index(frame: Any) -> Any:
-    import pandas as pd
-
-    return expect(frame, pd.DataFrame).index
 
 
 def _array_as_series(obj: Any) -> list[Any]:
@@ -342,12 +230,6 @@ def _array_as_series(obj: Any) -> list[Any]:
     ):
         raise NotExactError
     return [series]
-
-
-def _make_pandas_array(series: Any) -> Any:
-    import pandas as pd
-
-    return expect(series, pd.Series).array
 
 
 def _offset_fields(obj: Any) -> list[Any]:
@@ -370,25 +252,6 @@ def _make_offset(name: Any, n: Any, normalize: Any, options: Any) -> Any:
     if not (isinstance(cls, type) and issubclass(cls, offsets.BaseOffset)):
         raise ValueError(f"pandas has no offset {name!r}")  # noqa: TRY004  the name is wrong, not its class
     return cls(n=expect(n, int), normalize=expect(normalize, bool), **dict(make_pairs(options)))
-
-
-_SCALARS = {
-    "Timestamp": Codec("Timestamp", _timestamp_fields, _make_timestamp),
-    "Timedelta": Codec("Timedelta", _timedelta_fields, _make_timedelta),
-    "Period": Codec("Period", _period_fields, _make_period),
-    "Interval": Codec("Interval", _interval_fields, _make_interval),
-}
-_MISSING = {name: Codec(name, lambda _: [], partial(_make_missing, name)) for name in ("NA", "NaT")}
-_INDEX = Codec("Index", _index_fields, _make_index)
-_PANDAS_ARRAY = Codec("pandas.array", _array_as_series, _make_pandas_array, has_identity=True)
-_OFFSET = Codec("offset", _offset_fields, _make_offset)
-
-
-def _arrow_codec(cls: type) -> Codec | None:
-    for name, codec in _ARROW.items():
-        if issubclass(cls, loaded_class(f"pyarrow.{name}")) and cls.__module__.partition(".")[0] == "pyarrow":
-            return None if issubclass(cls, loaded_class("pyarrow.ExtensionArray")) else codec
-    return None
 
 
 def _batch(array: Any) -> list[Any]:
@@ -440,22 +303,58 @@ def _schema_fields(obj: Any) -> list[Any]:
     return [pa.Table.from_batches([], obj)]
 
 
-def _make_schema(table: Any) -> Any:
-    import pyarrow as pa
-
-    return expect(table, pa.Table).schema
+def _leaf(serializer_id: str) -> Codec:
+    return Codec(serializer_id, lambda obj: [obj], lambda obj: obj, has_identity=True, leaf=serializer_id)
 
 
-_ARROW = {
-    "Array": Codec("arrow.Array", _batch, _first_column, has_identity=True),
-    "ChunkedArray": Codec("arrow.ChunkedArray", _chunked_fields, _first_column, has_identity=True),
-    "Scalar": Codec("arrow.Scalar", _scalar_as_batch, _first_cell, has_identity=True),
-    "Schema": Codec("arrow.Schema", _schema_fields, _make_schema, has_identity=True),
+_NDARRAY = Codec("ndarray", _array_fields, _make_array, has_identity=True, children=_cells)
+_INDEX = Codec("Index", _index_fields, _attribute_of("pandas.DataFrame", "index"))
+_EXACT = {
+    "numpy.ndarray": _NDARRAY,
+    "numpy.memmap": _NDARRAY,
+    "numpy.ma.MaskedArray": Codec(
+        "MaskedArray", _masked_fields, _make_masked, has_identity=True, children=lambda v: _cells(v.data)
+    ),
+    "numpy.str_": Codec("numpy.str", lambda v: [str.__str__(v)], lambda v: import_module("numpy").str_(expect(v, str))),
+    "numpy.bytes_": Codec(
+        "numpy.bytes",
+        lambda v: [bytes.__getitem__(v, slice(None))],
+        lambda v: import_module("numpy").bytes_(expect(v, bytes)),
+    ),
+    "pandas.Timestamp": Codec("Timestamp", _timestamp_fields, _make_timestamp),
+    "pandas.Timedelta": Codec("Timedelta", _count_and_unit, _make_timedelta),
+    "pandas.Period": Codec("Period", _period_fields, _make_period),
+    "pandas.Interval": Codec(
+        "Interval", lambda v: [v.left, v.right, v.closed], lambda *fields: import_module("pandas").Interval(*fields)
+    ),
+    **dict.fromkeys(("pandas.Index", "pandas.RangeIndex", "pandas.MultiIndex", "pandas.CategoricalIndex"), _INDEX),
+    **{f"pandas.{kind}Index": _INDEX for kind in ("Datetime", "Timedelta", "Period", "Interval")},
+    "pandas.DataFrame": _leaf("pandas/1"),
+    "pandas.Series": _leaf("pandas-series/1"),
+    "pyarrow.Table": _leaf("arrow-table/1"),
+    "pyarrow.RecordBatch": _leaf("arrow-batch/1"),
+    "polars.DataFrame": _leaf("polars/1"),
+    "polars.Series": _leaf("polars-series/1"),
 }
-CODECS = (
-    *(_NDARRAY, _MASKED, _NUMPY_SCALAR, *_NUMPY_STRINGS.values(), _MASKED_CONSTANT, _DTYPE),
-    *_SCALARS.values(),
-    *_MISSING.values(),
-    *(_INDEX, _PANDAS_ARRAY, _OFFSET),
-    *_ARROW.values(),
-)
+_CONSTANTS = {
+    "pandas.NA": Codec("NA", lambda _: [], lambda: import_module("pandas").NA),
+    "pandas.NaT": Codec("NaT", lambda _: [], lambda: import_module("pandas").NaT),
+    "numpy.ma.masked": Codec("masked", lambda _: [], lambda: import_module("numpy.ma").masked),
+}
+_BASES = {
+    "numpy.generic": Codec("numpy", _scalar_fields, _make_scalar),
+    "numpy.dtype": Codec("dtype", lambda v: [_dtype_fields(v)], _make_dtype),
+    "pandas.api.extensions.ExtensionArray": Codec(
+        "pandas.array", _array_as_series, _attribute_of("pandas.Series", "array"), has_identity=True
+    ),
+    "pandas.tseries.offsets.BaseOffset": Codec("offset", _offset_fields, _make_offset),
+    "pyarrow.ExtensionArray": None,
+    "pyarrow.Array": Codec("arrow.Array", _batch, _first_column, has_identity=True),
+    "pyarrow.ChunkedArray": Codec("arrow.ChunkedArray", _chunked_fields, _first_column, has_identity=True),
+    "pyarrow.Scalar": Codec("arrow.Scalar", _scalar_as_batch, _first_cell, has_identity=True),
+    "pyarrow.Schema": Codec(
+        "arrow.Schema", _schema_fields, _attribute_of("pyarrow.Table", "schema"), has_identity=True
+    ),
+}
+_ALL = (*_EXACT.values(), *_CONSTANTS.values(), *_BASES.values())
+CODECS = [codec for codec in _ALL if codec is not None and not codec.leaf]
