@@ -116,10 +116,7 @@ def _reduce_function(obj: types.FunctionType, reduced: Any) -> Any:
 def _reduce_class(cls: Any, reduced: Any) -> Any:
     """Return the reduction of a class that is stored by value; `reduced` is that of cloudpickle.
 
-    Raises
-    ------
-    pickle.PicklingError
-        Its metaclass keeps data outside the class, as metaclasses in C do.
+    Raise `pickle.PicklingError` if its metaclass keeps data outside the class, as metaclasses in C do.
     """
     if not isinstance(reduced, tuple) or len(reduced) < 3:
         return reduced  # by name

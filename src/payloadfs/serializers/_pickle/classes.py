@@ -5,7 +5,7 @@ from __future__ import annotations
 import copyreg
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..._typenames import top_package
@@ -28,14 +28,8 @@ def registered_reducer(cls: type) -> Callable[[Any], Any] | None:
 class Reduction(NamedTuple):
     """How objects of a class are reduced.
 
-    Attributes
-    ----------
-    owner : type
-        Class that defines ``__reduce_ex__`` or ``__reduce__``; `object` for the default.
-    standard : bool
-        Whether the standard library or the interpreter defines it, so that it knows nothing of subclasses.
-    python : bool
-        Whether it is written in Python.
+    The class `owner` defines ``__reduce_ex__`` or ``__reduce__`` (`object` for the default). A `standard` reduction,
+    that of the standard library or the interpreter, knows nothing of subclasses. It may be written in `python`.
     """
 
     owner: type
@@ -103,10 +97,26 @@ def standard_base(cls: type, owner: type) -> Any:
     return next(base for base in cls.__mro__ if is_standard(base) and issubclass(base, owner))
 
 
-def list_own_slots(cls: type) -> tuple[str, ...]:
-    """Return the names of the slots of `cls` that classes outside of the standard library define."""
+def list_slots(bases: Iterable[type]) -> tuple[str, ...]:
+    """Return the names of the slots that the classes `bases` define in Python."""
     found: dict[str, None] = {}
-    for base in cls.__mro__:
-        if "__slots__" in vars(base) and not is_standard(base):
+    for base in bases:
+        if "__slots__" in vars(base):
             found |= {name: None for name, value in vars(base).items() if isinstance(value, types.MemberDescriptorType)}
     return tuple(found)
+
+
+def list_own_slots(cls: type) -> tuple[str, ...]:
+    """Return the names of the slots of `cls` that classes outside of the standard library define."""
+    return list_slots(base for base in cls.__mro__ if not is_standard(base))
+
+
+def read_slots(obj: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the values of those of the slots `names` of `obj` that are set."""
+    cls, found = type(obj), {}
+    for name in names:
+        try:
+            found[name] = vars(owner_of(cls, name))[name].__get__(obj, cls)
+        except AttributeError:  # not set
+            continue
+    return found

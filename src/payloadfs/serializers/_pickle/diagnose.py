@@ -10,22 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..._typenames import loaded_class, top_package
+from .classes import list_slots, read_slots
 
 _MAX_DEPTH = 50
 
 
 def find_unpicklable(obj: Any, dump: Callable[[Any], Any]) -> tuple[str, Any]:
-    """Return path and value of the innermost part of `obj` at which `dump` fails.
+    """Return path and value of the innermost part of `obj` for which `dump` raises, as it did for `obj`.
 
-    Parameters
-    ----------
-    obj : object
-        An object for which `dump` failed.
-    dump : callable
-        Raises for objects that cannot be stored.
-
-    Notes
-    -----
     Cost: dumps each sibling on the way down once. Only called after a failure.
 
     Examples
@@ -85,7 +77,8 @@ def _iter_parts(obj: Any) -> Iterator[tuple[str, Any]]:
     elif top_package(type(obj)) != "polars" and not (
         isinstance(obj, types.ModuleType) and sys.modules.get(obj.__name__) is obj
     ):
-        yield from _attributes(obj)
+        yield from ((f".{name}", value) for name, value in getattr(obj, "__dict__", {}).items())
+        yield from ((f".{name}", value) for name, value in read_slots(obj, list_slots(type(obj).__mro__)).items())
 
 
 def _captured(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -94,15 +87,6 @@ def _captured(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     for name in function.__code__.co_names:
         if name in function.__globals__:
             yield f".<global {name}>", function.__globals__[name]
-
-
-def _attributes(obj: Any) -> Iterator[tuple[str, Any]]:
-    yield from ((f".{name}", value) for name, value in getattr(obj, "__dict__", {}).items())
-    for base in type(obj).__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(obj, name):
-                yield f".{name}", getattr(obj, name)
 
 
 def contains(obj: Any, part: Any) -> bool:

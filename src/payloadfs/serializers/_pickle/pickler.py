@@ -44,16 +44,9 @@ _default_reduce = operator.methodcaller("__reduce_ex__", PROTOCOL)
 
 
 class Stream(NamedTuple):
-    """Pickle stream in pieces.
+    """Pickle stream in pieces, and whether it contains compiled code.
 
-    Attributes
-    ----------
-    pieces : list of bytes
-        The stream.
-    has_code : bool
-        Whether it contains compiled code.
-    may_hash_early : bool
-        Whether a frozenset in it may need the hash of an object that has no attributes yet.
+    If it `may_hash_early`, a frozenset in it may need the hash of an object that has no attributes yet.
     """
 
     pieces: list[bytes]

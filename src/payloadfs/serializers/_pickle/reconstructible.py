@@ -32,6 +32,7 @@ from .classes import (
     list_own_slots,
     native_base,
     owner_of,
+    read_slots,
     registered_reducer,
     standard_base,
     user_defines,
@@ -204,10 +205,7 @@ def _reduce_and_keep(
 ) -> Any:
     """Return the reduction of `obj` with the attributes that it omits, created by `base` if that is a class.
 
-    Raises
-    ------
-    pickle.PicklingError
-        The reduction would create an object of another class.
+    Raise `pickle.PicklingError` if the reduction would create an object of another class.
     """
     reduced = obj.__reduce_ex__(5)
     if isinstance(reduced, str):
@@ -242,12 +240,9 @@ def _mentions(cls: type, reduced: Any) -> bool:
 def keep_attributes(obj: Any, reduced: Any, slots: Sequence[str] = ()) -> Any:
     """Return `reduced` with those attributes and slots of `obj` that its state omits.
 
-    Raises
-    ------
-    pickle.PicklingError
-        An attribute would be lost, and cannot be added.
+    Raise `pickle.PicklingError` if an attribute would be lost, and cannot be added.
     """
-    namespace, own_slots = _attributes(obj), _read_slots(obj, slots)
+    namespace, own_slots = _attributes(obj), read_slots(obj, slots)
     if not namespace and not own_slots:
         return reduced
     state = reduced[2] if len(reduced) > 2 else None
@@ -272,16 +267,6 @@ def _attributes(obj: Any) -> dict[str, Any] | None:
     except AttributeError:
         return None
     return namespace if isinstance(namespace, dict) else None
-
-
-def _read_slots(obj: Any, names: Sequence[str]) -> dict[str, Any]:
-    cls, found = type(obj), {}
-    for name in names:
-        try:
-            found[name] = vars(owner_of(cls, name))[name].__get__(obj, cls)
-        except AttributeError:  # not set
-            continue
-    return found
 
 
 def _handed_over(state: Any) -> dict[str, Any]:
@@ -321,7 +306,7 @@ def _split_state(obj: Any, slots: Sequence[str]) -> tuple[Any, dict[str, Any] | 
     if hasattr(type(obj), "__setstate__"):
         return obj.__getstate__(), None, {}
     if not user_defines(type(obj), "__getstate__"):
-        return None, _attributes(obj), _read_slots(obj, slots)
+        return None, _attributes(obj), read_slots(obj, slots)
     return (None, *_split(obj.__getstate__()))
 
 
@@ -380,7 +365,7 @@ def reduce_error(obj: BaseException) -> Any:
     if isinstance(reduced, str) or not find_reduction(cls).standard or len(reduced) > 3:
         return _Checked().check(reduced) if cls.__init__ or cls.__new__ else reduced
     state = reduced[2] if len(reduced) > 2 else None
-    slots = _read_slots(obj, list_own_slots(cls))
+    slots = read_slots(obj, list_own_slots(cls))
     has_cause = obj.__cause__ is not None or obj.__suppress_context__
     is_plain = not slots and not user_defines(cls, "__init__", "__new__", "__setattr__", "__getattr__")
     if is_plain or reduced[0] is not cls or user_defines(cls, "__getstate__", "__setstate__"):

@@ -80,12 +80,7 @@ class PickleSerializer:
 def pickle_container(obj: Any, *, without: Any = None) -> Encoded:
     """Return the pickle of `obj` as a container. Any exception of the pickler propagates.
 
-    Parameters
-    ----------
-    obj : object
-        The object to pickle.
-    without : object, optional
-        Raise `pickle.PicklingError` if `obj` contains this object.
+    Raise `pickle.PicklingError` if `obj` contains the object `without`.
     """
     stream, buffers, data = _dump(obj, without)
     return pack(

@@ -20,14 +20,7 @@ _BUFFER_BYTES = 256 * 1024
 def load(head: memoryview, buffers: list[memoryview], *, readonly: bool) -> Any:
     """Return the object in the pickle stream `head`. Runs the pickle; any exception propagates.
 
-    Parameters
-    ----------
-    head : memoryview
-        The stream. Only small ones are copied.
-    buffers : list of memoryview
-        The buffers out of band.
-    readonly : bool
-        Whether numpy arrays become read-only.
+    `buffers` are those out of band. With `readonly`, numpy arrays become read-only.
     """
     fast, patient = (_ReadOnlyUnpickler, _PatientReadOnlyUnpickler) if readonly else (_Unpickler, _PatientUnpickler)
     try:

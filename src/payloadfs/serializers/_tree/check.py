@@ -35,15 +35,7 @@ def is_immutable(value: Any) -> bool:
 class TreeChecker:
     """Check of one object, batch by batch, that each is a tree and that no mutable object is in two of them.
 
-    Parameters
-    ----------
-    check_strings : bool
-        Whether large strings are not native, and repeated ones are limited.
-
-    Attributes
-    ----------
-    check_strings : bool
-        Whether the length of strings matters in the next batch.
+    With `check_strings`, large strings of the next batch are not native, and repeated ones are limited.
     """
 
     _count = 0
@@ -57,12 +49,8 @@ class TreeChecker:
     def check(self, level: list[Any]) -> bool:
         """Return whether `level` is native: msgpack stores it without any conversion.
 
-        `level` must be the only list besides their container that refers to the values.
-
-        Raises
-        ------
-        NotExactError
-            A value is not in the vocabulary, occurs twice, or is nested too deeply.
+        `level` must be the only list besides their container that refers to the values. Raise `NotExactError` if
+        a value is not in the vocabulary, occurs twice, or is nested too deeply.
         """
         native, self._count = True, 0
         for _ in range(MAX_DEPTH):

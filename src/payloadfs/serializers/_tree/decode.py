@@ -21,17 +21,9 @@ _LARGE_PAGE_BYTES = 2 * 1024 * 1024
 class Decoder:
     """Decoder of the values of one tree.
 
-    Parameters
-    ----------
-    leaves : sequence of str
-        The serializer of each buffer.
-    buffers : sequence of memoryview
-        The leaves. Each is used once, in order.
-    trusted : bool
-        If false, the bytes must also be those that this value is encoded to, so that nothing in
-        them is ignored: no key twice, no longer form of a number.
-    readonly : bool
-        Whether arrays are read-only.
+    `leaves` has the serializer of each of `buffers`, which are used once, in order. Bytes that are not `trusted`
+    must also be those that this value is encoded to, so that nothing in them is ignored: no key twice, no longer
+    form of a number. With `readonly`, arrays are read-only.
     """
 
     def __init__(

@@ -19,8 +19,8 @@ from typing import Any
 from ..._buffers import chunks
 from ...errors import EncodeError
 from .._base import Encoded, NotExactError
-from .standard import CODECS, flatten
-from .vocabulary import LARGE_BYTES, NATIVE, Codec, Memory, find_codec
+from .standard import CODECS
+from .vocabulary import LARGE_BYTES, NATIVE, Codec, Memory, find_codec, flatten
 
 LEAF, TUPLE, DICT, VALUE, OBJECT, MEMORY = range(1, 7)
 
@@ -45,10 +45,7 @@ def _msgpack() -> tuple[Callable[[Any], bytes], Callable[[int, bytes], Any]]:
 class Encoder:
     """Encoder of the values of one tree.
 
-    Parameters
-    ----------
-    inline : bool
-        Whether large parts stay in the msgpack value. DataFrames and tables are then refused.
+    With `inline`, large parts stay in the msgpack value, and DataFrames and tables are refused.
     """
 
     def __init__(self, *, inline: bool = False) -> None:
@@ -61,10 +58,7 @@ class Encoder:
     def encode(self, obj: Any, *, native: bool) -> bytes:
         """Return `obj` as one msgpack value; `native` says that it needs no conversion. Adds its leaves.
 
-        Raises
-        ------
-        NotExactError
-            A value cannot be restored exactly. Leaves of this value may have been added.
+        Raise `NotExactError` if a value cannot be restored exactly. Leaves of it may have been added then.
         """
         count = len(self.leaves)
         try:

@@ -7,13 +7,14 @@ import enum
 import functools
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from ..._typenames import class_name, loaded_class
 from ...errors import ConfigError, DecodeError
 from .._base import NotExactError
-from .vocabulary import Codec, add_class, class_codec, expect
+from .._pickle.classes import list_slots, read_slots
+from .vocabulary import Codec, add_class, class_codec, expect, flatten
 
 _T = TypeVar("_T", bound=type)
 _NAME = re.compile(r"[A-Za-z_][\w.<>-]{0,199}")
@@ -83,7 +84,8 @@ def register_class(cls: _T | None = None, *, name: str | None = None) -> _T | Ca
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is not a valid class name; use for example 'acme.Order'.", kind="class-name")
     known = class_codec(name)
-    if known is not None and known[0] is not cls and not _is_again(known[0], cls):
+    # A class with the same module and name is this one, defined again: in a notebook, or in a reloaded module.
+    if known is not None and (known[0].__module__, known[0].__qualname__) != (cls.__module__, cls.__qualname__):
         raise ConfigError(
             f"The name {name!r} is already taken by {class_name(known[0])}; give {class_name(cls)} another one.",
             kind="class-name",
@@ -95,10 +97,7 @@ def register_class(cls: _T | None = None, *, name: str | None = None) -> _T | Ca
 def find_class(name: Any) -> Callable[..., Any]:
     """Return the function that makes an object of the registered class `name` from its fields.
 
-    Raises
-    ------
-    DecodeError
-        No class was registered under this name. Nothing was imported.
+    Raise `DecodeError` if no class was registered under this name. Nothing was imported.
     """
     known = class_codec(expect(name, str))
     if known is None:
@@ -108,11 +107,6 @@ def find_class(name: Any) -> Callable[..., Any]:
             kind="unknown-class",
         )
     return known[1].make
-
-
-def _is_again(old: type, new: type) -> bool:
-    """Return whether `new` is the class `old`, defined again: in a notebook, or in a reloaded module."""
-    return (old.__module__, old.__qualname__) == (new.__module__, new.__qualname__)
 
 
 def _codec(cls: Any, name: str) -> Codec:
@@ -136,8 +130,8 @@ def _codec(cls: Any, name: str) -> Codec:
         fields, make = _model_fields, functools.partial(_make_model, cls)
     else:
         others = list(bases)
-        names = _field_names(cls)
-        fields, make = functools.partial(_fields, names), functools.partial(_make_object, cls, names)
+        names, slots = _field_names(cls), list_slots(cls.__mro__)
+        fields, make = functools.partial(_fields, names, slots), functools.partial(_make_object, cls, names)
     if not all(base.__flags__ & _IS_HEAP_TYPE for base in others):
         raise ConfigError(
             f"{class_name(cls)} inherits from a class that has data besides fields, such as dict or Exception; "
@@ -158,32 +152,11 @@ def _field_names(cls: Any) -> frozenset[str]:
     )
 
 
-def _attributes(obj: Any) -> dict[str, Any]:
-    """Return the attributes of `obj`, in its ``__dict__`` and in slots."""
-    found = dict(getattr(obj, "__dict__", {}))
-    for base in type(obj).__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name.startswith("__") and not name.endswith("__"):
-                name = f"_{base.__name__.lstrip('_')}{name}"
-            if name in ("__dict__", "__weakref__"):
-                continue
-            try:
-                found[name] = object.__getattribute__(obj, name)
-            except AttributeError:
-                continue
-    return found
-
-
-def _flat(state: Mapping[str, Any]) -> list[Any]:
-    return [part for pair in state.items() for part in pair]
-
-
-def _fields(names: frozenset[str], obj: Any) -> list[Any]:
-    state = _attributes(obj)
+def _fields(names: frozenset[str], slots: tuple[str, ...], obj: Any) -> list[Any]:
+    state = {**getattr(obj, "__dict__", {}), **read_slots(obj, slots)}
     if state.keys() != names:
         raise NotExactError
-    return _flat(state)
+    return flatten(state)
 
 
 def _state(names: frozenset[str], flat: tuple[Any, ...]) -> dict[str, Any]:
@@ -207,7 +180,7 @@ def _make_object(cls: Any, names: frozenset[str], *flat: Any) -> Any:
 def _tuple_fields(obj: Any) -> list[Any]:
     if getattr(obj, "__dict__", None) or tuple.__len__(obj) != len(obj._fields):
         raise NotExactError
-    return _flat(dict(zip(obj._fields, tuple.__iter__(obj), strict=True)))
+    return flatten(dict(zip(obj._fields, tuple.__iter__(obj), strict=True)))
 
 
 def _make_tuple(cls: Any, *flat: Any) -> Any:
@@ -220,7 +193,7 @@ def _struct_fields(obj: Any) -> list[Any]:
     if getattr(obj, "__dict__", None):
         raise NotExactError
     try:
-        return _flat({name: getattr(obj, name) for name in names})
+        return flatten({name: getattr(obj, name) for name in names})
     except AttributeError as error:
         raise NotExactError from error
 
@@ -242,8 +215,8 @@ def _model_fields(obj: Any) -> list[Any]:
     names = type(obj).__pydantic_fields__.keys()
     if attributes.keys() != names or type(fields_set) is not set or not fields_set <= {*names, *(extra or ())}:
         raise NotExactError
-    private = None if private is None else _flat(private)
-    return [_flat(attributes), sorted(fields_set), None if extra is None else _flat(extra), private]
+    private = None if private is None else flatten(private)
+    return [flatten(attributes), sorted(fields_set), None if extra is None else flatten(extra), private]
 
 
 def _make_model(cls: Any, attributes: Any, fields_set: Any, extra: Any, private: Any) -> Any:

@@ -117,13 +117,7 @@ def _has_long(obj: Any, levels: int) -> bool:
 
 
 class _Writer:
-    """Writer of the msgpack of one tree, in pieces if there are long lists or dicts in it.
-
-    Attributes
-    ----------
-    spool, encoder : Spool, Encoder
-        The msgpack, and the leaves.
-    """
+    """Writer of the msgpack of one tree, in pieces if there are long lists or dicts in it."""
 
     def __init__(self) -> None:
         self.spool, self.encoder, self._checker = Spool(), Encoder(), TreeChecker()

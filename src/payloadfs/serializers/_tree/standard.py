@@ -15,7 +15,7 @@ from ..._typenames import class_name
 from ...pointer import Pointer
 from .._base import NotExactError
 from .._zones import decode_zone, encode_zone
-from .vocabulary import LARGE_BYTES, Codec, Memory, expect, without_attributes
+from .vocabulary import LARGE_BYTES, Codec, Memory, expect, flatten, without_attributes
 
 _FACTORIES: dict[str, Any] = {
     **{cls.__name__: cls for cls in (list, dict, tuple, set, frozenset, int, float, str, bytes, bool)},
@@ -34,11 +34,6 @@ def make_pairs(flat: Any) -> list[tuple[Any, Any]]:
     if len({key for key, _ in pairs}) != len(pairs):
         raise ValueError("a key occurs twice")
     return pairs
-
-
-def flatten(mapping: Any) -> list[Any]:
-    """Return the keys and values of a dict, one after the other."""
-    return [part for pair in mapping.items() for part in pair]
 
 
 def _make_mapping(cls: Any, flat: Any, *args: Any) -> Any:

@@ -115,10 +115,7 @@ def _find_codec(cls: type) -> Codec | None:
 def find_decoder(name: str) -> Callable[..., Any]:
     """Return the function that makes an object from the fields of the value called `name`.
 
-    Raises
-    ------
-    ValueError
-        The name is unknown. Nothing was imported by it.
+    Raise `ValueError` if the name is unknown. Nothing was imported by it.
     """
     codec = _all_codecs().get(name) or _added.get(name)
     if codec is None:
@@ -145,3 +142,8 @@ def expect(value: Any, *classes: type) -> Any:
     if type(value) not in classes:
         raise TypeError(f"unexpected {type(value).__name__}")
     return value
+
+
+def flatten(mapping: Any) -> list[Any]:
+    """Return the keys and values of a dict, one after the other."""
+    return [part for pair in mapping.items() for part in pair]
