@@ -38,12 +38,7 @@ class NumpySerializer:
 
     def encode(self, obj: Any) -> Encoded:
         """Return the array as a ``.npy`` file."""
-        import numpy as np
-
-        if type(obj) not in (np.ndarray, np.memmap) or not _is_plain(obj.dtype):
-            raise NotExactError
-        # Without its file, a memmap is a plain array. The path is never stored.
-        encoded = _npy(obj.view(np.ndarray))
+        encoded = _encode(obj)
         if not obj.flags.writeable:
             raise NotExactError(instead=(ReadOnlyNumpySerializer(), encoded))
         return encoded
@@ -81,13 +76,10 @@ class ReadOnlyNumpySerializer:
 
     def encode(self, obj: Any) -> Encoded:
         """Return the array as a ``.npy`` file."""
-        try:
-            NumpySerializer().encode(obj)
-        except NotExactError as declined:
-            if declined.instead is not None:
-                return declined.instead[1]
-            raise
-        raise NotExactError
+        encoded = _encode(obj)
+        if obj.flags.writeable:
+            raise NotExactError
+        return encoded
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> npt.NDArray[Any]:
         """Return the array as a view of `buffer`."""
@@ -96,9 +88,12 @@ class ReadOnlyNumpySerializer:
         return array
 
 
-def _npy(array: npt.NDArray[Any]) -> Encoded:
+def _encode(obj: Any) -> Encoded:
     import numpy as np
 
+    if type(obj) not in (np.ndarray, np.memmap) or not _is_plain(obj.dtype):
+        raise NotExactError
+    array = obj.view(np.ndarray)  # without its file, a memmap is a plain array; the path is never stored
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     header = io.BytesIO()
     fields = {"descr": array.dtype.str, "fortran_order": fortran, "shape": array.shape}

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._buffers import as_bytes
+from .._seal import suffix_bytes
 from ..errors import DecodeError, EncodeError
 from ._arrow.ipc import read_ipc
 from ._base import Encoded, NotExactError
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 class PolarsFrameSerializer:
     """Serializer of ``polars.DataFrame`` that uses polars' own writer and reader.
 
-    Notes
-    -----
     Cost: one copy of the frame to save, and one to load.
     """
 
@@ -56,7 +55,7 @@ class PolarsFrameSerializer:
         file = io.BytesIO()
         obj.write_ipc(file, compat_level=pl.CompatLevel.newest())
         content = as_bytes(file.getvalue())
-        footer = _footer_start(content)
+        footer = content.nbytes - suffix_bytes(content)
         schema = {name: _describe_dtype(dtype) for name, dtype in obj.schema.items()}
         sidecar = json.dumps({"versions": versions_here(), "schema": list(schema.items())}).encode()
         end = _SIDECAR.pack(len(sidecar), _MAGIC)
@@ -98,17 +97,12 @@ class PolarsSeriesSerializer:
         return PolarsFrameSerializer().decode(buffer, trusted=trusted).to_series(0)
 
 
-def _footer_start(content: memoryview) -> int:
-    footer_bytes, _ = _FOOTER_END.unpack_from(content, content.nbytes - _FOOTER_END.size)
-    return content.nbytes - _FOOTER_END.size - int(footer_bytes)
-
-
 def read_sidecar(buffer: memoryview) -> Any:
     """Return the versions and the schema that `PolarsFrameSerializer.encode` wrote, or an empty dict.
 
     They only serve to report a polars that reads other dtypes.
     """
-    end = _footer_start(buffer) - _SIDECAR.size
+    end = buffer.nbytes - suffix_bytes(buffer) - _SIDECAR.size
     size, magic = _SIDECAR.unpack_from(buffer, end)
     if magic != _MAGIC or size > end:
         return {}
@@ -238,7 +232,6 @@ def _split_strings(metadata: bytes, count: int) -> tuple[list[bytes], bytes]:
     return found, metadata[pos:]
 
 
-_FOOTER_END = struct.Struct("<I6s")
 _SIDECAR = struct.Struct("<I16s")
 _MAGIC = b"payloadfs polars"
 _MAX_NODES = 100_000

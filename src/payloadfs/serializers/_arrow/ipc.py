@@ -9,12 +9,11 @@ the actual bytes, gathered piece by piece.
 from __future__ import annotations
 
 import mmap
-import struct
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..._buffers import Frame, LazyFrame, as_bytes, frame_bytes
-from ..._seal import Encoded
+from ..._seal import Encoded, suffix_bytes
 from .._base import NotExactError
 from .structure import check_file, check_stream, file_blocks, max_arrays, max_rows
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_FOOTER_END = struct.Struct("<I6s")
 _MARK_BYTES = 8
 
 
@@ -98,10 +96,7 @@ class _FrameSink:
 def write_ipc(schema: pa.Schema, batches: Iterable[pa.RecordBatch], lazy: LazyBuffers | None = None) -> Encoded:
     """Return an Arrow IPC file of `batches`: frames are views of their memory.
 
-    Raises
-    ------
-    NotExactError
-        An IPC file cannot hold these batches, for example because their dictionaries differ.
+    Raise `NotExactError` if an IPC file cannot hold them, for example because their dictionaries differ.
     """
     import pyarrow as pa
 
@@ -119,8 +114,7 @@ def write_ipc(schema: pa.Schema, batches: Iterable[pa.RecordBatch], lazy: LazyBu
     _check_readable(schema, batches, sink.frames)
     ending = sink.frames.pop()
     assert isinstance(ending, memoryview)
-    footer_bytes, _ = _FOOTER_END.unpack_from(ending, ending.nbytes - _FOOTER_END.size)
-    footer_at = ending.nbytes - _FOOTER_END.size - footer_bytes
+    footer_at = ending.nbytes - suffix_bytes(ending)
     return Encoded(
         [*sink.frames, ending[:footer_at]],
         extension="arrow",
@@ -162,8 +156,6 @@ def _data_addresses(arrays: Iterable[pa.Array]) -> Iterator[int]:
 def read_ipc(buffer: memoryview, *, trusted: bool) -> pa.Table:
     """Return the table in the Arrow IPC file `buffer` as views of it.
 
-    Notes
-    -----
     pyarrow checks no offsets and bounds nothing. Therefore untrusted files are read by `check_file`
     before pyarrow sees them, and are then validated in full: strings, offsets and dictionary codes
     are read once, numbers are not.

@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 class ObjectBuffer:
     """Memory of a stored object, of which decoded arrays are views.
 
-    Parameters
-    ----------
-    buffer : memoryview
-        The whole object.
-    trusted : bool
-        If false, decoders must also check what Arrow's validation leaves out.
+    If it is not `trusted`, decoders must also check what Arrow's validation leaves out.
     """
 
     def __init__(self, buffer: memoryview, *, trusted: bool) -> None:

@@ -59,15 +59,7 @@ def max_arrays(size_bytes: int) -> int:
 
 
 class Table:
-    """A flatbuffers table.
-
-    Parameters
-    ----------
-    flat : memoryview
-        The flatbuffer. Nothing outside is read.
-    pos : int, optional
-        Offset of the table; by default that of the root.
-    """
+    """A flatbuffers table, by default the root. Nothing outside of the flatbuffer `flat` is read."""
 
     __slots__ = ("_flat", "_layout", "_layout_bytes", "_pos", "_table_bytes")
 
@@ -169,11 +161,9 @@ class _Schema:
         if kind not in _TYPES:
             raise ValueError(f"type {kind} is not supported")
         buffers, width = _TYPES[kind]
-        layout.nodes, layout.buffers, layout.views = (
-            layout.nodes + 1,
-            layout.buffers + buffers,
-            layout.views + (kind in _VIEWS),
-        )
+        layout.nodes += 1
+        layout.buffers += buffers
+        layout.views += kind in _VIEWS
         if width is not None and field.vector(5, 4).nbytes != 4 * width:
             raise ValueError(f"type {kind} with a wrong number of children")
         for child in field.tables(5):
@@ -230,8 +220,6 @@ def _check_message(message: Table, body_bytes: int) -> None:
 def check_file(buffer: memoryview) -> None:
     """Raise an exception unless `buffer` is an IPC file as payloadfs and polars write it.
 
-    Notes
-    -----
     Cost: some 5 microseconds per column, and as much per column and batch. Buffers are not read.
     """
     footer, end = _footer(buffer)

@@ -64,10 +64,7 @@ def blocks(
 def build_frame(column_blocks: Iterable[Block], index: pd.Index, labels: pd.Index) -> pd.DataFrame:
     """Return the frame made of `column_blocks`. No copy.
 
-    Raises
-    ------
-    ValueError
-        The length of a column does not match the index, or a label has no column.
+    Raise `ValueError` if they do not match `index` and `labels`.
     """
     whole = list(column_blocks)
     lengths = {values.shape[-1] for values, _ in whole}

@@ -18,7 +18,7 @@ from .._arrow.tables import is_changed_by_ipc
 from .._base import NotExactError
 from .._numpy import array_frame
 from .._zones import decode_zone, encode_zone
-from .expected import zone_name
+from .expected import numpy_types, zone_name
 from .object_columns import decode_cells, encode_cells
 
 if TYPE_CHECKING:
@@ -28,17 +28,9 @@ if TYPE_CHECKING:
 
 Description = list[Any]
 
-_UNITS = ("s", "ms", "us", "ns")
-
 
 def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
-    """Return description and Arrow array of a numpy or pandas array.
-
-    Raises
-    ------
-    NotExactError
-        Arrow would not restore exactly these values.
-    """
+    """Return description and Arrow array of a numpy or pandas array, or raise `NotExactError`."""
     import numpy as np
 
     dtype = values.dtype
@@ -55,45 +47,38 @@ def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]
 def decode_array(description: Description, array: pa.Array, memory: ObjectBuffer) -> Any:
     """Return the numpy or pandas array that was encoded: a view of `memory` where possible."""
     kind, *params = description
-    decoded: Any = _DECODERS[kind](array, memory, *params)
-    return decoded
+    return _DECODERS[kind](array, memory, *params)
 
 
 @functools.cache
 def _encoders() -> dict[type, Callable[[Any, LazyBuffers], tuple[Description, pa.Array]]]:
     import pandas as pd
 
+    masked = ["Boolean", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)), "Float32", "Float64"]
     return {
         pd.DatetimeTZDtype: _encode_zoned,
         pd.StringDtype: _encode_string,
         pd.ArrowDtype: _encode_arrow,
         pd.PeriodDtype: _encode_period,
-        **dict.fromkeys(_masked_dtypes(), _encode_masked),
+        **{getattr(pd, f"{name}Dtype"): _encode_masked for name in masked},
     }
 
 
 def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Description, pa.Array]:
-    import numpy as np
     import pyarrow as pa
 
     dtype = values.dtype
-    if not dtype.isnative:
+    if dtype.kind == "c" and dtype.itemsize <= 16 and dtype.isnative:
+        return ["complex", dtype.str], _encode_complex(values, lazy)
+    types = numpy_types(dtype.str) if dtype.kind in "biufMm" else []
+    if not types:
         raise NotExactError
     description = ["numpy", dtype.str]
     if dtype.kind == "b":
-        return description, pa.Array.from_buffers(pa.bool_(), len(values), [None, pack_bits(values)])
-    if dtype.kind in "Mm":
-        unit, step = np.datetime_data(dtype)
-        if unit not in _UNITS or step != 1:
-            raise NotExactError
-        kind = pa.timestamp(unit) if dtype.kind == "M" else pa.duration(unit)
-        # NaT stays in the data, where loading reads it; the bitmap is for other readers.
-        return description, primitive(kind, values, nat_bitmap(values), lazy)
-    if dtype.kind == "c" and dtype.itemsize <= 16:
-        return ["complex", dtype.str], _encode_complex(values, lazy)
-    if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        raise NotExactError
-    return description, primitive(pa.from_numpy_dtype(dtype), values, None, lazy)
+        return description, pa.Array.from_buffers(types[0], len(values), [None, pack_bits(values)])
+    # NaT stays in the data, where loading reads it; the bitmap is for other readers.
+    missing = nat_bitmap(values) if dtype.kind in "Mm" else None
+    return description, primitive(types[0], values, missing, lazy)
 
 
 def _decode_numpy(array: pa.Array, memory: ObjectBuffer, dtype: str) -> npt.NDArray[Any]:
@@ -195,12 +180,12 @@ def _encode_string(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
     import pyarrow as pa
 
     dtype = values.dtype
-    missing = "NA" if dtype.na_value is pd.NA else "nan"
+    description = ["string", dtype.storage, "NA" if dtype.na_value is pd.NA else "nan"]
     try:
-        if dtype.storage == "python":
-            cells = values.to_numpy(dtype=object, na_value=None)
-            return ["string", "python", missing], one_chunk(pa.array(cells, pa.large_string(), from_pandas=True))
-        return ["string", dtype.storage, missing], one_chunk(values.__arrow_array__())
+        if dtype.storage != "python":
+            return description, one_chunk(values.__arrow_array__())
+        cells = values.to_numpy(dtype=object, na_value=None)
+        return description, one_chunk(pa.array(cells, pa.large_string(), from_pandas=True))
     except (UnicodeError, pa.ArrowInvalid) as error:
         raise NotExactError from error
 
@@ -228,13 +213,6 @@ def _decode_arrow(array: pa.Array, _: ObjectBuffer) -> Any:
     import pyarrow as pa
 
     return pd.arrays.ArrowExtensionArray(pa.chunked_array([array]))
-
-
-def _masked_dtypes() -> list[type]:
-    import pandas as pd
-
-    names = ["Boolean", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)), "Float32", "Float64"]
-    return [getattr(pd, f"{name}Dtype") for name in names]
 
 
 def _encode_masked(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:

@@ -7,6 +7,7 @@ that no column needs. So untrusted columns are compared before they are converte
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ def check_type(description: Any, kind: pa.DataType) -> None:
         fits = pa.types.is_dictionary(kind) and pa.types.is_signed_integer(kind.index_type) and not kind.ordered
     elif name == "block":
         width, dtype = params
-        cells = [pa.uint8()] if dtype == "|b1" else _numpy(dtype, "iuf")
+        cells = [pa.uint8()] if dtype == "|b1" else numpy_types(dtype, "iuf")
         fits = 0 < width <= MAX_WIDTH and kind in [pa.list_(part, width) for part in cells]
     else:
         # ArrowDtype of any type. Unions and extensions were refused with the structure of the file.
-        fits = name == "arrow" or kind in (_cells(*params) if name == "object" else _array(name, *params))
+        fits = name == "arrow" or kind in (cell_types(*params) if name == "object" else _array(name, *params))
     if not fits:
         raise ValueError(f"a column of kind {name!r} cannot have the Arrow type {kind}")
 
@@ -63,7 +64,9 @@ def zone_name(kind: str, value: Any, *_: Any) -> str | None:
     return f"{'-' if minutes < 0 else '+'}{hours}" if minutes else "UTC"
 
 
-def _numpy(name: str, kinds: str = "iufMm") -> list[pa.DataType]:
+@functools.lru_cache(maxsize=256)
+def numpy_types(name: str, kinds: str = "iufMm") -> list[pa.DataType]:
+    """Return the type of a numpy array whose dtype has the string `name`; none if such arrays are not stored."""
     import numpy as np
     import pyarrow as pa
 
@@ -86,9 +89,9 @@ def _array(name: str, *params: Any) -> list[pa.DataType]:
 
     match name, *params:
         case "numpy", dtype:
-            return _numpy(dtype)
+            return numpy_types(dtype)
         case "masked", dtype:
-            return _numpy("|b1" if dtype == "boolean" else np.dtype(dtype.lower()).str, "iuf")
+            return numpy_types("|b1" if dtype == "boolean" else np.dtype(dtype.lower()).str, "iuf")
         case "complex", ("<c8" | "<c16") as dtype:
             return [pa.list_(pa.float32() if dtype == "<c8" else pa.float64(), 2)]
         case "zoned", unit, *zone:
@@ -101,7 +104,7 @@ def _array(name: str, *params: Any) -> list[pa.DataType]:
     return []
 
 
-def _cells(kind: str, _missing: str = "None", *params: Any) -> list[pa.DataType]:
+def cell_types(kind: str, _missing: str = "None", *params: Any) -> list[pa.DataType]:
     """Return the types of an array of Python objects."""
     import pyarrow as pa
 
@@ -109,9 +112,9 @@ def _cells(kind: str, _missing: str = "None", *params: Any) -> list[pa.DataType]
         case "Decimal", *_:
             return [pa.decimal128(38, scale) for scale in range(39)]
         case "list", [inner, *rest] if inner not in _NOT_IN_LISTS:
-            return [pa.large_list(part) for part in _cells(inner, *rest)]
+            return [pa.large_list(part) for part in cell_types(inner, *rest)]
         case "ndarray", dtype:
-            return [pa.large_list(part) for part in _numpy(dtype, "iuf") if part != pa.bool_()]
+            return [pa.large_list(part) for part in numpy_types(dtype, "iuf") if part != pa.bool_()]
     simple = {
         **dict.fromkeys(("str", "mixed", "json"), pa.large_string()),
         **dict.fromkeys(("bytes", "tree"), pa.large_binary()),

@@ -57,10 +57,7 @@ def decode_column(description: Any, array: pa.Array, memory: ObjectBuffer) -> An
 def encode_index(index: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], list[pa.Array]]:
     """Return JSON metadata and Arrow arrays of an index.
 
-    Raises
-    ------
-    NotExactError
-        The class, values, name or freq cannot be stored exactly.
+    Raise `NotExactError` if its class, values, name or freq cannot be stored exactly.
     """
     import pandas as pd
 

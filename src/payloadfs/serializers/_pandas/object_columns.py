@@ -16,8 +16,7 @@ import json
 import math
 import struct
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._arrow.memory import ObjectBuffer, bitmap, unpack_bits
@@ -26,6 +25,7 @@ from .._plain import JSON_SCALARS, check_exact
 from .._tree.check import TreeChecker, is_immutable
 from .._tree.decode import Decoder
 from .._tree.encode import Encoder
+from .expected import cell_types
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,13 +41,7 @@ _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", 
 
 
 def encode_cells(values: npt.NDArray[Any]) -> tuple[list[Any], pa.Array]:
-    """Return description and Arrow array of a one-dimensional array of objects.
-
-    Raises
-    ------
-    NotExactError
-        No Arrow array would restore exactly these cells.
-    """
+    """Return description and Arrow array of a one-dimensional array of objects, or raise `NotExactError`."""
     cells = values.tolist()
     try:
         return _encode_cells(cells)
@@ -69,8 +63,8 @@ def _encode_cells(cells: list[Any]) -> tuple[list[Any], pa.Array]:
             name, params, array = _encode_lists(cells, missing_mask)
         elif kind is np.ndarray:
             name, params, array = _encode_arrays(cells)
-        elif kind in SCALAR_TYPES:
-            name, params, array = kind.__name__, [], SCALAR_TYPES[kind].encode(cells, missing_mask)
+        elif kind in _SCALARS:
+            name, params, array = kind.__name__, [], _encode_scalars(kind, cells, missing_mask)
         else:
             raise NotExactError
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeError, OverflowError) as error:
@@ -161,7 +155,7 @@ def _encode_lists(cells: list[Any], missing_mask: npt.NDArray[np.bool_] | None) 
     """Return lists of one immutable class as Arrow lists, other lists as JSON."""
     lists = [cell if type(cell) is list else () for cell in cells]
     flat = list(itertools.chain.from_iterable(lists))
-    if not set(map(type, flat)) <= {*SCALAR_TYPES, type(None)}:
+    if not set(map(type, flat)) <= {*_SCALARS, type(None)}:
         return _encode_json(cells, {list}, missing_mask)
     try:
         (_, *inner), values = _encode_cells(flat)
@@ -204,12 +198,10 @@ def _decode_by_kind(array: pa.Array, memory: ObjectBuffer, kind: str, *params: A
     import numpy as np
 
     if kind in ("mixed", "json"):
-        strings = array.to_numpy(zero_copy_only=False)
-        return json.loads("[" + ",".join("null" if string is None else string for string in strings) + "]")
+        return json.loads("[" + ",".join("null" if string is None else string for string in _to_objects(array)) + "]")
     if kind == "tree":
         decoder = Decoder(trusted=memory.trusted, readonly=memory.readonly)
-        strings = array.to_numpy(zero_copy_only=False)
-        return (None if string is None else decoder.decode(string) for string in strings)
+        return (None if cell is None else decoder.decode(cell) for cell in _to_objects(array))
     if kind in ("list", "ndarray"):
         (inner,) = params
         if kind == "list":
@@ -220,54 +212,36 @@ def _decode_by_kind(array: pa.Array, memory: ObjectBuffer, kind: str, *params: A
             raise ValueError(f"invalid cell dtype {inner!r}")
         offsets = array.offsets.to_numpy(zero_copy_only=False).tolist()
         return [parts[start:stop] for start, stop in itertools.pairwise(offsets)]
-    return _BY_NAME[kind].decode(array)
+    return _DECODERS[kind](array)
 
 
 def _missing_value(missing: str) -> Any:
     import pandas as pd
 
-    markers: dict[str, Any] = {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}
-    return markers[missing]
+    return {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}[missing]
 
 
-@dataclass(frozen=True)
-class ScalarType:
-    """Conversion of one immutable Python class to Arrow and back.
+def _encode_scalars(kind: type, values: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> pa.Array:
+    """Return the Arrow array of values of exact class `kind`. Without a mask, missing values are None."""
+    import pyarrow as pa
 
-    Attributes
-    ----------
-    encode : callable
-        Takes a list of values of exactly this class and a mask of missing values (or None: missing
-        values are then None). Returns an Arrow array or raises `NotExactError`.
-    decode : callable
-        Takes the Arrow array. Returns the values; missing cells may hold anything.
-    """
-
-    encode: Callable[[list[Any], Any], pa.Array]
-    decode: Callable[[pa.Array], Sequence[Any]]
-
-
-def _to_arrow(kind: str, *arguments: Any) -> Callable[[list[Any], Any], pa.Array]:
-    def encode(values: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> pa.Array:
-        import pyarrow as pa
-
-        return pa.array(values, getattr(pa, kind)(*arguments), mask=missing_mask, from_pandas=False)
-
-    return encode
-
-
-def _refuse_zones(encode: Callable[[list[Any], Any], pa.Array]) -> Callable[[list[Any], Any], pa.Array]:
-    """Wrap `encode` so that it refuses times with a zone or a fold, which Arrow cannot store."""
-
-    def checked(values: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> pa.Array:
-        if any(getattr(value, "fold", 0) or getattr(value, "tzinfo", None) is not None for value in values):
+    arrow_type = _decimal_type(values) if kind is decimal.Decimal else cell_types(kind.__name__)[0]
+    # Arrow cannot store a zone or a fold.
+    if kind in (dt.time, dt.datetime) and any(
+        getattr(value, "fold", 0) or getattr(value, "tzinfo", None) is not None for value in values
+    ):
+        raise NotExactError
+    if kind is uuid.UUID:
+        uuids = [value if type(value) is uuid.UUID else None for value in values]
+        if any(value is not None and value.is_safe is not uuid.SafeUUID.unknown for value in uuids):
             raise NotExactError
-        return encode(values, missing_mask)
+        values = [None if value is None else value.bytes for value in uuids]
+    return pa.array(values, arrow_type, mask=missing_mask, from_pandas=False)
 
-    return checked
 
+def _decimal_type(values: list[Any]) -> pa.DataType:
+    import pyarrow as pa
 
-def _encode_decimals(values: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> pa.Array:
     # All must have one scale: Arrow would turn 1.5 into 1.50. It has no negative zero and no NaN.
     numbers = [value for value in values if type(value) is decimal.Decimal]
     scales = {number.as_tuple().exponent for number in numbers}
@@ -276,47 +250,32 @@ def _encode_decimals(values: list[Any], missing_mask: npt.NDArray[np.bool_] | No
         raise NotExactError
     if any(number.is_signed() and not number for number in numbers):
         raise NotExactError
-    return _to_arrow("decimal128", _DECIMAL_DIGITS, -scale)(values, missing_mask)
+    return pa.decimal128(_DECIMAL_DIGITS, -scale)
 
 
-def _encode_uuids(values: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> pa.Array:
-    uuids = [value if type(value) is uuid.UUID else None for value in values]
-    if any(value is not None and value.is_safe is not uuid.SafeUUID.unknown for value in uuids):
-        raise NotExactError
-    return _to_arrow("binary", 16)([None if value is None else value.bytes for value in uuids], missing_mask)
-
-
-def _to_numbers(array: pa.Array) -> Sequence[Any]:
+def _to_numbers(array: pa.Array) -> Any:
     # Many times faster than `to_pylist`, with the same result if nothing is missing.
-    values: list[Any] = array.to_pylist() if array.null_count else array.to_numpy(zero_copy_only=False).tolist()
-    return values
+    return array.to_pylist() if array.null_count else array.to_numpy(zero_copy_only=False).tolist()
 
 
-def _to_pylist(array: pa.Array) -> Sequence[Any]:
-    values: list[Any] = array.to_pylist()
-    return values
+def _to_pylist(array: pa.Array) -> Any:
+    return array.to_pylist()
 
 
-def _to_objects(array: pa.Array) -> Sequence[Any]:
-    values: Sequence[Any] = array.to_numpy(zero_copy_only=False)
-    return values
+def _to_objects(array: pa.Array) -> Any:
+    return array.to_numpy(zero_copy_only=False)
 
 
-def _to_uuids(array: pa.Array) -> Sequence[Any]:
+def _to_uuids(array: pa.Array) -> Any:
     return [None if value is None else uuid.UUID(bytes=value) for value in array.to_pylist()]
 
 
-SCALAR_TYPES: dict[type, ScalarType] = {
-    str: ScalarType(_to_arrow("large_string"), _to_objects),
-    bytes: ScalarType(_to_arrow("large_binary"), _to_objects),
-    bool: ScalarType(_to_arrow("bool_"), _to_numbers),
-    int: ScalarType(_to_arrow("int64"), _to_numbers),
-    float: ScalarType(_to_arrow("float64"), _to_numbers),
-    dt.date: ScalarType(_to_arrow("date32"), _to_pylist),
-    dt.time: ScalarType(_refuse_zones(_to_arrow("time64", "us")), _to_pylist),
-    dt.datetime: ScalarType(_refuse_zones(_to_arrow("timestamp", "us")), _to_pylist),
-    dt.timedelta: ScalarType(_to_arrow("duration", "us"), _to_pylist),
-    decimal.Decimal: ScalarType(_encode_decimals, _to_pylist),
-    uuid.UUID: ScalarType(_encode_uuids, _to_uuids),
+_SCALARS: dict[type, Callable[[pa.Array], Any]] = {
+    **dict.fromkeys((str, bytes), _to_objects),
+    **dict.fromkeys((bool, int, float), _to_numbers),
+    **dict.fromkeys((dt.date, dt.time, dt.datetime, dt.timedelta, decimal.Decimal), _to_pylist),
+    uuid.UUID: _to_uuids,
 }
-_BY_NAME = {cls.__name__: scalar_type for cls, scalar_type in SCALAR_TYPES.items()}
+"""Immutable classes of which a column may consist, and how to decode it. Missing cells may become anything."""
+
+_DECODERS = {cls.__name__: decode for cls, decode in _SCALARS.items()}

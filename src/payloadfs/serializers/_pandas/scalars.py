@@ -19,10 +19,7 @@ _MAX_CHARS = 1024 * 1024
 def encode_scalar(value: Any) -> Any:
     """Return an immutable value as JSON: None and strings unchanged, any other as ``{"msgpack": base64}``.
 
-    Raises
-    ------
-    NotExactError
-        The value is mutable, or outside the vocabulary of trees.
+    Raise `NotExactError` if the value is mutable, or outside the vocabulary of trees.
 
     Examples
     --------

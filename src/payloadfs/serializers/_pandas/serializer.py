@@ -78,15 +78,12 @@ class FrameSerializer:
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pd.DataFrame:
         """Return the frame: its columns are views of `buffer` where possible."""
-        frame, _ = _decode(buffer, {}, trusted=trusted)
-        return frame
+        return _decode(buffer, {}, trusted=trusted)[0]
 
 
 class MixedFrameSerializer:
     """Serializer of frames with some columns in Arrow and the others in one pickle.
 
-    Notes
-    -----
     Cost: that of ``pandas/1`` and, for the remainder, ``pickle/1``.
     """
 
@@ -102,8 +99,7 @@ class MixedFrameSerializer:
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pd.DataFrame:
         """Return the frame. Runs the pickle."""
-        frame, _ = _decode(buffer, _read_remainder(buffer), trusted=trusted)
-        return frame
+        return _decode(buffer, _read_remainder(buffer), trusted=trusted)[0]
 
 
 class SeriesSerializer:
@@ -153,10 +149,7 @@ def _encode_frame(obj: Any) -> tuple[Encoded, dict[str, Any]]:
 def _merge_columns(frame: pd.DataFrame, values: list[Any]) -> list[Any]:
     """Return the columns of a wide frame; adjacent columns of one numeric dtype become one array of rows.
 
-    Raises
-    ------
-    NotExactError
-        There are still too many columns.
+    Raise `NotExactError` if there are still too many columns.
     """
     import numpy as np
 
@@ -176,6 +169,8 @@ def _merge_columns(frame: pd.DataFrame, values: list[Any]) -> list[Any]:
 
 def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dict[str, Any]]:
     """Return the Arrow file and the remainder, which is empty for most frames."""
+    import pyarrow as pa
+
     lazy, attrs = LazyBuffers(), encode_attrs(obj.attrs)
     index, label = _try_encode(encode_index, obj.index, lazy), _try_encode(encode_index, labels, GatheredBuffers())
     encoded = _encode_columns(values, obj.attrs, lazy, alone=index is not None and label is not None)
@@ -207,19 +202,11 @@ def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dic
     metadata = {_SIDECAR: text.encode(), _LABELS: to_stream(label_arrays)}
     indexes = [f"__index_level_{level}__" for level in range(len(index_arrays))]
     names = [*_field_names(labels, indexes, values), *indexes]
-    stored = [
-        (name, array)
-        for name, array in zip(names, [*(array for _, array in encoded), *index_arrays], strict=True)
-        if array is not None
-    ]
-    return _file(stored, metadata, lazy), remainder
-
-
-def _file(columns: list[tuple[str, pa.Array]], metadata: dict[bytes, bytes], lazy: LazyBuffers) -> Encoded:
-    import pyarrow as pa
-
-    schema = pa.schema([(name, array.type) for name, array in columns], metadata)
-    return write_ipc(schema, [pa.RecordBatch.from_arrays([array for _, array in columns], schema=schema)], lazy)
+    arrays = [*(array for _, array in encoded), *index_arrays]
+    stored = {name: array for name, array in zip(names, arrays, strict=True) if array is not None}
+    schema = pa.schema([(name, array.type) for name, array in stored.items()], metadata)
+    batch = pa.RecordBatch.from_arrays(list(stored.values()), schema=schema)
+    return write_ipc(schema, [batch], lazy), remainder
 
 
 def _encode_columns(
@@ -260,7 +247,11 @@ def _decode(buffer: memoryview, remainder: dict[str, Any], *, trusted: bool) -> 
         _check_sidecar(text)
     sidecar = json.loads(text)
     if not trusted:
-        _check_shape(table, sidecar, metadata)
+        # Types are checked when they are decoded.
+        if len(metadata) != 2 or len(sidecar["columns"]) > MAX_COLUMNS:
+            raise ValueError("metadata or columns that no frame has")
+        if any(column.num_chunks > 1 for column in table.columns):
+            raise ValueError("more than one batch")
     try:
         return _rebuild(table, sidecar, metadata[_LABELS], remainder, ObjectBuffer(buffer, trusted=trusted))
     except (DecodeError, MemoryError):
@@ -276,14 +267,6 @@ def _check_sidecar(text: str) -> None:
     if len(text) > _SIDECAR_BYTES:
         raise ValueError(f"a sidecar of {len(text)} bytes")
     check_json_size(text, max_nodes=_SIDECAR_NODES)
-
-
-def _check_shape(table: pa.Table, sidecar: dict[str, Any], metadata: Mapping[bytes, bytes]) -> None:
-    """Raise ValueError unless the file has the parts that `_file` writes. Types are checked when they are decoded."""
-    if len(metadata) != 2 or len(sidecar["columns"]) > MAX_COLUMNS:
-        raise ValueError("metadata or columns that no frame has")
-    if any(column.num_chunks > 1 for column in table.columns):
-        raise ValueError("more than one batch")
 
 
 def _rebuild(
@@ -319,11 +302,8 @@ def _rebuild(
 def _add_remainder(encoded: Encoded, remainder: dict[str, Any], frame: Any) -> Encoded:
     """Return the Arrow file `encoded` with the remainder of `frame` in it.
 
-    Raises
-    ------
-    NotExactError
-        The remainder cannot be pickled, or contains the frame itself. Pickling the whole frame then
-        succeeds, or raises an error that names the part that fails.
+    Raise `NotExactError` if the remainder cannot be pickled, or contains the frame itself. Pickling the whole
+    frame then succeeds, or raises an error that names the part that fails.
     """
     try:
         pickled = pickle_container(remainder, without=frame)
