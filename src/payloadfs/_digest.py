@@ -98,8 +98,6 @@ def hasher(algorithm: Algorithm, *, all_cores: bool = False) -> Hasher:
 def digest_of(parts: Iterable[bytes | memoryview], algorithm: Algorithm) -> bytes:
     """Return the digest of `parts`, joined: 32 bytes.
 
-    Notes
-    -----
     Cost: one pass, no copy. BLAKE3 uses all cores for parts of 1 MiB and more.
     """
     views = [memoryview(part) for part in parts]
@@ -111,19 +109,8 @@ def digests_of(
     algorithm: Algorithm,
     pieces: Callable[[memoryview], Iterable[memoryview]],
 ) -> list[bytes]:
-    """Return the digest of each of `parts`.
+    """Return the digest of each of `parts`, which `pieces` splits, for example to release memory that was hashed.
 
-    Parameters
-    ----------
-    parts : sequence of memoryview
-        The bytes to hash.
-    algorithm : {"b3", "s256"}
-        The hash function.
-    pieces : callable
-        Splits a part into pieces, for example to release memory that was hashed.
-
-    Notes
-    -----
     Cost: one pass, no copy; all cores from 1 MiB on. BLAKE3 uses them within each large part. Small
     parts, and all parts with SHA-256, which cannot be split, are distributed among threads.
     """

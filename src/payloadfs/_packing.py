@@ -215,10 +215,7 @@ def _wrapped(value: Payload[Any] | Pointer) -> dict[str, Any]:
 def template_of(packed: Any, repository: Repository | None = None) -> tuple[Any, list[Pointer]]:
     """Return `packed` with holes in place of pointers, and the pointers. No request.
 
-    Raises
-    ------
-    PointerError
-        A dict with the key ``"payloadfs"`` is not what `pack` writes.
+    Raises `PointerError` if a dict with the key ``"payloadfs"`` is not what `pack` writes.
     """
     pointers: list[Pointer] = []
 

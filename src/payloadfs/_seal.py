@@ -123,13 +123,6 @@ class Outgoing:
     Iterating yields the bytes in order, in pieces of at most `CHUNK_BYTES`. A store that retries iterates
     again. From 1 MiB on, a second thread hashes them while the consumer writes. A piece is valid until
     the next one is requested; pieces smaller than `SMALL_BYTES` stay valid.
-
-    Parameters
-    ----------
-    encoded : Encoded
-        From a serializer.
-    algorithm : {"b3", "s256"}
-        Of all digests of the object.
     """
 
     def __init__(self, encoded: Encoded, algorithm: Algorithm) -> None:
@@ -139,7 +132,7 @@ class Outgoing:
         self._algorithm: Algorithm = algorithm
         size_bytes = encoded.size_bytes
         # A seal before a suffix that `read_seal` does not recognize could never be read.
-        is_known_suffix = _suffix_bytes(memoryview(encoded.suffix)) == len(encoded.suffix)
+        is_known_suffix = suffix_bytes(memoryview(encoded.suffix)) == len(encoded.suffix)
         self._sealed = encoded.sealable and is_known_suffix and size_bytes >= SEAL_FROM_BYTES
         if self._sealed:
             self._spans = spans_of(encoded.frames, encoded.data, encoded.starts)
@@ -222,7 +215,7 @@ class Seal:
 
 def read_seal(buffer: memoryview) -> Seal | None:
     """Return the seal at the end of `buffer`, or None if there is no consistent one. It is not verified."""
-    trailer_start = buffer.nbytes - _suffix_bytes(buffer) - _TRAILER.size
+    trailer_start = buffer.nbytes - suffix_bytes(buffer) - _TRAILER.size
     if trailer_start < 0:
         return None
     count, body_bytes, magic = _TRAILER.unpack_from(buffer, trailer_start)
@@ -235,7 +228,7 @@ def read_seal(buffer: memoryview) -> Seal | None:
     return Seal(spans, buffer.nbytes - body_bytes)
 
 
-def _suffix_bytes(buffer: memoryview) -> int:
+def suffix_bytes(buffer: memoryview) -> int:
     """Return the size of the Arrow file footer at the end of `buffer`, or 0."""
     if buffer.nbytes < _ARROW_END.size:
         return 0
@@ -244,24 +237,10 @@ def _suffix_bytes(buffer: memoryview) -> int:
 
 
 def check(buffer: memoryview, digest: Digest, *, data: bool) -> None:
-    """Raise IntegrityError if `buffer` does not hold the bytes with the digest `digest`.
+    """Raise IntegrityError if the whole object `buffer` does not have the digest `digest`. Nothing was decoded.
 
-    Parameters
-    ----------
-    buffer : memoryview
-        The whole object.
-    digest : Digest
-        From a pointer.
-    data : bool
-        Check data spans too. False is for memory that no other user can have changed.
+    Without `data`, data spans are not checked: for memory that no other user can have changed.
 
-    Raises
-    ------
-    IntegrityError
-        The bytes changed. Nothing was decoded.
-
-    Notes
-    -----
     Cost: no copy. Structure and tail are hashed; if they are mapped, their pages are released again.
     With `data`, every byte is hashed once, on all cores.
     """

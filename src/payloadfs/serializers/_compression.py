@@ -43,17 +43,8 @@ _Out = TypeVar("_Out")
 
 
 class Compressed:
-    """Serializer that compresses the output of another serializer.
+    """Serializer that compresses the output of the serializer `inner`; its id combines both: ``"zstd-pandas/1"``.
 
-    Parameters
-    ----------
-    inner : Serializer
-        The serializer to wrap. The id combines codec and inner id: ``"zstd-pandas/1"``.
-    codec : {"zstd", "lz4"}
-        Codec of pyarrow.
-
-    Notes
-    -----
     Cost of saving: one pass on all cores; the compressed bytes are held in memory.
     Cost of loading: one pass on all cores, into memory of the object's size.
     """

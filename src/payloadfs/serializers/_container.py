@@ -38,19 +38,8 @@ def pack(
 ) -> Encoded:
     """Return a container. Copies neither `head`, a list of pieces, nor `buffers`.
 
-    Parameters
-    ----------
-    meta : dict
-        Plain JSON.
-    head : sequence of Frame
-        The pieces of the head.
-    buffers : sequence of memoryview or Encoded
-        The buffers. An encoded object becomes one buffer whose data stays data. If it has 64 KiB or
-        more, its spans are its own, so that a reader can fetch and verify it alone.
-    data : collection of int
-        Positions of the plain buffers that are data.
-    extension : str
-        File extension of the key.
+    Of the plain buffers, those at the positions `data` are data. An encoded object becomes one buffer whose
+    data stays data. If it has 64 KiB or more, its spans are its own, so that a reader can fetch and verify it alone.
     """
     meta_bytes = json.dumps(meta, separators=(",", ":")).encode()
     head_bytes = sum(map(frame_bytes, head))
@@ -87,10 +76,7 @@ def _size(buffer: memoryview | Encoded) -> int:
 def unpack(container: memoryview) -> tuple[dict[str, Any], memoryview, list[memoryview]]:
     """Return meta, head and buffers of `container` as views of it.
 
-    Raises
-    ------
-    ValueError
-        A length or offset is invalid. Nothing was allocated.
+    Raise `ValueError` if a length or offset is invalid. Nothing was allocated then.
     """
     magic, version, count, meta_bytes, head_bytes = _HEADER.unpack_from(container)
     if magic != _MAGIC or version != VERSION:

@@ -31,13 +31,7 @@ def import_lock() -> AbstractContextManager[Any]:
 
 
 def import_all(packages: tuple[str, ...]) -> None:
-    """Import `packages`, one thread at a time. Those that are imported already cost a look-up each.
-
-    Raises
-    ------
-    ImportError
-        A package is missing, or cannot be imported.
-    """
+    """Import `packages`, one thread at a time, or raise `ImportError`. Those that are imported cost a look-up each."""
     for package in packages:
         if not _is_imported(package):
             import_module(package)

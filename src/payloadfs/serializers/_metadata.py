@@ -14,14 +14,9 @@ _MAX_COLUMNS = 50
 
 
 def read_metadata(serializer_id: str, buffer: memoryview) -> dict[str, Any]:
-    """Return metadata of the checked object `buffer`; an empty dict for plain bytes and strings.
+    """Return metadata of the object `buffer`, whose digest must have been checked.
 
-    Parameters
-    ----------
-    serializer_id : str
-        The id in the signed pointer; unknown ids have no metadata.
-    buffer : memoryview
-        The whole object. Its digest must have been checked.
+    Plain bytes and strings, and objects of unknown serializers, have none.
     """
     codec, serializer_id = split_serializer(serializer_id)
     if codec:

@@ -12,10 +12,7 @@ from ._base import NotExactError
 def encode_zone(zone: Any) -> list[Any]:
     """Return a time zone as a list that `decode_zone` takes.
 
-    Raises
-    ------
-    NotExactError
-        The zone was read from a file, or is of another class.
+    Raise `NotExactError` if the zone was read from a file, or is of another class.
 
     Examples
     --------
