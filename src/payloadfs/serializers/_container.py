@@ -52,7 +52,7 @@ def pack(
     for number, buffer in enumerate(buffers):
         body.append(memoryview(bytes(padding(offset))))
         offset += padding(offset)
-        begin, size = first + len(body), _size(buffer)
+        begin, size = first + len(body), buffer.size_bytes if isinstance(buffer, Encoded) else buffer.nbytes
         front.append(_ENTRY.pack(offset, size))
         if isinstance(buffer, Encoded):
             body += [*buffer.frames, memoryview(buffer.suffix)]
@@ -67,10 +67,6 @@ def pack(
         offset += size
     frames = [as_bytes(b"".join([*front, meta_bytes])), *head, *body]
     return Encoded(frames, extension, sealable=True, data=frozenset(data_frames), starts=frozenset(starts))
-
-
-def _size(buffer: memoryview | Encoded) -> int:
-    return buffer.size_bytes if isinstance(buffer, Encoded) else buffer.nbytes
 
 
 def unpack(container: memoryview) -> tuple[dict[str, Any], memoryview, list[memoryview]]:

@@ -64,7 +64,12 @@ class JsonSerializer:
 
     def encode(self, obj: Any) -> Encoded:
         """Return `obj` as compact JSON in UTF-8."""
-        return Encoded([as_bytes(json_bytes(obj))], extension="json")
+        check_exact(obj)
+        try:
+            text = _ENCODER.encode(obj)
+        except ValueError as error:  # an int of more digits than Python converts
+            raise NotExactError from error
+        return Encoded([as_bytes(_utf8(text))], extension="json")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> Any:
         """Return the JSON value."""
@@ -72,20 +77,6 @@ class JsonSerializer:
         if not trusted:
             check_json_size(text, max_nodes=_MAX_NODES)
         return json.loads(text)
-
-
-def json_bytes(obj: Any) -> bytes:
-    """Return `obj` as JSON, or raise `NotExactError` if JSON would not restore exactly `obj`.
-
-    Only exact classes pass (no subclasses, no tuples). Keys must be ``str`` and floats finite, and
-    no list or dict may occur twice, since JSON would make two of it.
-    """
-    check_exact(obj)
-    try:
-        text = _ENCODER.encode(obj)
-    except ValueError as error:  # an int of more digits than Python converts
-        raise NotExactError from error
-    return _utf8(text)
 
 
 def check_json_size(text: str, *, max_nodes: int) -> None:
@@ -102,7 +93,11 @@ def _count_marks(text: str) -> int:
 
 
 def check_exact(obj: Any, *, max_nodes: float = _MAX_NODES) -> None:
-    """Raise `NotExactError` if JSON does not restore `obj` exactly, or `obj` has more than `max_nodes` values."""
+    """Raise `NotExactError` if JSON does not restore `obj` exactly, or `obj` has more than `max_nodes` values.
+
+    Only exact classes pass (no subclasses, no tuples). Keys must be ``str`` and floats finite, and
+    no list or dict may occur twice, since JSON would make two of it.
+    """
     seen: set[int] = set()
     remaining, level = max_nodes - 1, [obj]
     for _ in range(_MAX_DEPTH + 1):

@@ -225,16 +225,11 @@ def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_byt
 
 def _missing_package(serializer_id: str, error: ImportError) -> ConfigError:
     """Return the error for a package that a serializer needs and cannot import."""
-    if not isinstance(error, ModuleNotFoundError):
-        # The package is installed but conflicts with another; only its own message says which.
-        return ConfigError(
-            f"Serializer {serializer_id!r} cannot import a package that it needs: {error}.", kind="missing-package"
-        )
-    return ConfigError(
-        f"Serializer {serializer_id!r} needs the package {error.name}, which is not installed: "
-        f"pip install {error.name}.",
-        kind="missing-package",
-    )
+    # A package that is installed may conflict with another; only its own message says which.
+    problem = f"cannot import a package that it needs: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        problem = f"needs the package {error.name}, which is not installed: pip install {error.name}"
+    return ConfigError(f"Serializer {serializer_id!r} {problem}.", kind="missing-package")
 
 
 def ready(serializer_id: str) -> Serializer:

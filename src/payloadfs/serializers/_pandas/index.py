@@ -72,7 +72,8 @@ def encode_index(index: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], li
         ]
         names = [encode_scalar(name) for name in index.names]
         return {"kind": "multi", "levels": [meta for meta, _ in encoded], "names": names}, [a for _, a in encoded]
-    if type(index) not in _classes():
+    dated = (pd.DatetimeIndex, pd.TimedeltaIndex, pd.PeriodIndex)
+    if type(index) not in (pd.Index, pd.CategoricalIndex, pd.IntervalIndex, *dated):
         raise NotExactError
     values = index.to_numpy() if hasattr(index.dtype, "descr") else index.array
     description, array = encode_column(values, lazy)
@@ -120,7 +121,11 @@ def decode_index(meta: dict[str, Any], arrays: list[pa.Array], memory: ObjectBuf
     if freq is not None:
         if not isinstance(freq, pd.offsets.BaseOffset):
             raise TypeError("not a frequency")
-        _set_freq(index, freq)
+        # The public setter compares every label with the freq, which is slow, and it rejects indexes
+        # that pandas itself creates: days converted to a zone with a clock change. A wrong freq in
+        # unsigned bytes is only a wrong value: it does not affect memory access.
+        holder = index if hasattr(type(index), "_freq") else index._data
+        holder._freq = freq
     return index
 
 
@@ -134,13 +139,6 @@ def _encode_level(values: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], 
     meta, arrays = encode_index(values.categories, lazy)
     name = encode_scalar(values.name)
     return {"kind": "categories", "ordered": bool(values.ordered), "categories": meta, "name": name}, arrays
-
-
-def _classes() -> tuple[type, ...]:
-    import pandas as pd
-
-    dated = (pd.DatetimeIndex, pd.TimedeltaIndex, pd.PeriodIndex)
-    return (pd.Index, pd.CategoricalIndex, pd.IntervalIndex, *dated)
 
 
 def _encode_intervals(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
@@ -184,14 +182,6 @@ def _encode_dictionary(codes: Any, values: Any, lazy: LazyBuffers) -> tuple[dict
     _, indices = encode_array(codes if validity is None else np.maximum(codes, 0), lazy)
     indices = pa.Array.from_buffers(indices.type, len(indices), [validity, indices.buffers()[1]])
     return meta, pa.DictionaryArray.from_arrays(indices, entries, safe=False)
-
-
-def _set_freq(index: Any, freq: Any) -> None:
-    # The public setter compares every label with the freq, which is slow, and it rejects indexes
-    # that pandas itself creates: days converted to a zone with a clock change. A wrong freq in
-    # unsigned bytes is only a wrong value: it does not affect memory access.
-    holder = index if hasattr(type(index), "_freq") else index._data
-    holder._freq = freq
 
 
 def _decode_codes(array: pa.DictionaryArray, memory: ObjectBuffer) -> Any:

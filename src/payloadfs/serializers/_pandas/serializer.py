@@ -99,7 +99,9 @@ class MixedFrameSerializer:
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pd.DataFrame:
         """Return the frame. Runs the pickle."""
-        return _decode(buffer, _read_remainder(buffer), trusted=trusted)[0]
+        end = batches_end(buffer)
+        remainder = PickleSerializer().decode(buffer[end + padding(end) :], trusted=True)
+        return _decode(buffer, remainder, trusted=trusted)[0]
 
 
 class SeriesSerializer:
@@ -318,13 +320,6 @@ def _add_remainder(encoded: Encoded, remainder: dict[str, Any], frame: Any) -> E
         sealable=encoded.sealable,
         data=encoded.data | {before + pos for pos in pickled.data},
     )
-
-
-def _read_remainder(buffer: memoryview) -> dict[str, Any]:
-    """Return the remainder in the Arrow file `buffer`. Runs its pickle."""
-    end = batches_end(buffer)
-    remainder: dict[str, Any] = PickleSerializer().decode(buffer[end + padding(end) :], trusted=True)
-    return remainder
 
 
 def _plain_array(values: Any) -> Any:

@@ -91,11 +91,7 @@ def _find_reducer(cls: type, *, named: bool) -> Callable[[Any], Any]:
     reduce = _REDUCERS.get(cls) or reducer_for(cls)
     if reduce is None and named and find_reduction(cls).owner is not object:
         return _reduce_named
-    return reduce or _no_reduction
-
-
-def _no_reduction(_: Any) -> Any:
-    return NotImplemented
+    return reduce or (lambda _: NotImplemented)
 
 
 def _reduce_function(obj: types.FunctionType, reduced: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..._typenames import top_package
 
-_HEAP_TYPE = 1 << 9
+HEAP_TYPE = 1 << 9
 _STANDARD = sys.stdlib_module_names
 
 
@@ -87,7 +87,7 @@ def native_base(cls: type) -> Any:
     for base in cls.__mro__:
         new = base.__new__
         is_own = isinstance(new, types.BuiltinFunctionType) and new.__self__ is base
-        if is_own or not base.__flags__ & _HEAP_TYPE:
+        if is_own or not base.__flags__ & HEAP_TYPE:
             return base
     return object
 

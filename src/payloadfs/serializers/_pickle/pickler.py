@@ -59,8 +59,9 @@ def dump(obj: Any, buffer_callback: Callable[[pickle.PickleBuffer], bool], witho
 
     Any exception of the pickler propagates.
     """
-    if _any_by_value():
-        return None
+    cloudpickle = sys.modules.get("cloudpickle")
+    if cloudpickle is not None and cloudpickle.list_registry_pickle_by_value():
+        return None  # modules are registered for pickling by value
     pieces: list[bytes] = []
     pickler = Pickler(_PieceSink(pieces), PROTOCOL, buffer_callback=buffer_callback)
     pickler.dispatch_table = table = _DispatchTable(without)
@@ -93,12 +94,6 @@ class _PieceSink:
 
     def __init__(self, pieces: list[bytes]) -> None:
         self.write = pieces.append
-
-
-def _any_by_value() -> bool:
-    """Return whether cloudpickle has modules registered for pickling by value."""
-    cloudpickle = sys.modules.get("cloudpickle")
-    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
 
 
 class _DispatchTable(dict[type, Callable[[Any], Any]]):

@@ -7,10 +7,8 @@ the memory around it, tables without columns keep their rows.
 from __future__ import annotations
 
 import contextlib
-import io
 import pickle
 import sys
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +19,6 @@ from .._polars import find_unsupported
 from .classes import find_reduction, list_own_slots, registered_reducer
 from .reconstructible import checker_for, keep_attributes, reduce_enum, reduce_error
 
-_REFUSED = (memoryview, weakref.ProxyType, weakref.CallableProxyType)
 _OFFSET_BYTES = 8
 _MEMMAP_INFO = ("_mmap", "filename", "offset", "mode")
 """What numpy records about a masked array over a memmap."""
@@ -38,10 +35,6 @@ def reducer_for(cls: type) -> Callable[[Any], Any] | None:
     """
     if registered_reducer(cls) is not None:
         return None
-    if issubclass(cls, io.TextIOWrapper):
-        return _reduce_text_file
-    if issubclass(cls, _REFUSED):
-        return _refuse
     for name, reduce in _REDUCERS:
         if issubclass(cls, loaded_class(name)):
             return reduce
@@ -280,6 +273,8 @@ _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("dataclasses._HAS_DEFAULT_FACTORY_CLASS", lambda _: "_HAS_DEFAULT_FACTORY"),
     ("builtins.BaseException", reduce_error),
     ("enum.Enum", reduce_enum),
+    ("_io.TextIOWrapper", _reduce_text_file),
+    *((name, _refuse) for name in ("builtins.memoryview", "_weakref.ProxyType", "_weakref.CallableProxyType")),
     ("ctypes.CDLL", _refuse),
     ("numpy.ma.MaskedArray", reduce_masked),
     ("numpy.ndarray", _reduce_array),

@@ -108,10 +108,8 @@ class Encoder:
 
     def _convert_native(self, obj: Any, kind: type) -> Any:
         if not self._inline and (kind is str or kind is bytes) and len(obj) >= LARGE_BYTES:
-            try:
-                return self._leaf("text/1" if kind is str else "bytes/1", obj)
-            except NotExactError:  # lone surrogates
-                return self._value(CODECS["str"], obj)
+            # As a value if it has lone surrogates.
+            return self._leaf("text/1" if kind is str else "bytes/1", obj, CODECS["str"])
         if self._careful and not is_plain(obj):
             return self._value(CODECS[kind.__name__], obj)
         return obj
@@ -120,10 +118,7 @@ class Encoder:
         if codec.leaf:
             return self._leaf(codec.leaf, obj)
         if not self._inline and codec.name == "ndarray" and obj.nbytes >= LARGE_BYTES:
-            try:
-                return self._leaf("npy/1", obj)
-            except NotExactError:  # structured
-                return self._value(codec, obj)
+            return self._leaf("npy/1", obj, codec)  # as a value if it is structured
         return self._value(codec, obj)
 
     def _value(self, codec: Codec, obj: Any) -> Any:
@@ -131,7 +126,8 @@ class Encoder:
         fields = [codec.name, *map(self._convert, codec.fields(obj))]
         return self._ext(OBJECT if codec.is_class else VALUE, self._encode(fields))
 
-    def _leaf(self, serializer_id: str, obj: Any) -> Any:
+    def _leaf(self, serializer_id: str, obj: Any, otherwise: Codec | None = None) -> Any:
+        """Return `obj` as a leaf, or as a value of the codec `otherwise` if the serializer declines it."""
         from .._registry import ready
 
         if self._inline:
@@ -140,6 +136,8 @@ class Encoder:
             encoded = ready(serializer_id).encode(obj)
         except NotExactError as declined:
             if declined.instead is None or declined.instead[0].id not in LEAF_SERIALIZERS:
+                if otherwise is not None:
+                    return self._value(otherwise, obj)
                 raise NotExactError from declined
             serializer, encoded = declined.instead
             serializer_id = serializer.id

@@ -13,12 +13,11 @@ from typing import Any, TypeVar, overload
 from ..._typenames import class_name, loaded_class
 from ...errors import ConfigError, DecodeError
 from .._base import NotExactError
-from .._pickle.classes import list_slots, read_slots
+from .._pickle.classes import HEAP_TYPE, list_slots, read_slots
 from .vocabulary import Codec, add_class, class_codec, expect, flatten
 
 _T = TypeVar("_T", bound=type)
 _NAME = re.compile(r"[A-Za-z_][\w.<>-]{0,199}")
-_IS_HEAP_TYPE = 1 << 9
 _PYDANTIC_STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
 
@@ -132,7 +131,7 @@ def _codec(cls: Any, name: str) -> Codec:
         others = list(bases)
         names, slots = _field_names(cls), list_slots(cls.__mro__)
         fields, make = functools.partial(_fields, names, slots), functools.partial(_make_object, cls, names)
-    if not all(base.__flags__ & _IS_HEAP_TYPE for base in others):
+    if not all(base.__flags__ & HEAP_TYPE for base in others):
         raise ConfigError(
             f"{class_name(cls)} inherits from a class that has data besides fields, such as dict or Exception; "
             "its objects can only be pickled.",
