@@ -153,7 +153,8 @@ class _Plan:
             size = len(json.dumps(value)) if isinstance(value, str) else len(str(value))
             return (value, size) if size <= self._over else (self.later(value), _POINTER_CHARS)
         if isinstance(value, Payload | Pointer):
-            return _wrapped(value), _POINTER_CHARS
+            kind = "payload" if isinstance(value, Payload) else "pointer"
+            return {_TAG: kind, "pointer": value.to_dict()}, _POINTER_CHARS
         if id(value) in self._seen:
             raise _OccursTwiceError
         self._seen[id(value)] = value
@@ -205,11 +206,6 @@ def _is_unicode(text: str) -> bool:
 
 def _has_plain_keys(value: dict[Any, Any]) -> bool:
     return _TAG not in value and all(type(key) is str and _is_plain(key) for key in value)
-
-
-def _wrapped(value: Payload[Any] | Pointer) -> dict[str, Any]:
-    kind = "payload" if isinstance(value, Payload) else "pointer"
-    return {_TAG: kind, "pointer": value.to_dict()}
 
 
 def template_of(packed: Any, repository: Repository | None = None) -> tuple[Any, list[Pointer]]:

@@ -259,7 +259,7 @@ def check(buffer: memoryview, digest: Digest, *, data: bool) -> None:
             chosen.append((start, start + size, expected))
         start += size
     # Pages that decoding does not read again must not stay in memory; all data is hashed faster in one piece.
-    pieces = _in_one_piece if data else _read_here_and_there()
+    pieces = (lambda part: (part,)) if data else _read_here_and_there()
     actual = digests_of([buffer[start:stop] for start, stop, _ in chosen], digest.algorithm, pieces)
     for (start, stop, expected), value in zip(chosen, actual, strict=True):
         if value != expected:
@@ -279,7 +279,3 @@ def _read_here_and_there() -> Callable[[memoryview], Iterator[memoryview]]:
             forget_pages(part)
 
     return pieces
-
-
-def _in_one_piece(part: memoryview) -> tuple[memoryview]:
-    return (part,)

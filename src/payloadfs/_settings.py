@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -49,12 +50,6 @@ def user_path(variable: str, fallback: str, name: str) -> Path | None:
     base = os.environ.get(variable, "")
     base = base if os.path.isabs(base) else os.path.expanduser(fallback)
     return Path(base, "payloadfs", name) if os.path.isabs(base) else None
-
-
-def _json(text: str) -> Any:
-    import json
-
-    return json.loads(text)
 
 
 def _key_lines(text: str) -> Any:
@@ -116,7 +111,7 @@ TABLE = {
         "a mapping with strings as keys (in a variable: a JSON object)",
         dict,
         _only(lambda v: isinstance(v, Mapping) and all(isinstance(name, str) for name in v), copy_options),
-        _json,
+        json.loads,
         masked,
     ),
     "keys_file": _Row(

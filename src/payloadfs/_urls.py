@@ -91,10 +91,6 @@ def canonical_root(url: Any) -> str:
         A folder (``~`` is expanded, links are resolved), a ``file://`` URL, or any other fsspec
         URL. A `upath.UPath` is used as its URL.
 
-    Returns
-    -------
-    str
-
     Raises
     ------
     ConfigError
@@ -188,9 +184,7 @@ def is_wildcard(allowed: str) -> bool:
 
 
 def is_under(root: str, allowed: str) -> bool:
-    """Return whether `root` is `allowed` or below it.
-
-    ``scheme://*`` allows every root of its scheme.
+    """Return whether `root` is `allowed` or below it; ``scheme://*`` allows every root of its scheme.
 
     Examples
     --------

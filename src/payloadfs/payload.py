@@ -78,14 +78,7 @@ class Payload(PydanticField, Generic[T]):
     {'answer': 42}
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_held",
-        "_lock",
-        "_options",
-        "_pointer",
-        "_repository",
-    )
+    __slots__ = ("__weakref__", "_held", "_lock", "_options", "_pointer", "_repository")
 
     def __init__(
         self,
@@ -103,12 +96,7 @@ class Payload(PydanticField, Generic[T]):
         self._held: T = value
         self._pointer: Pointer | None = None
         self._repository = repository
-        self._options: SaveOptions = {
-            "prefix": prefix,
-            "compression": compression,
-            "context": context,
-            "expires": expires,
-        }
+        self._options = SaveOptions(prefix=prefix, compression=compression, context=context, expires=expires)
         self._lock = (os.getpid(), threading.Lock())
 
     @classmethod
@@ -161,8 +149,7 @@ class Payload(PydanticField, Generic[T]):
 
         Errors and cost are those of `Repository.load`, and on first use also those of `save`.
         """
-        value: T = self._from_stored(self._in_force().load(self.pointer, context=self._options.get("context")))
-        return value
+        return self._load(view=False)
 
     def view(self) -> T:
         """Return a copy of the object with read-only arrays, for readers that must not write by mistake.
@@ -170,9 +157,11 @@ class Payload(PydanticField, Generic[T]):
         What cannot be locked stays writable: lists and dicts, string columns of pandas, torch
         tensors. Changes to them affect only this copy.
         """
-        value: T = self._from_stored(
-            self._in_force().load(self.pointer, view=True, context=self._options.get("context"))
-        )
+        return self._load(view=True)
+
+    def _load(self, *, view: bool) -> T:
+        stored = self._in_force().load(self.pointer, view=view, context=self._options.get("context"))
+        value: T = self._from_stored(stored)
         return value
 
     @property

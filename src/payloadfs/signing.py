@@ -323,10 +323,7 @@ class KeyFile:
 def read_keys(path: Path) -> KeyRing:
     """Return the ring in the key file `path`; an empty one if there is no file.
 
-    Raises
-    ------
-    ConfigError
-        The file is not trusted, or it is not a key file.
+    Raise `ConfigError` if the file is not trusted, or not a key file.
     """
     try:
         content = read_trusted_file(path, "key file", secret=True)
@@ -401,16 +398,9 @@ def _problem(descriptor: int, *, secret: bool) -> str | None:
 
 
 def write_keys(path: Path, ring: KeyRing, *, replace: bool) -> None:
-    """Write `ring` to the key file `path`, whole or not at all, with mode 0600.
+    """Write `ring` to the key file `path`, whole or not at all, with mode 0600; create its folder (0700).
 
-    Parameters
-    ----------
-    path : Path
-        Its folder is created (0700) if it does not exist.
-    ring : KeyRing
-        The keys to write.
-    replace : bool
-        False: an existing file is not changed.
+    Unless `replace` is true, an existing file is not changed.
 
     Raises
     ------

@@ -19,8 +19,6 @@ from .. import Payload, Pointer, pack, unpack
 
 __all__ = ["register"]
 
-CONTENT_TYPE = "application/x-payloadfs"
-
 
 def register(*, prefix: str = "celery") -> None:
     """Teach kombu's JSON about payloads and pointers, and register the serializer ``"payloadfs"``.
@@ -43,7 +41,7 @@ def register(*, prefix: str = "celery") -> None:
         "payloadfs",
         lambda message: json.dumps(pack(_plain(message), prefix=prefix)),
         lambda text: unpack(json.loads(text)),
-        content_type=CONTENT_TYPE,
+        content_type="application/x-payloadfs",
         content_encoding="utf-8",
     )
 
