@@ -163,17 +163,9 @@ def is_plain(value: Any) -> bool:
     return type(value) in NATIVE
 
 
-def array_header(count: int) -> bytes:
-    """Return the bytes of msgpack before the items of an array of `count` items."""
-    return _header(count, 0x90, b"\xdc", b"\xdd")
-
-
-def map_header(count: int) -> bytes:
-    """Return the bytes of msgpack before the pairs of a map of `count` pairs."""
-    return _header(count, 0x80, b"\xde", b"\xdf")
-
-
-def _header(count: int, short: int, code16: bytes, code32: bytes) -> bytes:
+def header(kind: type, count: int) -> bytes:
+    """Return the bytes of msgpack before the items of a list, or before the pairs of a dict."""
+    short, code16, code32 = (0x90, b"\xdc", b"\xdd") if kind is list else (0x80, b"\xde", b"\xdf")
     if count < 16:
         return bytes([short | count])
     return code16 + count.to_bytes(2, "big") if count < 2**16 else code32 + count.to_bytes(4, "big")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 from ..._buffers import release_pages
@@ -13,7 +12,7 @@ from .._container import pack, unpack
 from .._versions import describe_mismatch, versions_here
 from .check import TreeChecker
 from .decode import Decoder
-from .encode import Encoder, array_header, is_plain, map_header
+from .encode import Encoder, header, is_plain
 from .spool import Spool
 from .vocabulary import NATIVE, expect, find_codec
 
@@ -130,10 +129,9 @@ class _Writer:
         if not _has_long(obj, levels):
             return self.write_whole(obj)
         self._checker.note(obj)
-        header = array_header if type(obj) is list else map_header
-        self.spool.write(header(len(obj)))
+        self.spool.write(header(type(obj), len(obj)))
         if _is_long(obj):
-            return self._write_batches(obj, header)
+            return self._write_batches(obj)
         for part in obj:
             if type(obj) is dict:
                 self.spool.write(self.encoder.encode(part, native=True))
@@ -145,13 +143,13 @@ class _Writer:
         self.spool.write(self.encoder.encode(obj, native=self._checker.check([obj])))
         return []
 
-    def _write_batches(self, obj: Any, header: Callable[[int], bytes]) -> list[list[int]]:
+    def _write_batches(self, obj: Any) -> list[list[int]]:
         chunks = []
         items, keys = iter(obj if isinstance(obj, list) else obj.values()), iter(obj)
         while batch := list(itertools.islice(items, _BATCH_ITEMS)):
             native = self._checker.check(batch)
             part = batch if type(obj) is list else dict(zip(itertools.islice(keys, len(batch)), batch, strict=True))
-            encoded, head = self.encoder.encode(part, native=native), header(len(batch))
+            encoded, head = self.encoder.encode(part, native=native), header(type(obj), len(batch))
             if not encoded.startswith(head):
                 raise _KeyNotNativeError
             self.spool.write(encoded[len(head) :])
@@ -165,14 +163,14 @@ def _read(head: memoryview, chunks: list[Any], decoder: Decoder) -> Any:
     if not chunks:
         return decoder.decode(head)
     count = sum(expect(items, int) for items, _ in chunks)
-    header = next((make for make in (array_header, map_header) if bytes(head[: len(make(count))]) == make(count)), None)
-    if header is None:
+    kind: Any = next((kind for kind in (list, dict) if bytes(head[:5]).startswith(header(kind, count))), None)
+    if kind is None:
         raise ValueError("the chunks do not match the value")
-    result: Any = [] if header is array_header else {}
-    start, kept = len(header(count)), 0
+    result = kind()
+    start, kept = len(header(kind, count)), 0
     for items, size in chunks:
-        part = decoder.decode(b"".join([header(items), head[start : start + expect(size, int)]]))
-        if header is array_header:
+        part = decoder.decode(b"".join([header(kind, items), head[start : start + expect(size, int)]]))
+        if kind is list:
             result += part
         else:
             result.update(part)
