@@ -112,11 +112,11 @@ def one_chunk(array: Any) -> pa.Array:
 
 
 def primitive(kind: pa.DataType, values: npt.NDArray[Any], missing: pa.Buffer | None, lazy: LazyBuffers) -> pa.Array:
-    """Return an Arrow array of type `kind` over the memory of `values`."""
+    """Return an Arrow array of the numbers of type `kind` in the memory of `values`."""
     import pyarrow as pa
 
     data = as_buffer(array_frame(values), lazy) if len(values) else pa.py_buffer(b"")
-    return pa.Array.from_buffers(kind, len(values), [missing, data])
+    return pa.Array.from_buffers(kind, 8 * values.nbytes // kind.bit_width, [missing, data])
 
 
 def unpack_bits(bits: pa.Buffer, array: pa.Array) -> npt.NDArray[np.bool_]:

@@ -27,7 +27,6 @@ class ArrowTableSerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        """Return the table as an Arrow IPC file."""
         import pyarrow as pa
 
         if type(obj) is not pa.Table or is_changed_by_ipc(obj.schema):
@@ -35,7 +34,6 @@ class ArrowTableSerializer:
         return write_ipc(obj.schema, obj.to_batches())
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pa.Table:
-        """Return the table as views of `buffer`."""
         return read_ipc(buffer, trusted=trusted)
 
 
@@ -46,7 +44,6 @@ class ArrowBatchSerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        """Return the batch as an Arrow IPC file."""
         import pyarrow as pa
 
         if type(obj) is not pa.RecordBatch or is_changed_by_ipc(obj.schema):
@@ -54,7 +51,6 @@ class ArrowBatchSerializer:
         return write_ipc(obj.schema, [obj])
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pa.RecordBatch:
-        """Return the batch as views of `buffer`."""
         import pyarrow as pa
 
         table = read_ipc(buffer, trusted=trusted)

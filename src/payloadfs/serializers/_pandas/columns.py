@@ -12,11 +12,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import DecodeError
-from .._arrow.ipc import LazyBuffers, as_buffer
+from .._arrow.ipc import LazyBuffers
 from .._arrow.memory import ObjectBuffer, bitmap, nat_bitmap, one_chunk, pack_bits, primitive, unpack_bits
 from .._arrow.tables import is_changed_by_ipc
 from .._base import NotExactError
-from .._numpy import array_frame
 from .._zones import decode_zone, encode_zone
 from .expected import numpy_types, zone_name
 from .object_columns import decode_cells, encode_cells
@@ -82,12 +81,8 @@ def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Descript
 
 
 def _decode_numpy(array: pa.Array, memory: ObjectBuffer, dtype: str) -> npt.NDArray[Any]:
-    import numpy as np
-
     if dtype == "|b1":
         return memory.match_writability(unpack_bits(array.buffers()[1], array))
-    if np.dtype(dtype).kind not in "iufMm":
-        raise ValueError(f"invalid column dtype {dtype!r}")
     return memory.view(array, dtype)
 
 
@@ -95,8 +90,7 @@ def _encode_complex(values: npt.NDArray[Any], lazy: LazyBuffers) -> pa.Array:
     import pyarrow as pa
 
     part = pa.float64() if values.dtype.itemsize == 16 else pa.float32()
-    data = as_buffer(array_frame(values), lazy) if len(values) else pa.py_buffer(b"")
-    parts = pa.Array.from_buffers(part, 2 * len(values), [None, data])
+    parts = primitive(part, values, None, lazy)
     return pa.Array.from_buffers(pa.list_(part, 2), len(values), [None], children=[parts])
 
 
@@ -112,9 +106,7 @@ def encode_block(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Descripti
     import pyarrow as pa
 
     rows = values.view(np.uint8) if values.dtype.kind == "b" else values
-    cells = pa.Array.from_buffers(
-        pa.from_numpy_dtype(rows.dtype), rows.size, [None, as_buffer(array_frame(rows), lazy)]
-    )
+    cells = primitive(pa.from_numpy_dtype(rows.dtype), rows, None, lazy)
     kind = pa.list_(cells.type, rows.shape[1])
     return ["block", rows.shape[1], values.dtype.str], pa.Array.from_buffers(kind, len(rows), [None], children=[cells])
 

@@ -9,6 +9,7 @@ stored here (`NotExactError`).
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import itertools
@@ -155,15 +156,12 @@ def _encode_lists(cells: list[Any], missing_mask: npt.NDArray[np.bool_] | None) 
     """Return lists of one immutable class as Arrow lists, other lists as JSON."""
     lists = [cell if type(cell) is list else () for cell in cells]
     flat = list(itertools.chain.from_iterable(lists))
-    if not set(map(type, flat)) <= {*_SCALARS, type(None)}:
-        return _encode_json(cells, {list}, missing_mask)
-    try:
-        (_, *inner), values = _encode_cells(flat)
-    except NotExactError:
-        return _encode_json(cells, {list}, missing_mask)
-    if inner[0] == "mixed":
-        return _encode_json(cells, {list}, missing_mask)
-    return "list", [inner], _large_list(lists, values)
+    if set(map(type, flat)) <= {*_SCALARS, type(None)}:
+        with contextlib.suppress(NotExactError):
+            (_, *inner), values = _encode_cells(flat)
+            if inner[0] != "mixed":
+                return "list", [inner], _large_list(lists, values)
+    return _encode_json(cells, {list}, missing_mask)
 
 
 def _encode_arrays(cells: list[Any]) -> tuple[str, list[Any], pa.Array]:
@@ -195,8 +193,6 @@ def _large_list(lists: list[Any], values: pa.Array) -> pa.Array:
 
 def _decode_by_kind(array: pa.Array, memory: ObjectBuffer, kind: str, *params: Any) -> Any:
     """Return the cells as a list, or as an array where Arrow creates one."""
-    import numpy as np
-
     if kind in ("mixed", "json"):
         return json.loads("[" + ",".join("null" if string is None else string for string in _to_objects(array)) + "]")
     if kind == "tree":
@@ -204,12 +200,10 @@ def _decode_by_kind(array: pa.Array, memory: ObjectBuffer, kind: str, *params: A
         return (None if cell is None else decoder.decode(cell) for cell in _to_objects(array))
     if kind in ("list", "ndarray"):
         (inner,) = params
-        if kind == "list":
-            parts: Any = decode_cells(array.values, memory, *inner).tolist()
-        elif np.dtype(inner).kind in _NUMERIC:
-            parts = memory.view(array.values, inner)
+        if kind == "ndarray":
+            parts: Any = memory.view(array.values, inner)
         else:
-            raise ValueError(f"invalid cell dtype {inner!r}")
+            parts = decode_cells(array.values, memory, *inner).tolist()
         offsets = array.offsets.to_numpy(zero_copy_only=False).tolist()
         return [parts[start:stop] for start, stop in itertools.pairwise(offsets)]
     return _DECODERS[kind](array)
