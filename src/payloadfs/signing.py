@@ -334,20 +334,14 @@ def read_keys(path: Path) -> KeyRing:
 
 
 def read_trusted_file(path: Path, name: str, *, secret: bool) -> bytes:
-    """Return the content of `path` if no other user could have written it.
+    """Return the content of `path`, a regular file of this user or root that no other user can write to.
+
+    The user's own `secret` must not be readable by others either. Root's file may be, if it is read-only: secrets that
+    Docker and Kubernetes mount have the mode 0440 or 0444, or are on a read-only file system. `name` says in messages
+    what the file is.
 
     On Windows the mode does not say who can read and write a file, so only its kind is checked: the access
     rights of the user's profile folder protect it.
-
-    Parameters
-    ----------
-    path : Path
-        Path of a regular file that belongs to this user or to root, and that no other user can write to.
-    name : str
-        What the file is, for messages.
-    secret : bool
-        The user's own file must not be readable by others either. Root's file may be, if it is read-only: secrets that
-        Docker and Kubernetes mount have the mode 0440 or 0444, or are on a read-only file system.
 
     Raises
     ------

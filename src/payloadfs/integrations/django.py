@@ -47,7 +47,3 @@ class PayloadField(models.JSONField):
     def value_to_string(self, obj: Any) -> Any:
         """Return what serializers write: the pointer."""
         return self.get_prep_value(self.value_from_object(obj))
-
-    def value_from_object(self, obj: Any) -> Any:
-        """Return the field's value of a model instance."""
-        return getattr(obj, self.attname)

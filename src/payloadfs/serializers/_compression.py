@@ -20,7 +20,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from .._buffers import CHUNK_BYTES, LazyFrame, as_bytes, chunks, frame_bytes, private_memory
+from .._buffers import CHUNK_BYTES, LazyFrame, as_bytes, chunks, private_memory
 from .._threads import available_cores
 from ..errors import PolicyError
 from ._base import Encoded, Serializer
@@ -56,11 +56,9 @@ class Compressed:
         self._codec = codec
 
     def encode(self, obj: Any) -> Encoded:
-        """Return `obj` as encoded by the inner serializer, compressed."""
         return self.compress(self.inner.encode(obj))
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> Any:
-        """Return the object in `buffer`."""
         return self.inner.decode(self.decompress(buffer, trusted=trusted), trusted=trusted)
 
     def compress(self, encoded: Encoded) -> Encoded:
@@ -126,12 +124,12 @@ class Compressed:
 
 def compress(serializer: Serializer, encoded: Encoded, codec: str) -> tuple[Serializer, Encoded]:
     """Return serializer and object, compressed with `codec` unless that is "none" or does not help."""
-    size_bytes = sum(map(frame_bytes, encoded.frames)) + len(encoded.suffix)
-    if codec == "none" or size_bytes < _MIN_BYTES:
-        return serializer, encoded
-    outer = Compressed(serializer, codec)
-    packed = outer.compress(encoded)
-    return (outer, packed) if sum(map(frame_bytes, packed.frames)) < size_bytes else (serializer, encoded)
+    if codec != "none" and encoded.size_bytes >= _MIN_BYTES:
+        outer = Compressed(serializer, codec)
+        packed = outer.compress(encoded)
+        if packed.size_bytes < encoded.size_bytes:
+            return outer, packed
+    return serializer, encoded
 
 
 def _iter_chunks(encoded: Encoded) -> Iterator[list[memoryview]]:

@@ -37,14 +37,12 @@ class NumpySerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        """Return the array as a ``.npy`` file."""
         encoded = _encode(obj)
         if not obj.flags.writeable:
             raise NotExactError(instead=(ReadOnlyNumpySerializer(), encoded))
         return encoded
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> npt.NDArray[Any]:
-        """Return the array as a view of `buffer`."""
         import numpy as np
 
         file = io.BytesIO(buffer[:_HEADER_BYTES])
@@ -75,14 +73,12 @@ class ReadOnlyNumpySerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        """Return the array as a ``.npy`` file."""
         encoded = _encode(obj)
         if obj.flags.writeable:
             raise NotExactError
         return encoded
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> npt.NDArray[Any]:
-        """Return the array as a view of `buffer`."""
         array = NumpySerializer().decode(buffer, trusted=trusted)
         array.flags.writeable = False
         return array

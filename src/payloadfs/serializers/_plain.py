@@ -52,7 +52,6 @@ class TextSerializer:
         return Encoded([as_bytes(_utf8(obj))], extension="txt")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> str:  # noqa: ARG002
-        """Return the string."""
         return str(buffer, "utf-8")
 
 
@@ -72,7 +71,6 @@ class JsonSerializer:
         return Encoded([as_bytes(_utf8(text))], extension="json")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> Any:
-        """Return the JSON value."""
         text = str(buffer, "utf-8")
         if not trusted:
             check_json_size(text, max_nodes=_MAX_NODES)

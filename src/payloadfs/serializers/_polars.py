@@ -42,7 +42,6 @@ class PolarsFrameSerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        """Return the frame as an Arrow IPC file."""
         import polars as pl
 
         if type(obj) is not pl.DataFrame:
@@ -62,7 +61,6 @@ class PolarsFrameSerializer:
         return Encoded([content[:footer], as_bytes(sidecar + end), content[footer:]], extension="arrow")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pl.DataFrame:
-        """Return the frame."""
         import polars as pl
 
         sidecar = read_sidecar(buffer)
@@ -85,7 +83,6 @@ class PolarsSeriesSerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        """Return the series as an Arrow IPC file."""
         import polars as pl
 
         if type(obj) is not pl.Series or find_unsupported(obj):
@@ -93,7 +90,6 @@ class PolarsSeriesSerializer:
         return PolarsFrameSerializer().encode(obj.to_frame())
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pl.Series:
-        """Return the series."""
         return PolarsFrameSerializer().decode(buffer, trusted=trusted).to_series(0)
 
 

@@ -70,7 +70,6 @@ class FrameSerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        """Return the frame as an Arrow IPC file with a sidecar."""
         encoded, remainder = _encode_frame(obj)
         if remainder:
             raise NotExactError(instead=(MixedFrameSerializer(), _add_remainder(encoded, remainder, obj)))
@@ -91,7 +90,6 @@ class MixedFrameSerializer:
     executable = True
 
     def encode(self, obj: Any) -> Encoded:
-        """Return the frame as an Arrow IPC file with a sidecar and a pickle."""
         encoded, remainder = _encode_frame(obj)
         if not remainder:
             raise NotExactError
@@ -111,7 +109,6 @@ class SeriesSerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        """Return the series as an Arrow IPC file with a sidecar."""
         import pandas as pd
 
         if type(obj) is not pd.Series or lost_attributes(obj):
