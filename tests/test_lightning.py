@@ -17,7 +17,7 @@ import pytest
 import payloadfs
 import payloadfs.lightning as lapp
 from payloadfs import ConfigError, PolicyError, Repository
-from payloadfs.lightning._cron import next_time
+from payloadfs.lightning import next_time
 
 
 class Source(lapp.LightningWork):

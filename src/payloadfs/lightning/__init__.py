@@ -19,7 +19,6 @@ from ..payload import Payload as _BasePayload
 from ..works import App, Flow, Work
 from ..works._component import Component, active_driver, walk
 from . import storage, structures
-from ._cron import next_time
 from .storage import Payload
 
 __all__ = [
@@ -184,6 +183,29 @@ class LightningFlow(_LightningComponent, Flow):
     def works(self, recurse: bool = True) -> list[LightningWork]:
         """Return the works of the flow, with those of its flows unless `recurse` is False."""
         return [work for _, work in self.named_works(recurse)]
+
+
+def next_time(pattern: str, after_s: float) -> float:
+    """Return the first time after `after_s` that matches `pattern`, in seconds since 1970; fields are in UTC.
+
+    Raises
+    ------
+    ConfigError
+        `pattern` is not a cron expression, no time matches it, or croniter is not installed.
+    """
+    try:
+        from croniter import croniter
+    except ImportError as error:
+        raise ConfigError("Schedules need croniter: pip install 'payloadfs[cron]'.", kind="missing-package") from error
+    try:
+        if not pattern.startswith("@") and len(pattern.split()) != 5:
+            raise ValueError("it must have five fields")
+        return float(croniter(pattern, after_s).get_next(float))
+    except ValueError as error:
+        reason = str(error).rstrip(".")
+        raise ConfigError(
+            f"Cannot find a time for the cron expression {pattern!r}: {reason}.", kind="schedule"
+        ) from error
 
 
 class _RootFlow(LightningFlow):

@@ -79,10 +79,10 @@ class Table:
             raise ValueError("a field outside its table")
         return self._pos + offset if offset else None
 
-    def scalar(self, number: int, form: struct.Struct, default: int = 0) -> int:
-        """Return the number in a field."""
+    def scalar(self, number: int, form: struct.Struct) -> int:
+        """Return the number in a field, 0 if the field is absent."""
         pos = self._field(number)
-        return default if pos is None else _read(form, self._flat, pos)
+        return 0 if pos is None else _read(form, self._flat, pos)
 
     def table(self, number: int) -> Table | None:
         """Return the table that a field refers to."""

@@ -102,16 +102,14 @@ def _make_array(dtype: Any, shape: Any, content: Any, fortran: bool, writable: b
     lengths = [expect(length, int) for length in expect(shape, list)]
     if any(length < 0 for length in lengths):
         raise ValueError("a negative length")
+    order: Any = "F" if expect(fortran, bool) else "C"
     if dtype == "O":
-        objects = np.fromiter(expect(content, list), object, len(content))
-        array: Any = objects.reshape(lengths, order="F" if expect(fortran, bool) else "C")
-        array.flags.writeable = expect(writable, bool)
-        return array
-    kind = _make_dtype(dtype)
-    if math.prod(lengths) >= 2**63 or (math.prod(lengths) * kind.itemsize != len(expect(content, bytes, memoryview))):
-        raise ValueError("the array does not match its content")
-    memory = bytearray(content) if type(content) is bytes else content
-    array = np.ndarray(lengths, kind, memory, order="F" if expect(fortran, bool) else "C")
+        array: Any = np.fromiter(expect(content, list), object, len(content)).reshape(lengths, order=order)
+    else:
+        kind, count = _make_dtype(dtype), math.prod(lengths)
+        if count >= 2**63 or count * kind.itemsize != len(expect(content, bytes, memoryview)):
+            raise ValueError("the array does not match its content")
+        array = np.ndarray(lengths, kind, bytearray(content) if type(content) is bytes else content, order=order)
     if not expect(writable, bool):
         array.flags.writeable = False
     return array
