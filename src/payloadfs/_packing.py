@@ -211,7 +211,7 @@ def _has_plain_keys(value: dict[Any, Any]) -> bool:
 def template_of(packed: Any, repository: Repository | None = None) -> tuple[Any, list[Pointer]]:
     """Return `packed` with holes in place of pointers, and the pointers. No request.
 
-    Raises `PointerError` if a dict with the key ``"payloadfs"`` is not what `pack` writes.
+    Raise `PointerError` if a dict with the key ``"payloadfs"`` is not what `pack` writes.
     """
     pointers: list[Pointer] = []
 
