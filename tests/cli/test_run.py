@@ -237,9 +237,10 @@ def test_an_interrupted_run_is_resumed(start, finish, program, tmp_path):
     assert (tmp_path / "log").read_text() == "first\nsecond\nsecond\n"
 
 
-def test_interrupted_while_worker_processes_start(start, program):
+@pytest.mark.parametrize("times", [2, pytest.param(8, marks=pytest.mark.sweep)])
+def test_interrupted_while_worker_processes_start(start, program, times):
     name = program(STEPS)
-    for _ in range(4):
+    for _ in range(times):
         process = start(name, "--json", "--max-workers", 4)
         process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
