@@ -2,6 +2,7 @@
 
 import builtins
 import contextlib
+import functools
 import gc
 import os
 import socket
@@ -14,6 +15,8 @@ def clean_home(tmp_path_factory):
     """Fixtures of modules, which run before those of a test, do not see the user's home either."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("session-home")))
+        # The first put in a bucket of SeaweedFS creates this number of volumes (default: seven) and waits for them.
+        patch.setenv("WEED_MASTER_VOLUME_GROWTH_COPY_1", "1")
         yield
 
 
@@ -38,6 +41,17 @@ def cheap_garbage_collection():
     """Exempt everything that is imported from garbage collection, which else takes a fifth of the time of all tests."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cheap_clients_of_aws():
+    """Let all clients share the descriptions of the services. Else each client parses them again, most of what it costs."""
+    with pytest.MonkeyPatch.context() as patch:
+        with contextlib.suppress(ModuleNotFoundError):  # the environments of most hosts do not have it
+            from botocore import session
+
+            patch.setattr(session, "create_loader", functools.cache(session.create_loader))
+        yield
 
 
 @pytest.fixture

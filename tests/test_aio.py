@@ -33,7 +33,7 @@ class Slow(Repository):
 
     def save(self, obj: Any, **how: Any) -> Pointer:
         self.begun.set()
-        assert self.go.wait(10)
+        assert self.go.wait(60)
         return super().save(obj, **how)
 
     async def has_begun(self) -> None:
@@ -238,7 +238,7 @@ def test_threads_are_bounded_and_end(repository: Repository) -> None:
     ours = [thread for thread in threading.enumerate() if thread.name.startswith(names)]
     for thread in ours:
         # They were asked to end, and no call waited for them.
-        thread.join(10)
+        thread.join(60)
     assert not [thread for thread in ours if thread.is_alive()]
 
 
@@ -288,7 +288,7 @@ def test_a_cancelled_load_many_starts_nothing_more(tmp_path: Any, count: int) ->
     class Waits(Repository):
         def load(self, pointer: Pointer, *, view: bool = False, context: str | None = None) -> Any:
             begun.append(pointer)
-            assert go.wait(10)
+            assert go.wait(60)
             return super().load(pointer, view=view)
 
     repository = Waits(tmp_path / "objects", fsync=False)

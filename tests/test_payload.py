@@ -164,7 +164,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_forked_child_is_not_blocked(default):
-    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=90)
     assert done.stdout == "0\n", done.stderr
 
 

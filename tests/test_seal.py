@@ -452,7 +452,7 @@ def test_a_store_that_stops_and_starts_again(after: int, frames: list[Any]) -> N
             if number == after:
                 break
     two = [iter(outgoing), iter(outgoing)]  # at once, even
-    stored = [b"", b""]
+    stored = [bytearray(), bytearray()]
     for first, second in itertools.zip_longest(*two):
         stored[0] += first
         stored[1] += second

@@ -484,6 +484,6 @@ def test_racing_processes_end_with_one_key(tmp_path: pathlib.Path) -> None:
         assert racer.stdin is not None
         racer.stdin.write("go\n")
         racer.stdin.flush()
-    ids = {racer.communicate(timeout=30)[0].strip() for racer in racers}
+    ids = {racer.communicate(timeout=90)[0].strip() for racer in racers}
     assert ids == {read_keys(path).keys[0].id}
     assert [entry.name for entry in path.parent.iterdir()] == ["keys"]

@@ -65,7 +65,8 @@ def test_every_table_runs(name: str, tmp_path: Path, request: pytest.FixtureRequ
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("workload", ["W1", "W3", "array"])
+# tests/crossprocess/test_memory.py checks more kinds of objects.
+@pytest.mark.parametrize("workload", ["W1", *(pytest.param(name, marks=pytest.mark.sweep) for name in ("W3", "array"))])
 def test_no_copy_of_contiguous_numbers(workload: str, tmp_path: Path) -> None:
     size = 100 * MB
     (row,) = compare(Task(workload, size, 8000), ["payloadfs"], Place(folder=str(tmp_path)), Plan(rounds=1))
@@ -182,7 +183,7 @@ def test_a_soak_detects_growth(late: tuple[float, int, int], message: str) -> No
 @pytest.mark.parametrize(
     ("minutes", "where"),
     [
-        (0.1, ["local"]),
+        (0.05, ["local"]),
         pytest.param(1, ["local", "s3"], marks=[pytest.mark.long, pytest.mark.s3, pytest.mark.timeout(300)]),
     ],
 )

@@ -116,7 +116,8 @@ def cluster(program, tmp_path):
 
 def test_objects_are_shared_on_a_cluster(finish, program, tmp_path, cluster):
     check_shared(*finish(EXAMPLES / "sharing_objects.py", "--executor", cluster, "--store", tmp_path / "objects"))
-    name = program("""
+    (tmp_path / "met").mkdir()
+    name = program(f"""
         import os, time
         from payloadfs.works import App, Flow, Work
         from helper import answer
@@ -127,8 +128,10 @@ def test_objects_are_shared_on_a_cluster(finish, program, tmp_path, cluster):
                 self.process = None
 
             def run(self):
-                time.sleep(0.5)
                 self.process = os.getpid()
+                open(os.path.join({str(tmp_path / "met")!r}, str(self.process)), "w").close()
+                while len(os.listdir({str(tmp_path / "met")!r})) < 2:  # both run at the same time
+                    time.sleep(0.02)
 
         class Main(Flow):
             def __init__(self):
@@ -139,7 +142,7 @@ def test_objects_are_shared_on_a_cluster(finish, program, tmp_path, cluster):
                 for work in self.works:
                     work.run()
                 if all(work.has_succeeded for work in self.works):
-                    print(answer, len({os.getpid(), *(work.process for work in self.works)}))
+                    print(answer, len({{os.getpid(), *(work.process for work in self.works)}}))
                     self.stop()
 
         app = App(Main())
@@ -237,9 +240,10 @@ def test_an_interrupted_run_is_resumed(start, finish, program, tmp_path):
     assert (tmp_path / "log").read_text() == "first\nsecond\nsecond\n"
 
 
-def test_interrupted_while_worker_processes_start(start, program):
+@pytest.mark.parametrize("times", [2, pytest.param(8, marks=pytest.mark.sweep)])
+def test_interrupted_while_worker_processes_start(start, program, times):
     name = program(STEPS)
-    for _ in range(4):
+    for _ in range(times):
         process = start(name, "--json", "--max-workers", 4)
         process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)

@@ -123,12 +123,15 @@ def test_large_objects_of_every_kind():
             numbers,
             np.asfortranarray(numbers.reshape(400, 500)),
             {"weights": [numbers, numbers[:100]], "step": 3},
-            pd.DataFrame({"a": numbers, "b": np.arange(200_000), "c": ["x"] * 200_000}),
+            pd.DataFrame({"a": numbers, "b": np.arange(200_000)}),
+            pd.DataFrame(
+                {"a": numbers[:10_000], "c": ["x" * 200] * 10_000}
+            ),  # few cells, which are compared one by one
             pd.DataFrame(numbers.reshape(50_000, 4), copy=False),
             pa.table({"a": numbers}),
             pl.DataFrame({"a": numbers}),
             [pd.DataFrame({"a": numbers})] * 2,
-            [{"id": number, "name": str(number)} for number in range(20_000)],
+            [{"id": number, "name": f"{number:0200}"} for number in range(5_000)],
         ]
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections import OrderedDict
@@ -71,9 +72,23 @@ def _objects() -> dict[str, list[Any]]:
     }
 
 
-@pytest.mark.parametrize("how", ["load_many", "threads", "aio"])
-@pytest.mark.parametrize("view", ["view", "value"])
-@pytest.mark.parametrize("package", ["pandas", "polars", "pyarrow", "sklearn"])
+WAYS = ["load_many", "threads", "aio"]
+PACKAGES = ["pandas", "polars", "pyarrow", "sklearn"]
+# Any two of package, way and view are in one of these; the sweep has all three of each.
+EVERY_PAIR = {
+    (package, way, ("view", "value")[(PACKAGES.index(package) + WAYS.index(way)) % 2])
+    for package in PACKAGES
+    for way in WAYS
+}
+
+
+@pytest.mark.parametrize(
+    ("package", "how", "view"),
+    [
+        pytest.param(*case, marks=() if case in EVERY_PAIR else pytest.mark.sweep)
+        for case in itertools.product(PACKAGES, WAYS, ["view", "value"])
+    ],
+)
 def test_first_imports_in_many_threads(tmp_path: Path, package: str, how: str, view: str) -> None:
     objects = _objects()[package] * 4
     repository = Repository(tmp_path, fsync=False)

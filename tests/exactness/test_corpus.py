@@ -20,13 +20,18 @@ def test_exact_in_fresh_process(name, tmp_path):
     assert not report(outcomes)
 
 
+# By default every second case with each codec; the sweep has the other half.
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "codecs", [("zstd", "lz4"), pytest.param(("lz4", "zstd"), marks=pytest.mark.sweep)], ids="-".join
+)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_safe_ones_are_exact_without_trust(name):
+def test_safe_ones_are_exact_without_trust(name, codecs):
     """What the writer stores as safe passes every check of a reader that trusts no key, compressed or not."""
     refusals = {}
-    for case, obj in family(name).items():
-        for compression in ("none", "zstd", "lz4"):
+    for number, (case, obj) in enumerate(family(name).items()):
+        expected = None
+        for compression in ("none", codecs[number % 2]):
             try:
                 serializer, encoded = default_serializers.encode(obj, compression=compression)
             except payloadfs.EncodeError:
@@ -35,7 +40,8 @@ def test_safe_ones_are_exact_without_trust(name):
                 break
             try:
                 value = decode(serializer, stored_bytes(encoded), trusted=False)
-                different = first_difference(describe(obj), describe(value))
+                expected = expected or list(describe(obj))
+                different = first_difference(iter(expected), describe(value))
             except payloadfs.DecodeError as error:
                 different = str(error)
             if different:

@@ -23,7 +23,7 @@ from payloadfs.testing import assert_exact
 from payloadfs.testing.serializers import stored_bytes
 
 CODECS = ("zstd", "lz4")
-frame = pd.DataFrame({"n": np.arange(30_000) % 100, "s": ["some", "words", None] * 10_000})
+frame = pd.DataFrame({"n": np.arange(9000) % 100, "s": ["some", "words", None] * 3000})
 OBJECTS = {
     "bytes": b"the same again and again " * 400_000,
     "text": "ü" * 9000,
@@ -33,10 +33,10 @@ OBJECTS = {
     "read-only npy": np.broadcast_to(np.float32(1.5), (300, 400)),
     "pandas": frame,
     "pandas, strided": pd.DataFrame(np.ones((5000, 30))),
-    "pandas-mixed": frame.assign(odd=[{1}, (2,), None] * 10_000),
+    "pandas-mixed": frame.assign(odd=[{1}, (2,), None] * 3000),
     "pandas-series": frame["s"],
-    "arrow-table": pa.table({"a": list(range(50_000))}),
-    "polars": pl.DataFrame({"a": list(range(50_000))}),
+    "arrow-table": pa.table({"a": list(range(20_000))}),
+    "polars": pl.DataFrame({"a": list(range(20_000))}),
     "pickle": [np.zeros(100_000), len],
     "tree": [np.zeros(100_000), {1, 2}],
 }

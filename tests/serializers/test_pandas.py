@@ -195,7 +195,7 @@ class TestFrames(SerializerTests):
         "row-major": pd.DataFrame(rng.random((50_000, 8)), copy=False),
         "rows of a slice": pd.DataFrame(rng.random((1000, 4)))[100:200],
         "every second row": pd.DataFrame(rng.random((1000, 4)))[::2],
-        "large": pd.DataFrame({"a": rng.random(100_000), "b": np.arange(100_000), "c": ["x"] * 100_000}),
+        "large": pd.DataFrame({"a": rng.random(30_000), "b": np.arange(30_000), "c": ["x"] * 30_000}),
         "no rows": FRAME[:0],
         "no rows, all columns": pd.DataFrame({name: pd.Series(values) for name, values in COLUMNS.items()})[:0],
         "one column": FRAME[["a"]],
@@ -297,7 +297,7 @@ class TestMixed(SerializerTests):
             pd.Index([Colour.RED, 2, 3], dtype=object), pd.Index([Colour.RED, "b"], dtype=object), attrs={"a": (1, 2)}
         ).assign(sparse=pd.arrays.SparseArray([0, 0, 1])),
         "cells that the rest refers to": FRAME.assign(**shared_with_rest([1])),
-        "large": pd.DataFrame({"a": np.arange(100_000.0), "b": np.arange(100_000, dtype=">f8"), "c": ["x"] * 100_000}),
+        "large": pd.DataFrame({"a": np.arange(30_000.0), "b": np.arange(30_000, dtype=">f8"), "c": ["x"] * 30_000}),
     }
     declined = {
         "no rest": FRAME,

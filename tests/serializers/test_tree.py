@@ -186,9 +186,6 @@ class TestTree(SerializerTests):
     exact = VALUES | {
         "all in one": list(VALUES.values()),
         "many rows": [{"id": n, "name": f"name {n}", "price": n / 7} for n in range(20_000)],
-        "many items": {f"key {n}": (n, dt.date.fromordinal(n + 1)) for n in range(20_000)},
-        "many odd keys": {2**64 + n: n for n in range(20_000)},
-        "many arrays": [np.full(3, n) for n in range(20_000)],
     }
     declined = {
         "list subclass": type("Rows", (list,), {})([1]),
@@ -206,6 +203,18 @@ class TestTree(SerializerTests):
         "zone from a file": [dt.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo.no_cache("Europe/Zurich"))],
         "other factory": collections.defaultdict(lambda: 1),
         "frame, which has its own serializer": pd.DataFrame({"a": [1]}),
+    }
+
+
+@pytest.mark.sweep
+class TestLongTree(SerializerTests):
+    """Batches of real sizes. By default, `small_batches` cuts all kinds of trees."""
+
+    serializer = TREE
+    exact = {
+        "many items": {f"key {n}": (n, dt.date.fromordinal(n + 1)) for n in range(20_000)},
+        "many odd keys": {2**64 + n: n for n in range(20_000)},
+        "many arrays": [np.full(3, n) for n in range(20_000)],
     }
 
 

@@ -218,7 +218,7 @@ def test_a_store_that_was_opened_before_a_fork(store: Store, transport: str) -> 
     child.start()
     # A repository opens another store in the child; a bare one can only say so.
     assert answers.get(timeout=60) == ("forked" if transport == "obstore" else b"before")
-    child.join(30)
+    child.join(60)
     assert child.exitcode == 0
     answers.close()
     answers.join_thread()

@@ -56,6 +56,7 @@ class TestThroughObstore(TlsTests):
     pass
 
 
+@pytest.mark.sweep
 class TestThroughS3fs(TlsTests):
     transport = "fsspec"
 

@@ -142,6 +142,15 @@ def test_classes_of_the_program_keep_their_identity(program):
     assert out.count("top level") == 1
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "guarded",
+        "payloadfs run",
+        *(pytest.param(way, marks=pytest.mark.sweep) for way in ("unguarded", "in a function", "-m")),
+    ],
+    indirect=True,
+)
 def test_a_resumed_run_has_the_same_classes_and_repeats_nothing(program, tmp_path):
     assert program(DIE="1")[0] == 9
     (name,) = os.listdir(tmp_path / "store" / "runs")

@@ -153,11 +153,12 @@ def first(array: pa.Array) -> pa.Scalar:
     return array[0]
 
 
-def run_end_scalar(run_end_type: Any, values: pa.Array) -> pa.Scalar:
-    """Return a scalar of a run-end encoded type, from an array of its one value."""
+def run_end_scalar(kind: Any, value: pa.Scalar) -> pa.Scalar:
+    """Return a scalar of a run-end encoded type."""
     import pyarrow as pa
 
-    return pa.RunEndEncodedArray.from_arrays(pa.array([1], run_end_type), values)[0]
+    values = pa.repeat(value, 1) if value.is_valid else pa.nulls(1, kind.value_type)
+    return pa.RunEndEncodedArray.from_arrays(pa.array([1], kind.run_end_type), values)[0]
 
 
 def extension_scalar(kind: Any, value: pa.Scalar) -> pa.Scalar:

@@ -53,9 +53,7 @@ def shapes():
         "one cell": pd.DataFrame([[None]]),
         "2,500 columns": pd.DataFrame(wide),
         "2,500 mixed columns": pd.DataFrame({f"c{n}": [n, n] if n % 2 else ["x", "y"] for n in range(2500)}),
-        "10,000 columns": pd.DataFrame(
-            np.arange(20_000.0).reshape(2, 10_000), columns=[f"c{n}" for n in range(10_000)]
-        ),
+        "5,000 columns": pd.DataFrame(np.arange(10_000.0).reshape(2, 5000), columns=[f"c{n}" for n in range(5000)]),
         "2,000 columns": pd.DataFrame(wide[:, :2000]),
         "1,000 kinds": pd.DataFrame({f"c{n}": np.array([1, 2], ("i1", "f4", "u2", "f8")[n % 4]) for n in range(1000)}),
     }
@@ -82,7 +80,7 @@ def layouts():
         "many blocks": pd.concat([frame, frame * 2], axis=1), "inserted": frame.assign(z=1, y=range(12)), "from read-only": pd.DataFrame(locked, copy=False),
         "broadcast": pd.DataFrame(np.broadcast_to(np.float64(1.5), (3, 2)), copy=False), "strided blocks": pd.DataFrame(np.arange(96.0).reshape(12, 8)[::2, ::2], copy=False),
         "complex strided": pd.DataFrame(np.arange(12).astype("c16").reshape(4, 3)[::2, ::-1], copy=False), "times in one block": pd.DataFrame({"a": pd.to_datetime(["2020", "2021"]), "b": pd.to_datetime(["2022", None])}),
-        "bools in one block": pd.DataFrame(np.eye(3, dtype=bool)), "large": pd.DataFrame(np.arange(200_000.0).reshape(50_000, 4)), "large mixed": pd.DataFrame({"a": np.arange(50_000), "s": [f"t{n}" for n in range(50_000)], "o": pd.Series([f"t{n}" for n in range(50_000)], dtype=object)}),
+        "bools in one block": pd.DataFrame(np.eye(3, dtype=bool)), "large": pd.DataFrame(np.arange(200_000.0).reshape(50_000, 4)), "large mixed": pd.DataFrame({"a": np.arange(20_000), "s": [f"t{n}" for n in range(20_000)], "o": pd.Series([f"t{n}" for n in range(20_000)], dtype=object)}),
         "large slice": pd.DataFrame(np.arange(200_000.0).reshape(50_000, 4))[10:12], "text sliced": pd.DataFrame({"s": [f"t{n}" for n in range(100)]})[50:53],
         "nullable sliced": pd.DataFrame({"n": pd.array([1, None] * 50, dtype="Int64"), "b": pd.array([True, None] * 50, dtype="boolean")})[3:8],
     }  # fmt: skip

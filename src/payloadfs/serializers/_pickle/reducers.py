@@ -223,12 +223,11 @@ def _reduce_scalar(obj: Any) -> Any:
 
 
 def _reduce_run_end(obj: Any) -> Any:
-    pa, kind = sys.modules["pyarrow"], obj.type
     try:
-        values = pa.repeat(obj.value, 1) if obj.is_valid else pa.nulls(1, kind.value_type)
-    except pa.ArrowNotImplementedError as error:
-        raise pickle.PicklingError(f"Arrow cannot create an array of {kind.value_type}") from error
-    return _restore.run_end_scalar, (kind.run_end_type, values)
+        _restore.run_end_scalar(obj.type, obj.value)
+    except sys.modules["pyarrow"].ArrowNotImplementedError as error:
+        raise pickle.PicklingError(f"Arrow cannot create an array of {obj.type.value_type}") from error
+    return _restore.run_end_scalar, (obj.type, obj.value)
 
 
 def _reduce_tensor(obj: Any) -> Any:

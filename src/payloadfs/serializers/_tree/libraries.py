@@ -276,10 +276,11 @@ def _first_cell(obj: Any) -> Any:
 def _chunked_fields(obj: Any) -> list[Any]:
     import pyarrow as pa
 
+    table = pa.table([obj], names=["0"])
     # Arrow drops some empty chunks.
-    if not all(map(len, obj.chunks)):
+    if [batch.num_rows for batch in table.to_batches()] != list(map(len, obj.chunks)):
         raise NotExactError
-    return [pa.table([obj], names=["0"])]
+    return [table]
 
 
 def _scalar_as_batch(obj: Any) -> list[Any]:
