@@ -102,9 +102,7 @@ def decode_index(meta: dict[str, Any], arrays: list[pa.Array], memory: ObjectBuf
         names = [decode_scalar(name) for name in meta["names"]]
         return pd.MultiIndex(levels, codes, names=names, verify_integrity=not memory.trusted)
     if meta["kind"] == "texts":
-        stream = memoryview(bytearray(base64.b64decode(meta["stream"])))
-        level_arrays = from_stream(stream, trusted=memory.trusted)
-        return decode_index(meta["facts"], level_arrays, ObjectBuffer(stream, trusted=memory.trusted))
+        return decode_stream(meta["facts"], base64.b64decode(meta["stream"]), trusted=memory.trusted)
     if meta["kind"] == "categories":
         (entries,) = arrays
         categories = decode_index(meta["categories"], [entries], memory)
@@ -127,6 +125,12 @@ def decode_index(meta: dict[str, Any], arrays: list[pa.Array], memory: ObjectBuf
         holder = index if hasattr(type(index), "_freq") else index._data
         holder._freq = freq
     return index
+
+
+def decode_stream(meta: dict[str, Any], stream: bytes, *, trusted: bool) -> pd.Index:
+    """Return the index whose arrays are in an Arrow stream. One copy of the stream."""
+    content = memoryview(bytearray(stream))
+    return decode_index(meta, from_stream(content, trusted=trusted), ObjectBuffer(content, trusted=trusted))
 
 
 def _encode_level(values: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], list[pa.Array]]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._buffers import frame_bytes, padding
 from ...errors import DecodeError
-from .._arrow.ipc import GatheredBuffers, LazyBuffers, batches_end, from_stream, read_ipc, to_stream, write_ipc
+from .._arrow.ipc import GatheredBuffers, LazyBuffers, batches_end, read_ipc, to_stream, write_ipc
 from .._arrow.memory import ObjectBuffer
 from .._base import Encoded, NotExactError
 from .._pickle.reducers import lost_attributes
@@ -34,7 +34,7 @@ from .._tree.check import TreeChecker
 from .._versions import describe_mismatch, versions_here
 from .blocks import REMAINDER, blocks, build_frame
 from .expected import MAX_WIDTH
-from .index import decode_index, encode_column, encode_index
+from .index import decode_index, decode_stream, encode_column, encode_index
 from .object_columns import is_mutable
 from .scalars import decode_attrs, encode_attrs
 
@@ -278,19 +278,12 @@ def _rebuild(
     arrays = [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in table.columns]
     descriptions = sidecar["columns"]
     width = len(descriptions) - descriptions.count(REMAINDER)
-    index = (
-        remainder["index"]
-        if sidecar["index"] == _REMAINDER_INDEX[0]
-        else decode_index(sidecar["index"], arrays[width:], memory)
-    )
-    stored = memoryview(bytearray(label_stream))
-    labels_memory = ObjectBuffer(stored, trusted=memory.trusted)
-    if sidecar["labels"] == _REMAINDER_INDEX[0]:
+    index = remainder["index"] if "index" in remainder else decode_index(sidecar["index"], arrays[width:], memory)
+    if "labels" in remainder:
         labels = remainder["labels"]
     else:
-        labels = decode_index(sidecar["labels"], from_stream(stored, trusted=memory.trusted), labels_memory)
-    column_blocks = blocks(descriptions, arrays[:width], remainder, memory)
-    frame = build_frame(column_blocks, index, labels)
+        labels = decode_stream(sidecar["labels"], label_stream, trusted=memory.trusted)
+    frame = build_frame(blocks(descriptions, arrays[:width], remainder, memory), index, labels)
     # The setter would copy the dict, to which cells in the remainder may refer.
     frame._attrs = remainder["attrs"] if "attrs" in remainder else decode_attrs(sidecar["attrs"])
     if not sidecar["duplicates"]:
