@@ -453,10 +453,11 @@ def as_pointer(obj: Any) -> Pointer:
 
 
 @contextmanager
-def about(pointer: Pointer) -> Iterator[None]:
-    """Add `pointer` to the errors that leave the block, unless they name one already."""
+def about(obj: Any) -> Iterator[Pointer]:
+    """Yield the pointer of `obj`, and add it to the errors that leave the block, unless they name one already."""
+    pointer = as_pointer(obj)
     try:
-        yield
+        yield pointer
     except PayloadError as error:
         if error.pointer is None:
             error.pointer = pointer

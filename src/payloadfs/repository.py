@@ -226,8 +226,7 @@ class Repository:
         Cost: one request for small objects, none if the object is in the pointer or in this machine's cache; in the
         cache or in a folder that only this user can write to, a private mapping, no copy.
         """
-        pointer = as_pointer(pointer)
-        with about(pointer), Operation("load") as operation:
+        with about(pointer) as pointer, Operation("load") as operation:
             operation.pointer = pointer
             resolved, serializer = self._authorize(pointer, context)
             operation.expect(pointer.type_name, pointer.size_bytes)
@@ -323,8 +322,7 @@ class Repository:
 
         Errors are those of `load`, except for `DecodeError`.
         """
-        pointer = as_pointer(pointer)
-        with about(pointer):
+        with about(pointer) as pointer:
             resolved = self._authorizer.resolve(pointer, context=context, decoding=True)
             return self._checked_bytes(resolved, full=full)
 
@@ -338,8 +336,7 @@ class Repository:
 
     def info(self, pointer: Pointer | Any) -> ObjectInfo:
         """Return what the store reports about the object: size and time. One request."""
-        pointer = as_pointer(pointer)
-        with about(pointer):
+        with about(pointer) as pointer:
             resolved = self._authorizer.resolve(pointer)
             if resolved.is_inline:
                 return ObjectInfo("", resolved.size_bytes, resolved.created_s)
@@ -347,8 +344,7 @@ class Repository:
 
     def delete(self, pointer: Pointer | Any) -> None:
         """Remove the object of `pointer` from the store and the cache, if it exists. The pointer must be signed."""
-        pointer = as_pointer(pointer)
-        with about(pointer):
+        with about(pointer) as pointer:
             self._authorizer.verify(pointer)
             resolved = self._authorizer.resolve(pointer)
             if not resolved.is_inline:
@@ -375,8 +371,7 @@ class Repository:
         PointerError, SignatureError, PolicyError, DecodeError
             `load` would refuse it. No request was sent.
         """
-        pointer = as_pointer(pointer)
-        with about(pointer):
+        with about(pointer) as pointer:
             self._authorize(pointer, context)
 
     def verify(self, pointer: Pointer | Any) -> None:
