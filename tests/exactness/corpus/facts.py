@@ -71,6 +71,7 @@ def layouts():
     locked = np.arange(6.0).reshape(3, 2)
     locked.flags.writeable = False
     return {
+        "index whose dtype has metadata": pd.DataFrame({"x": np.array([b"a", None, b"c"], np.dtype("O", metadata={"vlen": bytes})), "y": [1, 2, 3]}).set_index("x"),
         "objects whose dtype has metadata": pd.DataFrame({"x": np.array([1, None, 2.5], np.dtype("O", metadata={"vlen": str})), "y": [1, 2, 3]}),
         "times in another byte order": swapped, "one column of times in another byte order": swapped[["m8[ms]"]],
         "row-major": pd.DataFrame(numbers, copy=False), "column-major": pd.DataFrame(np.asfortranarray(numbers)), "copied": frame.copy(),

@@ -137,6 +137,9 @@ def _reduce_pandas(obj: Any) -> Any:
         )
     if isinstance(obj, pd.Series) and "_name" not in obj._metadata and type(obj).__getstate__ is pd.Series.__getstate__:
         raise pickle.PicklingError("it would lose its name, because the _metadata of its class omits '_name'")
+    if type(obj) is pd.Index and getattr(obj.dtype, "metadata", None):
+        # h5py sets it on strings. An index keeps it only if it is created from a Series.
+        return pd.Index, (pd.Series(obj.to_numpy(), name=obj.name, copy=False),)
     return NotImplemented
 
 
