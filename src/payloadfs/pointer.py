@@ -376,8 +376,8 @@ def _inline_data(fields: dict[str, Any]) -> bytes:
         raise PointerError("The pointer's field 'data' does not have the size in 'size'.", kind="pointer-format")
     try:
         data = binascii.a2b_base64(text)
-    except ValueError:
-        data = b""
+    except ValueError as error:
+        raise PointerError("The pointer's field 'data' is not base64.", kind="pointer-format") from error
     # The decoder accepts other spellings of the same bytes, which no writer produces.
     if len(data) != fields["size"] or binascii.b2a_base64(data, newline=False).decode() != text:
         raise PointerError("The pointer's field 'data' is not base64.", kind="pointer-format")
