@@ -110,10 +110,8 @@ def opened(path):
 
 
 def wait_for(condition):
-    """Wait until a condition is true, and fail after a minute."""
-    until_s = time.monotonic() + 60
+    """Wait until a condition is true; pytest ends a test that hangs."""
     while not condition():
-        assert time.monotonic() < until_s
         time.sleep(0.01)
 
 

@@ -27,9 +27,6 @@ TIMEOUT_S = 0.6
 PATIENT_S = 3.0
 """Time limit of operations that must succeed, on a busy machine too."""
 
-GUARD_S = 600
-"""An operation that takes longer hangs. Much more than the time limit, for a busy machine."""
-
 OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "put small": lambda store: store.put("a.bin", PiecesBody([b"small"])),
     "put": lambda store: store.put("a.bin", PiecesBody([CONTENT[: 3 * MIB]])),
@@ -80,10 +77,8 @@ def _open(endpoint_url: str, transport: str, timeout_s: float = TIMEOUT_S) -> St
 
 
 def _fails(operation: Callable[[Store], Any], store: Store) -> StoreError:
-    started_s = time.monotonic()
     with pytest.raises(StoreError) as caught:
         operation(store)
-    assert time.monotonic() - started_s < GUARD_S
     assert caught.value.transient
     return caught.value
 
@@ -217,10 +212,8 @@ def test_the_news_is_forgotten_when_the_server_answers(transport: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
-    """Threads of transfers that were given up end soon after their server is gone."""
+    """Threads of transfers that were given up end soon after their server is gone; pytest ends a test that hangs."""
     before = set(threading.enumerate())
     yield
-    until_s = time.monotonic() + GUARD_S
-    while left := [t for t in set(threading.enumerate()) - before if t.name.startswith("payloadfs-")]:
-        assert time.monotonic() < until_s, left
+    while [t for t in set(threading.enumerate()) - before if t.name.startswith("payloadfs-")]:
         time.sleep(0.01)
