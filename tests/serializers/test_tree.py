@@ -9,6 +9,7 @@ import decimal
 import enum
 import fractions
 import ipaddress
+import itertools
 import json
 import pathlib
 import pickle
@@ -389,6 +390,45 @@ def test_any_graph_is_exact_or_declined(small_batches, obj):
 @given(obj=graphs())
 def test_many_graphs_are_exact_or_declined(small_batches, obj):
     check_exact_or_declined(obj)
+
+
+class Named:
+    def __init__(self, first, second):
+        self.first, self.second = first, second
+
+
+class Text(str):
+    __slots__ = ()
+
+
+def tables(key, value):
+    """Return dicts of the different ways in which CPython stores one; the last is still that of its instance."""
+    shrunk = {1: 1, "first": value, key: 2}
+    del shrunk[1]
+    grown = {f"k{n}": n for n in range(20)} | {key: value}
+    detached, instance = vars(Named(value, key)), Named(value, 2)
+    return [{"first": value, key: 2}, shrunk, grown, {**detached, key: 1}, detached, {}, vars(instance)], instance
+
+
+@pytest.mark.parametrize("key", ["plain", Text("text"), 7, (1,), 2.5, np.str_("numpy")], ids=repr)
+@pytest.mark.parametrize("value", [1, "x", Text("text"), np.float64(1), [1], True], ids=repr)
+def test_each_class_in_every_table_of_a_dict(key, value):
+    """Whatever the table, and beside whichever other: no key or value of another class is taken for a plain one."""
+    for chosen in itertools.product([False, True], repeat=7):
+        parts, instance = tables(key, value)
+        obj = list(itertools.compress(parts, chosen))
+        del parts
+        for whole in (obj, {"a": obj}, [tuple(obj), [1, 2]]):
+            check_exact_or_declined(whole)
+        assert instance.second == 2
+
+
+def test_the_dict_of_an_instance_does_not_hide_other_keys():
+    instance = Named(np.float64(1), Text("text"))
+    obj = [vars(instance), {1: 1, Text("text"): 2}]
+    check_exact_or_declined(obj)
+    with pytest.raises(NotExactError):
+        TREE.encode(obj)
 
 
 # The whole vocabulary

@@ -6,6 +6,7 @@ are one set, and an object with one reference cannot occur twice.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sys
 from collections.abc import Iterator
@@ -65,8 +66,8 @@ class TreeChecker:
                 containers = (
                     list(level) if kinds <= _CONTAINERS else [part for part in level if type(part) in _CONTAINERS]
                 )
-                self._note_containers(containers)
-                children, native_keys = _children(containers, kinds)
+                have_one_owner = self._note_containers(containers)
+                children, native_keys = _children(containers, kinds, have_one_owner=have_one_owner)
                 native = native and native_keys
                 inside = children + inside if inside else children
                 del containers, children
@@ -98,11 +99,15 @@ class TreeChecker:
             raise NotExactError
         return max(map(len, strings), default=0) < LARGE_BYTES
 
-    def _note_containers(self, containers: list[Any]) -> None:
+    def _note_containers(self, containers: list[Any]) -> bool:
+        """Return whether each of `containers` has one owner. Note the others, except flat tuples and frozensets."""
+        have_one_owner = True
         for part in _shared(containers):
+            have_one_owner = False
             if type(part) in (tuple, frozenset) and (not part or self._is_flat(part)):
                 continue
             self.note(part)
+        return have_one_owner
 
     def _is_flat(self, part: Any) -> bool:
         """Return whether a tuple or frozenset holds only native values, so that its identity does not matter."""
@@ -124,8 +129,14 @@ class TreeChecker:
         return [child for part in objects for child in codec.children(part)]
 
 
-def _children(containers: list[Any], kinds: frozenset[type]) -> tuple[list[Any], bool]:
+def _children(containers: list[Any], kinds: frozenset[type], *, have_one_owner: bool) -> tuple[list[Any], bool]:
     """Return all items, values and keys that are not native; and whether all keys are native."""
+    if have_one_owner:
+        # CPython visits every item, every value, and the keys of a dict unless all are of exact class str. It visits
+        # nothing in the dict of an instance that holds the values itself (3.13), but the instance also owns that dict.
+        children = gc.get_referents(*containers)
+        if len(children) == sum(map(len, containers)):
+            return children, True
     dicts = containers if kinds.isdisjoint(_LISTS) else [part for part in containers if type(part) is dict]
     native_keys = set(map(type, itertools.chain.from_iterable(dicts))) <= NATIVE
     keys = () if native_keys else [key for part in dicts for key in part if type(key) not in NATIVE]
