@@ -135,11 +135,17 @@ def parts(megabytes: int, rounds: int, folder: Path) -> None:
     }
     largest = obj["part 19"]
     (save, load), (save_largest, load_largest) = both(obj, repository), both(largest, repository)
+    loads = [both(part, repository)[1] for part in obj.values()]
     path = folder / "pickle"
     path.write_bytes(pickle.dumps(obj, 5))
     print(f"A dict of 20 frames and arrays, {megabytes} MB, largest {unit * 30 / 1e6:.0f} MB. Load:")
     compare(
-        {"its largest part alone": load_largest, "tree/1": load, "pickle": lambda: pickle.loads(path.read_bytes())},
+        {
+            "its largest part alone": load_largest,
+            "its parts, one by one": lambda: [load() for load in loads],
+            "tree/1": load,
+            "pickle": lambda: pickle.loads(path.read_bytes()),
+        },
         rounds,
     )
     print("Save:")

@@ -1,6 +1,7 @@
 """Promises about the code itself: what is loaded when, what is public, how large files and functions are."""
 
 import ast
+import datetime as dt
 import pathlib
 import pickle
 import subprocess
@@ -9,6 +10,8 @@ import typing
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import payloadfs
@@ -17,9 +20,10 @@ SOURCE = pathlib.Path(payloadfs.__file__).parent
 HEAVY = {"pandas", "numpy", "pyarrow", "polars", "fsspec", "s3fs", "cloudpickle", "asyncio", "blake3"}
 
 
-def loaded_after(code):
+def loaded_after(code, text=""):
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"],
+        input=text,
         capture_output=True,
         text=True,
         check=True,
@@ -131,8 +135,35 @@ def loaded_modules(code):
     )
 
 
-@pytest.mark.parametrize("package", ["pandas", "numpy", "pyarrow", "polars", "fsspec", "s3fs", "cloudpickle", "blake3"])
-def test_foreign_packages_are_imported_inside_functions_only(package):
+@pytest.mark.parametrize(
+    ("obj", "packages"),
+    [
+        ([1, 2], {"blake3"}),
+        ({"day": dt.date(2026, 1, 1)}, {"blake3"}),
+        (complex, {"blake3"}),
+        (np.arange(3), {"blake3", "numpy"}),
+        (pa.table({"a": [1]}), {"blake3", "pyarrow"}),
+        (pl.DataFrame({"a": [1]}), {"blake3", "pyarrow", "polars"}),
+        (pd.DataFrame({"a": [1]}), {"blake3", "pyarrow", "numpy", "pandas"}),
+    ],
+    ids=["json", "tree", "pickle", "array", "Arrow", "polars", "pandas"],
+)
+def test_loading_imports_only_the_packages_of_the_object(tmp_path, obj, packages):
+    text = payloadfs.Repository(tmp_path / "objects").save(obj).to_json()
+    code = (
+        "import payloadfs; p = payloadfs.Pointer.from_json(input()); "
+        f"r = payloadfs.Repository({str(tmp_path / 'objects')!r}); r.load(p)"
+    )
+    assert loaded_after(code, text) & HEAVY - imported_by(packages) == packages - imported_by(packages)
+
+
+def imported_by(packages):
+    """Return what packages import themselves: pandas needs numpy, pyarrow and polars use it if it is installed."""
+    return loaded_after("".join(f"import {package}\n" for package in packages)) - packages
+
+
+@pytest.mark.parametrize("package", ["fsspec", "s3fs", "cloudpickle", "blake3", "msgspec"])
+def test_packages_of_no_class_are_imported_inside_functions_only(package):
     for path in SOURCE.rglob("*.py"):
         if "testing" in path.parts:
             continue

@@ -42,3 +42,18 @@ class PerProcess(dict[int, T]):
     def __missing__(self, process: int) -> T:
         # No lock: setdefault is atomic, and a lock held during a fork would never be released in the child.
         return self.setdefault(process, self._create())
+
+
+_forked_with_obstore: list[bool] = []
+
+
+@on_fork
+def _after_fork() -> None:
+    # No matter which code imported it: all users of obstore in a process share its threads.
+    if "obstore" in sys.modules:
+        _forked_with_obstore.append(True)
+
+
+def obstore_unusable_after_fork() -> bool:
+    """Return whether this process was forked from one that had loaded obstore: without its threads, calls hang."""
+    return bool(_forked_with_obstore)

@@ -1,6 +1,6 @@
 """Choice of the serializer: exact class, base classes, predicate, entry points, and pickle last."""
 
-import importlib.abc
+import subprocess
 import sys
 from importlib.metadata import EntryPoint
 
@@ -113,25 +113,39 @@ def test_entry_points_are_loaded_lazily(monkeypatch):
     assert caught.value.kind == "unknown-serializer"
 
 
-def test_missing_package_is_named(monkeypatch):
-    repository = Repository("memory://missing-package")
-    frame = pd.DataFrame({"a": [1]})
-    pointer = repository.save(frame)
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    for attempt in (lambda: repository.save(frame), lambda: repository.load(pointer)):
-        with pytest.raises(ConfigError, match="needs the package pyarrow") as caught:
+WITHOUT_PYARROW = """
+import subprocess
+import sys
+
+class Unfit:
+    def find_spec(self, name, path, target=None):
+        if name == "pyarrow":
+            raise {error}
+
+sys.meta_path.insert(0, Unfit())
+import pandas as pd
+import payloadfs
+with payloadfs.using(sys.argv[1]):
+    for attempt in (lambda: payloadfs.save(pd.DataFrame({{"a": [1]}})), lambda: payloadfs.load(sys.argv[2])):
+        try:
             attempt()
-        assert caught.value.kind == "missing-package"
+        except payloadfs.ConfigError as error:
+            print(error.kind, error)
+"""
 
 
-def test_message_of_incompatible_package_is_quoted(monkeypatch):
-    class Unfit(importlib.abc.MetaPathFinder):
-        def find_spec(self, name, path, target=None):
-            if name == "pyarrow":
-                raise ImportError("pyarrow requires NumPy 2.0 or newer, found 1.26.4")
-
-    monkeypatch.delitem(sys.modules, "pyarrow", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Unfit(), *sys.meta_path])
-    with pytest.raises(ConfigError, match=r"needs: pyarrow requires NumPy 2\.0") as caught:
-        Repository("memory://unfit-package").save(pd.DataFrame({"a": [1]}))
-    assert caught.value.kind == "missing-package"
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("ModuleNotFoundError('No module', name='pyarrow')", "needs the package pyarrow, which is not installed"),
+        ("ImportError('pyarrow requires NumPy 2.0 or newer')", "that it needs: pyarrow requires NumPy 2.0"),
+    ],
+    ids=["missing", "incompatible"],
+)
+def test_packages_that_cannot_be_imported_are_named(tmp_path, error, message):
+    pointer = Repository(tmp_path).save(pd.DataFrame({"a": [1]}))
+    command = [sys.executable, "-c", WITHOUT_PYARROW.format(error=error), str(tmp_path), pointer.to_json()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("missing-package") and message in line for line in lines)

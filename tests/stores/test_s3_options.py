@@ -89,7 +89,7 @@ def test_what_else_decides(monkeypatch: pytest.MonkeyPatch) -> None:
             patch.setenv("no_proxy", "example.org")
             assert chosen_transport(ROOT, {**KEYS, "endpoint_url": endpoint}, "auto")[0] == "obstore"
     with monkeypatch.context() as patch:
-        patch.setattr("payloadfs.stores._obstore._forked_with_obstore", [True])
+        patch.setattr("payloadfs._forks._forked_with_obstore", [True])
         assert "forked" in chosen_transport(ROOT, HERE, "auto")[1]
     monkeypatch.setitem(sys.modules, "obstore", None)
     monkeypatch.setattr("payloadfs.stores._open.find_spec", lambda _: None)
@@ -180,7 +180,7 @@ def test_bad_options_of_gs_and_az_are_told_at_once() -> None:
 
 def test_after_a_fork_gs_and_az_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store("gs://bucket", {"token": "anon"})
-    monkeypatch.setattr("payloadfs.stores._obstore._forked_with_obstore", [True])
+    monkeypatch.setattr("payloadfs._forks._forked_with_obstore", [True])
     with pytest.raises(StoreError, match="spawn") as caught:
         store.get("a.bin", 1)
     assert caught.value.kind == "forked"

@@ -8,7 +8,7 @@ from typing import Any
 from .._typenames import split_serializer
 from ._arrow.structure import check_file
 from ._container import unpack
-from ._polars import read_sidecar
+from ._versions import read_sidecar
 
 _MAX_COLUMNS = 50
 

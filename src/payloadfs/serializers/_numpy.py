@@ -6,15 +6,13 @@ import io
 import math
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from .._buffers import CHUNK_BYTES, Frame, LazyFrame, as_bytes
 from ._base import Encoded, NotExactError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
 
 _KINDS = "biufcmMSU"
 _HEADER_BYTES = 4096
@@ -43,8 +41,6 @@ class NumpySerializer:
         return encoded
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> npt.NDArray[Any]:
-        import numpy as np
-
         file = io.BytesIO(buffer[:_HEADER_BYTES])
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("not a .npy file of version 1.0")
@@ -85,8 +81,6 @@ class ReadOnlyNumpySerializer:
 
 
 def _encode(obj: Any) -> Encoded:
-    import numpy as np
-
     if type(obj) not in (np.ndarray, np.memmap) or not _is_plain(obj.dtype):
         raise NotExactError
     array = obj.view(np.ndarray)  # without its file, a memmap is a plain array; the path is never stored
@@ -103,8 +97,6 @@ def _check_cells(flat: npt.NDArray[Any]) -> None:
 
     numpy checks neither, and creates Python strings that are invalid.
     """
-    import numpy as np
-
     if flat.dtype.kind == "b":
         cells, largest = flat.view(np.uint8), 1
     elif flat.dtype.kind == "U":
@@ -129,16 +121,12 @@ def _is_plain(dtype: np.dtype[Any]) -> bool:
 
 def array_frame(array: npt.NDArray[Any]) -> Frame:
     """Return the cells of `array` in C order as a frame. Copies only strided arrays, piece by piece."""
-    import numpy as np
-
     if array.flags.c_contiguous:
         return array.reshape(-1).view(np.uint8).data
     return LazyFrame(array.nbytes, lambda: _gather(array))
 
 
 def _gather(array: npt.NDArray[Any]) -> Iterator[memoryview]:
-    import numpy as np
-
     cells = np.nditer(
         array,
         flags=["external_loop", "buffered", "zerosize_ok"],

@@ -1,9 +1,7 @@
 """polars frames and series as the Arrow IPC files that polars itself writes.
 
-Before its footer, the file contains what polars itself does not record. This detects an older polars that would read a
-column as another dtype::
-
-    ARROW1 00 00 | batches ... | JSON | size of the JSON u32, magic 16 bytes | footer ... | ARROW1
+Before its footer, the file contains versions and schema, which polars itself does not record. They detect an older polars
+that would read a column as another dtype.
 
 A ``polars.LazyFrame`` is a query plan, not data, and is pickled as such: a scanned file stays a path,
 which must be valid where the plan is collected. Collect the frame first to store its result.
@@ -12,24 +10,20 @@ which must be valid where the plan is collected. Collect the frame first to stor
 from __future__ import annotations
 
 import io
-import json
 import re
-import struct
 import zoneinfo
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
 
 from .._buffers import as_bytes
 from .._seal import suffix_bytes
 from ..errors import DecodeError, EncodeError
 from ._arrow.ipc import read_ipc
 from ._base import Encoded, NotExactError
-from ._plain import check_json_size
-from ._versions import describe_mismatch, versions_here
-
-if TYPE_CHECKING:
-    import polars as pl
-    import pyarrow as pa
+from ._versions import describe_mismatch, pack_sidecar, read_sidecar, versions_here
 
 
 class PolarsFrameSerializer:
@@ -42,8 +36,6 @@ class PolarsFrameSerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        import polars as pl
-
         if type(obj) is not pl.DataFrame:
             raise NotExactError
         problem = find_unsupported(obj)
@@ -56,13 +48,10 @@ class PolarsFrameSerializer:
         content = as_bytes(file.getvalue())
         footer = content.nbytes - suffix_bytes(content)
         schema = {name: _describe_dtype(dtype) for name, dtype in obj.schema.items()}
-        sidecar = json.dumps({"versions": versions_here(), "schema": list(schema.items())}).encode()
-        end = _SIDECAR.pack(len(sidecar), _MAGIC)
-        return Encoded([content[:footer], as_bytes(sidecar + end), content[footer:]], extension="arrow")
+        sidecar = pack_sidecar({"versions": versions_here(), "schema": list(schema.items())})
+        return Encoded([content[:footer], as_bytes(sidecar), content[footer:]], extension="arrow")
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pl.DataFrame:
-        import polars as pl
-
         sidecar = read_sidecar(buffer)
         frame = pl.read_ipc(io.BytesIO(buffer) if trusted else _validated(buffer))
         for (name, dtype), (written_name, written) in zip(
@@ -83,28 +72,12 @@ class PolarsSeriesSerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        import polars as pl
-
         if type(obj) is not pl.Series or find_unsupported(obj):
             raise NotExactError
         return PolarsFrameSerializer().encode(obj.to_frame())
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pl.Series:
         return PolarsFrameSerializer().decode(buffer, trusted=trusted).to_series(0)
-
-
-def read_sidecar(buffer: memoryview) -> Any:
-    """Return the versions and the schema that `PolarsFrameSerializer.encode` wrote, or an empty dict.
-
-    They only serve to report a polars that reads other dtypes.
-    """
-    end = buffer.nbytes - suffix_bytes(buffer) - _SIDECAR.size
-    size, magic = _SIDECAR.unpack_from(buffer, end)
-    if magic != _MAGIC or size > end:
-        return {}
-    text = str(buffer[end - size : end], "ascii")
-    check_json_size(text, max_nodes=_MAX_NODES)
-    return json.loads(text)
 
 
 def _describe_dtype(dtype: Any) -> list[Any]:
@@ -121,8 +94,6 @@ def _validated(buffer: memoryview) -> io.BytesIO:
     Cost: one more copy of the frame. polars panics, or aborts the process, for types and metadata
     that it does not write itself, so only those that it writes are allowed.
     """
-    import pyarrow as pa
-
     table = read_ipc(buffer, trusted=False)
     if table.schema.metadata or len(set(table.column_names)) < table.num_columns:
         raise ValueError("metadata or names of columns that polars does not write")
@@ -139,8 +110,6 @@ def _validated(buffer: memoryview) -> io.BytesIO:
 
 def _check_field(field: pa.Field) -> None:
     """Raise ValueError unless polars writes fields of this type with this metadata."""
-    import pyarrow as pa
-
     kind, is_type = field.type, pa.types
     is_dictionary = is_type.is_dictionary(kind)
     for key, value in (field.metadata or {}).items():
@@ -162,8 +131,6 @@ def _check_content(array: pa.Array, max_bytes: int) -> None:
 
     Categories must not be larger than the object either.
     """
-    import numpy as np
-    import pyarrow as pa
     import pyarrow.compute
 
     compute: Any = pyarrow.compute
@@ -179,6 +146,8 @@ def _check_content(array: pa.Array, max_bytes: int) -> None:
         _check_content(array.values, max_bytes)
     elif pa.types.is_dictionary(array.type) and len(array.dictionary):
         # Views may overlap, and polars copies what they show. The first of the four parts of a view is its length.
+        import numpy as np  # polars does not need numpy
+
         lengths = np.frombuffer(array.dictionary.buffers()[1], "<i4")[: 4 * len(array.dictionary) : 4]
         if array.dictionary.null_count or lengths.sum(dtype="i8") > max_bytes:
             raise ValueError("categories that are missing or larger than the object")
@@ -186,8 +155,6 @@ def _check_content(array: pa.Array, max_bytes: int) -> None:
 
 def _is_written(kind: pa.DataType) -> bool:
     """Return whether polars writes columns of this Arrow type, which has no children."""
-    import pyarrow as pa
-
     is_type = pa.types
     if is_type.is_timestamp(kind):
         # An unknown zone would be a panic.
@@ -228,9 +195,6 @@ def _split_strings(metadata: bytes, count: int) -> tuple[list[bytes], bytes]:
     return found, metadata[pos:]
 
 
-_SIDECAR = struct.Struct("<I16s")
-_MAGIC = b"payloadfs polars"
-_MAX_NODES = 100_000
 _CALENDAR_S = 260_000 * 365 * 86_400
 _SIZE = re.compile(rb"([0-9]{1,9});")
 _CODES = (b"u8;", b"u16;", b"u32;")
@@ -244,8 +208,6 @@ _METADATA: dict[bytes, Callable[[bytes], bool]] = {
 
 def find_unsupported(obj: Any) -> tuple[str, str] | None:
     """Return the path and reason why a polars frame or series cannot be stored, or None if it can."""
-    import polars as pl
-
     own = [name for name in vars(obj) if not name.startswith("_")]
     if own:
         return f".{own[0]}", f"polars would lose the attribute {own[0]!r}; keep it beside the frame"
@@ -275,8 +237,6 @@ def _parts(dtype: Any) -> list[Any]:
 
 def _is_opaque(dtype: Any) -> bool:
     """Return whether IPC would change `dtype`, or pyarrow cannot check it: extensions, and integers of 128 bits."""
-    import polars as pl
-
     unreadable = (pl.Unknown, pl.Int128, getattr(pl, "UInt128", pl.Unknown))
     return any(part.base_type() in unreadable for part in _nested_dtypes(dtype)) or (
         type(dtype).__module__.split(".")[0] != "polars"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._typenames import SERIALIZER_ID, short_class_name, split_serializer
@@ -43,6 +44,7 @@ _BUILT_IN_CLASSES: dict[str, list[str]] = {}
 for _id, (_, _, _names) in _BUILT_IN.items():
     for _class in _names:
         _BUILT_IN_CLASSES.setdefault(_class, []).append(_id)
+_EXECUTABLE = frozenset({"pandas-mixed/1", "pickle/1"})
 _FALLBACKS = ("tree/1", "pickle/1")
 _PACKAGES = {"_numpy": ("numpy",), "_arrow.tables": ("pyarrow",), "_polars": ("pyarrow", "polars")} | {
     "_pandas.serializer": ("numpy", "pyarrow", "pandas")
@@ -141,7 +143,6 @@ class SerializerRegistry:
     def _encode(self, obj: Any) -> tuple[Serializer, Encoded]:
         for serializer in self._candidates(obj):
             try:
-                _import_packages(serializer)
                 return serializer, serializer.encode(obj)
             except NotExactError as declined:
                 if declined.instead is not None:
@@ -208,7 +209,6 @@ def decode(serializer: Serializer, buffer: memoryview, *, trusted: bool, max_byt
         if isinstance(serializer, Compressed):
             buffer = serializer.decompress(buffer, trusted=trusted, max_bytes=max_bytes)
             serializer = serializer.inner
-        _import_packages(serializer)
         return serializer.decode(buffer, trusted=trusted)
     except PayloadError:
         raise
@@ -232,22 +232,30 @@ def _missing_package(serializer_id: str, error: ImportError) -> ConfigError:
     return ConfigError(f"Serializer {serializer_id!r} {problem}.", kind="missing-package")
 
 
-def ready(serializer_id: str) -> Serializer:
-    """Return the serializer of payloadfs with the id `serializer_id`, after importing the packages that it needs."""
-    serializer = built_in(serializer_id)
-    _import_packages(serializer)
-    return serializer
+@functools.cache
+def built_in(serializer_id: str) -> Serializer:
+    """Return the serializer of payloadfs with the id `serializer_id`. Imports nothing until it is used."""
+    return _BuiltIn(serializer_id, executable=serializer_id in _EXECUTABLE)
 
 
-def _import_packages(serializer: Serializer) -> None:
-    if serializer.id in _BUILT_IN:
-        import_all(_PACKAGES.get(_BUILT_IN[serializer.id][0], ()))
+@dataclass(frozen=True)
+class _BuiltIn:
+    """Serializer of payloadfs whose module, and the packages that it needs, are imported when it is first used."""
+
+    id: str
+    executable: bool
+
+    def encode(self, obj: Any) -> Encoded:
+        return _import(self.id).encode(obj)
+
+    def decode(self, buffer: memoryview, *, trusted: bool) -> Any:
+        return _import(self.id).decode(buffer, trusted=trusted)
 
 
 @functools.cache
-def built_in(serializer_id: str) -> Serializer:
-    """Return the serializer of payloadfs with the id `serializer_id`."""
+def _import(serializer_id: str) -> Serializer:
     module, name, _ = _BUILT_IN[serializer_id]
+    import_all(_PACKAGES.get(module, ()))
     serializer: Serializer = getattr(importlib.import_module(f".{module}", __package__), name)()
     return serializer
 

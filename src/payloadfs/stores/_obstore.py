@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -10,7 +9,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from .._buffers import ByteRange, as_bytes
-from .._forks import on_fork
+from .._forks import obstore_unusable_after_fork
 from .._log import warn_once
 from .._secrets import StaysInProcess
 from .._urls import scheme_of
@@ -36,19 +35,6 @@ _SLOWEST = 64 * 1024
 """Bytes per second. obstore cannot distinguish a server that receives slowly from a silent one; `Retry.watch` can."""
 
 _RANGE_NOT_SATISFIABLE = 416
-_forked_with_obstore: list[bool] = []
-
-
-@on_fork
-def _after_fork() -> None:
-    # No matter which code imported it: all users of obstore in a process share its threads.
-    if "obstore" in sys.modules:
-        _forked_with_obstore.append(True)
-
-
-def obstore_unusable_after_fork() -> bool:
-    """Return whether this process was forked from one that had loaded obstore: without its threads, calls hang."""
-    return bool(_forked_with_obstore)
 
 
 def obstore_target(root: str, options: Mapping[str, Any]) -> Target:

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._forks import obstore_unusable_after_fork
 from .._log import debug
 from .._urls import local_path, scheme_of
 from ..errors import ConfigError
@@ -175,11 +176,11 @@ def chosen_transport(root: str, storage_options: Mapping[str, Any], setting: str
 def _why_not_obstore(root: str, options: Mapping[str, Any]) -> str | None:
     if "obstore" not in sys.modules and find_spec("obstore") is None:
         return f"obstore is not installed (pip install 'payloadfs[{scheme_of(root)}]')"
-    from ._obstore import obstore_target, obstore_unusable_after_fork
-    from ._obstore_options import UnmappedError
-
     if obstore_unusable_after_fork():
         return _FORKED
+    from ._obstore import obstore_target
+    from ._obstore_options import UnmappedError
+
     try:
         obstore_target(root, options)
     except UnmappedError as unmapped:

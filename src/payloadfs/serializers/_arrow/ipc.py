@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from ..._buffers import Frame, LazyFrame, as_bytes, frame_bytes
 from ..._seal import Encoded, suffix_bytes
 from .._base import NotExactError
 from .structure import check_file, check_stream, file_blocks, max_arrays, max_rows
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 _MARK_BYTES = 8
 
@@ -32,8 +30,6 @@ class LazyBuffers:
 
     def placeholder(self, frame: LazyFrame) -> pa.Buffer:
         """Return a buffer of the size of `frame` that must never be read."""
-        import pyarrow as pa
-
         reserved = pa.py_buffer(mmap.mmap(-1, frame.size_bytes))
         self._frames[reserved.address] = frame
         return reserved
@@ -48,15 +44,11 @@ class GatheredBuffers(LazyBuffers):
 
     def placeholder(self, frame: LazyFrame) -> pa.Buffer:
         """Return a buffer with the bytes of `frame`. One copy."""
-        import pyarrow as pa
-
         return pa.py_buffer(b"".join(frame.pieces()))
 
 
 def as_buffer(frame: Frame, lazy: LazyBuffers) -> pa.Buffer:
     """Return `frame` as an Arrow buffer. No copy."""
-    import pyarrow as pa
-
     return lazy.placeholder(frame) if isinstance(frame, LazyFrame) else pa.py_buffer(frame)
 
 
@@ -98,8 +90,6 @@ def write_ipc(schema: pa.Schema, batches: Iterable[pa.RecordBatch], lazy: LazyBu
 
     Raise `NotExactError` if an IPC file cannot hold them, for example because their dictionaries differ.
     """
-    import pyarrow as pa
-
     batches = list(batches)
     sink = _FrameSink(
         lazy or LazyBuffers(), {address for batch in batches for address in _data_addresses(batch.columns)}
@@ -140,8 +130,6 @@ def _data_addresses(arrays: Iterable[pa.Array]) -> Iterator[int]:
     Offsets, validity and dictionary codes decide which memory is read, so they are structure, and so is every buffer of
     a nested type without a fixed size, and every buffer that the writer had to copy.
     """
-    import pyarrow as pa
-
     for array in arrays:
         if pa.types.is_dictionary(array.type):
             yield from _data_addresses([array.dictionary])
@@ -160,20 +148,31 @@ def read_ipc(buffer: memoryview, *, trusted: bool) -> pa.Table:
     before pyarrow sees them, and are then validated in full: strings, offsets and dictionary codes
     are read once, numbers are not.
     """
-    import pyarrow as pa
-
-    if not trusted:
-        check_file(buffer)
-    table = pa.ipc.open_file(pa.py_buffer(buffer)).read_all()
+    table = _open(buffer, trusted=trusted).read_all()
     if not trusted:
         table.validate(full=True)
     return table
 
 
+def read_batch(buffer: memoryview, *, trusted: bool) -> pa.RecordBatch:
+    """Return the only batch of the Arrow IPC file `buffer`. Checks the same as `read_ipc`."""
+    reader = _open(buffer, trusted=trusted)
+    if reader.num_record_batches != 1:
+        raise ValueError(f"expected one batch, found {reader.num_record_batches}")
+    batch = reader.get_batch(0)
+    if not trusted:
+        batch.validate(full=True)
+    return batch
+
+
+def _open(buffer: memoryview, *, trusted: bool) -> Any:
+    if not trusted:
+        check_file(buffer)
+    return pa.ipc.open_file(pa.py_buffer(buffer))
+
+
 def to_stream(arrays: list[pa.Array]) -> bytes:
     """Return `arrays` of equal length as an Arrow IPC stream with one batch; empty bytes for no arrays."""
-    import pyarrow as pa
-
     if not arrays:
         return b""
     batch = pa.RecordBatch.from_arrays(arrays, names=[str(number) for number in range(len(arrays))])
@@ -185,8 +184,6 @@ def to_stream(arrays: list[pa.Array]) -> bytes:
 
 def from_stream(stream: memoryview, *, trusted: bool) -> list[pa.Array]:
     """Return the arrays in an Arrow IPC stream as views of it. Checks the same as `read_ipc`."""
-    import pyarrow as pa
-
     if not stream.nbytes:
         return []
     if not trusted:

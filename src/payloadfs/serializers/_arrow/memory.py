@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from .._base import NotExactError
 from .._numpy import array_frame
 from .ipc import LazyBuffers, as_buffer
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    import pyarrow as pa
 
 
 class ObjectBuffer:
@@ -22,8 +21,6 @@ class ObjectBuffer:
     """
 
     def __init__(self, buffer: memoryview, *, trusted: bool) -> None:
-        import pyarrow as pa
-
         self.trusted, self.readonly = trusted, buffer.readonly
         self._buffer = buffer
         self._address: int = pa.py_buffer(buffer).address
@@ -39,8 +36,6 @@ class ObjectBuffer:
 
     def view(self, array: pa.Array, dtype: Any) -> npt.NDArray[Any]:
         """Return the data buffer of `array` as a numpy array of `dtype`. No copy."""
-        import numpy as np
-
         dtype, count = _view_dtype(array, dtype), len(array)
         if not count:
             return np.empty(0, dtype)
@@ -49,8 +44,6 @@ class ObjectBuffer:
 
     def block(self, arrays: list[pa.Array], dtype: Any) -> npt.NDArray[Any] | None:
         """Return `arrays` as the rows of one strided view, or None if their spacing is uneven."""
-        import numpy as np
-
         kind, dtype = arrays[0].type, _view_dtype(arrays[0], dtype)
         starts = [self.offset(array.buffers()[1]) for array in arrays] if len(arrays[0]) else []
         steps = {after - before for before, after in itertools.pairwise(starts)}
@@ -66,8 +59,6 @@ def _view_dtype(array: pa.Array, dtype: Any) -> np.dtype[Any]:
     Bytes that are viewed as objects would be followed as pointers, so this is checked in trusted
     data too.
     """
-    import numpy as np
-
     checked: np.dtype[Any] = np.dtype(dtype)
     if checked.kind not in "iufMm" or 8 * checked.itemsize != array.type.bit_width:
         raise ValueError(f"an Arrow array of {array.type} is not an array of {checked}")
@@ -81,8 +72,6 @@ def bitmap(mask: npt.NDArray[np.bool_]) -> pa.Buffer | None:
 
 def nat_bitmap(values: npt.NDArray[Any]) -> pa.Buffer | None:
     """Return Arrow's validity bitmap for datetimes or timedeltas, or None if none is NaT."""
-    import numpy as np
-
     # NaT is the smallest integer: a search for it is several times faster than `isnat`.
     if not len(values) or values.view("i8").min() != np.iinfo("i8").min:
         return None
@@ -91,16 +80,11 @@ def nat_bitmap(values: npt.NDArray[Any]) -> pa.Buffer | None:
 
 def pack_bits(flags: npt.NDArray[np.bool_]) -> pa.Buffer:
     """Return `flags` as bits in Arrow's order."""
-    import numpy as np
-    import pyarrow as pa
-
     return pa.py_buffer(np.packbits(flags, bitorder="little"))
 
 
 def one_chunk(array: Any) -> pa.Array:
     """Return a chunked or plain Arrow array as one array; copies if there are several chunks."""
-    import pyarrow as pa
-
     if not isinstance(array, pa.ChunkedArray):
         return array
     if array.num_chunks == 1:
@@ -113,16 +97,12 @@ def one_chunk(array: Any) -> pa.Array:
 
 def primitive(kind: pa.DataType, values: npt.NDArray[Any], missing: pa.Buffer | None, lazy: LazyBuffers) -> pa.Array:
     """Return an Arrow array of the numbers of type `kind` in the memory of `values`."""
-    import pyarrow as pa
-
     data = as_buffer(array_frame(values), lazy) if len(values) else pa.py_buffer(b"")
     return pa.Array.from_buffers(kind, 8 * values.nbytes // kind.bit_width, [missing, data])
 
 
 def unpack_bits(bits: pa.Buffer, array: pa.Array) -> npt.NDArray[np.bool_]:
     """Return the bits of a bitmap of `array` as a new boolean array."""
-    import numpy as np
-
     if not len(array):
         return np.empty(0, np.bool_)
     raw = np.frombuffer(bits, np.uint8)

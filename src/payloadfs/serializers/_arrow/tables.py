@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from .._base import Encoded, NotExactError
-from .ipc import read_ipc, write_ipc
+from .ipc import read_batch, read_ipc, write_ipc
 from .structure import RESERVED_KEYS
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 class ArrowTableSerializer:
@@ -27,8 +26,6 @@ class ArrowTableSerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        import pyarrow as pa
-
         if type(obj) is not pa.Table or is_changed_by_ipc(obj.schema):
             raise NotExactError
         return write_ipc(obj.schema, obj.to_batches())
@@ -44,20 +41,12 @@ class ArrowBatchSerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        import pyarrow as pa
-
         if type(obj) is not pa.RecordBatch or is_changed_by_ipc(obj.schema):
             raise NotExactError
         return write_ipc(obj.schema, [obj])
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> pa.RecordBatch:
-        import pyarrow as pa
-
-        table = read_ipc(buffer, trusted=trusted)
-        batches = table.to_batches()
-        if len(batches) > 1:
-            raise ValueError(f"expected one batch, found {len(batches)}")
-        return batches[0] if batches else pa.record_batch([c.chunk(0) for c in table.columns], schema=table.schema)
+        return read_batch(buffer, trusted=trusted)
 
 
 def is_changed_by_ipc(schema: pa.Schema) -> bool:
@@ -68,7 +57,6 @@ def is_changed_by_ipc(schema: pa.Schema) -> bool:
     names and metadata of a map's fields by the standard ones, and mixes up the dictionaries inside of
     a dictionary's values.
     """
-    import pyarrow as pa
 
     def inside(kind: pa.DataType, in_dictionary: bool = False) -> bool:
         if isinstance(kind, pa.BaseExtensionType) or pa.types.is_union(kind):

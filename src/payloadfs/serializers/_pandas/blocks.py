@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 
 from .._arrow.memory import ObjectBuffer
 from .columns import decode_block
 from .expected import check_type
 from .index import decode_column
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
+try:
+    # pandas' public function for callers that already have blocks.
+    from pandas.api.internals import create_dataframe_from_blocks
+except ImportError:  # before pandas 3.0
+    create_dataframe_from_blocks = None
 
 REMAINDER = ["rest"]
 """Description of a column that is pickled. The tag is part of the format."""
@@ -70,32 +74,17 @@ def build_frame(column_blocks: Iterable[Block], index: pd.Index, labels: pd.Inde
     lengths = {values.shape[-1] for values, _ in whole}
     if lengths - {len(index)} or sum(len(positions) for _, positions in whole) != len(labels):
         raise ValueError("the shape of the frame does not match its index and columns")
-    return _frame_constructor()(whole, index, labels)
-
-
-@functools.cache
-def _frame_constructor() -> Callable[[list[Block], pd.Index, pd.Index], pd.DataFrame]:
-    # pandas' public function for callers that already have blocks; new in 3.0.
-    try:
-        from pandas.api.internals import create_dataframe_from_blocks
-    except ImportError:
-        return _from_columns
-    import numpy as np
-
-    def make(whole: list[Block], index: pd.Index, labels: pd.Index) -> pd.DataFrame:
-        parts = [
-            (values[np.newaxis] if values.ndim == 1 and isinstance(values, np.ndarray) else values, np.array(positions))
-            for values, positions in whole
-        ]
-        frame: pd.DataFrame = create_dataframe_from_blocks(parts, index, labels)
-        return frame
-
-    return make
+    if create_dataframe_from_blocks is None:
+        return _from_columns(whole, index, labels)
+    parts = [
+        (values[np.newaxis] if values.ndim == 1 and isinstance(values, np.ndarray) else values, np.array(positions))
+        for values, positions in whole
+    ]
+    frame: pd.DataFrame = create_dataframe_from_blocks(parts, index, labels)
+    return frame
 
 
 def _from_columns(whole: list[Block], index: pd.Index, labels: pd.Index) -> pd.DataFrame:
-    import pandas as pd
-
     if len(whole) == 1 and whole[0][0].ndim == 2:
         frame = pd.DataFrame(whole[0][0].T, index=index, copy=False)
     else:

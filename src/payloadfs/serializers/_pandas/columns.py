@@ -7,9 +7,13 @@ exact class, are not stored here (`NotExactError`).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
 
 from ...errors import DecodeError
 from .._arrow.ipc import LazyBuffers
@@ -20,27 +24,19 @@ from .._zones import decode_zone, encode_zone
 from .expected import numpy_types, zone_name
 from .object_columns import decode_cells, encode_cells
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-    import pyarrow as pa
-
-
 Description = list[Any]
 
 
 def encode_array(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
     """Return description and Arrow array of a numpy or pandas array, or raise `NotExactError`."""
-    import numpy as np
-
     dtype = values.dtype
     if isinstance(dtype, np.dtype):
         if type(values) is not np.ndarray or dtype.metadata:
             raise NotExactError
         return encode_cells(values) if dtype.kind == "O" else _encode_numpy(values, lazy)
-    encoders = _encoders()
-    if type(dtype) not in encoders:
+    if type(dtype) not in _ENCODERS:
         raise NotExactError
-    return encoders[type(dtype)](values, lazy)
+    return _ENCODERS[type(dtype)](values, lazy)
 
 
 def decode_array(description: Description, array: pa.Array, memory: ObjectBuffer) -> Any:
@@ -49,23 +45,7 @@ def decode_array(description: Description, array: pa.Array, memory: ObjectBuffer
     return _DECODERS[kind](array, memory, *params)
 
 
-@functools.cache
-def _encoders() -> dict[type, Callable[[Any, LazyBuffers], tuple[Description, pa.Array]]]:
-    import pandas as pd
-
-    masked = ["Boolean", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)), "Float32", "Float64"]
-    return {
-        pd.DatetimeTZDtype: _encode_zoned,
-        pd.StringDtype: _encode_string,
-        pd.ArrowDtype: _encode_arrow,
-        pd.PeriodDtype: _encode_period,
-        **{getattr(pd, f"{name}Dtype"): _encode_masked for name in masked},
-    }
-
-
 def _encode_numpy(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Description, pa.Array]:
-    import pyarrow as pa
-
     dtype = values.dtype
     if dtype.kind == "c" and dtype.itemsize <= 16 and dtype.isnative:
         return ["complex", dtype.str], _encode_complex(values, lazy)
@@ -87,8 +67,6 @@ def _decode_numpy(array: pa.Array, memory: ObjectBuffer, dtype: str) -> npt.NDAr
 
 
 def _encode_complex(values: npt.NDArray[Any], lazy: LazyBuffers) -> pa.Array:
-    import pyarrow as pa
-
     part = pa.float64() if values.dtype.itemsize == 16 else pa.float32()
     parts = primitive(part, values, None, lazy)
     return pa.Array.from_buffers(pa.list_(part, 2), len(values), [None], children=[parts])
@@ -102,9 +80,6 @@ def _decode_complex(array: pa.Array, memory: ObjectBuffer, dtype: str) -> npt.ND
 
 def encode_block(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Description, pa.Array]:
     """Return description and Arrow array of several columns of one numeric dtype: a list of their cells per row."""
-    import numpy as np
-    import pyarrow as pa
-
     rows = values.view(np.uint8) if values.dtype.kind == "b" else values
     cells = primitive(pa.from_numpy_dtype(rows.dtype), rows, None, lazy)
     kind = pa.list_(cells.type, rows.shape[1])
@@ -113,8 +88,6 @@ def encode_block(values: npt.NDArray[Any], lazy: LazyBuffers) -> tuple[Descripti
 
 def decode_block(array: pa.Array, memory: ObjectBuffer, width: int, dtype: str) -> npt.NDArray[Any]:
     """Return the columns that were encoded as the rows of a view of `memory`."""
-    import numpy as np
-
     cells = memory.view(array.values, "|u1" if dtype == "|b1" else dtype)
     if dtype == "|b1":
         if not memory.trusted and cells.max() > 1:
@@ -124,9 +97,6 @@ def decode_block(array: pa.Array, memory: ObjectBuffer, width: int, dtype: str) 
 
 
 def _encode_zoned(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
-    import numpy as np
-    import pyarrow as pa
-
     unit, zone = values.dtype.unit, encode_zone(values.dtype.tz)
     instants = np.asarray(values.view("i8")).view(f"M8[{unit}]")
     name = zone_name(*zone)
@@ -140,18 +110,12 @@ def _encode_zoned(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array
 
 
 def _decode_zoned(array: pa.Array, memory: ObjectBuffer, unit: str, *zone: Any) -> Any:
-    import pandas as pd
-
     dtype = pd.DatetimeTZDtype(unit, decode_zone(zone))  # pyright: ignore[reportArgumentType]
     # No public constructor takes instants without converting them.
     return pd.arrays.DatetimeArray._simple_new(memory.view(array, f"<M8[{unit}]"), dtype=dtype)
 
 
 def _encode_period(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa
-
     name = values.dtype.name
     if pd.api.types.pandas_dtype(name) != values.dtype:
         raise NotExactError
@@ -160,17 +124,12 @@ def _encode_period(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Arra
 
 
 def _decode_period(array: pa.Array, memory: ObjectBuffer, name: str) -> Any:
-    import pandas as pd
-
     if not name.startswith("period["):
         raise ValueError(f"invalid column dtype {name!r}")
     return pd.arrays.PeriodArray(memory.view(array, "<i8"), dtype=pd.api.types.pandas_dtype(name))
 
 
 def _encode_string(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
-    import pandas as pd
-    import pyarrow as pa
-
     dtype = values.dtype
     description = ["string", dtype.storage, "NA" if dtype.na_value is pd.NA else "nan"]
     try:
@@ -183,8 +142,6 @@ def _encode_string(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
 
 
 def _decode_string(array: pa.Array, _: ObjectBuffer, storage: str, missing: str) -> Any:
-    import pandas as pd
-
     if missing != "NA" and pd.__version__ < "2.3":
         raise DecodeError("The frame needs pandas 2.3 or newer: it has cells or labels of pandas 3's str dtype.")
     na_value = pd.NA if missing == "NA" else float("nan")
@@ -193,23 +150,16 @@ def _decode_string(array: pa.Array, _: ObjectBuffer, storage: str, missing: str)
 
 
 def _encode_arrow(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
-    import pyarrow as pa
-
     if is_changed_by_ipc(pa.schema([("values", values.dtype.pyarrow_dtype)])):
         raise NotExactError
     return ["arrow"], one_chunk(values.__arrow_array__())
 
 
 def _decode_arrow(array: pa.Array, _: ObjectBuffer) -> Any:
-    import pandas as pd
-    import pyarrow as pa
-
     return pd.arrays.ArrowExtensionArray(pa.chunked_array([array]))
 
 
 def _encode_masked(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
-    import pyarrow as pa
-
     # The two inner arrays have no public names; `to_numpy` would copy and merge them.
     data, mask = values._data, values._mask
     if values.dtype.kind == "b":
@@ -218,9 +168,6 @@ def _encode_masked(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Arra
 
 
 def _decode_masked(array: pa.Array, memory: ObjectBuffer, name: str) -> Any:
-    import numpy as np
-    import pandas as pd
-
     validity, bits = array.buffers()
     missing = memory.match_writability(
         np.zeros(len(array), np.bool_) if validity is None else ~unpack_bits(validity, array)
@@ -233,6 +180,14 @@ def _decode_masked(array: pa.Array, memory: ObjectBuffer, name: str) -> Any:
     return kind(memory.view(array, dtype.numpy_dtype), missing)
 
 
+_MASKED = ["Boolean", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)), "Float32", "Float64"]
+_ENCODERS: dict[type, Callable[[Any, LazyBuffers], tuple[Description, pa.Array]]] = {
+    pd.DatetimeTZDtype: _encode_zoned,
+    pd.StringDtype: _encode_string,
+    pd.ArrowDtype: _encode_arrow,
+    pd.PeriodDtype: _encode_period,
+    **{getattr(pd, f"{name}Dtype"): _encode_masked for name in _MASKED},
+}
 _DECODERS: dict[str, Callable[..., Any]] = {
     "arrow": _decode_arrow,
     "complex": _decode_complex,

@@ -8,17 +8,17 @@ that no column needs. So untrusted columns are compared before they are converte
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import numpy as np
+import pyarrow as pa
 
+from .._tree.libraries import check_freq
 
 MAX_WIDTH = 1_000_000
 """Most columns of a DataFrame that are stored as one array."""
 
 _UNITS = ("s", "ms", "us", "ns")
-_NAME_CHARS = 100
 _NOT_IN_LISTS = ("list", "ndarray", "mixed", "json", "tree")
 
 
@@ -28,8 +28,6 @@ def check_type(description: Any, kind: pa.DataType) -> None:
     The parts of intervals and categoricals have separate descriptions, which are checked when
     they are decoded.
     """
-    import pyarrow as pa
-
     name, *params = description
     if name == "interval":
         fits = pa.types.is_struct(kind) and [field.name for field in kind] == ["left", "right"]
@@ -44,12 +42,6 @@ def check_type(description: Any, kind: pa.DataType) -> None:
         fits = name == "arrow" or kind in (cell_types(*params) if name == "object" else _array(name, *params))
     if not fits:
         raise ValueError(f"a column of kind {name!r} cannot have the Arrow type {kind}")
-
-
-def check_freq(freq: Any) -> None:
-    """Raise ValueError if `freq` is too long for the name of a frequency."""
-    if freq is not None and len(freq) > _NAME_CHARS:
-        raise ValueError("the name of a frequency is too long")
 
 
 def zone_name(kind: str, value: Any, *_: Any) -> str | None:
@@ -67,9 +59,6 @@ def zone_name(kind: str, value: Any, *_: Any) -> str | None:
 @functools.lru_cache(maxsize=256)
 def numpy_types(name: str, kinds: str = "iufMm") -> list[pa.DataType]:
     """Return the type of a numpy array whose dtype has the string `name`; none if such arrays are not stored."""
-    import numpy as np
-    import pyarrow as pa
-
     dtype = np.dtype(name)
     if dtype == np.bool_:
         return [pa.bool_()]
@@ -84,9 +73,6 @@ def numpy_types(name: str, kinds: str = "iufMm") -> list[pa.DataType]:
 
 def _array(name: str, *params: Any) -> list[pa.DataType]:
     """Return the types of a numpy array of numbers, or of an array of one of pandas' own dtypes."""
-    import numpy as np
-    import pyarrow as pa
-
     match name, *params:
         case "numpy", dtype:
             return numpy_types(dtype)
@@ -106,8 +92,6 @@ def _array(name: str, *params: Any) -> list[pa.DataType]:
 
 def cell_types(kind: str, _missing: str = "None", *params: Any) -> list[pa.DataType]:
     """Return the types of an array of Python objects."""
-    import pyarrow as pa
-
     match kind, *params:
         case "Decimal", *_:
             return [pa.decimal128(38, scale) for scale in range(39)]

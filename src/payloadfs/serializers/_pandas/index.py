@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 
 from .._arrow.ipc import GatheredBuffers, LazyBuffers, from_stream, to_stream
 from .._arrow.memory import ObjectBuffer, bitmap, unpack_bits
@@ -14,18 +18,12 @@ from .expected import check_type
 from .object_columns import is_mutable
 from .scalars import decode_scalar, encode_scalar
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
 
 def encode_column(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
     """Return description and Arrow array of a column, or of the columns of a two-dimensional array.
 
     Categoricals become dictionaries.
     """
-    import pandas as pd
-
     if values.ndim == 2:
         return encode_block(values, lazy)
     if type(values.dtype) is pd.CategoricalDtype:
@@ -38,8 +36,6 @@ def encode_column(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
 
 def decode_column(description: Any, array: pa.Array, memory: ObjectBuffer) -> Any:
     """Return the column that was encoded: a view of `memory` where possible."""
-    import pandas as pd
-
     if not memory.trusted:
         check_type(description, array.type)
     if description[0] == "interval":
@@ -59,8 +55,6 @@ def encode_index(index: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], li
 
     Raise `NotExactError` if its class, values, name or freq cannot be stored exactly.
     """
-    import pandas as pd
-
     if lost_attributes(index) or getattr(index, "sortorder", None) is not None:
         raise NotExactError
     if type(index) is pd.RangeIndex:
@@ -89,8 +83,6 @@ def encode_index(index: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], li
 
 def decode_index(meta: dict[str, Any], arrays: list[pa.Array], memory: ObjectBuffer) -> pd.Index:
     """Return the index that was encoded."""
-    import pandas as pd
-
     if meta["kind"] == "range":
         # The values of a dictionary may be a range. Only its length costs memory.
         if any(len(range(*meta["range"])) != len(array) for array in arrays):
@@ -135,9 +127,6 @@ def decode_stream(meta: dict[str, Any], stream: bytes, *, trusted: bool) -> pd.I
 
 def _encode_level(values: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], list[pa.Array]]:
     """Return metadata and arrays of a dictionary's values; a level that lists its own categories is stored as them."""
-    import numpy as np
-    import pandas as pd
-
     if type(values) is not pd.CategoricalIndex or not np.array_equal(values.codes, np.arange(len(values.categories))):
         return encode_index(values, lazy)
     meta, arrays = encode_index(values.categories, lazy)
@@ -146,9 +135,6 @@ def _encode_level(values: pd.Index, lazy: LazyBuffers) -> tuple[dict[str, Any], 
 
 
 def _encode_intervals(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
-    import numpy as np
-    import pyarrow as pa
-
     meta, (left,) = encode_index(values.left, lazy)
     right_meta, (right,) = encode_index(values.right, lazy)
     missing = bitmap(np.asarray(values.isna()))
@@ -158,17 +144,11 @@ def _encode_intervals(values: Any, lazy: LazyBuffers) -> tuple[Any, pa.Array]:
 
 
 def _decode_intervals(array: pa.Array, memory: ObjectBuffer, closed: Any, left: Any, right: Any) -> Any:
-    import pandas as pd
-
     ends = [decode_index(meta, [array.field(side)], memory) for side, meta in (("left", left), ("right", right))]
     return pd.arrays.IntervalArray.from_arrays(*ends, closed=closed, copy=False)
 
 
 def _encode_dictionary(codes: Any, values: Any, lazy: LazyBuffers) -> tuple[dict[str, Any], pa.Array]:
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa
-
     meta, arrays = _encode_level(values, lazy)
     # Only ranges have no array: a range level, or range categories.
     bounds = None if arrays else meta.get("categories", meta)["range"]

@@ -18,7 +18,12 @@ import math
 import struct
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
 
 from .._arrow.memory import ObjectBuffer, bitmap, unpack_bits
 from .._base import NotExactError
@@ -27,12 +32,6 @@ from .._tree.check import TreeChecker, is_immutable
 from .._tree.decode import Decoder
 from .._tree.encode import Encoder
 from .expected import cell_types
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    import pyarrow as pa
-
 
 _MUTABLE = ("list", "ndarray", "json", "tree")
 _NAN = struct.pack("<d", math.nan)
@@ -52,9 +51,6 @@ def encode_cells(values: npt.NDArray[Any]) -> tuple[list[Any], pa.Array]:
 
 def _encode_cells(cells: list[Any]) -> tuple[list[Any], pa.Array]:
     """Return description and Arrow array of cells that other programs read without msgpack."""
-    import numpy as np
-    import pyarrow as pa
-
     kinds, missing, missing_mask = _split_missing(cells)
     kind = next(iter(kinds), str)
     try:
@@ -77,8 +73,6 @@ def decode_cells(
     array: pa.Array, memory: ObjectBuffer, kind: str, missing: str = "None", *params: Any
 ) -> npt.NDArray[Any]:
     """Return the array of objects that was encoded. Its cells are new objects."""
-    import numpy as np
-
     decoded = _decode_by_kind(array, memory, kind, *params)
     if kind != "tree" and len(decoded) != len(array):
         raise ValueError(f"expected {len(array)} cells, decoded {len(decoded)}")
@@ -103,9 +97,6 @@ def _split_missing(cells: list[Any]) -> tuple[set[type], str, npt.NDArray[np.boo
 
     None counts as missing only if no other kind occurs; otherwise it is a cell, since JSON has null.
     """
-    import numpy as np
-    import pandas as pd
-
     kinds = set(map(type, cells))
     missing_kinds = {name: cls for name, cls in (("NA", type(pd.NA)), ("NaT", type(pd.NaT))) if cls in kinds}
     kinds -= set(missing_kinds.values())
@@ -128,8 +119,6 @@ def _split_missing(cells: list[Any]) -> tuple[set[type], str, npt.NDArray[np.boo
 def _encode_json(
     cells: list[Any], kinds: set[type], missing_mask: npt.NDArray[np.bool_] | None
 ) -> tuple[str, list[Any], pa.Array]:
-    import pyarrow as pa
-
     if kinds - JSON_SCALARS - {list, dict}:
         raise NotExactError
     missing = [cell is None for cell in cells] if missing_mask is None else missing_mask.tolist()
@@ -143,8 +132,6 @@ def _encode_json(
 
 def _encode_tree(cells: list[Any]) -> pa.Array:
     """Return each cell as a value of msgpack, None as null."""
-    import pyarrow as pa
-
     native = TreeChecker(check_strings=False).check(cells)
     encoder = Encoder(inline=True)
     return pa.array(
@@ -166,9 +153,6 @@ def _encode_lists(cells: list[Any], missing_mask: npt.NDArray[np.bool_] | None) 
 
 def _encode_arrays(cells: list[Any]) -> tuple[str, list[Any], pa.Array]:
     """Return numeric one-dimensional arrays, such as embeddings, as Arrow lists."""
-    import numpy as np
-    import pyarrow as pa
-
     arrays = [cell for cell in cells if type(cell) is np.ndarray]
     dtype = arrays[0].dtype
     if dtype.kind not in _NUMERIC or dtype.itemsize > 8 or not dtype.isnative or dtype.metadata:
@@ -181,9 +165,6 @@ def _encode_arrays(cells: list[Any]) -> tuple[str, list[Any], pa.Array]:
 
 
 def _large_list(lists: list[Any], values: pa.Array) -> pa.Array:
-    import numpy as np
-    import pyarrow as pa
-
     offsets = np.zeros(len(lists) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, lists), np.int64, len(lists)), out=offsets[1:])
     validity = bitmap(np.fromiter((type(part) is tuple for part in lists), np.bool_, len(lists)))
@@ -210,15 +191,11 @@ def _decode_by_kind(array: pa.Array, memory: ObjectBuffer, kind: str, *params: A
 
 
 def _missing_value(missing: str) -> Any:
-    import pandas as pd
-
     return {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}[missing]
 
 
 def _encode_scalars(kind: type, values: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> pa.Array:
     """Return the Arrow array of values of exact class `kind`. Without a mask, missing values are None."""
-    import pyarrow as pa
-
     arrow_type = _decimal_type(values) if kind is decimal.Decimal else cell_types(kind.__name__)[0]
     # Arrow cannot store a zone or a fold.
     if kind in (dt.time, dt.datetime) and any(
@@ -234,8 +211,6 @@ def _encode_scalars(kind: type, values: list[Any], missing_mask: npt.NDArray[np.
 
 
 def _decimal_type(values: list[Any]) -> pa.DataType:
-    import pyarrow as pa
-
     # All must have one scale: Arrow would turn 1.5 into 1.50. It has no negative zero and no NaN.
     numbers = [value for value in values if type(value) is decimal.Decimal]
     scales = {number.as_tuple().exponent for number in numbers}

@@ -20,11 +20,15 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 
 from ..._buffers import frame_bytes, padding
 from ...errors import DecodeError
-from .._arrow.ipc import GatheredBuffers, LazyBuffers, batches_end, read_ipc, to_stream, write_ipc
+from .._arrow.ipc import GatheredBuffers, LazyBuffers, batches_end, read_batch, to_stream, write_ipc
 from .._arrow.memory import ObjectBuffer
 from .._base import Encoded, NotExactError
 from .._pickle.reducers import lost_attributes
@@ -37,11 +41,6 @@ from .expected import MAX_WIDTH
 from .index import decode_index, decode_stream, encode_column, encode_index
 from .object_columns import is_mutable
 from .scalars import decode_attrs, encode_attrs
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
 
 MAX_COLUMNS = 2_000
 """Of wider frames, adjacent numeric columns are stored as one array: Arrow's cost per column is high."""
@@ -109,8 +108,6 @@ class SeriesSerializer:
     executable = False
 
     def encode(self, obj: Any) -> Encoded:
-        import pandas as pd
-
         if type(obj) is not pd.Series or lost_attributes(obj):
             raise NotExactError
         # An index with one label stores the series' name, of any class.
@@ -131,8 +128,6 @@ class SeriesSerializer:
 
 
 def _encode_frame(obj: Any) -> tuple[Encoded, dict[str, Any]]:
-    import pandas as pd
-
     if type(obj) is not pd.DataFrame or lost_attributes(obj):
         raise NotExactError
     # The public ways create a Series for each column, with a deep copy of the frame's attrs.
@@ -150,8 +145,6 @@ def _merge_columns(frame: pd.DataFrame, values: list[Any]) -> list[Any]:
 
     Raise `NotExactError` if there are still too many columns.
     """
-    import numpy as np
-
     merged: list[Any] = []
     stop = 0
     for dtype, run in itertools.groupby(column.dtype for column in values):
@@ -168,8 +161,6 @@ def _merge_columns(frame: pd.DataFrame, values: list[Any]) -> list[Any]:
 
 def _encode(obj: Any, values: list[Any], labels: pd.Index) -> tuple[Encoded, dict[str, Any]]:
     """Return the Arrow file and the remainder, which is empty for most frames."""
-    import pyarrow as pa
-
     lazy, attrs = LazyBuffers(), encode_attrs(obj.attrs)
     index, label = _try_encode(encode_index, obj.index, lazy), _try_encode(encode_index, labels, GatheredBuffers())
     encoded = _encode_columns(values, obj.attrs, lazy, alone=index is not None and label is not None)
@@ -230,8 +221,6 @@ def _encode_columns(
 
 
 def _try_encode(encode: Callable[..., Any], *arguments: Any) -> Any:
-    import pyarrow as pa
-
     try:
         return encode(*arguments)
     except (NotExactError, pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
@@ -239,20 +228,17 @@ def _try_encode(encode: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _decode(buffer: memoryview, remainder: dict[str, Any], *, trusted: bool) -> tuple[pd.DataFrame, pd.Index]:
-    table = read_ipc(buffer, trusted=trusted)
-    metadata = table.schema.metadata
+    batch = read_batch(buffer, trusted=trusted)
+    metadata = batch.schema.metadata
     text = str(metadata[_SIDECAR], "ascii")
     if not trusted:
         _check_sidecar(text)
     sidecar = json.loads(text)
-    if not trusted:
-        # Types are checked when they are decoded.
-        if len(metadata) != 2 or len(sidecar["columns"]) > MAX_COLUMNS:
-            raise ValueError("metadata or columns that no frame has")
-        if any(column.num_chunks > 1 for column in table.columns):
-            raise ValueError("more than one batch")
+    # Types are checked when they are decoded.
+    if not trusted and (len(metadata) != 2 or len(sidecar["columns"]) > MAX_COLUMNS):
+        raise ValueError("metadata or columns that no frame has")
     try:
-        return _rebuild(table, sidecar, metadata[_LABELS], remainder, ObjectBuffer(buffer, trusted=trusted))
+        return _rebuild(batch.columns, sidecar, metadata[_LABELS], remainder, ObjectBuffer(buffer, trusted=trusted))
     except (DecodeError, MemoryError):
         raise
     except Exception as error:
@@ -269,13 +255,14 @@ def _check_sidecar(text: str) -> None:
 
 
 def _rebuild(
-    table: pa.Table, sidecar: dict[str, Any], label_stream: bytes, remainder: dict[str, Any], memory: ObjectBuffer
+    arrays: list[pa.Array],
+    sidecar: dict[str, Any],
+    label_stream: bytes,
+    remainder: dict[str, Any],
+    memory: ObjectBuffer,
 ) -> tuple[pd.DataFrame, pd.Index]:
-    import pyarrow as pa
-
     if sidecar["version"] != 1:
         raise ValueError(f"unknown sidecar version {sidecar['version']!r}")
-    arrays = [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in table.columns]
     descriptions = sidecar["columns"]
     width = len(descriptions) - descriptions.count(REMAINDER)
     index = remainder["index"] if "index" in remainder else decode_index(sidecar["index"], arrays[width:], memory)
@@ -314,8 +301,6 @@ def _add_remainder(encoded: Encoded, remainder: dict[str, Any], frame: Any) -> E
 
 def _plain_array(values: Any) -> Any:
     """Return the array of a column or series: numpy's, even if pandas wraps it."""
-    import numpy as np
-
     return np.asarray(values) if isinstance(values.dtype, np.dtype) else getattr(values, "array", values)
 
 

@@ -15,7 +15,6 @@ from typing import Any
 from ..._typenames import class_name, loaded_class
 from ...errors import is_interrupt
 from .. import _restore
-from .._polars import find_unsupported
 from .classes import find_reduction, list_own_slots, registered_reducer
 from .reconstructible import checker_for, keep_attributes, reduce_enum, reduce_error
 
@@ -150,6 +149,8 @@ def lost_attributes(obj: Any) -> list[str]:
 
 
 def _reduce_polars(obj: Any) -> Any:
+    from .._polars import find_unsupported
+
     problem = find_unsupported(obj)
     if problem is not None:
         raise pickle.PicklingError(problem[1])

@@ -83,10 +83,10 @@ class Decoder:
     def _next_leaf(self, pos: int) -> tuple[Serializer, memoryview]:
         if pos != self._next or pos >= len(self._buffers):
             raise ValueError("a leaf is used twice or out of order")
-        from .._registry import ready
+        from .._registry import built_in
 
         self._next += 1
-        return ready(self._leaves[pos]), self._buffers[pos]
+        return built_in(self._leaves[pos]), self._buffers[pos]
 
     def _locked(self, value: Any) -> Any:
         """Return `value`, made read-only if it is an array and the object is read-only."""

@@ -128,12 +128,12 @@ class Encoder:
 
     def _leaf(self, serializer_id: str, obj: Any, otherwise: Codec | None = None) -> Any:
         """Return `obj` as a leaf, or as a value of the codec `otherwise` if the serializer declines it."""
-        from .._registry import ready
+        from .._registry import built_in
 
         if self._inline:
             raise NotExactError
         try:
-            encoded = ready(serializer_id).encode(obj)
+            encoded = built_in(serializer_id).encode(obj)
         except NotExactError as declined:
             if declined.instead is None or declined.instead[0].id not in LEAF_SERIALIZERS:
                 if otherwise is not None:

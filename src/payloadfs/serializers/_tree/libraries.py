@@ -10,14 +10,14 @@ from typing import Any
 
 from ..._typenames import loaded_class
 from .._base import NotExactError
-from .._numpy import array_frame
-from .._pandas.expected import check_freq
 from .._zones import decode_zone, encode_zone
 from .standard import make_pairs
 from .vocabulary import LARGE_BYTES, Codec, Memory, expect, flatten
 
 _MAX_DTYPE_CHARS = 10_000
 """The limit of numpy for the headers of ``.npy`` files, which have the same notation."""
+
+_NAME_CHARS = 100
 
 
 def library_codec(cls: type) -> Codec | None:
@@ -84,6 +84,8 @@ def _alignment(dtype: Any) -> list[Any]:
 
 def _array_fields(obj: Any) -> list[Any]:
     import numpy as np
+
+    from .._numpy import array_frame
 
     array = obj.view(np.ndarray)  # without its file, a memmap is a plain array
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
@@ -196,6 +198,12 @@ def _period_fields(obj: Any) -> list[Any]:
     if _make_period(*fields).freq != obj.freq:
         raise NotExactError
     return fields
+
+
+def check_freq(freq: Any) -> None:
+    """Raise ValueError if `freq` is too long for the name of a frequency."""
+    if freq is not None and len(freq) > _NAME_CHARS:
+        raise ValueError("the name of a frequency is too long")
 
 
 def _make_period(ordinal: Any, freq: Any) -> Any:
