@@ -256,7 +256,8 @@ class _BuiltIn:
 def _import(serializer_id: str) -> Serializer:
     module, name, _ = _BUILT_IN[serializer_id]
     import_all(_PACKAGES.get(module, ()))
-    serializer: Serializer = getattr(importlib.import_module(f".{module}", __package__), name)()
+    with import_lock():
+        serializer: Serializer = getattr(importlib.import_module(f".{module}", __package__), name)()
     return serializer
 
 
