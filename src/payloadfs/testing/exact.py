@@ -112,6 +112,11 @@ class Walk:
 
     def __call__(self, obj: Any, path: str) -> Iterator[Line]:
         """Yield the description of `obj`."""
+        if (kind := type(obj)) in _PLAIN:  # most objects: no identity, and nothing else to describe
+            name, describe_plain = _PLAIN[kind]
+            yield path, name
+            yield path, describe_plain(obj)
+            return
         if id(obj) in self._visited:
             yield path, f"the same as {self._visited[id(obj)][1]}"
             return
@@ -207,6 +212,13 @@ def _int(value: int) -> str:
 
 def _float(value: float) -> str:
     return f"{float.__repr__(value)} {struct.pack('>d', value).hex()}"
+
+
+_PLAIN: dict[type, tuple[str, Callable[[Any], str]]] = {
+    int: ("int", _int),
+    float: ("float", _float),
+    **{kind: (class_name(kind), repr) for kind in (str, bytes, bool, type(None))},
+}
 
 
 def _complex(value: complex) -> str:
