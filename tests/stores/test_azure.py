@@ -95,6 +95,11 @@ class TestAzurite(StoreTests):
     def make_another(self, store: Store) -> Store:
         return open_store(store.root, self.options, transport="obstore")
 
+    @pytest.mark.parametrize("pieces", [2])
+    def test_key_after_broken_body(self, store: Store, pieces: int) -> None:
+        # Not for objects in parts: if one arrived, Azurite takes a blob without a committed part for an existing one.
+        super().test_key_after_broken_body(store, pieces)
+
 
 def test_large_objects_and_the_whole_way(root: str, options: dict[str, Any], tmp_path: Path) -> None:
     repository = Repository(root, options, cache="off", keys_file=tmp_path / "keys")

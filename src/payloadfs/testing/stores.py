@@ -221,7 +221,7 @@ class StoreTests:
     @pytest.mark.parametrize("pieces", [2, 10])
     @pytest.mark.parametrize("error", [RuntimeError("half-way"), KeyboardInterrupt()])
     def test_broken_body(self, store: Store, pieces: int, error: BaseException) -> None:
-        """If a body raises, its error is passed on, nothing is visible, and the key can be used again."""
+        """If a body raises, its error is passed on, and nothing is visible."""
         piece = _content(CHUNK_BYTES)
         with pytest.raises(type(error)) as caught:
             store.put("half.bin", _BrokenBody([piece] * pieces, error))
@@ -229,6 +229,12 @@ class StoreTests:
         assert list(store.list()) == []
         with pytest.raises(NotFoundError):
             store.get("half.bin", CHUNK_BYTES)
+
+    @pytest.mark.parametrize("pieces", [2, 10])
+    def test_key_after_broken_body(self, store: Store, pieces: int) -> None:
+        """If a body raises, its key can be used again."""
+        with pytest.raises(RuntimeError):
+            store.put("half.bin", _BrokenBody([_content(CHUNK_BYTES)] * pieces, RuntimeError("half-way")))
         store.put("half.bin", PiecesBody([b"whole"]))
         assert bytes(store.get("half.bin", 5).buffer) == b"whole"
 
