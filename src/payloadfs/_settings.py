@@ -210,7 +210,7 @@ class AllKeywordSettings(KeywordSettings, total=False):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Settings(StaysInProcess):
-    """Settings in force, as `payloadfs.config.current` returns them. The constructor checks nothing.
+    """Settings in force, as `payloadfs.configure` returns them. The constructor checks nothing.
 
     `repr` shows no secret, and pickling is refused.
 
