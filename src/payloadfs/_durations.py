@@ -49,5 +49,5 @@ def seconds(duration: int | str | datetime.timedelta) -> int:
     if type(duration) is int and 0 < duration <= _MAX_S:
         return duration
     raise ValueError(
-        "a duration is a positive number of seconds, or a string such as '90s', '12h' or '7d', of up to 30 years"
+        "a duration must be a positive number of seconds or a string such as '90s', '12h' or '7d', and at most 30 years"
     )

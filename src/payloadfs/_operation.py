@@ -39,7 +39,7 @@ class Progress:
     type_name : str
         Class of the object.
     done_bytes, total_bytes : int
-        Bytes that were sent or received, and all bytes of the object. A repeated request starts again.
+        Bytes sent or received so far, and the size of the object. If a request is repeated, its bytes are counted again.
     operation : int
         The same for all reports of one save or load.
     is_finished : bool

@@ -84,7 +84,7 @@ def _is_damaged(name: str, value: str) -> bool:
 
 
 def masked(value: Any, name: str = "") -> Any:
-    """Return storage options to show to people: secrets are replaced by ``***``."""
+    """Return storage options for display: secrets are replaced by ``***``."""
     if isinstance(value, Mapping):
         return {inner: masked(value[inner], inner) for inner in value}
     # Even an endpoint may hold a password (user:password@) or a signature (?sig=).

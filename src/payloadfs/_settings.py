@@ -53,7 +53,7 @@ def user_path(variable: str, fallback: str, name: str) -> Path | None:
 
 
 def _key_lines(text: str) -> Any:
-    ring = KeyRing.parse(text.replace(",", "\n"), origin="there")
+    ring = KeyRing.parse(text.replace(",", "\n"), origin="this setting")
     return ring if ring.keys else text  # a string is refused
 
 
@@ -210,7 +210,9 @@ class AllKeywordSettings(KeywordSettings, total=False):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Settings(StaysInProcess):
-    """Settings in force, from `current`: the constructor does not check. `repr` shows no secret; pickling is refused.
+    """Settings in force, as `payloadfs.configure` returns them. The constructor checks nothing.
+
+    `repr` shows no secret, and pickling is refused.
 
     Parameters
     ----------

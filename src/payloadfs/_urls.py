@@ -139,6 +139,8 @@ def _hint(scheme: str, location: str) -> str:
         return "Pass credentials and endpoints in storage_options or the environment."
     if scheme in _AZURE:
         return "Write az://container/path, and pass account_name in storage_options."
+    if scheme == "s3":
+        return "Write the URL without user and password, and pass key and secret in storage_options or the environment."
     return "Write the URL without user and password, and pass username and password in storage_options."
 
 

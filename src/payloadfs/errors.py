@@ -121,7 +121,7 @@ class UnknownKeyError(SignatureError):
 
 
 class PolicyError(PayloadError, PermissionError):
-    """The policy does not allow the pointer. Nothing was fetched."""
+    """The policy does not allow the operation. Nothing was decoded, and usually nothing was fetched."""
 
     default_kind = "policy"
 

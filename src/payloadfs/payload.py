@@ -45,8 +45,8 @@ class Payload(PydanticField, Generic[T]):
     ----------
     value : object
         The object to pass on. It is stored once, on the first use of `save`, `pointer`, `to_json`,
-        `to_dict`, `value`, `hash`, pickling or copying, as it is at that moment; from then on the
-        payload holds only the pointer.
+        `to_dict`, `value`, `view`, `preview`, `hash`, pickling or copying, as it is at that moment.
+        From then on the payload holds only the pointer.
     repository : Repository, optional
         Where to store it. Default: the repository of the settings then in force.
     prefix : str, optional
@@ -66,8 +66,8 @@ class Payload(PydanticField, Generic[T]):
     Notes
     -----
     Many threads and forked children may use the same payload; it stores one object. Two payloads are
-    equal if their pointers have the same root, key and digest. A payload that is not saved equals only
-    itself.
+    equal if their pointers have the same root, key, serializer and digest. A payload that is not saved
+    equals only itself.
 
     Examples
     --------

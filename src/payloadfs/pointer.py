@@ -61,7 +61,7 @@ _SIGNED = {"kid": str, "sig": str}
 class Pointer(PydanticField):
     """Location, type, size and digest of a stored object, or a small object itself; usually signed.
 
-    Two pointers are equal if their roots, keys, digests and serializers are equal.
+    Two pointers are equal if their roots, keys, serializers and digests are equal.
 
     Parameters
     ----------

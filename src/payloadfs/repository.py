@@ -219,7 +219,7 @@ class Repository:
         IntegrityError
             The bytes are not those that were saved. Nothing was decoded.
         DecodeError
-            The bytes are right, but this process cannot decode them.
+            The bytes are intact, but this process cannot decode them.
 
         Notes
         -----

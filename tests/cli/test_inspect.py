@@ -151,7 +151,7 @@ def test_large_objects_are_read_only_with_verify(inspect, capsys, pointer_file, 
     report = inspect([path])
     assert (report["object"], report["checked"]) == ("present", "size")
     assert main(["inspect", str(path)]) == 0
-    assert "its size is right; --verify reads and checks all bytes" in capsys.readouterr().out
+    assert "its size is correct; --verify reads and checks all bytes" in capsys.readouterr().out
     assert inspect([path, "--verify"])["checked"] == "every byte"
 
 

@@ -953,7 +953,7 @@ def test_unregistered_name_and_other_fields_say_what_to_do():
     [
         (dict, {}, "is not a dataclass"),
         (5, {}, "takes a class"),
-        (dataclasses.dataclass(type("D", (dict,), {})), {"name": "test.D"}, "inherits from a class that has data"),
+        (dataclasses.dataclass(type("D", (dict,), {})), {"name": "test.D"}, "inherits from a class that holds data"),
         (Point, {"name": "test.Order"}, "already taken"),
         (Point, {"name": "a b"}, "not a valid class name"),
         (type("M", (Order,), {"__module__": "__main__"}), {}, "is in __main__"),

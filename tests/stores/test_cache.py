@@ -306,7 +306,7 @@ def test_a_folder_that_others_can_write_is_refused(store, cache, path, mode, inn
 def test_a_folder_of_another_user_is_refused(store, cache, path):
     path.mkdir(mode=0o700)
     os.chown(path, 12345, 12345)
-    with pytest.raises(ConfigError, match="owned or writable"):
+    with pytest.raises(ConfigError, match="belongs to another user, or other users can write to it"):
         Item(store, b"x").load(cache)
 
 

@@ -214,7 +214,7 @@ def test_works_can_be_created_while_the_flow_runs(run):
 
 
 def test_works_cannot_be_removed_while_the_flow_runs(run):
-    with pytest.raises(ConfigError, match=r"root.listed.0 was removed while the flow runs: stop it instead"):
+    with pytest.raises(ConfigError, match=r"root.listed.0 was removed while the flow was running: stop it instead"):
         run(Late(forget=True))
 
 

@@ -295,7 +295,7 @@ def test_a_cluster_without_workers(home, clean_environment, monkeypatch, tmp_pat
             end(process)
     assert app.flow.sink.total == 45
     assert warnings == [
-        "payloadfs: root.source: not begun by the executor after 0 s. The Dask cluster has no worker.\n"
+        "payloadfs: After 0 s, the executor has not started root.source. The Dask cluster has no worker.\n"
     ]
 
 

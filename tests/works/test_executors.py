@@ -281,7 +281,7 @@ def test_works_that_do_not_begin_are_reported_once(run, monkeypatch):
 
     run(Many(look), executor)
     assert messages == [
-        "root.works.1, root.works.2, root.works.3 and 1 more: not begun by the executor after 0 s.",
+        "After 0 s, the executor has not started root.works.1, root.works.2, root.works.3 and 1 more.",
         "",
     ]
 

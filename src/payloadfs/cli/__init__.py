@@ -86,7 +86,7 @@ exit codes:
   5    the stored bytes were changed or damaged
   6    the object cannot be encoded or decoded here
   7    a work or the flow failed
-  8    nothing was left to do, but not all works succeeded, and the flow did not stop
+  8    nothing was left to do, but not all works succeeded, and the flow did not call stop()
   130  interrupted
 
 Storage location, keys and policy are settings: environment variables (PAYLOADFS_URL, ...) or a

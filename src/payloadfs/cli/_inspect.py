@@ -116,7 +116,7 @@ def _check_object(pointer: Pointer, repository: Repository, report: dict[str, An
 
 
 _CHECKED = {
-    "size": "present, and its size is right; --verify reads and checks all bytes",
+    "size": "present, and its size is correct; --verify reads and checks all bytes",
     "structure": "present, and its structure is verified; --verify checks the data too",
     "every byte": "present, and all its bytes are verified",
 }

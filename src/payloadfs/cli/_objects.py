@@ -19,7 +19,7 @@ def configure_put(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -
         dest="kind",
         choices=["bytes", "text", "json"],
         default="bytes",
-        help="how Python loads it: as bytes, as a string, or as the value of the JSON (default: bytes)",
+        help="what Python loads: bytes, a string, or the JSON value (default: bytes)",
     )
     parser.add_argument(
         "--prefix", metavar="PREFIX", help="first part of the key, such as the name of a run (default: the date)"
@@ -33,7 +33,7 @@ def configure_get(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -
     """Add the options of ``get``."""
     add_pointer(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="file to write (default: standard output)")
-    parser.add_argument("--context", metavar="TEXT", help="what the object must have been saved for")
+    parser.add_argument("--context", metavar="TEXT", help="the context with which the object was saved")
     parser.add_argument("--raw", action="store_true", help="write the stored bytes: verified, but not decoded")
     parser.set_defaults(run=_get)
 

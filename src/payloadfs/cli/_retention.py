@@ -48,7 +48,8 @@ def configure_gc(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) ->
         "--grace",
         metavar="TIME",
         default="1d",
-        help="keep younger objects and leftovers, and delete unreferenced objects this long after they were marked (default: 1d)",
+        help="keep objects and leftovers that are younger than this, and delete unreferenced objects this long after "
+        "they were marked (default: 1d)",
     )
     parser.add_argument(
         "--max-share",
@@ -69,7 +70,7 @@ def configure_verify(parser: argparse.ArgumentParser, _: argparse.ArgumentParser
         metavar="FILE",
         nargs="?",
         help="JSON lines that contain the pointers, at any depth; - for standard input. Without it, every object "
-        "is read, and large ones are compared with the digests inside them",
+        "is read, and compared with the digests inside it if it has any",
     )
     parser.add_argument("--url", metavar="URL", action="append", help="folder or URL that may be read from")
     parser.set_defaults(run=_verify)

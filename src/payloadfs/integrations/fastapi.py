@@ -1,4 +1,4 @@
-"""FastAPI and Starlette: HTTP answers for pointers that cannot be loaded.
+"""FastAPI and Starlette: HTTP responses for pointers that cannot be loaded.
 
 ``Payload[T]`` and ``Pointer`` can be fields of pydantic models without this module, and FastAPI answers 422 to a
 malformed pointer. A pointer with a wrong signature is only noticed when its object is loaded.

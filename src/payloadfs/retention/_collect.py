@@ -65,8 +65,8 @@ def collect(
     Parameters
     ----------
     references : iterable of iterable of bytes, optional
-        Every place that holds pointers, each as pieces of its text: see `references_in`. The documents
-        of runs in the same store are added. Pointers inside stored objects are not found: pass them too.
+        Every place that holds pointers, each as pieces of its text: see `references_in`. The journals of
+        runs in the same store are searched as well. Pointers inside stored objects are not: pass them too.
         None: only expired objects and leftovers are deleted.
     grace : int, str or datetime.timedelta
         Younger objects and leftovers are kept, and an object without references is deleted this long after it was
@@ -135,7 +135,7 @@ def _collect_unreferenced(
     if ripe > max_share * total:
         raise PolicyError(
             f"{ripe:,} of {total:,} objects have no references, which is more than max_share={max_share:g}: check that "
-            "all places with pointers are among the references. No object without references was deleted.",
+            "the references include every place with pointers. No object without references was deleted.",
             kind="max-share",
         )
     ripe_objects = (

@@ -81,7 +81,8 @@ class Scanned:
     info : ObjectInfo
         Its key, size and time.
     is_sealed : bool
-        Whether it holds the digests of all its bytes, as objects of at least 256 KiB do.
+        Whether it holds the digests of all its bytes, as most objects of at least 256 KiB do: not bytes,
+        strings, JSON, polars objects and compressed objects.
     error : PayloadError or None
         Why it could not be read, or how it differs from its digests.
     """
@@ -94,7 +95,7 @@ class Scanned:
 def scan(prefix: str = "", *, repository: Repository | None = None) -> Iterator[Scanned]:
     """Read every object under the root, or under `prefix`, and yield what is known without its pointer.
 
-    It finds damage by disks and networks: objects that cannot be read whole, and large ones that do not match the
+    It finds damage by disks and networks: objects that cannot be read whole, and sealed ones that do not match the
     digests inside them. It does not find objects that are missing or were replaced on purpose: only `verify`, which has
     the pointers, does.
 

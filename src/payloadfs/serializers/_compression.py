@@ -101,8 +101,8 @@ class Compressed:
             )
         if max_bytes is None and not trusted and size_bytes > _UNTRUSTED_BYTES + _UNTRUSTED_RATIO * buffer.nbytes:
             raise PolicyError(
-                f"The object has {buffer.nbytes} bytes, but {size_bytes} uncompressed, and this policy does not trust "
-                "it. Nothing was decompressed. Set max_bytes if it may be that large.",
+                f"The object has {buffer.nbytes} bytes compressed and {size_bytes} uncompressed, which is too much for "
+                "an object that the policy does not trust. Nothing was decompressed. Set max_bytes to allow it.",
                 kind="policy-size",
             )
         whole = private_memory(size_bytes)

@@ -188,5 +188,5 @@ def fetch_intact(root: str, fetch: Callable[[], T]) -> T:
     except IntegrityError as error:
         if scheme_of(root) in ("file", "memory"):
             raise
-        warn(f"Wrong bytes were received and are fetched again. {error}")
+        warn(f"Received wrong bytes; the object is fetched again. {error}")
     return fetch()

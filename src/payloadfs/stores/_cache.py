@@ -159,8 +159,8 @@ class Cache:
                 return
             if not is_ours(st):
                 raise ConfigError(
-                    f"The cache folder {path} is owned or writable by other users: run 'chmod go-w {path}' if it is "
-                    "yours, or set PAYLOADFS_CACHE to another folder or to 'off'.",
+                    f"The cache folder {path} belongs to another user, or other users can write to it: run "
+                    f"'chmod go-w {path}' if it is yours, or set PAYLOADFS_CACHE to another folder or to 'off'.",
                     kind="cache-folder",
                 )
 

@@ -145,7 +145,7 @@ class App:
         NotFoundError
             Run `resume` was not found.
         StoreError
-            The store failed, or another process has resumed the run. The last checkpoint is intact.
+            The store failed, or another process has resumed the run. The state that was saved last is intact.
 
         Notes
         -----

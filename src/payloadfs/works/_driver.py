@@ -288,7 +288,7 @@ class Driver:
             found.add(id(component))
         if len(found) < len(self._components):
             missing = next(name for name, component in self._components.items() if id(component) not in found)
-            raise ConfigError(f"{missing} was removed while the flow runs: stop it instead.", kind="app")
+            raise ConfigError(f"{missing} was removed while the flow was running: stop it instead.", kind="app")
 
     def _describe(self, component: Component, parent: Component, attribute: str, key: Any) -> dict[str, Any]:
         args, kwargs = component._constructor_arguments()

@@ -59,7 +59,7 @@ class Flow(Component):
         return time.time() if driver is None else driver.now_s
 
     def has_elapsed(self, duration: float | str, timer: str = "") -> bool:
-        """Return whether `duration` has passed since the first call with this `timer`, and wake the flow up then.
+        """Return whether `duration` has passed since the first call with this `timer`; another pass begins then.
 
         Parameters
         ----------

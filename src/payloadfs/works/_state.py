@@ -1,4 +1,4 @@
-"""State as JSON: which values an attribute can hold, how a checkpoint represents them, and how they are decoded.
+"""State as JSON: which values an attribute can hold, how the journal represents them, and how they are decoded.
 
 Plain JSON values represent themselves. Everything else is an object with one key that begins with
 ``$``, so that it cannot be confused with a user's value::

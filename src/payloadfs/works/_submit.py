@@ -260,9 +260,8 @@ class Submitter:
             return ""
         more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
         problem = getattr(self._executor, "problem", str)()
-        return (
-            f"{', '.join(list(names)[:_MAX_NAMES])}{more}: not begun by the executor after {_WAIT_WARNING_S:g} s. {problem}"
-        ).rstrip()
+        works = ", ".join(list(names)[:_MAX_NAMES]) + more
+        return f"After {_WAIT_WARNING_S:g} s, the executor has not started {works}. {problem}".rstrip()
 
     def is_running(self, call: Call) -> bool:
         """Return whether `call` was sent and its result has not arrived, or it waits for its next attempt."""

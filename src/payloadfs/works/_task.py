@@ -258,7 +258,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def _shorten(text: str, max_chars: int) -> str:
-    """Return `text` without its middle if it is long: it becomes part of the checkpoint."""
+    """Return `text` without its middle if it is long: it becomes part of the journal."""
     if len(text) <= max_chars:
         return text
     half = max_chars // 2

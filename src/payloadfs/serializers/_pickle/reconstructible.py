@@ -90,7 +90,7 @@ def _refuse_state(obj: Any) -> Any:
     """Return the reduction of `obj`. Raise `pickle.PicklingError` if it has a state, which its class does not accept."""
     reduced = obj.__reduce_ex__(5)
     if len(reduced) > 2 and reduced[2] is not None:
-        raise pickle.PicklingError("its __setstate__ is None, so its state could not be set again")
+        raise pickle.PicklingError("its __setstate__ is None, so its state could not be restored")
     return reduced
 
 

@@ -67,7 +67,9 @@ class PickleSerializer:
         if meta["code"] and not written["python"].startswith(minor):
             # Bytecode of another Python version crashes the process when it is called.
             raise DecodeError(
-                f"The object contains compiled functions and was {describe_mismatch(written)}.", kind="code-version"
+                "The object contains compiled functions, which only the same minor version of Python can load: it was "
+                f"{describe_mismatch(written)}.",
+                kind="code-version",
             )
         try:
             return load(head, buffers, readonly=buffer.readonly)

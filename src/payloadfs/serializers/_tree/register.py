@@ -75,7 +75,7 @@ def register_class(cls: _T | None = None, *, name: str | None = None) -> _T | Ca
         raise ConfigError(f"register_class takes a class, not a {type(cls).__name__}.", kind="class-kind")
     if name is None and cls.__module__ == "__main__":
         raise ConfigError(
-            f"{cls.__qualname__} is in __main__, which is another module in other programs: give it a name, "
+            f"{cls.__qualname__} is in __main__, which is a different module in each program: give it a name, "
             f"register_class({cls.__qualname__}, name='...').",
             kind="class-name",
         )
@@ -101,7 +101,7 @@ def find_class(name: Any) -> Callable[..., Any]:
     known = class_codec(expect(name, str))
     if known is None:
         raise DecodeError(
-            f"The object contains a {name!r}, but no class is registered under this name: import the module that "
+            f"The object contains {name!r}, but no class is registered under this name: import the module that "
             f"registers it, or call payloadfs.register_class(..., name={name!r}).",
             kind="unknown-class",
         )
@@ -121,7 +121,7 @@ def _codec(cls: Any, name: str) -> Codec:
         fields, make = _struct_fields, functools.partial(_make_struct, cls)
         if hasattr(cls, "__post_init__"):
             raise ConfigError(
-                f"{class_name(cls)} has a __post_init__, without which msgspec cannot create its objects.",
+                f"{class_name(cls)} has a __post_init__, and msgspec cannot create its objects without calling it.",
                 kind="class-kind",
             )
     elif issubclass(cls, loaded_class("pydantic.BaseModel")):
@@ -133,7 +133,7 @@ def _codec(cls: Any, name: str) -> Codec:
         fields, make = functools.partial(_fields, names, slots), functools.partial(_make_object, cls, names)
     if not all(base.__flags__ & HEAP_TYPE for base in others):
         raise ConfigError(
-            f"{class_name(cls)} inherits from a class that has data besides fields, such as dict or Exception; "
+            f"{class_name(cls)} inherits from a class that holds data other than fields, such as dict or Exception; "
             "its objects can only be pickled.",
             kind="class-kind",
         )
