@@ -94,7 +94,6 @@ def start(tmp_path):
             env=environment | variables,
             capture_output=True,
             text=True,
-            timeout=50,
             check=False,
         )
         return done.returncode, done.stdout, done.stderr
