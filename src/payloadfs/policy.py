@@ -101,7 +101,10 @@ class Policy:
             self._root_problem(pointer) or self._serializer_problem(pointer, executable) or self._age_problem(pointer)
         )
         if problem is None and self.max_bytes is not None and pointer.size_bytes > self.max_bytes:
-            problem = "policy-size", f"The object has {pointer.size_bytes} bytes, but max_bytes is {self.max_bytes}."
+            problem = (
+                "policy-size",
+                f"The object has {pointer.size_bytes} bytes, but max_bytes is {self.max_bytes}: raise it to load the object.",
+            )
         if problem is not None:
             kind, message = problem
             raise PolicyError(f"{message} Nothing was fetched.", kind=kind, pointer=pointer)
@@ -118,7 +121,11 @@ class Policy:
         age_s = time.time() - pointer.created_s
         if age_s <= self._max_age_s:
             return None
-        return "policy-age", f"The object was saved {age_s:,.0f} seconds ago, but max_age is {self.max_age}."
+        age = datetime.timedelta(seconds=round(age_s))
+        return (
+            "policy-age",
+            f"The object was saved {age} ago, but max_age is {self.max_age}: save it again, or set a longer max_age.",
+        )
 
     def _root_problem(self, pointer: Pointer) -> tuple[str, str] | None:
         if pointer.is_inline or pointer.root in self.roots:
@@ -135,13 +142,20 @@ class Policy:
     def _serializer_problem(self, pointer: Pointer, executable: bool) -> tuple[str, str] | None:
         name = split_serializer(pointer.serializer)[1].partition("/")[0]
         if self.serializers is not None and name not in self.serializers:
-            return "policy-serializer", f"Serializer {name!r} is not allowed by the policy."
+            return "policy-serializer", f"The policy does not allow the serializer {name!r}: add it to its serializers."
         if not pointer.is_signed and self.unsigned == "never":
-            return "policy-unsigned", "The pointer is not signed, and unsigned='never' is in force."
+            return (
+                "policy-unsigned",
+                "The pointer is not signed, and unsigned='never' is in force: save the object with a key, or set "
+                "unsigned='safe' if you trust everyone who can write to the state and the store.",
+            )
         if not executable:
             return None
         if self.pickle == "never":
-            return "policy-pickle", f"Serializer {name!r} can run code, and pickle='never' is set."
+            return (
+                "policy-pickle",
+                f"Serializer {name!r} can run code, and pickle='never' is set: set pickle='signed' if you trust its signer.",
+            )
         if self.pickle == "signed" and not pointer.is_signed:
             return (
                 "policy-pickle",
