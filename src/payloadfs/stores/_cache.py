@@ -30,7 +30,7 @@ from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, S
 from ._base import Store, SupportsFiles, fetch_intact
 from ._cache_quota import Quota
 from ._dirfd import is_ours, reserve
-from ._local import LocalStore
+from ._local import LocalStore, write
 from ._retry import TIMEOUT_S
 
 _INTO_FILE_FROM_BYTES = 1024 * 1024
@@ -225,20 +225,19 @@ class Cache:
 
     def _fetch(self, wanted: _Wanted, store: Store, key: str, file: int) -> memoryview:
         """Write the object into `file` and return its checked bytes: mapped, or those that were written."""
-        size_bytes, buffer = wanted.size_bytes, None
+        size_bytes = wanted.size_bytes
         if size_bytes >= _INTO_FILE_FROM_BYTES:
             # Before the request: a full disk is an error before anything is fetched.
             reserve(file, size_bytes)
             if self.is_local and isinstance(store, SupportsFiles):
                 os.ftruncate(file, size_bytes)
                 store.get_into(key, size_bytes, file)
-                buffer = memoryview(FileMapping(file, size_bytes, access=mmap.ACCESS_COPY))
-        if buffer is not None:
-            check(buffer, wanted.digest, data=True)
-            return buffer
+                mapped = memoryview(FileMapping(file, size_bytes, access=mmap.ACCESS_COPY))
+                check(mapped, wanted.digest, data=True)
+                return mapped
         buffer = store.get(key, size_bytes).buffer
         check(buffer, wanted.digest, data=True)
-        _write(file, buffer)
+        write(file, [buffer])
         return buffer
 
 
@@ -249,11 +248,6 @@ def _progress(folder: int, name: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return st.st_mtime_ns, st.st_ino
-
-
-def _write(file: int, buffer: memoryview) -> None:
-    while buffer.nbytes:
-        buffer = buffer[os.write(file, buffer) :]
 
 
 def _boot_id() -> str:

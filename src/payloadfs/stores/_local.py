@@ -23,7 +23,7 @@ from .._buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
 from .._keys import MAX_KEY_CHARS
 from .._urls import local_path
 from ..errors import IntegrityError, NotFoundError, StoreError
-from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error
+from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, exists_error
 from ._dirfd import (
     Folder,
     close,
@@ -115,11 +115,13 @@ class LocalStore:
             with _new_file(folder, unnamed) as (file, source):
                 self._fill(file, key, body)
                 try:
-                    self._link(source, name, folder)
+                    if source.startswith("/proc/"):
+                        # An unnamed file has no name but a link in /proc, which must be followed.
+                        os.link(source, name, dst_dir_fd=folder, follow_symlinks=True)
+                    else:
+                        publish(source, name, dir_fd=folder)
                 except FileExistsError:
-                    raise StoreError(
-                        f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists"
-                    ) from None
+                    raise exists_error(self.root, key) from None
                 is_linked = True
         except OSError as error:
             if is_linked:
@@ -137,16 +139,6 @@ class LocalStore:
                 kind="not-durable",
             ) from error
 
-    def _link(self, source: str, name: str, folder: int) -> None:
-        # An unnamed file has no name but a link in /proc, which must be followed.
-        is_unnamed = source.startswith("/proc/")
-        try:
-            os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=is_unnamed)
-        except OSError as error:
-            if is_unnamed or error.errno not in NO_LINKS:
-                raise
-            publish(source, name, dir_fd=folder)
-
     def _fill(self, file: int, key: str, body: Body) -> None:
         if body.size_bytes >= _RESERVE_FROM_BYTES:
             reserve(file, body.size_bytes)
@@ -156,9 +148,9 @@ class LocalStore:
             pieces.append(piece)
             pending_bytes += piece.nbytes
             if piece.nbytes >= valid_bytes or pending_bytes >= CHUNK_BYTES or len(pieces) == _MAX_PIECES:
-                written += _write(file, pieces)
+                written += write(file, pieces)
                 pending_bytes, pieces = 0, []
-        written += _write(file, pieces)
+        written += write(file, pieces)
         if written != body.size_bytes:
             raise body_size_error(key, body.size_bytes, written)
         if self._fsync:
@@ -350,7 +342,7 @@ def _unnamed_file(folder: int, mode: int) -> int | None:
         return None
 
 
-def _write(file: int, pieces: list[memoryview]) -> int:
+def write(file: int, pieces: list[memoryview]) -> int:
     """Write `pieces`, in one call if the system accepts all of them, and return their size in bytes."""
     written = 0
     while pieces:

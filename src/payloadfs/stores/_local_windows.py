@@ -11,7 +11,7 @@ from functools import partial
 from .._atomic import OPEN, TEMPORARY, publish, temporary_file, when_unused
 from .._keys import MAX_KEY_CHARS
 from ..errors import StoreError
-from ._base import Body, Fetched, Leftover, ObjectInfo
+from ._base import Body, Fetched, Leftover, ObjectInfo, exists_error
 from ._local import LocalStore, _check_file, _may_match, _read
 
 
@@ -45,9 +45,7 @@ class WindowsStore(LocalStore):
                 try:
                     publish(temporary, path)
                 except FileExistsError:
-                    raise StoreError(
-                        f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists"
-                    ) from None
+                    raise exists_error(self.root, key) from None
 
     def get(self, key: str, size_bytes: int) -> Fetched:
         """Return the bytes of the object `key`; see `Store.get`. One copy."""

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 from .._buffers import private_memory
-from ..errors import IntegrityError, NotFoundError, StoreError
-from ._base import Body, Fetched, ObjectInfo, collect
+from ..errors import IntegrityError, NotFoundError
+from ._base import Body, Fetched, ObjectInfo, collect, exists_error
 
 _Objects = dict[str, tuple[bytes, float]]
 _roots: dict[str, _Objects] = {}
@@ -33,7 +33,7 @@ class MemoryStore:
         content = collect(key, body)
         with _writing:
             if key in self._objects:
-                raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
+                raise exists_error(self.root, key)
             self._objects[key] = content, time.time()
 
     def get(self, key: str, size_bytes: int) -> Fetched:

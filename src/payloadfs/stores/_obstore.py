@@ -14,7 +14,7 @@ from .._log import warn_once
 from .._secrets import StaysInProcess
 from .._urls import scheme_of
 from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError, is_interrupt
-from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect
+from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect, exists_error
 from ._errors import STATUS, UNCONDITIONAL, ErrorTranslator
 from ._obstore_options import Limits, Target, UnmappedError, credentials_stamp, gs_az_target, refuse_fsspec_settings
 from ._ranges import MAX_RANGE_BYTES, MIB, Memory, RangedDownload, Sink, into_file, ranges_unsupported, wrong_size
@@ -185,14 +185,14 @@ class ObstoreStore(StaysInProcess):
         content = collect(key, body)
         sent = _ONE_PUT_BYTES if len(content) > MIB else 0
         if not self._is_conditional and self._may_exist(key):
-            raise self._exists(key)
+            raise exists_error(self.root, key)
         mode = "create" if self._is_conditional else "overwrite"
 
         def put() -> None:
             self._call("put", key, "put", name, content, sent=sent, mode=mode, use_multipart=False)
 
         try:
-            self._watched("put", key, put) if sent else put()
+            self._retry.watch("put", key, put, partial(self._probe, key)) if sent else put()
         except StoreError as error:
             if error.kind != "unsupported" or not self._is_conditional:
                 raise
@@ -202,7 +202,7 @@ class ObstoreStore(StaysInProcess):
 
     def _put_large(self, key: str, name: str, body: Body) -> None:
         if self._may_exist(key):
-            raise self._exists(key)
+            raise exists_error(self.root, key)
         part_bytes = max(_PART_BYTES, -(-body.size_bytes // _MAX_PARTS))
         pieces = _Pieces(key, body)
 
@@ -224,7 +224,7 @@ class ObstoreStore(StaysInProcess):
             )
 
         try:
-            self._watched("put", key, put)
+            self._retry.watch("put", key, put, partial(self._probe, key))
         except StoreError:
             if pieces.error is not None:
                 raise pieces.error from None
@@ -232,17 +232,11 @@ class ObstoreStore(StaysInProcess):
         finally:
             pieces.is_stopped = True
 
-    def _watched(self, operation: str, key: str, run: Callable[[], None]) -> None:
-        self._retry.watch(operation, key, run, partial(self._probe, key))
-
     def _probe(self, key: str) -> None:
         import obstore
 
         limit_s = self._retry.connect_s
         obstore.head(self._client_with(Limits(limit_s, limit_s, limit_s)), self._prefix + key)
-
-    def _exists(self, key: str) -> StoreError:
-        return StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
 
     def _may_exist(self, key: str) -> bool:
         try:
