@@ -95,13 +95,7 @@ def show_progress() -> None:
 
 
 class Operation:
-    """A save or load that is under way; a context manager.
-
-    Parameters
-    ----------
-    verb : {"save", "load"}
-        What is being done.
-    """
+    """A save or load that is under way; a context manager."""
 
     def __init__(self, verb: Literal["save", "load"]) -> None:
         self._verb: Literal["save", "load"] = verb

@@ -44,26 +44,20 @@ _SHARED = "shared"
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """Size and digest of an object."""
+    """Size and digest of an object, and the name of its copy."""
 
     size_bytes: int
     digest: Digest
 
     @property
     def name(self) -> str:
-        """Name of the object's copy."""
         return f"{str(self.digest).replace(':', '-')}-{self.size_bytes}"
 
 
 class Cache:
     """Copies below one folder, which is created (0700) with the first copy. Any number of processes can share it.
 
-    Parameters
-    ----------
-    folder : Path
-        Absolute. Only this user may own it and write to it.
-    max_bytes : int or None
-        Size limit for all copies; None for 10 GiB or half of the free disk space, whichever is less.
+    Only this user may own the folder and write to it. `max_bytes` is the limit of `Quota`.
 
     Raises
     ------
@@ -90,14 +84,7 @@ class Cache:
     def read(self, store: Store, key: str, size_bytes: int, digest: Digest, *, data: bool) -> memoryview | None:
         """Return the checked bytes of an object from its copy, which is created if there is none.
 
-        Parameters
-        ----------
-        store : Store
-            The store of the object.
-        key, size_bytes, digest : str, int, Digest
-            From its pointer.
-        data : bool
-            Check data spans even where only this user can have changed the copy.
+        With `data`, data spans are checked even where only this user can have changed the copy.
 
         Returns
         -------

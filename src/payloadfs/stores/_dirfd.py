@@ -24,12 +24,7 @@ _MOUNTS = "/proc/self/mountinfo"
 class Folder:
     """An open folder, closed when it is no longer referenced.
 
-    Parameters
-    ----------
-    descriptor : int
-        For use with ``dir_fd``.
-    is_safe_above : bool
-        Whether no other user could replace it with another folder when it was opened.
+    It is safe above if no other user could replace it with another folder when it was opened.
     """
 
     def __init__(self, descriptor: int, is_safe_above: bool) -> None:

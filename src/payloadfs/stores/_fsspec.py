@@ -100,20 +100,9 @@ def open_fsspec_store(
 class FsspecStore(StaysInProcess):
     """Objects under one folder of an fsspec file system.
 
-    Parameters
-    ----------
-    root : str
-        Canonical URL.
-    open_filesystem : callable
-        Returns a new synchronous file system of fsspec, and the root as that file
-        system spells it. Called in each process, and again after a connection was lost.
-    timeout_s : float
-        Time limit for an operation that makes no progress.
-    control : callable, optional
-        Called with the store's `Retry`; returns the client that lists S3 buckets.
+    `open_filesystem` returns a new synchronous file system of fsspec, and the root as that file system spells it. It is
+    called in each process, and again after a connection was lost.
 
-    Notes
-    -----
     A file system that is not asynchronous serves one thread at a time: those of SFTP and FTP have one connection.
 
     In memory and in object stores an object is created by one atomic call and held in memory while

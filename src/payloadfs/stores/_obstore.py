@@ -48,16 +48,7 @@ def obstore_target(root: str, options: Mapping[str, Any]) -> Target:
 
 
 class ObstoreStore(StaysInProcess):
-    """Objects under one bucket or container and path.
-
-    Parameters
-    ----------
-    root : str
-        Canonical URL.
-    storage_options : mapping, optional
-        In the form that s3fs, gcsfs or adlfs accepts.
-    timeout_s : float
-        Time limit for an operation that makes no progress; ``read_timeout`` in the options has priority.
+    """Objects under one bucket or container and path. ``read_timeout`` in the options takes precedence over `timeout_s`.
 
     Raises
     ------

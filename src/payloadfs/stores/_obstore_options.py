@@ -52,16 +52,8 @@ class UnmappedError(Exception):
 class Target:
     """A bucket or container as obstore sees it.
 
-    Parameters
-    ----------
-    new_client : callable
-        Returns obstore's client with `Limits`. No request.
-    secrets : mapping
-        What must not appear in messages.
-    credentials : callable or None
-        Returns the current credentials of S3, or raises `StoreError` if there are none.
-    connect_s, answer_s : float or None
-        Time limits to connect and to answer, if the storage options name them.
+    The time limits are those of the storage options. For S3, `credentials` returns the current ones, or raises
+    `StoreError` if there are none; `secrets` holds what else must not appear in messages.
     """
 
     new_client: Callable[[Limits], Any] = field(repr=False)

@@ -40,14 +40,9 @@ class ForeignError(Exception):
 class Secrets:
     """The secrets of one store.
 
-    Parameters
-    ----------
-    options : mapping
-        Storage options and the like. Every string in them is a secret, at any depth, except those that
-        cannot be one, such as the region. The values of variables such as AWS_SECRET_ACCESS_KEY are secrets too.
+    Every string in the storage options is one, at any depth, except those that cannot be one, such as the region. The
+    values of variables such as AWS_SECRET_ACCESS_KEY are secrets too.
 
-    Notes
-    -----
     A secret is found as it is, and also if its special characters are percent-encoded, escaped as
     `repr`, JSON, HTML or XML do it, or if it is part of a base64 string, at any offset.
     """
