@@ -86,7 +86,7 @@ def open_store(
 
 
 class OpenStores:
-    """The stores of one repository in one process: that of its own root, which is never dropped, and the latest others.
+    """The stores of one repository in one process: the one at its root, which is never dropped, and the latest others.
 
     Pointers name the others. Each store of a folder holds a descriptor, so there are at most 32. The descriptor of a
     store that was dropped is closed once no thread uses the store any more.
