@@ -6,15 +6,11 @@ malformed pointer. A pointer with a wrong signature is only noticed when its obj
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from .. import ExpiredError, NotFoundError, PayloadError, PointerError, PolicyError, SignatureError
-
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
 
 __all__ = ["add_exception_handlers"]
 

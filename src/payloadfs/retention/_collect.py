@@ -25,7 +25,6 @@ from ._remove import Removed, remove_all
 _OWN = "payloadfs-gc/"
 _MARKS, _PROBE = "payloadfs-gc/marks", "payloadfs-gc/probe"
 _RUNS = "runs/"
-_LINE_BYTES = 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +199,8 @@ def _names(references: Iterable[Iterable[bytes]], repository: Repository) -> set
 
 
 def _read_marks(repository: Repository, marks: Iterable[ObjectInfo]) -> set[bytes]:
-    marked: set[bytes] = set()
-    for info in marks:
-        content = repository.store.get(info.key, info.size_bytes).buffer
-        marked.update(bytes(content[start : start + 26]) for start in range(0, info.size_bytes, _LINE_BYTES))
-    return marked
+    contents = (bytes(repository.store.get(info.key, info.size_bytes).buffer) for info in marks)
+    return {object_id for content in contents for object_id in content.split()}
 
 
 def store_now_s(repository: Repository) -> float:

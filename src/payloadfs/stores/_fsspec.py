@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._buffers import ByteRange
 from .._forks import PerProcess
@@ -26,10 +26,7 @@ from ._limits import call_limited, time_limits
 from ._obstore_options import credentials_stamp
 from ._ranges import MIB, Memory, RangedDownload, Sink, into_file, ranges_unsupported, wrong_size
 from ._retry import TIMEOUT_S, Retry
-
-if TYPE_CHECKING:
-    from ._s3_control import S3Control
-
+from ._s3_control import S3Control
 
 _STAGING = ".staging"
 _READ_BYTES = 4 * MIB

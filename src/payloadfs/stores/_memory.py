@@ -16,13 +16,7 @@ _writing = threading.Lock()
 
 
 class MemoryStore:
-    """Objects in a dictionary, which all stores with the same root in a process share.
-
-    Parameters
-    ----------
-    root : str
-        Canonical ``memory://`` root.
-    """
+    """Objects in a dictionary, which all stores with the same root in a process share."""
 
     def __init__(self, root: str) -> None:
         self.root = root

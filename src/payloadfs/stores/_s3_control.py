@@ -108,12 +108,7 @@ def _client(options: Mapping[str, Any], retry: Retry) -> Any:
     except ImportError as error:
         raise ConfigError("Listing S3 needs botocore: pip install 'payloadfs[s3]'.", kind="missing-package") from error
     names = {"key": "aws_access_key_id", "secret": "aws_secret_access_key", "token": "aws_session_token"}
-    names |= {
-        "endpoint_url": "endpoint_url",
-        "region": "region_name",
-        "region_name": "region_name",
-        "use_ssl": "use_ssl",
-    }
+    names |= {"region": "region_name"} | {name: name for name in ("endpoint_url", "region_name", "use_ssl")}
     given = {names[name]: value for name, value in options.items() if name in names and value is not None}
     config: dict[str, Any] = {
         "connect_timeout": retry.connect_s,
