@@ -6,10 +6,9 @@ import inspect
 import os
 import re
 import secrets
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -156,16 +155,14 @@ class FsspecStore(StaysInProcess):
         staged = f"{self._path}/{_STAGING}/{secrets.token_hex(16)}"
         self._make_folder(key, self._name(_STAGING))
         self._make_folder(key, self._name(key).rpartition("/")[0])
-        moved = False
         try:
             self._write(key, staged, body)
             with self._lock(key):
                 self._refuse_existing(key)
                 self._once("put", key, self._filesystem().mv, staged, self._name(key))
-            moved = True
-        finally:
-            if not moved:
-                self._unstage(key, staged)
+        except BaseException as reason:
+            self._unstage(key, staged, reason)
+            raise
 
     def get(self, key: str, size_bytes: int) -> Fetched:
         """Return the bytes of the object `key`; see `Store.get`. Each byte is copied at most twice."""
@@ -298,15 +295,11 @@ class FsspecStore(StaysInProcess):
         if actual != body.size_bytes:
             raise body_size_error(key, body.size_bytes, actual)
 
-    def _unstage(self, key: str, staged: str) -> None:
-        reason = sys.exception()
+    def _unstage(self, key: str, staged: str, reason: BaseException) -> None:
         try:
-            self._call("delete", key, "rm_file", staged)
-        except NotFoundError:
-            return
+            with suppress(NotFoundError):
+                self._call("delete", key, "rm_file", staged)
         except StoreError as error:
-            if reason is None:
-                raise
             reason.add_note(f"The staged file {staged!r} could not be deleted: {error}")
 
     def _exists(self, key: str) -> bool:

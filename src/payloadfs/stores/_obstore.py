@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from heapq import heappop, heappush
@@ -122,10 +123,8 @@ class ObstoreStore(StaysInProcess):
 
     def delete(self, key: str) -> None:
         """Remove the object `key`, if it exists. One DELETE."""
-        try:
+        with suppress(NotFoundError):
             self._call("delete", key, "delete", self._prefix + key)
-        except NotFoundError:
-            return
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose key begins with `prefix`, ordered by key. One request per 1,000.
