@@ -15,7 +15,7 @@ from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
 from .._operation import count
-from ..errors import PayloadError, StoreError, is_interrupt
+from ..errors import PayloadError, is_interrupt
 from ._errors import ErrorTranslator
 
 _T = TypeVar("_T")
@@ -198,7 +198,7 @@ class Retry:
             probed_s = time.monotonic()
             is_late = probed_s - max(started_s, self._last_response_s) > patience_s
             if (is_late or not is_alive) and not finished.is_set():
-                error = self._timeout(operation, key)
+                error = self._translator.timeout(operation, key, self.timeout_s)
                 self._note_silence(error, started_s)
                 raise error
         return outcome.get()
@@ -211,9 +211,6 @@ class Retry:
                 raise
             return self._translator.translate(error, operation, key).kind not in _DEAD
         return True
-
-    def _timeout(self, operation: str, key: str) -> StoreError:
-        return self._translator.timeout(operation, key, self.timeout_s)
 
     def _note_silence(self, error: PayloadError, attempted_s: float) -> None:
         # A single caller decides for itself when to try again.
