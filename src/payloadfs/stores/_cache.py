@@ -30,7 +30,7 @@ from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, S
 from ._base import Store, SupportsFiles, fetch_intact
 from ._cache_quota import Quota
 from ._dirfd import is_ours, reserve
-from ._local import LocalStore, write
+from ._local import LocalStore
 from ._retry import TIMEOUT_S
 
 _INTO_FILE_FROM_BYTES = 1024 * 1024
@@ -224,7 +224,7 @@ class Cache:
                 return mapped
         buffer = store.get(key, size_bytes).buffer
         check(buffer, wanted.digest, data=True)
-        write(file, [buffer])
+        _write(file, buffer)
         return buffer
 
 
@@ -235,6 +235,12 @@ def _progress(folder: int, name: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return st.st_mtime_ns, st.st_ino
+
+
+def _write(file: int, buffer: memoryview) -> None:
+    # Not by os.writev, which refuses more than 2 GiB on macOS.
+    while buffer.nbytes:
+        buffer = buffer[os.write(file, buffer) :]
 
 
 def _boot_id() -> str:

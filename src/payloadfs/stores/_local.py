@@ -140,9 +140,9 @@ class LocalStore:
             pieces.append(piece)
             pending_bytes += piece.nbytes
             if piece.nbytes >= valid_bytes or pending_bytes >= CHUNK_BYTES or len(pieces) == _MAX_PIECES:
-                written += write(file, pieces)
+                written += _write(file, pieces)
                 pending_bytes, pieces = 0, []
-        written += write(file, pieces)
+        written += _write(file, pieces)
         if written != body.size_bytes:
             raise body_size_error(key, body.size_bytes, written)
         if self._fsync:
@@ -331,7 +331,7 @@ def _unnamed_file(folder: int, mode: int) -> int | None:
         return None
 
 
-def write(file: int, pieces: list[memoryview]) -> int:
+def _write(file: int, pieces: list[memoryview]) -> int:
     """Write `pieces`, in one call if the system accepts all of them, and return their size in bytes."""
     written = 0
     while pieces:
