@@ -23,7 +23,7 @@ def duration_name(duration_s: int) -> str:
 
 
 def seconds(duration: int | str | datetime.timedelta) -> int:
-    """Return in whole seconds a positive number of seconds, a timedelta, or a string such as ``"90s"``, ``"7d"`` or ``"2w"``.
+    """Return a number of seconds, a timedelta, or a string such as ``"90s"``, ``"7d"`` or ``"2w"`` in whole seconds.
 
     Raises
     ------

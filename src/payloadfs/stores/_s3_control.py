@@ -19,7 +19,7 @@ from ._retry import Retry
 
 
 class S3Control:
-    """The requests for one bucket and path, with the options of s3fs. Each process creates its client for the first one."""
+    """The requests for one bucket and path, with options of s3fs. Each process creates its client for the first one."""
 
     def __init__(self, root: str, storage_options: Mapping[str, Any], retry: Retry) -> None:
         self._root, self._options, self._retry = root, storage_options, retry
