@@ -152,7 +152,7 @@ FORKING = """
 import os, threading, payloadfs, time
 held = payloadfs.Payload([1])
 slow = payloadfs.Payload([2])
-lock = slow._saving()
+lock = slow._locks.setdefault(os.getpid(), threading.Lock())
 lock.acquire()                      # as if another thread were saving just now
 held.save()
 child = os.fork()

@@ -75,16 +75,8 @@ def temporary_file(folder: str = ".", *, mode: int = 0o600, dir_fd: int | None =
 def atomic_file(path: str, *, replace: bool, mode: int = 0o600, fsync: bool = True) -> Iterator[BinaryIO]:
     """Yield a file that becomes `path` at the end of the block, whole or not at all.
 
-    Parameters
-    ----------
-    path : str
-        Its folder must exist. If the block raises, `path` is left as it was.
-    replace : bool
-        False: raise FileExistsError if `path` exists by then.
-    mode : int
-        Permissions of the new file, before the umask.
-    fsync : bool
-        Whether the file survives a power cut once the block has ended.
+    Its folder must exist. If the block raises, `path` is left as it was. Unless `replace` is true, raise
+    FileExistsError if `path` exists by then. With `fsync` the file survives a power cut once the block has ended.
     """
     folder = os.path.dirname(path) or "."
     with temporary_file(folder, mode=mode) as (raw, temporary):

@@ -14,19 +14,7 @@ from .signing import KeyFile, KeyRing
 
 
 class Authorizer:
-    """The keys and the policy of one repository.
-
-    Parameters
-    ----------
-    keys : KeyRing or None
-        The key ring, if the caller passed one.
-    keys_file : Path
-        The key file, which is read if `keys` is None.
-    policy : Policy
-        What may be resolved.
-    root_aliases : mapping of str to str
-        Old roots, and the roots at which their objects are now.
-    """
+    """The keys and the policy of one repository. The key file is read only if there are no `keys`."""
 
     def __init__(self, keys: KeyRing | None, keys_file: Path, policy: Policy, root_aliases: Mapping[str, str]) -> None:
         self.policy = policy
@@ -41,14 +29,8 @@ class Authorizer:
     def resolve(self, pointer: Pointer, *, context: str | None = None, decoding: bool = False) -> Pointer:
         """Return `pointer` with the root at which its object is now.
 
-        Parameters
-        ----------
-        pointer : Pointer
-            Its signature is checked if it has one; the policy decides about unsigned pointers.
-        context : str, optional
-            What the pointer must have been saved for.
-        decoding : bool
-            Whether the object will be decoded. Only then must the pointer's context match.
+        Its signature is checked if it has one; the policy decides about unsigned pointers. Its context must match, and
+        it must not have expired, only if the object will be decoded.
 
         Raises
         ------

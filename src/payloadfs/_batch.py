@@ -17,17 +17,8 @@ DEFAULT_CONCURRENCY = 16
 class Batch:
     """Results and errors of a batch, by position.
 
-    Parameters
-    ----------
-    call : callable
-        Saves or loads one object.
-    verb : str
-        For messages: "saved" or "loaded".
-    max_concurrency : int
-        How many objects are saved or loaded at the same time, each in a thread.
-    ahead : int
-        How many more items to take from the iterable in advance: a thread would wait for its next item
-        as long as a small load takes.
+    `call` saves or loads one object, and `verb` says in messages which. `ahead` more items are taken in advance:
+    a thread would wait for its next item as long as a small load takes.
 
     Raises
     ------

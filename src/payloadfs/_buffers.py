@@ -42,15 +42,7 @@ class ByteRange:
 
 @dataclass(frozen=True, slots=True)
 class LazyFrame:
-    """A frame whose bytes are created each time they are read.
-
-    Parameters
-    ----------
-    size_bytes : int
-        Total size of what `pieces` yields.
-    pieces : callable
-        Returns a new iterator over the bytes.
-    """
+    """A frame whose bytes are created each time they are read: `pieces` returns a new iterator over all of them."""
 
     size_bytes: int
     pieces: Callable[[], Iterator[memoryview]]

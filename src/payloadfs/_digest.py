@@ -50,16 +50,7 @@ class Hasher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The digest in a pointer.
-
-    Parameters
-    ----------
-    algorithm : {"b3", "s256"}
-        BLAKE3-256 or SHA-256.
-    value : bytes
-        32 bytes.
-    sealed : bool
-        False: the hash of all bytes of the object. True: the hash of the tail that holds its seal.
+    """The digest in a pointer: the hash of all bytes of the object or, if it is sealed, of the tail that holds its seal.
 
     Examples
     --------

@@ -23,13 +23,7 @@ def duration_name(duration_s: int) -> str:
 
 
 def seconds(duration: int | str | datetime.timedelta) -> int:
-    """Return `duration` in whole seconds.
-
-    Parameters
-    ----------
-    duration : int, str or datetime.timedelta
-        A positive number of seconds; a number and a unit, such as ``"90s"``, ``"15m"``, ``"12h"``,
-        ``"7d"`` or ``"2w"``; or a timedelta.
+    """Return a number of seconds, a timedelta, or a string such as ``"90s"``, ``"7d"`` or ``"2w"`` in whole seconds.
 
     Raises
     ------

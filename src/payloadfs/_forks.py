@@ -20,13 +20,8 @@ def on_fork(callback: Callable[[], None]) -> Callable[[], None]:
 class PerProcess(dict[int, T]):
     """A value that each process creates for itself when it first needs it, by ``value[os.getpid()]``.
 
-    The value of the parent stays referenced in a forked child, so that nothing closes it there.
-
-    Parameters
-    ----------
-    create : callable
-        Creates the value. If several threads need it at the same time, each may call `create`, but
-        all get the same value.
+    The value of the parent stays referenced in a forked child, so that nothing closes it there. If several threads
+    need a value at the same time, each may create one, but all get the same.
 
     Examples
     --------

@@ -24,6 +24,7 @@ ID = re.compile(f"[{ALPHABET}]{{26}}")
 
 _LIFETIME = re.compile(r"ttl=([1-9][0-9]{0,8}[smhd])/")
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
+_DIGITS = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")  # those of `int`
 
 
 def check_key(key: str) -> str:
@@ -104,9 +105,4 @@ def lifetime_s(key: str) -> int | None:
 def created_s(key: str) -> float | None:
     """Return the time in the id of `key`, in seconds since 1970 by the writer's clock; None if it has no id."""
     match = ID.match(key.rpartition("/")[2])
-    if match is None:
-        return None
-    number = 0
-    for digit in match[0]:
-        number = number << 5 | ALPHABET.index(digit)
-    return (number >> 80) / 1000
+    return (int(match[0].translate(_DIGITS), 32) >> 80) / 1000 if match else None

@@ -13,12 +13,12 @@ def debug(message: str, *arguments: Any) -> None:
     """Log `message` at level DEBUG."""
     # If the program never imported logging, it has no handler, and the import would cost more than a load.
     if "logging" in sys.modules:
-        _logger().debug(message, *arguments)
+        logger().debug(message, *arguments)
 
 
 def warn(message: str) -> None:
     """Log `message` as a warning: on standard error, unless the program configures logging."""
-    _logger().warning("%s", message)
+    logger().warning("%s", message)
 
 
 def warn_once(message: str) -> None:
@@ -29,7 +29,8 @@ def warn_once(message: str) -> None:
 
 
 @functools.cache
-def _logger() -> Any:
+def logger() -> Any:
+    """Return the logger ``payloadfs``."""
     # Cached: `logging` takes a lock with every look-up.
     import logging
 

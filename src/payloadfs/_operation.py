@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from ._forks import on_fork
+from ._log import logger
 from .errors import PayloadError
 
 LARGE_BYTES = 16 * 1024 * 1024
@@ -94,26 +95,7 @@ def show_progress() -> None:
 
 
 class Operation:
-    """A save or load that is under way; a context manager.
-
-    Parameters
-    ----------
-    verb : {"save", "load"}
-        What is being done.
-    """
-
-    __slots__ = (
-        "_callback",
-        "_done_bytes",
-        "_lock",
-        "_span",
-        "_started_s",
-        "_token",
-        "_total_bytes",
-        "_type_name",
-        "_verb",
-        "pointer",
-    )
+    """A save or load that is under way; a context manager."""
 
     def __init__(self, verb: Literal["save", "load"]) -> None:
         self._verb: Literal["save", "load"] = verb
@@ -134,10 +116,10 @@ class Operation:
             self._report(is_finished=True)
         if self._span is not None:
             _finish(self._span, self._verb, self.pointer, error, time.perf_counter() - self._started_s)
-        if error is None and "logging" in sys.modules and (logger := _logger()).isEnabledFor(_DEBUG):
+        if error is None and "logging" in sys.modules and (log := logger()).isEnabledFor(_DEBUG):
             pointer, took_ms = self.pointer, (time.perf_counter() - self._started_s) * 1000
             details = (pointer.location, pointer.type_name, pointer.serializer, pointer.size_bytes, took_ms)
-            logger.debug("%s %s: %s, %s, %d bytes, %.1f ms", _DONE[self._verb], *details)
+            log.debug("%s %s: %s, %s, %d bytes, %.1f ms", _DONE[self._verb], *details)
 
     def expect(self, type_name: str, total_bytes: int) -> None:
         """Report progress from now on, if a callback is set and the object is large."""
@@ -165,14 +147,6 @@ class Operation:
 def current() -> Operation | None:
     """Return the operation of this thread, if progress is reported."""
     return _current.get() if _callback else None
-
-
-@functools.cache
-def _logger() -> Any:
-    # Cached: `logging` takes a lock with every look-up.
-    import logging
-
-    return logging.getLogger("payloadfs")
 
 
 class _Bars:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final, Unpack
+from typing import Any, Final, NamedTuple, Unpack
 
 from ._settings import SaveOptions
 from .errors import PointerError
@@ -130,13 +130,10 @@ class _OccursTwiceError(Exception):
     """A list, dict or object occurs twice in a value."""
 
 
-class _Hole:
+class _Hole(NamedTuple):
     """A placeholder for an object in a list or dict, with its position among all objects."""
 
-    __slots__ = ("position",)
-
-    def __init__(self, position: int) -> None:
-        self.position = position
+    position: int
 
 
 class _Plan:

@@ -249,9 +249,7 @@ def check(buffer: memoryview, digest: Digest, *, data: bool) -> None:
             raise _changed("The object's bytes")
         return
     seal = read_seal(buffer)
-    if seal is None:
-        raise _changed("The object's tail")
-    if digest_of([buffer[-seal.tail_bytes :]], digest.algorithm) != digest.value:
+    if seal is None or digest_of([buffer[-seal.tail_bytes :]], digest.algorithm) != digest.value:
         raise _changed("The object's tail")
     start, chosen = 0, []
     for size, is_data, expected in seal.spans:

@@ -17,19 +17,8 @@ _WITHOUT_SPACES = frozenset(
     {"key", "secret", "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "account_key", "sas_token"}
 )
 NOT_SECRET = frozenset(
-    {
-        "account_name",
-        "addressing_style",
-        "anon",
-        "endpoint",
-        "endpoint_url",
-        "host",
-        "mode",
-        "port",
-        "profile",
-        "project",
-    }
-    | {"region", "region_name", "signature_version"}
+    {"account_name", "addressing_style", "anon", "endpoint", "endpoint_url", "host", "mode", "port", "profile"}
+    | {"project", "region", "region_name", "signature_version"}
 )
 """Names of options that are never secret. An endpoint may still hold a password."""
 

@@ -153,7 +153,7 @@ async def _in_thread(
     call: Callable[[], T], undo: Callable[[Any], None] | None = None, *, cancel: Callable[[], None] | None = None
 ) -> T:
     """Return what `call` returns. If cancelled, call `cancel`, and `undo` with the result once `call` has finished."""
-    job: Future[T] = _pool[os.getpid()].submit(copy_context().run, _contained, call)
+    job: Future[T] = _pool[os.getpid()].submit(copy_context().run, contained()(call))
     try:
         return await asyncio.wrap_future(job)
     except asyncio.CancelledError:
@@ -162,11 +162,6 @@ async def _in_thread(
         if undo is not None:
             _pool[os.getpid()].submit(_undo, job, undo)
         raise
-
-
-def _contained(call: Callable[[], T]) -> T:
-    with contained():
-        return call()
 
 
 def _undo(job: Future[Any], undo: Callable[[Any], None]) -> None:

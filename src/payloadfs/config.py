@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
-from ._forks import on_fork
+from ._forks import PerProcess
 from ._settings import (
     TABLE,
     AllKeywordSettings,
@@ -115,12 +115,13 @@ class _Process:
     """The layer of `configure`, and the last known content of the process's other sources."""
 
     def __init__(self) -> None:
-        self.lock, self.scope = threading.Lock(), _Scope()
+        self.scope = _Scope()
         self.code: Layer = {}
         self.read: _Read | None = None
 
 
 _process = _Process()
+_locks = PerProcess(threading.Lock)
 _scope: ContextVar[_Scope | None] = ContextVar("payloadfs_settings", default=None)
 
 
@@ -141,7 +142,7 @@ def configure(url: str | os.PathLike[str] | None = None, **settings: Unpack[AllK
     """
     new = layer({"url": url, **settings}, "code")
     if new:
-        with _process.lock:
+        with _locks[os.getpid()]:
             _process.code, _process.read = overridden(_process.code, new), None
     return current()
 
@@ -175,7 +176,7 @@ def current() -> Settings:
     scope = _scope.get() or _process.scope
     read = _process.read
     if read is None or read[0] != _variables():
-        with _process.lock:
+        with _locks[os.getpid()]:
             read = _process.read = _variables(), [_file(), _environment(), _process.code]
     origin, settings = scope.memo
     if settings is None or origin is not read:
@@ -206,9 +207,3 @@ def reset() -> None:
     global _process
     _process = _Process()
     forget_descriptors()
-
-
-@on_fork
-def _after_fork() -> None:
-    # A fork copies locks as they are: a lock held by another thread would never be released.
-    _process.lock = threading.Lock()

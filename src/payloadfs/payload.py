@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 
 from ._batch import DEFAULT_CONCURRENCY
-from ._forks import on_fork
 from ._html import table
 from ._pydantic import PydanticField
 from ._settings import Compression, SaveOptions
@@ -29,13 +28,6 @@ else:
 
     T = TypeVar("T")
 _NOTHING: Any = object()
-_lock_of_locks = threading.Lock()
-
-
-@on_fork
-def _after_fork() -> None:
-    global _lock_of_locks
-    _lock_of_locks = threading.Lock()
 
 
 class Payload(PydanticField, Generic[T]):
@@ -78,7 +70,7 @@ class Payload(PydanticField, Generic[T]):
     {'answer': 42}
     """
 
-    __slots__ = ("__weakref__", "_held", "_lock", "_options", "_pointer", "_repository")
+    __slots__ = ("__weakref__", "_held", "_locks", "_options", "_pointer", "_repository")
 
     def __init__(
         self,
@@ -97,7 +89,8 @@ class Payload(PydanticField, Generic[T]):
         self._pointer: Pointer | None = None
         self._repository = repository
         self._options = SaveOptions(prefix=prefix, compression=compression, context=context, expires=expires)
-        self._lock = (os.getpid(), threading.Lock())
+        # One for each process: a fork copies locks as they are, and nothing in the child would release a held one.
+        self._locks: dict[int, threading.Lock] = {}
 
     @classmethod
     def from_pointer(
@@ -190,7 +183,7 @@ class Payload(PydanticField, Generic[T]):
             The store failed. Nothing is visible; the payload keeps the object, so saving can be tried again.
         """
         if self._pointer is None:
-            with self._saving():
+            with self._locks.setdefault(os.getpid(), threading.Lock()):
                 if self._pointer is None:
                     repository = self._in_force()
                     options = self._options.copy()
@@ -227,14 +220,6 @@ class Payload(PydanticField, Generic[T]):
 
     def _in_force(self) -> Repository:
         return self._repository or default_repository()
-
-    def _saving(self) -> threading.Lock:
-        with _lock_of_locks:
-            process, lock = self._lock
-            if process != os.getpid():
-                # A fork copies locks as they are: a lock held by another thread would never be released.
-                self._lock = (os.getpid(), lock := threading.Lock())
-        return lock
 
     def serialize(self) -> dict[str, str | int]:
         """Return the pointer, for Airflow, whose XComs call it."""

@@ -10,7 +10,7 @@ import datetime
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from ._durations import seconds
 from ._typenames import split_serializer
@@ -58,11 +58,8 @@ class Policy:
     _max_age_s: float = field(init=False, repr=False, compare=False, default=math.inf)
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("pickle", self.pickle, ("signed", "always", "never")),
-            ("unsigned", self.unsigned, ("never", "safe")),
-        ):
-            if value not in allowed:
+        for name, value, rule in ("pickle", self.pickle, PickleRule), ("unsigned", self.unsigned, UnsignedRule):
+            if value not in (allowed := get_args(rule)):
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.", kind="policy")
         for position, root in enumerate(self.roots, start=1):
             problem = None if is_wildcard(root) else root_problem(root)

@@ -268,13 +268,7 @@ class KeyRing(StaysInProcess):
 
 
 class KeyFile:
-    """The key ring in a key file, read again whenever the file has changed.
-
-    Parameters
-    ----------
-    path : Path
-        Must satisfy `read_trusted_file`.
-    """
+    """The key ring in a key file, which must satisfy `read_trusted_file`. It is read again whenever it has changed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -6,15 +6,13 @@ malformed pointer. A pointer with a wrong signature is only noticed when its obj
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
 
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from .. import ExpiredError, NotFoundError, PayloadError, PointerError, PolicyError, SignatureError
-
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
 
 __all__ = ["add_exception_handlers"]
 
@@ -28,11 +26,8 @@ def add_exception_handlers(app: Starlette) -> None:
     errors, such as those of the store, remain server errors.
     """
     for error, status in _STATUS.items():
-        app.add_exception_handler(error, _handler(status))
+        app.add_exception_handler(error, partial(_answer, status))
 
 
-def _handler(status: int):  # type: ignore[no-untyped-def]
-    def answer(request: Request, error: PayloadError) -> JSONResponse:  # noqa: ARG001
-        return JSONResponse({"detail": error.message, "kind": error.kind}, status_code=status)
-
-    return answer
+def _answer(status: int, request: Request, error: PayloadError) -> JSONResponse:  # noqa: ARG001
+    return JSONResponse({"detail": error.message, "kind": error.kind}, status_code=status)

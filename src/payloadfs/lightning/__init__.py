@@ -84,7 +84,8 @@ class LightningWork(_LightningComponent, Work):
         **options: Any,
     ) -> None:
         cloud_compute = options.get("cloud_compute") or "default"
-        options = _without_cloud(options, type(self).__name__)
+        of_cloud = {name: options.pop(name) for name in list(options) if name in _WORK_OPTIONS}
+        warn_about(of_cloud, _WORK_OPTIONS, type(self).__name__)
         super().__init__(
             parallel=parallel,
             cache_calls=cache_calls,
@@ -276,11 +277,6 @@ def warn_about(options: dict[str, Any], ignored: tuple[str, ...], owner: str) ->
 
 def _without_class(value: Any) -> Any:
     return value.name if isinstance(value, CloudCompute) else value
-
-
-def _without_cloud(options: dict[str, Any], owner: str) -> dict[str, Any]:
-    warn_about({name: None for name in options if name in _WORK_OPTIONS}, _WORK_OPTIONS, owner)
-    return {name: value for name, value in options.items() if name not in _WORK_OPTIONS}
 
 
 def _refused(name: str) -> ImportError:

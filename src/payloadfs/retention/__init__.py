@@ -8,16 +8,10 @@
 1
 """
 
-from ._collect import Collected as Collected
-from ._collect import collect as collect
-from ._references import references_in as references_in
-from ._remove import Removed as Removed
-from ._remove import remove as remove
-from ._verify import Damaged as Damaged
-from ._verify import Scanned as Scanned
-from ._verify import Verified as Verified
-from ._verify import scan as scan
-from ._verify import verify as verify
+from ._collect import Collected, collect
+from ._references import references_in
+from ._remove import Removed, remove
+from ._verify import Damaged, Scanned, Verified, scan, verify
 
 __all__ = [
     "Collected",

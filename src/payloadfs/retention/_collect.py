@@ -20,12 +20,11 @@ from ..repository import Repository, default_repository
 from ..stores import ObjectInfo, SupportsLeftovers
 from ..stores._cache_quota import Quota
 from ._references import has_usual_time, references_in
-from ._remove import Removed, delete_all
+from ._remove import Removed, remove_all
 
 _OWN = "payloadfs-gc/"
 _MARKS, _PROBE = "payloadfs-gc/marks", "payloadfs-gc/probe"
 _RUNS = "runs/"
-_LINE_BYTES = 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,8 @@ def collect(
         raise ConfigError(f"grace is not valid: {error}.", kind="grace") from None
     named = None if references is None else _names(references, chosen)
     now_s = time.time() if dry_run else store_now_s(chosen)
-    expired = _delete(chosen, (info for info in chosen.store.list(EXPIRING) if _is_expired(info, now_s)), dry_run)
+    expired_objects = (info for info in chosen.store.list(EXPIRING) if _is_expired(info, now_s))
+    expired = remove_all(chosen, expired_objects, dry_run=dry_run)
     leftovers = _remove_leftovers(chosen, now_s - grace_s, dry_run)
     collected = Collected(expired, Removed(0, 0), leftovers, 0, expired.count)
     if named is None:
@@ -143,9 +143,10 @@ def _collect_unreferenced(
         for info in (repository.store.list() if ripe else ())
         if (object_id := _unreferenced_id(info, named, now_s - grace_s)) in marked and object_id not in waiting
     )
-    removed = _delete(repository, ripe_objects, dry_run)
+    removed = remove_all(repository, ripe_objects, dry_run=dry_run)
     if not dry_run and (is_ripe or not marks):
-        _write_marks(repository, waiting)
+        if waiting:
+            _put(repository, _MARKS, b"".join(object_id + b"\n" for object_id in sorted(waiting)))
         for info in marks:
             repository.store.delete(info.key)
     return replace(collected, unreferenced=removed, marked=len(waiting), total=total)
@@ -197,24 +198,9 @@ def _names(references: Iterable[Iterable[bytes]], repository: Repository) -> set
     return named
 
 
-def _delete(repository: Repository, objects: Iterable[ObjectInfo], dry_run: bool) -> Removed:
-    count = size_bytes = 0
-    for info in objects if dry_run else delete_all(repository, objects):
-        count, size_bytes = count + 1, size_bytes + info.size_bytes
-    return Removed(count, size_bytes)
-
-
 def _read_marks(repository: Repository, marks: Iterable[ObjectInfo]) -> set[bytes]:
-    marked: set[bytes] = set()
-    for info in marks:
-        content = repository.store.get(info.key, info.size_bytes).buffer
-        marked.update(bytes(content[start : start + 26]) for start in range(0, info.size_bytes, _LINE_BYTES))
-    return marked
-
-
-def _write_marks(repository: Repository, marked: set[bytes]) -> None:
-    if marked:
-        _put(repository, _MARKS, b"".join(object_id + b"\n" for object_id in sorted(marked)))
+    contents = (bytes(repository.store.get(info.key, info.size_bytes).buffer) for info in marks)
+    return {object_id for content in contents for object_id in content.split()}
 
 
 def store_now_s(repository: Repository) -> float:

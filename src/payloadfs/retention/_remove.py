@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .._durations import seconds
@@ -64,22 +64,18 @@ def remove(
     except ValueError as error:
         raise ConfigError(f"older_than is not valid: {error}.", kind="older-than") from None
     found = (info for info in chosen.list(prefix) if info.modified_s <= newest_s)
-    return _total(found) if dry_run else _total(delete_all(chosen, found))
+    return remove_all(chosen, found, dry_run=dry_run)
 
 
-def delete_all(repository: Repository, objects: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
-    """Delete each of `objects` and yield it. An object that is gone already counts as deleted."""
+def remove_all(repository: Repository, objects: Iterable[ObjectInfo], *, dry_run: bool) -> Removed:
+    """Delete each of `objects`, unless `dry_run`. An object that is gone already counts as deleted."""
     store = repository.store
 
     def delete(info: ObjectInfo) -> ObjectInfo:
         store.delete(info.key)
         return info
 
-    return in_parallel(delete, objects)
-
-
-def _total(objects: Iterable[ObjectInfo]) -> Removed:
     count = size_bytes = 0
-    for info in objects:
+    for info in objects if dry_run else in_parallel(delete, objects):
         count, size_bytes = count + 1, size_bytes + info.size_bytes
     return Removed(count, size_bytes)

@@ -1,18 +1,7 @@
 """Bytes by key: the `Store` protocol and one file per kind of store."""
 
-from ._base import Body as Body
-from ._base import Fetched as Fetched
-from ._base import Leftover as Leftover
-from ._base import ObjectInfo as ObjectInfo
-from ._base import Options as Options
-from ._base import Store as Store
-from ._base import SupportsFiles as SupportsFiles
-from ._base import SupportsLeftovers as SupportsLeftovers
-from ._base import fetch_intact as fetch_intact
-from ._open import OpenStores as OpenStores
-from ._open import chosen_transport as chosen_transport
-from ._open import open_cache as open_cache
-from ._open import open_store as open_store
+from ._base import Body, Fetched, Leftover, ObjectInfo, Options, Store, SupportsFiles, SupportsLeftovers, fetch_intact
+from ._open import OpenStores, chosen_transport, open_cache, open_store
 
 __all__ = [
     "Body",

@@ -152,6 +152,11 @@ class Options(dict[str, Any]):
         return f"Options({', '.join(self)})"
 
 
+def exists_error(root: str, key: str) -> StoreError:
+    """Return the error for a key that already exists in the store at `root`."""
+    return StoreError(f"Object {key!r} in {root} already exists; it was not changed.", kind="exists")
+
+
 def body_size_error(key: str, expected_bytes: int, actual_bytes: int) -> StoreError:
     """Return the error for a body whose size is not its `size_bytes`. Nothing was stored."""
     return StoreError(

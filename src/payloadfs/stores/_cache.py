@@ -44,26 +44,20 @@ _SHARED = "shared"
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """Size and digest of an object."""
+    """Size and digest of an object, and the name of its copy."""
 
     size_bytes: int
     digest: Digest
 
     @property
     def name(self) -> str:
-        """Name of the object's copy."""
         return f"{str(self.digest).replace(':', '-')}-{self.size_bytes}"
 
 
 class Cache:
     """Copies below one folder, which is created (0700) with the first copy. Any number of processes can share it.
 
-    Parameters
-    ----------
-    folder : Path
-        Absolute. Only this user may own it and write to it.
-    max_bytes : int or None
-        Size limit for all copies; None for 10 GiB or half of the free disk space, whichever is less.
+    Only this user may own the folder and write to it. `max_bytes` is the limit of `Quota`.
 
     Raises
     ------
@@ -90,14 +84,7 @@ class Cache:
     def read(self, store: Store, key: str, size_bytes: int, digest: Digest, *, data: bool) -> memoryview | None:
         """Return the checked bytes of an object from its copy, which is created if there is none.
 
-        Parameters
-        ----------
-        store : Store
-            The store of the object.
-        key, size_bytes, digest : str, int, Digest
-            From its pointer.
-        data : bool
-            Check data spans even where only this user can have changed the copy.
+        With `data`, data spans are checked even where only this user can have changed the copy.
 
         Returns
         -------
@@ -225,17 +212,16 @@ class Cache:
 
     def _fetch(self, wanted: _Wanted, store: Store, key: str, file: int) -> memoryview:
         """Write the object into `file` and return its checked bytes: mapped, or those that were written."""
-        size_bytes, buffer = wanted.size_bytes, None
+        size_bytes = wanted.size_bytes
         if size_bytes >= _INTO_FILE_FROM_BYTES:
             # Before the request: a full disk is an error before anything is fetched.
             reserve(file, size_bytes)
             if self.is_local and isinstance(store, SupportsFiles):
                 os.ftruncate(file, size_bytes)
                 store.get_into(key, size_bytes, file)
-                buffer = memoryview(FileMapping(file, size_bytes, access=mmap.ACCESS_COPY))
-        if buffer is not None:
-            check(buffer, wanted.digest, data=True)
-            return buffer
+                mapped = memoryview(FileMapping(file, size_bytes, access=mmap.ACCESS_COPY))
+                check(mapped, wanted.digest, data=True)
+                return mapped
         buffer = store.get(key, size_bytes).buffer
         check(buffer, wanted.digest, data=True)
         _write(file, buffer)
@@ -252,6 +238,7 @@ def _progress(folder: int, name: str) -> tuple[int, int] | None:
 
 
 def _write(file: int, buffer: memoryview) -> None:
+    # Not by os.writev, which refuses more than 2 GiB on macOS.
     while buffer.nbytes:
         buffer = buffer[os.write(file, buffer) :]
 

@@ -35,17 +35,8 @@ class Copy(NamedTuple):
 
 
 class Quota:
-    """Copies below one folder and their size limit.
+    """Copies below one folder, which need not exist, and their size limit: `max_bytes`, or that of `limit_bytes`.
 
-    Parameters
-    ----------
-    path : str
-        The folder; it need not exist.
-    max_bytes : int or None
-        The limit; None for `DEFAULT_BYTES` or half of the free space.
-
-    Notes
-    -----
     The total is kept in a file, so that a new copy costs the same for ten copies and for ten
     thousand. Bytes are counted before they are written: what a killed process counted but did not
     write is corrected when the total reaches the limit and the folder is listed.
@@ -56,7 +47,10 @@ class Quota:
         self._max_bytes = max_bytes
 
     def limit_bytes(self, used_bytes: int) -> int:
-        """Return the limit in bytes for all copies, which use `used_bytes` now."""
+        """Return the limit in bytes for all copies, which use `used_bytes` now.
+
+        By default it is `DEFAULT_BYTES`, or half of the space that is free for copies if that is less.
+        """
         if self._max_bytes is not None:
             return self._max_bytes
         import shutil

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import stat
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 
 from .._atomic import FOLDER, NO_FOLLOW, OPEN, sync_folder
 from .._atomic import sync_file as sync_fully
@@ -24,12 +25,7 @@ _MOUNTS = "/proc/self/mountinfo"
 class Folder:
     """An open folder, closed when it is no longer referenced.
 
-    Parameters
-    ----------
-    descriptor : int
-        For use with ``dir_fd``.
-    is_safe_above : bool
-        Whether no other user could replace it with another folder when it was opened.
+    It is safe above if no other user could replace it with another folder when it was opened.
     """
 
     def __init__(self, descriptor: int, is_safe_above: bool) -> None:
@@ -65,13 +61,26 @@ def open_folder(path: str) -> Folder:
     return Folder(descriptor, safe)
 
 
-def open_below(folder: Folder, path: str) -> Folder:
-    """Open the folder at the relative `path` below `folder`, one component at a time, so that it can be listed."""
+class Folders:
+    """The folders below `root`, by relative path, each opened to be listed. The last one stays open."""
+
+    def __init__(self, root: Folder) -> None:
+        self._open = functools.lru_cache(maxsize=1)(functools.partial(_open_below, root))
+
+    def scan(self, path: str) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        """Return the entries of the folder `path`, to be closed."""
+        return os.scandir(self._open(path).descriptor)
+
+    def stat(self, path: str, name: str) -> os.stat_result:
+        """Return the metadata of `name` in the folder `path`. A link is not followed."""
+        return os.stat(name, dir_fd=self._open(path).descriptor, follow_symlinks=False)
+
+
+def _open_below(folder: Folder, path: str) -> Folder:
     *components, last = path.split("/")
-    inner = folder
     for component in components:
-        inner = Folder(os.open(component, _SEARCH, dir_fd=inner.descriptor), False)
-    return Folder(os.open(last or ".", _LIST, dir_fd=inner.descriptor), False)
+        folder = Folder(os.open(component, _SEARCH, dir_fd=folder.descriptor), False)
+    return Folder(os.open(last or ".", _LIST, dir_fd=folder.descriptor), False)
 
 
 def group_bits(st: os.stat_result) -> int:

@@ -55,15 +55,7 @@ _EXISTS = (409, 412)
 
 
 class HTTPStatusError(Exception):
-    """A response that is not a success.
-
-    Parameters
-    ----------
-    status : int
-        HTTP status.
-    body : str
-        XML of S3 with a code and a message, or anything else.
-    """
+    """A response that is not a success. Its body is XML of S3 with a code and a message, or anything else."""
 
     def __init__(self, status: int, body: str) -> None:
         super().__init__(status, body)
@@ -158,15 +150,7 @@ def is_lost(error: BaseException) -> bool:
 
 
 class ErrorTranslator:
-    """The translation of foreign errors for one store.
-
-    Parameters
-    ----------
-    root : str
-        Named in messages.
-    options : mapping
-        Storage options and the like: what must not appear in a message or a cause.
-    """
+    """The translation of foreign errors for one store. The storage options must not appear in a message or a cause."""
 
     def __init__(self, root: str, options: Mapping[str, Any]) -> None:
         self._root = root

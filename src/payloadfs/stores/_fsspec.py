@@ -6,12 +6,11 @@ import inspect
 import os
 import re
 import secrets
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._buffers import ByteRange
 from .._forks import PerProcess
@@ -20,16 +19,13 @@ from .._log import warn_once
 from .._secrets import StaysInProcess
 from .._urls import scheme_of
 from ..errors import ConfigError, IntegrityError, NotFoundError, PayloadError, StoreError, is_interrupt
-from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect
+from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect, exists_error
 from ._errors import UNCONDITIONAL, ErrorTranslator, is_lost, modified_s, s3_code, status_of
 from ._limits import call_limited, time_limits
 from ._obstore_options import credentials_stamp
 from ._ranges import MIB, Memory, RangedDownload, Sink, into_file, ranges_unsupported, wrong_size
 from ._retry import TIMEOUT_S, Retry
-
-if TYPE_CHECKING:
-    from ._s3_control import S3Control
-
+from ._s3_control import S3Control
 
 _STAGING = ".staging"
 _READ_BYTES = 4 * MIB
@@ -100,20 +96,9 @@ def open_fsspec_store(
 class FsspecStore(StaysInProcess):
     """Objects under one folder of an fsspec file system.
 
-    Parameters
-    ----------
-    root : str
-        Canonical URL.
-    open_filesystem : callable
-        Returns a new synchronous file system of fsspec, and the root as that file
-        system spells it. Called in each process, and again after a connection was lost.
-    timeout_s : float
-        Time limit for an operation that makes no progress.
-    control : callable, optional
-        Called with the store's `Retry`; returns the client that lists S3 buckets.
+    `open_filesystem` returns a new synchronous file system of fsspec, and the root as that file system spells it. It is
+    called in each process, and again after a connection was lost.
 
-    Notes
-    -----
     A file system that is not asynchronous serves one thread at a time: those of SFTP and FTP have one connection.
 
     In memory and in object stores an object is created by one atomic call and held in memory while
@@ -159,25 +144,25 @@ class FsspecStore(StaysInProcess):
     def put(self, key: str, body: Body) -> None:
         """Create the object `key`; see `Store.put`. It appears whole or not at all."""
         if self._atomic:
-            self._put_atomically(key, body)
-            return
-        with self._turn():
-            self._put_staged(key, body)
+            content = collect(key, body)
+            with self._lock(key):
+                self._put_atomically(key, content)
+        else:
+            with self._turn():
+                self._put_staged(key, body)
 
     def _put_staged(self, key: str, body: Body) -> None:
         staged = f"{self._path}/{_STAGING}/{secrets.token_hex(16)}"
         self._make_folder(key, self._name(_STAGING))
         self._make_folder(key, self._name(key).rpartition("/")[0])
-        moved = False
         try:
             self._write(key, staged, body)
             with self._lock(key):
                 self._refuse_existing(key)
                 self._once("put", key, self._filesystem().mv, staged, self._name(key))
-            moved = True
-        finally:
-            if not moved:
-                self._unstage(key, staged)
+        except BaseException as reason:
+            self._unstage(key, staged, reason)
+            raise
 
     def get(self, key: str, size_bytes: int) -> Fetched:
         """Return the bytes of the object `key`; see `Store.get`. Each byte is copied at most twice."""
@@ -191,7 +176,7 @@ class FsspecStore(StaysInProcess):
 
     def info(self, key: str) -> ObjectInfo:
         """Return size and time of the object `key`; see `Store.info`."""
-        entry = self._entry("look up", key, self._name(key))
+        entry = self._call("look up", key, "info", self._name(key))
         return self._retry.once("look up", key, _info, key, entry)
 
     def delete(self, key: str) -> None:
@@ -269,26 +254,21 @@ class FsspecStore(StaysInProcess):
                 found[f"{key}/"] = None
         return sorted(found.items())
 
-    def _put_atomically(self, key: str, body: Body) -> None:
-        content = collect(key, body)
+    def _put_atomically(self, key: str, content: bytes) -> None:
+        if not self._create_only:
+            self._refuse_existing(key)
         options = {**({"mode": "create"} if self._create_only else {}), **(_S3_PARTS if self._is_s3 else {})}
         put = partial(self._call, "put", key, "pipe_file", self._name(key), content, size_bytes=len(content), **options)
-        with self._lock(key):
-            if not self._create_only:
-                self._refuse_existing(key)
-            try:
-                self._retry.watch("put", key, put, partial(self._probe, key)) if len(content) > MIB else put()
-            except StoreError as error:
-                if error.kind == "unsupported" and self._create_only:
-                    self._create_only = False
-                    warn_once(UNCONDITIONAL.format(root=self.root))
-                    self._refuse_existing(key)
-                    options.pop("mode")
-                    self._call("put", key, "pipe_file", self._name(key), content, size_bytes=len(content), **options)
-                    return
-                # The response to our own earlier attempt may have been lost.
-                if error.kind not in ("exists", "upload-gone") or not self._already_uploaded(key, content):
-                    raise
+        try:
+            self._retry.watch("put", key, put, partial(self._probe, key)) if len(content) > MIB else put()
+        except StoreError as error:
+            if error.kind == "unsupported" and self._create_only:
+                self._create_only = False
+                warn_once(UNCONDITIONAL.format(root=self.root))
+                self._put_atomically(key, content)
+            # The response to our own earlier attempt may have been lost.
+            elif error.kind not in ("exists", "upload-gone") or not self._already_uploaded(key, content):
+                raise
 
     def _already_uploaded(self, key: str, content: bytes) -> bool:
         try:
@@ -311,31 +291,27 @@ class FsspecStore(StaysInProcess):
                 reason.add_note(f"The staged file could not be closed either: {error}")
             raise
         self._once("put", key, file.close)
-        actual = int(self._entry("put", key, staged)["size"])
+        actual = int(self._call("put", key, "info", staged)["size"])
         if actual != body.size_bytes:
             raise body_size_error(key, body.size_bytes, actual)
 
-    def _unstage(self, key: str, staged: str) -> None:
-        reason = sys.exception()
+    def _unstage(self, key: str, staged: str, reason: BaseException) -> None:
         try:
-            self._call("delete", key, "rm_file", staged)
-        except NotFoundError:
-            return
+            with suppress(NotFoundError):
+                self._call("delete", key, "rm_file", staged)
         except StoreError as error:
-            if reason is None:
-                raise
             reason.add_note(f"The staged file {staged!r} could not be deleted: {error}")
 
     def _exists(self, key: str) -> bool:
         try:
-            self._entry("look up", key, self._name(key))
+            self._call("look up", key, "info", self._name(key))
         except NotFoundError:
             return False
         return True
 
     def _refuse_existing(self, key: str) -> None:
         if self._exists(key):
-            raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
+            raise exists_error(self.root, key)
 
     def _make_folder(self, key: str, folder: str) -> None:
         for attempts_left in reversed(range(_FOLDER_ATTEMPTS)):
@@ -350,7 +326,7 @@ class FsspecStore(StaysInProcess):
 
     def _download(self, key: str, size_bytes: int, open_sink: Callable[[], Sink]) -> None:
         if size_bytes >= _COMPARE_FROM_BYTES:
-            actual = self._entry("get", key, self._name(key)).get("size")
+            actual = self._call("get", key, "info", self._name(key)).get("size")
             if actual not in (None, size_bytes):
                 raise wrong_size(key, size_bytes, str(actual))
         if not self._atomic and not self._filesystem().async_impl:
@@ -423,10 +399,6 @@ class FsspecStore(StaysInProcess):
     def _reopen(self) -> None:
         # Other threads may still use the old connection. The first call that needs the new one opens it.
         self._opened = PerProcess(self._open_filesystem)
-
-    def _entry(self, operation: str, key: str, name: str) -> Mapping[str, Any]:
-        entry: Mapping[str, Any] = self._call(operation, key, "info", name)
-        return entry
 
     def _call(
         self, operation: str, key: str, method: str, name: str, *arguments: Any, size_bytes: int = 0, **options: Any

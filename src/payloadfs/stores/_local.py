@@ -23,15 +23,15 @@ from .._buffers import CHUNK_BYTES, SMALL_BYTES, FileMapping, private_memory
 from .._keys import MAX_KEY_CHARS
 from .._urls import local_path
 from ..errors import IntegrityError, NotFoundError, StoreError
-from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error
+from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, exists_error
 from ._dirfd import (
     Folder,
+    Folders,
     close,
     file_system_type,
     group_bits,
     is_ours,
     make_folders,
-    open_below,
     open_folder,
     open_subfolder,
     reserve,
@@ -66,16 +66,8 @@ class LocalStore:
     Folders have mode 0700 and files 0600. Inside of a folder with the setgid bit, such as one with mode 2775, new folders
     have its group permissions and files can be read by the group, as far as the umask allows.
 
-    Parameters
-    ----------
-    root : str
-        Canonical ``file://`` root.
-    fsync : bool
-        Whether an object survives a power cut once `put` has returned. Without it a small save is
-        about 0.5 ms faster.
+    With `fsync` an object survives a power cut once `put` has returned. Without it a small save is about 0.5 ms faster.
 
-    Notes
-    -----
     A file is mapped privately, without a copy, if only this user can have written it and its file system
     is on this machine. Otherwise it is read into memory: one copy.
 
@@ -115,11 +107,13 @@ class LocalStore:
             with _new_file(folder, unnamed) as (file, source):
                 self._fill(file, key, body)
                 try:
-                    self._link(source, name, folder)
+                    if source.startswith("/proc/"):
+                        # An unnamed file has no name but a link in /proc, which must be followed.
+                        os.link(source, name, dst_dir_fd=folder, follow_symlinks=True)
+                    else:
+                        publish(source, name, dir_fd=folder)
                 except FileExistsError:
-                    raise StoreError(
-                        f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists"
-                    ) from None
+                    raise exists_error(self.root, key) from None
                 is_linked = True
         except OSError as error:
             if is_linked:
@@ -136,16 +130,6 @@ class LocalStore:
                 f"{error.strerror or error}.",
                 kind="not-durable",
             ) from error
-
-    def _link(self, source: str, name: str, folder: int) -> None:
-        # An unnamed file has no name but a link in /proc, which must be followed.
-        is_unnamed = source.startswith("/proc/")
-        try:
-            os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=is_unnamed)
-        except OSError as error:
-            if is_unnamed or error.errno not in NO_LINKS:
-                raise
-            publish(source, name, dir_fd=folder)
 
     def _fill(self, file: int, key: str, body: Body) -> None:
         if body.size_bytes >= _RESERVE_FROM_BYTES:
@@ -187,11 +171,8 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         """Delete the object `key`, if it exists. Mappings of it stay valid."""
-        try:
-            with self._translated("delete", key), self._folder(key) as (folder, name, _):
-                os.unlink(name, dir_fd=folder)
-        except NotFoundError:
-            return
+        with suppress(NotFoundError), self._translated("delete", key), self._folder(key) as (folder, name, _):
+            os.unlink(name, dir_fd=folder)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose key starts with `prefix`, in the order of their keys, one folder at a time.
@@ -200,22 +181,20 @@ class LocalStore:
         """
         with self._translated("list", prefix):
             try:
-                root, _ = self._root(create=False)
+                folders = self._folders()
             except FileNotFoundError:
                 return
             # Not by recursion: a writer may have nested folders deeper than Python's stack. The last one is the next.
-            waiting, opened, folder = [""], None, root
+            waiting = [""]
             while waiting:
                 key = waiting.pop()
-                above, separator, name = key.rpartition("/")
+                above, _, name = key.rpartition("/")
                 with suppress(FileNotFoundError):
-                    if above + separator != opened:
-                        folder, opened = open_below(root, above), above + separator
                     if not name:
-                        matching = (key + name for name in _names(folder) if _may_match(key + name, prefix))
+                        matching = (key + inner for inner in _names(folders, above) if _may_match(key + inner, prefix))
                         waiting += sorted(matching, reverse=True)
                     else:
-                        st = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
+                        st = folders.stat(above, name)
                         if stat.S_ISREG(st.st_mode):
                             yield ObjectInfo(key, st.st_size, st.st_mtime)
 
@@ -223,22 +202,24 @@ class LocalStore:
         """Yield the temporary files in all folders; see `SupportsLeftovers`."""
         with self._translated("list", ""):
             try:
-                root, _ = self._root(create=False)
+                folders = self._folders()
             except FileNotFoundError:
                 return
             waiting = [""]
             while waiting:
                 above = waiting.pop()
-                with suppress(FileNotFoundError):
-                    folder = open_below(root, above.rstrip("/"))
-                    with os.scandir(folder.descriptor) as entries:
-                        for entry in entries:
-                            key = above + entry.name
-                            if TEMPORARY.fullmatch(entry.name):
-                                modified_s = entry.stat(follow_symlinks=False).st_mtime
-                                yield Leftover(key, modified_s, functools.partial(self.delete, key))
-                            elif entry.is_dir(follow_symlinks=False) and len(key) <= MAX_KEY_CHARS:
-                                waiting.append(f"{key}/")
+                with suppress(FileNotFoundError), folders.scan(above.rstrip("/")) as entries:
+                    for entry in entries:
+                        key = above + entry.name
+                        if TEMPORARY.fullmatch(entry.name):
+                            modified_s = entry.stat(follow_symlinks=False).st_mtime
+                            yield Leftover(key, modified_s, functools.partial(self.delete, key))
+                        elif _is_folder(entry) and len(key) <= MAX_KEY_CHARS:
+                            waiting.append(f"{key}/")
+
+    def _folders(self) -> Folders:
+        """Return the folders below the root. Raise `FileNotFoundError` if there is no root."""
+        return Folders(self._root(create=False)[0])
 
     @contextmanager
     def _translated(self, operation: str, key: str) -> Iterator[None]:
@@ -392,15 +373,19 @@ def _check_file(key: str, st: os.stat_result, size_bytes: int) -> None:
         raise IntegrityError(f"Object {key!r} has {st.st_size} bytes, not {size_bytes}.", kind="size")
 
 
-def _names(folder: Folder) -> list[str]:
-    """Return the names in `folder` that can be part of a key; those of folders end in a slash."""
-    with os.scandir(folder.descriptor) as entries:
+def _names(folders: Folders, above: str) -> list[str]:
+    """Return the names in a folder that can be part of a key; those of folders end in a slash."""
+    with folders.scan(above) as entries:
         # Only the names: a million entries would take a gigabyte.
         return [
-            f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
-            for entry in entries
-            if not entry.name.startswith(".")
+            f"{entry.name}/" if _is_folder(entry) else entry.name for entry in entries if not entry.name.startswith(".")
         ]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # A junction of Windows looks like a folder, but is one of other files.
+    is_junction = getattr(entry, "is_junction", bool)  # since Python 3.12
+    return entry.is_dir(follow_symlinks=False) and not is_junction()
 
 
 def _may_match(key: str, prefix: str) -> bool:

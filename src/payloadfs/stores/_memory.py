@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 from .._buffers import private_memory
-from ..errors import IntegrityError, NotFoundError, StoreError
-from ._base import Body, Fetched, ObjectInfo, collect
+from ..errors import IntegrityError, NotFoundError
+from ._base import Body, Fetched, ObjectInfo, collect, exists_error
 
 _Objects = dict[str, tuple[bytes, float]]
 _roots: dict[str, _Objects] = {}
@@ -16,13 +16,7 @@ _writing = threading.Lock()
 
 
 class MemoryStore:
-    """Objects in a dictionary, which all stores with the same root in a process share.
-
-    Parameters
-    ----------
-    root : str
-        Canonical ``memory://`` root.
-    """
+    """Objects in a dictionary, which all stores with the same root in a process share."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -33,7 +27,7 @@ class MemoryStore:
         content = collect(key, body)
         with _writing:
             if key in self._objects:
-                raise StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
+                raise exists_error(self.root, key)
             self._objects[key] = content, time.time()
 
     def get(self, key: str, size_bytes: int) -> Fetched:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from heapq import heappop, heappush
@@ -14,7 +15,7 @@ from .._log import warn_once
 from .._secrets import StaysInProcess
 from .._urls import scheme_of
 from ..errors import ConfigError, IntegrityError, NotFoundError, StoreError, is_interrupt
-from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect
+from ._base import Body, Fetched, Leftover, ObjectInfo, body_size_error, collect, exists_error
 from ._errors import STATUS, UNCONDITIONAL, ErrorTranslator
 from ._obstore_options import Limits, Target, UnmappedError, credentials_stamp, gs_az_target, refuse_fsspec_settings
 from ._ranges import MAX_RANGE_BYTES, MIB, Memory, RangedDownload, Sink, into_file, ranges_unsupported, wrong_size
@@ -48,16 +49,7 @@ def obstore_target(root: str, options: Mapping[str, Any]) -> Target:
 
 
 class ObstoreStore(StaysInProcess):
-    """Objects under one bucket or container and path.
-
-    Parameters
-    ----------
-    root : str
-        Canonical URL.
-    storage_options : mapping, optional
-        In the form that s3fs, gcsfs or adlfs accepts.
-    timeout_s : float
-        Time limit for an operation that makes no progress; ``read_timeout`` in the options has priority.
+    """Objects under one bucket or container and path. ``read_timeout`` in the options takes precedence over `timeout_s`.
 
     Raises
     ------
@@ -131,10 +123,8 @@ class ObstoreStore(StaysInProcess):
 
     def delete(self, key: str) -> None:
         """Remove the object `key`, if it exists. One DELETE."""
-        try:
+        with suppress(NotFoundError):
             self._call("delete", key, "delete", self._prefix + key)
-        except NotFoundError:
-            return
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield the objects whose key begins with `prefix`, ordered by key. One request per 1,000.
@@ -185,14 +175,14 @@ class ObstoreStore(StaysInProcess):
         content = collect(key, body)
         sent = _ONE_PUT_BYTES if len(content) > MIB else 0
         if not self._is_conditional and self._may_exist(key):
-            raise self._exists(key)
+            raise exists_error(self.root, key)
         mode = "create" if self._is_conditional else "overwrite"
 
         def put() -> None:
             self._call("put", key, "put", name, content, sent=sent, mode=mode, use_multipart=False)
 
         try:
-            self._watched("put", key, put) if sent else put()
+            self._retry.watch("put", key, put, partial(self._probe, key)) if sent else put()
         except StoreError as error:
             if error.kind != "unsupported" or not self._is_conditional:
                 raise
@@ -202,7 +192,7 @@ class ObstoreStore(StaysInProcess):
 
     def _put_large(self, key: str, name: str, body: Body) -> None:
         if self._may_exist(key):
-            raise self._exists(key)
+            raise exists_error(self.root, key)
         part_bytes = max(_PART_BYTES, -(-body.size_bytes // _MAX_PARTS))
         pieces = _Pieces(key, body)
 
@@ -224,7 +214,7 @@ class ObstoreStore(StaysInProcess):
             )
 
         try:
-            self._watched("put", key, put)
+            self._retry.watch("put", key, put, partial(self._probe, key))
         except StoreError:
             if pieces.error is not None:
                 raise pieces.error from None
@@ -232,17 +222,11 @@ class ObstoreStore(StaysInProcess):
         finally:
             pieces.is_stopped = True
 
-    def _watched(self, operation: str, key: str, run: Callable[[], None]) -> None:
-        self._retry.watch(operation, key, run, partial(self._probe, key))
-
     def _probe(self, key: str) -> None:
         import obstore
 
         limit_s = self._retry.connect_s
         obstore.head(self._client_with(Limits(limit_s, limit_s, limit_s)), self._prefix + key)
-
-    def _exists(self, key: str) -> StoreError:
-        return StoreError(f"Object {key!r} in {self.root} already exists; it was not changed.", kind="exists")
 
     def _may_exist(self, key: str) -> bool:
         try:

@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._urls import scheme_of
+from ._retry import PAUSES_S
 
 if TYPE_CHECKING:
     from ._aws import Credentials
@@ -20,14 +22,8 @@ _NO_EFFECT = frozenset(
     {"access", "asynchronous", "block_size", "cache_timeout", "default_cache_type", "default_fill_cache"}
     | {"listings_expiry_time", "max_concurrency", "max_paths", "project", "skip_instance_cache", "use_listings_cache"}
 )
-_AZ_NAMES = {
-    "account_name": "account_name",
-    "account_key": "account_key",
-    "sas_token": "sas_key",
-    "tenant_id": "tenant_id",
-    "client_id": "client_id",
-    "client_secret": "client_secret",
-}
+_AZ_NAMES = {name: name for name in ("account_name", "account_key", "tenant_id", "client_id", "client_secret")}
+_AZ_NAMES |= {"sas_token": "sas_key"}
 _AZ_FIELDS = {"AccountName": "account_name", "AccountKey": "account_key", "BlobEndpoint": "endpoint"}
 _AZ_FIELDS |= {"SharedAccessSignature": "sas_key"}
 _AZ_STANDARD = {"DefaultEndpointsProtocol": "https", "EndpointSuffix": "core.windows.net"}
@@ -52,16 +48,8 @@ class UnmappedError(Exception):
 class Target:
     """A bucket or container as obstore sees it.
 
-    Parameters
-    ----------
-    new_client : callable
-        Returns obstore's client with `Limits`. No request.
-    secrets : mapping
-        What must not appear in messages.
-    credentials : callable or None
-        Returns the current credentials of S3, or raises `StoreError` if there are none.
-    connect_s, answer_s : float or None
-        Time limits to connect and to answer, if the storage options name them.
+    The time limits are those of the storage options. For S3, `credentials` returns the current ones, or raises
+    `StoreError` if there are none; `secrets` holds what else must not appear in messages.
     """
 
     new_client: Callable[[Limits], Any] = field(repr=False)
@@ -114,8 +102,6 @@ def client_options(endpoint: str, limits: Limits, ca_file: str | None = None) ->
 
     All are set, so that they replace those that obstore itself would read from variables.
     """
-    from datetime import timedelta
-
     options: dict[str, Any] = {
         "allow_http": endpoint.startswith("http:"),
         "connect_timeout": timedelta(seconds=limits.connect_s),
@@ -132,10 +118,6 @@ def client_options(endpoint: str, limits: Limits, ca_file: str | None = None) ->
 
 def retry_config(limits: Limits) -> Any:
     """Return obstore's retry configuration: for refusals and lost connections, not for a silent server."""
-    from datetime import timedelta
-
-    from ._retry import PAUSES_S
-
     pauses = {"init_backoff": timedelta(seconds=PAUSES_S[0]), "max_backoff": timedelta(seconds=PAUSES_S[-1]), "base": 3}
     return {"max_retries": limits.retries, "backoff": pauses, "retry_timeout": timedelta(seconds=limits.connect_s)}
 

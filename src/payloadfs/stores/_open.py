@@ -86,15 +86,10 @@ def open_store(
 
 
 class OpenStores:
-    """The stores of one repository in one process: the store of the repository's root, and the latest others.
+    """The stores of one repository in one process: the one at its root, which is never dropped, and the latest others.
 
     Pointers name the others. Each store of a folder holds a descriptor, so there are at most 32. The descriptor of a
     store that was dropped is closed once no thread uses the store any more.
-
-    Parameters
-    ----------
-    root : str
-        The repository's own canonical root, whose store is never dropped.
     """
 
     def __init__(self, root: str) -> None:
@@ -192,14 +187,7 @@ def _why_not_obstore(root: str, options: Mapping[str, Any]) -> str | None:
 def open_cache(root: str, folder: Path | None, max_bytes: int | None) -> Cache | None:
     """Return the cache for objects under a canonical root; None if it is off, or for local and memory roots. No I/O.
 
-    Parameters
-    ----------
-    root : str
-        From `payloadfs._urls.canonical_root`.
-    folder : Path or None
-        Where cached copies are; None for no cache.
-    max_bytes : int or None
-        Their total size limit; None for the default.
+    Without a `folder`, or with a limit of 0 bytes, it is off.
 
     Raises
     ------

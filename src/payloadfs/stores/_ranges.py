@@ -81,15 +81,8 @@ class Source(Protocol):
 class RangedDownload:
     """A download of one object.
 
-    Parameters
-    ----------
-    retry : Retry
-        Sends requests again and translates errors.
-    source : Source
-        The object.
-    open_sink : callable
-        Returns what receives its bytes. Called once the server has answered, so that a missing object, or
-        one that is smaller than its pointer states, costs no memory.
+    `open_sink` is called once the server has answered, so that a missing object, or one that is smaller than its
+    pointer states, costs no memory.
     """
 
     def __init__(self, retry: Retry, source: Source, open_sink: Callable[[], Sink]) -> None:

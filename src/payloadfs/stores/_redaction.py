@@ -40,14 +40,9 @@ class ForeignError(Exception):
 class Secrets:
     """The secrets of one store.
 
-    Parameters
-    ----------
-    options : mapping
-        Storage options and the like. Every string in them is a secret, at any depth, except those that
-        cannot be one, such as the region. The values of variables such as AWS_SECRET_ACCESS_KEY are secrets too.
+    Every string in the storage options is one, at any depth, except those that cannot be one, such as the region. The
+    values of variables such as AWS_SECRET_ACCESS_KEY are secrets too.
 
-    Notes
-    -----
     A secret is found as it is, and also if its special characters are percent-encoded, escaped as
     `repr`, JSON, HTML or XML do it, or if it is part of a base64 string, at any offset.
     """
@@ -70,8 +65,10 @@ class Secrets:
             longest = max(map(len, self._secrets), default=0)
             return self.hide(message[:_MAX_CHARS])[: -_LONGEST_SPELLING * (longest + 1)]
         if self._secrets:
-            # Compiled here: most stores never have an error.
-            self._pattern = self._pattern or re.compile("|".join(map(_pattern, _longest_first(self._secrets))))
+            if self._pattern is None:
+                # Compiled here: most stores never have an error. The longest first: a secret may contain another one.
+                longest_first = sorted(self._secrets, key=len, reverse=True)
+                self._pattern = re.compile("|".join(map(_pattern, longest_first)))
             message = self._pattern.sub(_HIDDEN, message)
             short = [secret for secret in map(_as_bytes, self._secrets) if len(secret) < _MIN_SECRET_CHARS]
             if short:
@@ -126,11 +123,6 @@ def _text(convert: type[str] | Any, value: Any) -> str:
         return str(convert(value))
     except Exception:  # noqa: BLE001  the error class is another library's
         return ""
-
-
-def _longest_first(secrets: Iterable[str | bytes]) -> list[str | bytes]:
-    # A secret may contain another one.
-    return sorted(secrets, key=len, reverse=True)
 
 
 def _as_bytes(secret: str | bytes) -> bytes:

@@ -15,7 +15,7 @@ from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
 from .._operation import count
-from ..errors import PayloadError, StoreError, is_interrupt
+from ..errors import PayloadError, is_interrupt
 from ._errors import ErrorTranslator
 
 _T = TypeVar("_T")
@@ -56,14 +56,7 @@ class Retry:
     answered within the time limit gets one more attempt only if the server answered another request meanwhile: then
     only this request is stuck. A dead server therefore causes one error after one time limit.
 
-    Parameters
-    ----------
-    translator : ErrorTranslator
-        Translates errors.
-    timeout_s : float
-        Time limit for an operation that makes no progress.
-    refresh : callable, optional
-        Called if the server denies a request. Looks for new credentials, and returns whether it found any.
+    If the server denies a request, `refresh` looks for new credentials, and returns whether it found any.
     """
 
     def __init__(
@@ -98,23 +91,9 @@ class Retry:
         kinds: Collection[str] = RETRIED,
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> _T:
-        """Return what `attempt` returns, and retry it if that may help.
+        """Return what `attempt` returns, or raise the translated error of the last attempt.
 
-        Parameters
-        ----------
-        operation, key : str
-            For messages.
-        attempt : callable
-            Sends the request.
-        kinds : collection of str
-            Kinds of errors after which the request is sent again.
-        is_stopped : callable
-            Whether the caller no longer needs the result.
-
-        Raises
-        ------
-        PayloadError
-            The translated error of the last attempt.
+        It is called again after errors of `kinds`, if that may help and the caller still needs the result.
         """
         thread = threading.get_ident()
         if thread in self._active:
@@ -182,20 +161,10 @@ class Retry:
     ) -> _T:
         """Return what `run` returns; it may take any time while the server is alive.
 
-        `run` runs in a thread. If the store receives nothing for a third of the time limit, `probe` is called, and has
-        another third.
-
-        Parameters
-        ----------
-        operation, key : str
-            For messages.
-        run : callable
-            The transfer. After an error, it may keep running until the limit of its requests.
-        probe : callable, optional
-            Sends one cheap request. Without it, the server counts as dead if nothing arrives for two thirds of the
-            limit.
-        patience_s : float
-            How long nothing may arrive, even if the server is alive.
+        `run` runs in a thread; after an error here, it may keep running until the limit of its requests. If the store
+        receives nothing for a third of the time limit, `probe` sends one cheap request, and has another third. Without
+        it, the server counts as dead if nothing arrives for two thirds of the limit, and even a server that is alive
+        must send something within `patience_s`.
 
         Raises
         ------
@@ -229,7 +198,7 @@ class Retry:
             probed_s = time.monotonic()
             is_late = probed_s - max(started_s, self._last_response_s) > patience_s
             if (is_late or not is_alive) and not finished.is_set():
-                error = self._timeout(operation, key)
+                error = self._translator.timeout(operation, key, self.timeout_s)
                 self._note_silence(error, started_s)
                 raise error
         return outcome.get()
@@ -242,9 +211,6 @@ class Retry:
                 raise
             return self._translator.translate(error, operation, key).kind not in _DEAD
         return True
-
-    def _timeout(self, operation: str, key: str) -> StoreError:
-        return self._translator.timeout(operation, key, self.timeout_s)
 
     def _note_silence(self, error: PayloadError, attempted_s: float) -> None:
         # A single caller decides for itself when to try again.

@@ -19,17 +19,7 @@ from ._retry import Retry
 
 
 class S3Control:
-    """The requests for one bucket and path. The client is created for the first request, in each process.
-
-    Parameters
-    ----------
-    root : str
-        Canonical URL.
-    storage_options : mapping
-        In the form that s3fs accepts.
-    retry : Retry
-        Sends requests again and translates errors.
-    """
+    """The requests for one bucket and path, with options of s3fs. Each process creates its client for the first one."""
 
     def __init__(self, root: str, storage_options: Mapping[str, Any], retry: Retry) -> None:
         self._root, self._options, self._retry = root, storage_options, retry
@@ -118,12 +108,7 @@ def _client(options: Mapping[str, Any], retry: Retry) -> Any:
     except ImportError as error:
         raise ConfigError("Listing S3 needs botocore: pip install 'payloadfs[s3]'.", kind="missing-package") from error
     names = {"key": "aws_access_key_id", "secret": "aws_secret_access_key", "token": "aws_session_token"}
-    names |= {
-        "endpoint_url": "endpoint_url",
-        "region": "region_name",
-        "region_name": "region_name",
-        "use_ssl": "use_ssl",
-    }
+    names |= {"region": "region_name"} | {name: name for name in ("endpoint_url", "region_name", "use_ssl")}
     given = {names[name]: value for name, value in options.items() if name in names and value is not None}
     config: dict[str, Any] = {
         "connect_timeout": retry.connect_s,

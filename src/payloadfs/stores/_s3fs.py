@@ -31,14 +31,7 @@ def open_s3fs_store(
 ) -> FsspecStore:
     """Return the store at the canonical ``s3`` URL `root`. No request is sent.
 
-    Parameters
-    ----------
-    root : str
-        ``s3://bucket`` or ``s3://bucket/path``.
-    storage_options : mapping, optional
-        In the form that `s3fs.S3FileSystem` accepts. They take precedence over the time limits of payloadfs.
-    timeout_s : float
-        Time limit for an operation that makes no progress.
+    The options of `s3fs.S3FileSystem` take precedence over the time limits of payloadfs.
 
     Raises
     ------
