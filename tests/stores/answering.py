@@ -19,6 +19,8 @@ class Answering:
         self.endpoint_url = f"{'https' if tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
         self.seen: list[tuple[str, str, str]] = []
         self.headers: list[dict[str, str]] = []
+        self.request = threading.local()
+        """Its ``headers`` are those of the request that `answer` answers."""
         self.answer: Callable[[socket.socket, str, str, str], None] = lambda *_: None
         self._sockets = [self._listener]
         self._threads = [threading.Thread(target=self._accept)]
@@ -64,6 +66,7 @@ class Answering:
                         headers[name.lower()] = value.strip()
                     stream.read(int(headers.get("content-length", 0)))
                     self.headers.append(headers)
+                    self.request.headers = headers
                     self.seen.append((verb, target, headers.get("range", "")))
                     self.answer(client, verb, target, headers.get("range", ""))
         except OSError:

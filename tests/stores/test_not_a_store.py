@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -101,7 +104,7 @@ def unconditional(server: Answering, objects: dict[str, bytes]) -> Callable[[soc
 
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
         name = target.partition("?")[0]
-        if "if-none-match" in server.headers[-1]:
+        if "if-none-match" in server.request.headers:
             give(
                 client, 501, b"<Error><Code>NotImplemented</Code><Message>A header is not implemented</Message></Error>"
             )
@@ -141,6 +144,27 @@ def test_a_server_that_refuses_conditions(
         store.put("a.bin", PiecesBody([CONTENT[:size_bytes]]))
     assert (caught.value.kind, caught.value.transient) == ("exists", False)
     assert "PUT" not in server.count()
+
+
+@pytest.mark.parametrize("transport", ["obstore", "fsspec"])
+def test_many_first_objects_on_a_server_that_refuses_conditions(server: Answering, transport: str) -> None:
+    """All of them send the condition before the first response says that the server does not know it."""
+    store = open_store(
+        "s3://bucket/p", S3Server(server.endpoint_url).storage_options(), transport=transport, timeout_s=90
+    )
+    threads, objects = 8, dict[str, bytes]()
+    everyone, without = threading.Barrier(threads), unconditional(server, objects)
+
+    def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
+        if "if-none-match" in server.request.headers:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                everyone.wait(2)  # through fsspec, two of the keys may share a lock
+        without(client, verb, target, wanted)
+
+    server.answer = answer
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda number: store.put(f"{number}.bin", PiecesBody([b"x"])), range(threads)))
+    assert sorted(objects) == [f"/bucket/p/{number}.bin" for number in range(threads)]
 
 
 @pytest.mark.parametrize("size_bytes", SIZES)

@@ -255,14 +255,15 @@ class FsspecStore(StaysInProcess):
         return sorted(found.items())
 
     def _put_atomically(self, key: str, content: bytes) -> None:
-        if not self._create_only:
+        create_only = self._create_only  # another thread may change it
+        if not create_only:
             self._refuse_existing(key)
-        options = {**({"mode": "create"} if self._create_only else {}), **(_S3_PARTS if self._is_s3 else {})}
+        options = {**({"mode": "create"} if create_only else {}), **(_S3_PARTS if self._is_s3 else {})}
         put = partial(self._call, "put", key, "pipe_file", self._name(key), content, size_bytes=len(content), **options)
         try:
             self._retry.watch("put", key, put, partial(self._probe, key)) if len(content) > MIB else put()
         except StoreError as error:
-            if error.kind == "unsupported" and self._create_only:
+            if error.kind == "unsupported" and create_only:
                 self._create_only = False
                 warn_once(UNCONDITIONAL.format(root=self.root))
                 self._put_atomically(key, content)

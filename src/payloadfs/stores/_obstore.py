@@ -174,9 +174,10 @@ class ObstoreStore(StaysInProcess):
     def _put_small(self, key: str, name: str, body: Body) -> None:
         content = collect(key, body)
         sent = _ONE_PUT_BYTES if len(content) > MIB else 0
-        if not self._is_conditional and self._may_exist(key):
+        is_conditional = self._is_conditional  # another thread may change it
+        if not is_conditional and self._may_exist(key):
             raise exists_error(self.root, key)
-        mode = "create" if self._is_conditional else "overwrite"
+        mode = "create" if is_conditional else "overwrite"
 
         def put() -> None:
             self._call("put", key, "put", name, content, sent=sent, mode=mode, use_multipart=False)
@@ -184,7 +185,7 @@ class ObstoreStore(StaysInProcess):
         try:
             self._retry.watch("put", key, put, partial(self._probe, key)) if sent else put()
         except StoreError as error:
-            if error.kind != "unsupported" or not self._is_conditional:
+            if error.kind != "unsupported" or not is_conditional:
                 raise
             self._is_conditional = False
             warn_once(UNCONDITIONAL.format(root=self.root))
