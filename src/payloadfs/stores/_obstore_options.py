@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._urls import scheme_of
-from ._retry import PAUSES_S
+from . import _retry
 
 if TYPE_CHECKING:
     from ._aws import Credentials
@@ -118,8 +118,9 @@ def client_options(endpoint: str, limits: Limits, ca_file: str | None = None) ->
 
 def retry_config(limits: Limits) -> Any:
     """Return obstore's retry configuration: for refusals and lost connections, not for a silent server."""
-    pauses = {"init_backoff": timedelta(seconds=PAUSES_S[0]), "max_backoff": timedelta(seconds=PAUSES_S[-1]), "base": 3}
-    return {"max_retries": limits.retries, "backoff": pauses, "retry_timeout": timedelta(seconds=limits.connect_s)}
+    first_s, *_, last_s = _retry.PAUSES_S
+    backoff = {"init_backoff": timedelta(seconds=first_s), "max_backoff": timedelta(seconds=last_s), "base": 3}
+    return {"max_retries": limits.retries, "backoff": backoff, "retry_timeout": timedelta(seconds=limits.connect_s)}
 
 
 def refuse_proxies(endpoint: str) -> None:
