@@ -163,7 +163,7 @@ def imported_by(packages):
 
 
 @pytest.mark.parametrize("package", ["fsspec", "s3fs", "cloudpickle", "blake3", "msgspec"])
-def test_packages_of_no_class_are_imported_inside_functions_only(package):
+def test_packages_that_only_help_are_imported_inside_functions(package):
     for path in SOURCE.rglob("*.py"):
         if "testing" in path.parts:
             continue
