@@ -149,3 +149,10 @@ def test_packages_that_cannot_be_imported_are_named(tmp_path, error, message):
     lines = done.stdout.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("missing-package") and message in line for line in lines)
+
+
+@pytest.mark.parametrize("serializer_id", _registry._BUILT_IN)
+def test_built_in_serializers_are_what_the_table_says(serializer_id):
+    """The policy decides by the table, before the serializer itself is imported."""
+    listed, actual = _registry.built_in(serializer_id), _registry._import(serializer_id)
+    assert (listed.id, listed.executable) == (actual.id, actual.executable)
