@@ -94,7 +94,7 @@ def atomic_file(path: str, *, replace: bool, mode: int = 0o600, fsync: bool = Tr
 
 
 def publish(temporary: str, path: str, *, dir_fd: int | None = None) -> None:
-    """Give the file `temporary` the name `path` too, or instead where there are no hard links.
+    """Give the file `temporary` the name `path` too, or instead where hard links are not supported.
 
     A link is exclusive by itself. A rename is not, so a lock excludes other processes that use this function, and
     the file appears whole. Creating `path` empty first would be exclusive as well, but a crash would leave it empty.

@@ -214,7 +214,7 @@ class Seal:
 
 
 def read_seal(buffer: memoryview) -> Seal | None:
-    """Return the seal at the end of `buffer`, or None if there is no consistent one. It is not verified."""
+    """Return the seal at the end of `buffer`, or None if it is missing or inconsistent. It is not verified."""
     trailer_start = buffer.nbytes - suffix_bytes(buffer) - _TRAILER.size
     if trailer_start < 0:
         return None

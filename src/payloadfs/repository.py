@@ -150,7 +150,7 @@ class Repository:
         Raises
         ------
         ConfigError
-            The prefix or lifetime is not valid, or there is no key to sign with. Nothing was written.
+            The prefix or lifetime is not valid, or a key to sign with is missing. Nothing was written.
         PointerError
             The context is not valid or too long. Nothing was written.
         EncodeError

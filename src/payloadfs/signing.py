@@ -275,7 +275,7 @@ class KeyFile:
         self._read: tuple[_Version, KeyRing] | None = None
 
     def ring(self, *, create: bool = False) -> KeyRing:
-        """Return the key ring; an empty one if there is no file.
+        """Return the key ring; an empty one if the file does not exist.
 
         Parameters
         ----------
@@ -315,7 +315,7 @@ class KeyFile:
 
 
 def read_keys(path: Path) -> KeyRing:
-    """Return the ring in the key file `path`; an empty one if there is no file.
+    """Return the ring in the key file `path`; an empty one if the file does not exist.
 
     Raise `ConfigError` if the file is not trusted, or not a key file.
     """
@@ -340,7 +340,7 @@ def read_trusted_file(path: Path, name: str, *, secret: bool) -> bytes:
     Raises
     ------
     FileNotFoundError, NotADirectoryError
-        There is no file.
+        The file does not exist.
     ConfigError
         The file is not trusted, too large, or cannot be read; the message says what to do.
     """

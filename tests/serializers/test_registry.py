@@ -114,7 +114,6 @@ def test_entry_points_are_loaded_lazily(monkeypatch):
 
 
 WITHOUT_PYARROW = """
-import subprocess
 import sys
 
 class Unfit:

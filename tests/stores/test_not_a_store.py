@@ -172,7 +172,7 @@ def test_every_upload_has_a_checksum_as_object_lock_demands(server: Answering, s
     bare = []
 
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
-        headers = server.headers[-1]
+        headers = server.request.headers
         if verb == "PUT" and not any(
             n.startswith(("x-amz-checksum-", "content-md5", "x-amz-trailer")) for n in headers
         ):

@@ -26,7 +26,7 @@ def server() -> Iterator[Answering]:
     server = Answering()
 
     def answer(client: socket.socket, verb: str, target: str, wanted: str) -> None:
-        key = re.search("Credential=([^/]+)/", server.headers[-1].get("authorization", ""))
+        key = re.search("Credential=([^/]+)/", server.request.headers.get("authorization", ""))
         if key is None or key[1] != "renewed":
             give(client, 403, b"" if verb == "HEAD" else EXPIRED)
         elif "list-type" in target:

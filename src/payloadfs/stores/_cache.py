@@ -229,7 +229,7 @@ class Cache:
 
 
 def _progress(folder: int, name: str) -> tuple[int, int] | None:
-    """Return what changes while another process fills the file `name`; None if there is no such file."""
+    """Return what changes while another process fills the file `name`; None if the file does not exist."""
     try:
         st = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

@@ -218,7 +218,7 @@ class LocalStore:
                             waiting.append(f"{key}/")
 
     def _folders(self) -> Folders:
-        """Return the folders below the root. Raise `FileNotFoundError` if there is no root."""
+        """Return the folders below the root. Raise `FileNotFoundError` if the root does not exist."""
         return Folders(self._root(create=False)[0])
 
     @contextmanager

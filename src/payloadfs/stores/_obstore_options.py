@@ -127,7 +127,7 @@ def refuse_proxies(endpoint: str) -> None:
     """Raise `UnmappedError` if a proxy variable applies to `endpoint`, unless NO_PROXY excludes its host by name.
 
     obstore itself reads these variables and knows fewer forms of NO_PROXY than Python, such as
-    ``*`` and ``host:port``. obstore can be used only where both agree that there is no proxy.
+    ``*`` and ``host:port``. obstore can be used only where both would connect without a proxy.
     """
     variables = {name.lower(): value for name, value in os.environ.items() if value}
     scheme, _, rest = endpoint.partition("://")

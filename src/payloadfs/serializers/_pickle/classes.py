@@ -83,7 +83,7 @@ def user_defines(cls: type, *names: str) -> bool:
 
 
 def native_base(cls: type) -> Any:
-    """Return the base of `cls` that creates its objects in C, such as `dict`; `object` if there is no other."""
+    """Return the base of `cls` that creates its objects in C, such as `dict`, or `object`."""
     for base in cls.__mro__:
         new = base.__new__
         is_own = isinstance(new, types.BuiltinFunctionType) and new.__self__ is base
