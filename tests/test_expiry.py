@@ -6,6 +6,7 @@ import datetime
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -30,14 +31,12 @@ def test_names_of_durations(duration_s: int) -> None:
     assert seconds(duration_name(duration_s)) == duration_s
 
 
-@given(st.integers(1, 999_999_999), st.sampled_from([None, "run", "a/b"]))
-def test_keys_hold_creation_and_lifetime(lifetime: int, prefix: str | None) -> None:
-    before = time.time()
-    key = new_key(prefix, "bin", lifetime)
+@given(st.integers(1, 999_999_999), st.sampled_from([None, "run", "a/b"]), st.integers(0, 2**43))
+def test_keys_hold_creation_and_lifetime(lifetime: int, prefix: str | None, now_ms: int) -> None:
+    with mock.patch("payloadfs._keys.time.time", lambda: now_ms / 1000):
+        key = new_key(prefix, "bin", lifetime)
     assert lifetime_s(key) == lifetime
-    created = created_s(key)
-    assert created is not None
-    assert before - 0.002 <= created <= time.time()
+    assert created_s(key) == pytest.approx(now_ms / 1000, abs=0.001)
     assert lifetime_s(new_key(prefix, "bin")) is None
 
 
@@ -57,11 +56,13 @@ def test_other_keys_do_not_expire(key: str) -> None:
 def test_an_expired_object_is_refused_without_a_request(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = time.time()
-    pointer = repository.save([1], expires="7d")
+    now_s = int(time.time())
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: float(now_s))
+        pointer = repository.save([1], expires="7d")
     assert pointer.key.startswith("ttl=7d/")
     assert pointer.expires is not None
-    assert before - 1 <= pointer.expires.timestamp() - 7 * 86_400 <= time.time() + 1
+    assert pointer.expires.timestamp() == now_s + 7 * 86_400
     assert repository.load(pointer) == [1]
     later_s = pointer.expires.timestamp()
     monkeypatch.setattr(time, "time", lambda: later_s)
