@@ -33,7 +33,7 @@ def test_names_of_durations(duration_s: int) -> None:
 
 @given(st.integers(1, 999_999_999), st.sampled_from([None, "run", "a/b"]), st.integers(0, 2**43))
 def test_keys_hold_creation_and_lifetime(lifetime: int, prefix: str | None, now_ms: int) -> None:
-    with mock.patch("payloadfs._keys.time.time", lambda: now_ms / 1000):
+    with mock.patch("payloadfs._keys.time.time", return_value=now_ms / 1000):
         key = new_key(prefix, "bin", lifetime)
     assert lifetime_s(key) == lifetime
     assert created_s(key) == pytest.approx(now_ms / 1000, abs=0.001)
