@@ -86,6 +86,10 @@ def npy(header, data=b""):
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
 
 
+def npy_of(descr, shape):
+    return npy(f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n")
+
+
 def packed(codec, chunk, sizes):
     """Return an object of compressed chunks whose table states `sizes` uncompressed."""
     entries = b"".join(struct.pack("<QQ", len(chunk), size) for size in sizes)
@@ -251,11 +255,17 @@ def bombs():
     yield "json digits", "json/1", b"9" * 2_000_000
     yield "json quotes", "json/1", b"[" + b"[]," * 20_000 + b'"' + b'\\"' * 300_000
     yield "npy depth", "npy/1", npy("(" * 4000)
-    yield "npy dimensions", "npy/1", npy(str({"descr": "<f8", "fortran_order": False, "shape": (1,) * 900}))
-    yield "npy shape", "npy/1", npy(str({"descr": "<f8", "fortran_order": False, "shape": (2**62, 2**62)}))
-    yield "npy cells", "npy/1", npy(str({"descr": "<U2000000000", "fortran_order": False, "shape": (1,)}))
-    yield "npy numbers", "npy/1", npy("9" * 3000)
-    yield "npy long header", "npy/1", npy("{'descr':'<f8','fortran_order':False,'shape':(0,)}" + " " * 60_000)
+    yield "npy dimensions", "npy/1", npy_of("<f8", (1,) * 900)
+    yield "npy shape", "npy/1", npy_of("<f8", (2**62, 2**62))
+    yield "npy cells", "npy/1", npy_of("<U2000000000", (1,))
+    yield "npy digits", "npy/1", npy_of("<f8", f"({'9' * 60_000},)")
+    yield "npy long shape", "npy/1", npy_of("<f8", f"({'9' * 4000 + ',' + '9, ' * 15_000})")
+    yield "npy characters", "npy/1", npy_of(f"<U{'9' * 60_000}", (1,))
+    yield (
+        "npy long header",
+        "npy/1",
+        npy("{'descr': '<f8', 'fortran_order': False, 'shape': (0,), }" + " " * 60_000 + "\n"),
+    )
     for codec, name in (("zstd", "npy"), ("lz4", "npy"), ("zstd", "text"), ("lz4", "bytes"), ("zstd", "arrow-table")):
         yield f"zeros by {codec}, {name}", f"{codec}-{name}/1", zeros(codec, 25)
     for codec in ("zstd", "lz4"):

@@ -531,6 +531,33 @@ def test_cells_that_their_dtype_does_not_have(load, serializer_id, dtype):
     refuses(load, serializer_id, content[:-16] + b"\x7f" * 16)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr':'<f8','fortran_order':False,'shape':(2,)}",
+        "{'shape': (2,), 'descr': '<f8', 'fortran_order': False, }\n",
+        "{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (2,), }\n",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (-2,), }\n",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (1 2,), }\n",
+        "{'descr': '<f8', 'fortran_order': 0, 'shape': (2,), }\n",
+        "{'descr': '|O8', 'fortran_order': False, 'shape': (2,), }\n",
+        "{'descr': '|V8', 'fortran_order': False, 'shape': (2,), }\n",
+        "{'descr': '<f16', 'fortran_order': False, 'shape': (1,), }\n",
+        "{'descr': '<M8[minutes]', 'fortran_order': False, 'shape': (2,), }\n",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }",
+    ],
+)
+def test_npy_header_that_numpy_does_not_write(load, header):
+    refuses(load, "npy/1", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + bytes(16))
+
+
+@pytest.mark.parametrize("length", [0, 117, 119, 65535])
+def test_npy_header_of_another_length(load, length):
+    _, content = valid(np.arange(3.0))
+    assert content[8:10] == struct.pack("<H", 118)
+    refuses(load, "npy/1", content[:8] + struct.pack("<H", length) + content[10:])
+
+
 def test_short_frames_of_lz4_show_no_memory(load):
     """`decompress` fills what is missing with whatever was in the memory."""
     packed = bytes(stored_bytes(default_serializers.encode(b"x" * 9000, compression="lz4")[1]))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,12 @@ from .._buffers import CHUNK_BYTES, Frame, LazyFrame, as_bytes
 from ._base import Encoded, NotExactError
 
 _KINDS = "biufcmMSU"
-_HEADER_BYTES = 4096
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(..)\{'descr': '([<>|][%s]\d+(?:\[\w+\])?)', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d+, ?)*(?:\d+)?)\), \} *\n" % _KINDS.encode(),
+    re.DOTALL,
+)
+"""The header as numpy writes it. numpy's own reader, which accepts any Python literal, takes ten times as long."""
 
 
 class NumpySerializer:
@@ -41,22 +47,23 @@ class NumpySerializer:
         return encoded
 
     def decode(self, buffer: memoryview, *, trusted: bool) -> npt.NDArray[Any]:
-        file = io.BytesIO(buffer[:_HEADER_BYTES])
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("not a .npy file of version 1.0")
-        header = np.lib.format.read_array_header_1_0(file)
-        shape, fortran, dtype = header
-        if not _is_plain(dtype) or any(length < 0 for length in shape):
-            raise ValueError(f"invalid dtype or shape: {dtype}, {shape}")
-        count, offset = math.prod(shape), file.tell()
+        header = _HEADER.match(buffer)
+        if header is None or header.end() != 10 + int.from_bytes(header[1], "little"):
+            raise ValueError("not a .npy file of version 1.0 with the header of a plain array")
+        dtype: np.dtype[Any] = np.dtype(header[2].decode())
+        order: Literal["F", "C"] = "F" if header[3] == b"True" else "C"
+        shape = [int(length) for length in header[4].split(b",") if length]
+        if not _is_plain(dtype):
+            raise ValueError(f"invalid dtype: {dtype}")
+        count, offset = math.prod(shape), header.end()
         if count == 0:
-            return np.empty(shape, dtype, order="F" if fortran else "C")
+            return np.empty(shape, dtype, order=order)
         if count * dtype.itemsize > buffer.nbytes - offset:
             raise ValueError("the array is larger than the object")
         flat = np.frombuffer(buffer, dtype, count, offset)
         if not trusted:
             _check_cells(flat)
-        return flat.reshape(shape, order="F" if fortran else "C")
+        return flat.reshape(shape, order=order)
 
 
 class ReadOnlyNumpySerializer:

@@ -61,6 +61,10 @@ class Decoder:
             raise ValueError("nested too deeply")
         parts = self.decode(content)
         self._depth -= 1
+        if code in (VALUE, OBJECT):  # most extensions
+            name, *fields = expect(parts, list)
+            make = find_class(name) if code == OBJECT else find_decoder(expect(name, str))
+            return self._locked(make(*fields))
         if code in (LEAF, MEMORY):
             serializer, buffer = self._next_leaf(expect(parts, int))
             if code == MEMORY:
@@ -69,16 +73,11 @@ class Decoder:
             if buffer.nbytes >= _LARGE_PAGE_BYTES and self._next % SPANS_UNTIL_FORGOTTEN == 0:
                 forget_pages(buffer)
             return value
-        expect(parts, list)
         if code == TUPLE:
-            return tuple(parts)
+            return tuple(expect(parts, list))
         if code == DICT:
             return dict(make_pairs(parts))
-        if code not in (VALUE, OBJECT):
-            raise ValueError(f"unknown extension {code}")
-        name, *fields = parts
-        make = find_class(name) if code == OBJECT else find_decoder(expect(name, str))
-        return self._locked(make(*fields))
+        raise ValueError(f"unknown extension {code}")
 
     def _next_leaf(self, pos: int) -> tuple[Serializer, memoryview]:
         if pos != self._next or pos >= len(self._buffers):

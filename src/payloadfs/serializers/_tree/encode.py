@@ -50,7 +50,7 @@ class Encoder:
 
     def __init__(self, *, inline: bool = False) -> None:
         self.leaves: list[tuple[str, Encoded]] = []
-        self.packages = {"python"}  # those that define the classes of values
+        self.names: set[str] = set()  # of the codecs of values
         self._encode, self._ext = _msgpack()
         self._inline = inline
         self._careful = False
@@ -122,7 +122,7 @@ class Encoder:
         return self._value(codec, obj)
 
     def _value(self, codec: Codec, obj: Any) -> Any:
-        self.packages.add(codec.name.partition(".")[0])
+        self.names.add(codec.name)
         fields = [codec.name, *map(self._convert, codec.fields(obj))]
         return self._ext(OBJECT if codec.is_class else VALUE, self._encode(fields))
 

@@ -46,16 +46,15 @@ def _dtype_fields(dtype: Any) -> Any:
 
     if dtype.hasobject or dtype.kind == "T" or _has_metadata(dtype):
         raise NotExactError
-    if dtype.char in "qQ" and dtype.isnative:
-        return dtype.char  # numpy has two names for 64-bit integers
+    if dtype.kind in "biufc":
+        return dtype.char if dtype.char in "qQ" and dtype.isnative else dtype.str  # 64-bit integers have two names
     try:
         descr: Any = np.lib.format.dtype_to_descr(dtype)
         fields = descr if isinstance(descr, str) else repr(descr)
         again = _make_dtype(fields)
     except (TypeError, ValueError) as error:
         raise NotExactError from error
-    same_type = again.type is dtype.type or dtype.kind in "iu"  # numpy has two names for 64-bit integers
-    if not same_type or again != dtype or _alignment(again) != _alignment(dtype):
+    if again.type is not dtype.type or again != dtype or _alignment(again) != _alignment(dtype):
         raise NotExactError
     return fields
 
@@ -142,18 +141,18 @@ def _make_masked(data: Any, mask: Any, fill_value: Any, hard: Any) -> Any:
 
 
 def _scalar_fields(obj: Any) -> list[Any]:
-    import numpy as np
-
-    if obj.dtype.char in "gG":
+    if obj.dtype.char in "gG" or obj.dtype.type is not type(obj):
         raise NotExactError  # the padding of extended precision would change
-    fields = [_dtype_fields(obj.dtype), np.asarray(obj).tobytes()]
-    if type(_make_scalar(*fields)) is not type(obj):
-        raise NotExactError
-    return fields
+    return [_dtype_fields(obj.dtype), obj.tobytes()]
 
 
 def _make_scalar(dtype: Any, content: Any) -> Any:
-    return _make_array(dtype, [], content, False, True)[()]
+    import numpy as np
+
+    kind = _make_dtype(dtype)
+    if len(expect(content, bytes)) != kind.itemsize:
+        raise ValueError("the scalar does not match its content")
+    return np.ndarray((), kind, bytearray(content))[()]
 
 
 def _cells(array: Any) -> Any:

@@ -72,8 +72,9 @@ class TreeSerializer:
                 f"Cannot write the object to a temporary file: {error}. Free some space, or set TMPDIR "
                 "to a folder with enough space. Nothing was written to the store."
             ) from error
+        packages = {"python", *(name.partition(".")[0] for name in writer.encoder.names)}
         meta: dict[str, Any] = {
-            "versions": {name: version for name, version in versions_here().items() if name in writer.encoder.packages},
+            "versions": {name: version for name, version in versions_here().items() if name in packages},
             "leaves": [serializer_id for serializer_id, _ in writer.encoder.leaves],
         }
         meta |= {"chunks": chunks} if chunks else {}
