@@ -354,13 +354,13 @@ SINKS: dict[str, Callable[[Scene], str]] = {
 
 
 def when(number: int, transport: str, sink: str) -> Any:
-    """Return the marker of a case. By default, each canary meets a third of the sinks, and the first one all."""
+    """Return the marker of a case. By default, each canary meets a sixth of the sinks, and the first one all."""
     if number == 0:
         return ()
     # Both transports share the code that hides secrets, so a part of the canaries suffices for the second.
     if transport == "fsspec":
         return pytest.mark.long if number % 4 else pytest.mark.sweep
-    return pytest.mark.sweep if (number + list(SINKS).index(sink)) % 3 else ()
+    return pytest.mark.sweep if (number + list(SINKS).index(sink)) % 6 else ()
 
 
 @pytest.mark.parametrize(
