@@ -12,7 +12,7 @@ from .check import MAX_DEPTH
 from .encode import DICT, LEAF, LEAF_SERIALIZERS, MEMORY, OBJECT, TUPLE, VALUE
 from .register import find_class
 from .standard import make_pairs
-from .vocabulary import expect, find_decoder
+from .vocabulary import expect, makers
 
 _LARGE_PAGE_BYTES = 2 * 1024 * 1024
 """Size of the pages that the system may map to read one byte of a file."""
@@ -42,6 +42,7 @@ class Decoder:
         self._encode = msgspec.msgpack.encode
         self._leaves, self._buffers = leaves, buffers
         self._trusted, self._readonly = trusted, readonly
+        self._makers = makers()
         self._next = self._depth = 0
 
     def decode(self, content: memoryview | bytes) -> Any:
@@ -63,8 +64,10 @@ class Decoder:
         self._depth -= 1
         if code in (VALUE, OBJECT):  # most extensions
             name, *fields = expect(parts, list)
-            make = find_class(name) if code == OBJECT else find_decoder(expect(name, str))
-            return self._locked(make(*fields))
+            make = find_class(name) if code == OBJECT else self._makers.get(name)
+            if make is None:
+                raise ValueError(f"unknown class {name!r}: it may need a newer payloadfs")
+            return self._locked(make(*fields)) if self._readonly else make(*fields)
         if code in (LEAF, MEMORY):
             serializer, buffer = self._next_leaf(expect(parts, int))
             if code == MEMORY:
@@ -87,8 +90,9 @@ class Decoder:
         self._next += 1
         return built_in(self._leaves[pos]), self._buffers[pos]
 
-    def _locked(self, value: Any) -> Any:
-        """Return `value`, made read-only if it is an array and the object is read-only."""
-        if self._readonly and type(value).__name__ in ("ndarray", "MaskedArray"):
+    @staticmethod
+    def _locked(value: Any) -> Any:
+        """Return `value`, made read-only if it is an array."""
+        if type(value).__name__ in ("ndarray", "MaskedArray"):
             value.flags.writeable = False
         return value

@@ -85,14 +85,14 @@ class Encoder:
             return self._convert_native(obj, kind)
         if kind is tuple:
             return self._ext(TUPLE, self._encode(self._convert_items(obj)))
-        if kind is Memory and self._inline:
-            return b"".join(chunks(obj.frame))
-        if kind is Memory:
-            return self._add_leaf(MEMORY, "bytes/1", Encoded([obj.frame], "bin", data=frozenset({0})))
-        codec = CODECS[kind.__name__] if kind in (set, frozenset) else find_codec(kind)
-        if codec is None:
+        codec = find_codec(kind)
+        if codec is not None:
+            return self._convert_other(obj, codec)
+        if kind is not Memory:
             raise NotExactError
-        return self._convert_other(obj, codec)
+        if self._inline:
+            return b"".join(chunks(obj.frame))
+        return self._add_leaf(MEMORY, "bytes/1", Encoded([obj.frame], "bin", data=frozenset({0})))
 
     def _convert_items(self, items: Iterable[Any]) -> Iterable[Any]:
         if not self._careful and frozenset(map(type, items)) <= _SCALARS:

@@ -99,7 +99,8 @@ def _uuid_fields(obj: Any) -> list[Any]:
 def _make_uuid(content: bytes, safety: int | None = None) -> Any:
     from uuid import UUID, SafeUUID
 
-    return UUID(bytes=expect(content, bytes), is_safe=SafeUUID(safety))
+    content = expect(content, bytes)
+    return UUID(bytes=content) if safety is None else UUID(bytes=content, is_safe=SafeUUID(safety))
 
 
 def _bytearray_fields(obj: bytearray) -> list[Any]:
@@ -187,7 +188,7 @@ CODECS: dict[str, Codec] = {
     ),
     "datetime.timezone": ZONE,
     "zoneinfo.ZoneInfo": ZONE,
-    "decimal.Decimal": Codec("Decimal", lambda v: [str(v)], _checked(decimal.Decimal, str)),
+    "decimal.Decimal": Codec("Decimal", lambda v: [str(v)], lambda v: decimal.Decimal(expect(v, str))),
     "fractions.Fraction": Codec("Fraction", _fraction_fields, _make_fraction),
     "uuid.UUID": Codec("UUID", _uuid_fields, _make_uuid),
     class_name(Pointer): Codec("Pointer", lambda v: [v.to_dict()], Pointer.from_dict),

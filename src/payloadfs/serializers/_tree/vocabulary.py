@@ -65,14 +65,15 @@ class Memory:
 
 
 _by_class: dict[type, Codec] = {}
-_added: dict[str, Codec] = {}
+_added: list[Codec] = []
 _classes: dict[str, tuple[type, Codec]] = {}
 
 
 def add_codec(cls: type, codec: Codec) -> None:
     """Add a class of payloadfs itself to the vocabulary."""
     _by_class[cls] = codec
-    _added[codec.name] = codec
+    _added.append(codec)
+    makers.cache_clear()
 
 
 def add_class(cls: type, codec: Codec) -> None:
@@ -112,22 +113,12 @@ def _find_codec(cls: type) -> Codec | None:
     return None
 
 
-def find_decoder(name: str) -> Callable[..., Any]:
-    """Return the function that makes an object from the fields of the value called `name`.
-
-    Raise `ValueError` if the name is unknown. Nothing was imported by it.
-    """
-    codec = _all_codecs().get(name) or _added.get(name)
-    if codec is None:
-        raise ValueError(f"unknown class {name!r}: it may need a newer payloadfs")
-    return codec.make
-
-
 @functools.cache
-def _all_codecs() -> Mapping[str, Codec]:
+def makers() -> Mapping[str, Callable[..., Any]]:
+    """Return the function that makes an object from the fields of a value, for each name of the vocabulary."""
     from . import libraries, standard
 
-    return {codec.name: codec for codec in [*standard.CODECS.values(), *libraries.CODECS]}
+    return {codec.name: codec.make for codec in [*standard.CODECS.values(), *libraries.CODECS, *_added]}
 
 
 def without_attributes(obj: Any) -> Any:
