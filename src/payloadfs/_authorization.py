@@ -14,7 +14,7 @@ from .signing import KeyFile, KeyRing
 
 
 class Authorizer:
-    """The keys and the policy of one repository. The key file is read only if there are no `keys`."""
+    """The keys and the policy of one repository. The key file is read only if `keys` is None."""
 
     def __init__(self, keys: KeyRing | None, keys_file: Path, policy: Policy, root_aliases: Mapping[str, str]) -> None:
         self.policy = policy

@@ -84,7 +84,7 @@ _whole_number = _only(lambda v: v is None or (type(v) is int and v >= 0))
 def _cache_folder(value: Any) -> Path | None:
     folder = None if value == "off" else _absolute(value)
     if sys.platform == "win32" and folder is not None:
-        warn_once("There is no cache of remote objects on Windows: the setting 'cache' is ignored.")
+        warn_once("Remote objects are not cached on Windows: the setting 'cache' is ignored.")
         folder = None
     return folder
 

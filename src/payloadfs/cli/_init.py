@@ -42,7 +42,9 @@ def _run(arguments: argparse.Namespace) -> int:
 def _write_config(url: str) -> Path:
     path = config.config_file()
     if path is None:
-        raise ConfigError("There is no home folder: set PAYLOADFS_CONFIG to the path of the file.", kind="no-home")
+        raise ConfigError(
+            "The home folder was not found: set PAYLOADFS_CONFIG to the path of the configuration file.", kind="no-home"
+        )
     try:
         os.makedirs(path.parent, mode=0o700, exist_ok=True)
         with atomic_file(str(path), replace=False, mode=0o600, fsync=False) as file:

@@ -21,7 +21,7 @@ from ..errors import (
 )
 from ..pointer import Pointer
 from ..repository import Repository
-from ..retention._collect import store_now_s
+from ..retention._clock import store_now_s
 from ..stores import ObjectInfo
 from ..works._history import current_state, current_statuses
 from ..works._journal import Journal, State, newest_entries, read_entry

@@ -19,11 +19,12 @@ from ..errors import ConfigError, PolicyError
 from ..repository import Repository, default_repository
 from ..stores import ObjectInfo, SupportsLeftovers
 from ..stores._cache_quota import Quota
+from ._clock import store_now_s
 from ._references import has_usual_time, references_in
 from ._remove import Removed, remove_all
 
 _OWN = "payloadfs-gc/"
-_MARKS, _PROBE = "payloadfs-gc/marks", "payloadfs-gc/probe"
+_MARKS = "payloadfs-gc/marks"
 _RUNS = "runs/"
 
 
@@ -146,7 +147,8 @@ def _collect_unreferenced(
     removed = remove_all(repository, ripe_objects, dry_run=dry_run)
     if not dry_run and (is_ripe or not marks):
         if waiting:
-            _put(repository, _MARKS, b"".join(object_id + b"\n" for object_id in sorted(waiting)))
+            content = b"".join(object_id + b"\n" for object_id in sorted(waiting))
+            repository.store.put(new_key(_MARKS, "txt"), Outgoing(Encoded([memoryview(content)], "txt"), "b3"))
         for info in marks:
             repository.store.delete(info.key)
     return replace(collected, unreferenced=removed, marked=len(waiting), total=total)
@@ -201,32 +203,3 @@ def _names(references: Iterable[Iterable[bytes]], repository: Repository) -> set
 def _read_marks(repository: Repository, marks: Iterable[ObjectInfo]) -> set[bytes]:
     contents = (bytes(repository.store.get(info.key, info.size_bytes).buffer) for info in marks)
     return {object_id for content in contents for object_id in content.split()}
-
-
-def store_now_s(repository: Repository) -> float:
-    """Return the time by the clock of the store. Writes and deletes a small object.
-
-    Raises
-    ------
-    ConfigError
-        The store does not report times.
-    StoreError
-        The object could not be written.
-    """
-    key = _put(repository, _PROBE, b"x")
-    try:
-        now_s = repository.store.info(key).modified_s
-    finally:
-        repository.store.delete(key)
-    if now_s == float("inf"):
-        raise ConfigError(
-            f"{repository.root} does not report when objects are written, so their age is not known. Nothing was deleted.",
-            kind="no-mtime",
-        )
-    return now_s
-
-
-def _put(repository: Repository, prefix: str, content: bytes) -> str:
-    key = new_key(prefix, "txt")
-    repository.store.put(key, Outgoing(Encoded([memoryview(content)], "txt"), "b3"))
-    return key
