@@ -89,6 +89,12 @@ def _cache_folder(value: Any) -> Path | None:
     return folder
 
 
+def _allowed_root(root: Any) -> str:
+    if isinstance(root, str) and "*" in root and not is_wildcard(root):
+        raise ConfigError("A star stands for all roots of one scheme, as in 's3://*'.")
+    return root if isinstance(root, str) and is_wildcard(root) else canonical_root(root)
+
+
 def _number(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdigit() else text
 
@@ -133,7 +139,7 @@ TABLE = {
         tuple,
         _only(
             lambda v: isinstance(v, list | tuple),
-            lambda v: tuple(r if isinstance(r, str) and is_wildcard(r) else canonical_root(r) for r in v),
+            lambda v: tuple(map(_allowed_root, v)),
         ),
         lambda text: [part.strip() for part in text.split(",") if part.strip()],
     ),
@@ -146,7 +152,10 @@ TABLE = {
     "digest": _choice("blake3", "sha256"),
     "transport": _choice("auto", "obstore", "fsspec"),
     "timeout": _Row(
-        "a number of seconds above 0", lambda: 15.0, _only(lambda v: type(v) in (int, float) and v > 0), float
+        "a number of seconds, above 0 and at most 1,000,000",
+        lambda: 15.0,
+        _only(lambda v: type(v) in (int, float) and 0 < v <= 1_000_000),
+        float,
     ),
     "compression": _choice("none", *COMPRESSIONS),
     "inline_bytes": _Row(
@@ -309,7 +318,8 @@ def layer(given: Mapping[str, Any], origin: str, known: Iterable[str] = tuple(TA
     """Return the settings of one source, every name and value checked."""
     for name in given:
         if name not in known:
-            raise ConfigError(f"Unknown setting {name!r} ({origin}){suggestion(name, known, 0.6)}", kind="setting-name")
+            meant = suggestion(name, known, 0.6) or f"; the settings are {', '.join(n for n in TABLE if n in known)}"
+            raise ConfigError(f"Unknown setting {name!r} ({origin}){meant}", kind="setting-name")
     # None means "not given", except where it removes a limit.
     return {n: checked(n, value, origin) for n, value in given.items() if value is not None or n in _LIMITS}
 

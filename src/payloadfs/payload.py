@@ -12,7 +12,8 @@ from ._batch import DEFAULT_CONCURRENCY
 from ._html import table
 from ._pydantic import PydanticField
 from ._settings import Compression, SaveOptions
-from .errors import EncodeError
+from ._typenames import check_argument
+from .errors import EncodeError, PointerError
 from .pointer import Pointer
 from .repository import Repository, default_repository
 from .serializers import Codec, add_codec
@@ -85,6 +86,7 @@ class Payload(PydanticField, Generic[T]):
         if isinstance(value, Payload | Pointer):
             use = "use it as it is" if isinstance(value, Payload) else "use Payload.from_pointer(pointer)"
             raise EncodeError(f"Payload() takes an object, not a {type(value).__name__}: {use}.", kind="nested")
+        check_argument("repository", repository, Repository)
         self._held: T = value
         self._pointer: Pointer | None = None
         self._repository = repository
@@ -96,7 +98,12 @@ class Payload(PydanticField, Generic[T]):
     def from_pointer(
         cls, pointer: Pointer, *, repository: Repository | None = None, context: str | None = None
     ) -> Self:
-        """Return the payload of `pointer`. No I/O; nothing is resolved."""
+        """Return the payload of `pointer`, or raise `PointerError` if it is not a `Pointer`. No I/O; nothing is resolved."""
+        if not isinstance(pointer, Pointer):
+            raise PointerError(
+                f"Expected a Pointer, not {type(pointer).__name__}: use from_json() or from_dict().",
+                kind="pointer-type",
+            )
         # Without the constructor of a subclass, which may take other arguments.
         payload = cls.__new__(cls)
         Payload.__init__(payload, _NOTHING, repository=repository, context=context)

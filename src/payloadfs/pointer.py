@@ -226,7 +226,9 @@ class Pointer(PydanticField):
         except PointerError:
             raise
         except (ValueError, RecursionError) as error:
-            raise PointerError("Not a pointer: it is not JSON in ASCII.", kind="pointer-format") from error
+            raise PointerError(
+                "Not a pointer: it is not JSON in ASCII, as to_json() returns it.", kind="pointer-format"
+            ) from error
         pointer = cls.from_dict(value)
         if len(text) > MAX_POINTER_BYTES + (_base64_chars(pointer.size_bytes) if pointer.is_inline else 0):
             raise _too_long()

@@ -76,7 +76,7 @@ def configure_runs(parser: argparse.ArgumentParser, common: argparse.ArgumentPar
 def _remove(arguments: argparse.Namespace) -> int:
     """Delete runs: their state first, so that a run that is half deleted cannot be resumed."""
     if bool(arguments.names) == (arguments.keep is not None) or (arguments.keep or 0) < 0:
-        raise ConfigError("Name the runs to delete, or use --keep N with N of 0 or more.", kind="runs")
+        raise ConfigError("Specify the runs to delete, or use --keep N, where N is 0 or more.", kind="runs")
     with config.using(arguments.store):
         repository = Repository()
         runs = {name: info for name, info, _ in newest_entries(repository.store.list("runs/"))}

@@ -16,7 +16,7 @@ from .._durations import seconds
 from .._keys import EXPIRING, ID, created_s, lifetime_s, new_key
 from .._seal import Encoded, Outgoing
 from ..errors import ConfigError, PolicyError
-from ..repository import Repository, default_repository
+from ..repository import Repository, chosen_repository
 from ..stores import ObjectInfo, SupportsLeftovers
 from ..stores._cache_quota import Quota
 from ._clock import store_now_s
@@ -95,7 +95,9 @@ def collect(
     Cost: at most two listings, one request per deleted object, and 100 bytes of memory for each id in
     `references`. Times are those that the store reports, so that clocks of other machines do not matter.
     """
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
+    if not 0 <= max_share <= 1:
+        raise ConfigError(f"max_share must be a number from 0 to 1, not {max_share!r}.", kind="max-share")
     try:
         grace_s = seconds(grace)
     except ValueError as error:
