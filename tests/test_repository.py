@@ -140,7 +140,7 @@ def test_a_context_must_be_named_again(repository: Repository) -> None:
             with pytest.raises(PolicyError, match="Nothing was fetched") as caught:
                 use(pointer, context=context)
             assert caught.value.kind == "policy-context"
-    with pytest.raises(PolicyError, match="saved for no context"):
+    with pytest.raises(PolicyError, match="saved without a context, not for"):
         repository.load(repository.save([1]), context="run-7/frame")
     # What does not use the content needs no context.
     assert repository.exists(pointer)

@@ -71,6 +71,6 @@ def _check_context(pointer: Pointer, context: str | None) -> None:
     elif not pointer.is_signed:
         problem = f"The context {context!r} needs a signed pointer, and this one is not signed."
     else:
-        saved_for = f"the context {pointer.context!r}" if pointer.context else "no context"
-        problem = f"The pointer was saved for {saved_for}, not for {context!r}."
+        saved = f"for the context {pointer.context!r}" if pointer.context else "without a context"
+        problem = f"The pointer was saved {saved}, not for {context!r}."
     raise PolicyError(f"{problem} Nothing was fetched.", kind="policy-context", pointer=pointer)

@@ -145,7 +145,9 @@ TABLE = {
     ),
     "pickle": _choice("signed", "always", "never"),
     "unsigned": _choice("never", "safe"),
-    "max_bytes": _Row("a whole number of bytes, 0 or more, or in code None", lambda: None, _whole_number, _number),
+    "max_bytes": _Row(
+        "a whole number of bytes, 0 or more (in code, None for no limit)", lambda: None, _whole_number, _number
+    ),
     "max_age": _Row(_DURATION, lambda: None, _lifetime, _number),
     "expires": _Row(f"{_DURATION}, or 'never'", lambda: None, _lifetime, _number, lambda v: v or "never"),
     "verify": _choice("auto", "full"),

@@ -375,7 +375,7 @@ def content_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _inline_data(fields: dict[str, Any]) -> bytes:
     text: str = fields["data"]
     if fields["size"] > MAX_INLINE_BYTES or len(text) != _base64_chars(fields["size"]):
-        raise PointerError("The pointer's field 'data' does not have the size in 'size'.", kind="pointer-format")
+        raise PointerError("The pointer's fields 'data' and 'size' do not match.", kind="pointer-format")
     try:
         data = binascii.a2b_base64(text)
     except ValueError as error:

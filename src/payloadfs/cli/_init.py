@@ -17,7 +17,9 @@ from ._common import printable
 
 def configure_init(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
     """Add the options of ``init``."""
-    parser.add_argument("url", help="where objects are stored: a folder or a URL such as s3://bucket/prod")
+    parser.add_argument(
+        "url", metavar="URL", help="where objects are stored: a folder or a URL such as s3://bucket/prod"
+    )
     parser.set_defaults(run=_run)
 
 

@@ -69,7 +69,7 @@ def configure_runs(parser: argparse.ArgumentParser, common: argparse.ArgumentPar
         "payloadfs runs rm --keep 10",
     )
     remove.add_argument("names", metavar="RUN", nargs="*", help="names of the runs")
-    remove.add_argument("--keep", metavar="N", type=int, help="delete all but the N newest of the runs that have ended")
+    remove.add_argument("--keep", metavar="N", type=int, help="delete all runs that have ended, except the N newest")
     remove.set_defaults(run=_remove)
 
 

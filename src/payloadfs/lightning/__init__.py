@@ -272,7 +272,7 @@ def warn_about(options: dict[str, Any], ignored: tuple[str, ...], owner: str) ->
     for name in options:
         if name not in ignored:
             raise TypeError(f"{owner} has no option {name!r}.")
-        warn_once(f"{owner}: {name} is ignored, because payloadfs has no cloud. {_PAGE}")
+        warn_once(f"{owner}: {name} is ignored: payloadfs does not start cloud machines. {_PAGE}")
 
 
 def _without_class(value: Any) -> Any:
