@@ -345,10 +345,12 @@ def test_pointer_size(repository):
         assert Pointer.from_json(pointer.to_json()) == pointer
 
 
-def test_only_a_pointer_becomes_a_payload_without_json(repository):
+def test_a_payload_is_created_only_from_a_pointer(repository):
     pointer = repository.save([1] * 100)
-    for wrong in (None, pointer.to_json(), pointer.to_dict(), Payload.from_pointer(pointer)):
-        with pytest.raises(PointerError, match=r"use from_json\(\) or from_dict\(\)"):
+    for form in (pointer, pointer.to_json(), pointer.to_dict(), Payload.from_pointer(pointer)):
+        assert Payload.from_pointer(form, repository=repository).value == [1] * 100
+    for wrong in (None, 5, [1], "memory://x", {}):
+        with pytest.raises(PointerError):
             Payload.from_pointer(wrong)
 
 

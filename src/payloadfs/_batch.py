@@ -51,8 +51,7 @@ class Batch:
             `items` is one string, mapping or table. Nothing was started.
         """
         # Iterating over one of these yields parts that are not meant.
-        is_one = isinstance(items, str | bytes | Mapping) or (hasattr(items, "columns") and hasattr(items, "shape"))
-        if is_one:
+        if isinstance(items, str | bytes | Mapping) or (hasattr(items, "columns") and hasattr(items, "shape")):
             raise ConfigError(
                 f"Expected a list or another iterable of objects, not one {type(items).__name__}. Nothing was {self._verb}.",
                 kind="argument",

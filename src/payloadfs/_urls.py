@@ -64,6 +64,8 @@ def root_problem(root: str) -> str | None:
         return f"it has no host or bucket name, as in {scheme}://name"
     if not _HOST.fullmatch(host):
         return "its host or bucket name is not valid (credentials are not allowed)"
+    if ":" in host and scheme in ("s3", "gs", "az"):
+        return "a bucket name has no port"
     for segment in segments:
         if segment in (".", "..") or not _SEGMENT.fullmatch(segment):
             return _BAD_SEGMENT

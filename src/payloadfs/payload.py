@@ -13,8 +13,8 @@ from ._html import table
 from ._pydantic import PydanticField
 from ._settings import Compression, SaveOptions
 from ._typenames import check_argument
-from .errors import EncodeError, PointerError
-from .pointer import Pointer
+from .errors import EncodeError
+from .pointer import Pointer, as_pointer
 from .repository import Repository, default_repository
 from .serializers import Codec, add_codec
 
@@ -98,16 +98,11 @@ class Payload(PydanticField, Generic[T]):
     def from_pointer(
         cls, pointer: Pointer, *, repository: Repository | None = None, context: str | None = None
     ) -> Self:
-        """Return the payload of `pointer`, or raise `PointerError` if it is not a `Pointer`. No I/O; nothing is resolved."""
-        if not isinstance(pointer, Pointer):
-            raise PointerError(
-                f"Expected a Pointer, not {type(pointer).__name__}: use from_json() or from_dict().",
-                kind="pointer-type",
-            )
+        """Return the payload of `pointer`, or raise `PointerError` if it is not one. No I/O; nothing is resolved."""
         # Without the constructor of a subclass, which may take other arguments.
         payload = cls.__new__(cls)
         Payload.__init__(payload, _NOTHING, repository=repository, context=context)
-        payload._pointer = pointer
+        payload._pointer = as_pointer(pointer)
         return payload
 
     @classmethod

@@ -125,7 +125,8 @@ def _collect_unreferenced(
 ) -> Collected:
     marks = list(repository.store.list(f"{_MARKS}/"))
     is_ripe = bool(marks) and max(info.modified_s for info in marks) <= now_s - grace_s
-    marked = _read_marks(repository, marks)
+    contents = (bytes(repository.store.get(info.key, info.size_bytes).buffer) for info in marks)
+    marked = {object_id for content in contents for object_id in content.split()}
     total, ripe, waiting = 0, 0, set()
     for info in repository.store.list():
         total += 1
@@ -200,8 +201,3 @@ def _names(references: Iterable[Iterable[bytes]], repository: Repository) -> set
         if ID.match(info.key.rpartition("/")[2]) is None:
             named.update(references_in([bytes(repository.store.get(info.key, info.size_bytes).buffer)]))
     return named
-
-
-def _read_marks(repository: Repository, marks: Iterable[ObjectInfo]) -> set[bytes]:
-    contents = (bytes(repository.store.get(info.key, info.size_bytes).buffer) for info in marks)
-    return {object_id for content in contents for object_id in content.split()}

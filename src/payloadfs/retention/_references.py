@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .._keys import ID
-from ..errors import ConfigError, PointerError
+from .._typenames import check_argument
+from ..errors import PointerError
 from ..pointer import MAX_INLINE_BYTES, Pointer
 
 _ID = re.compile(b"(?=(%b))" % ID.pattern.encode())  # overlapping: an id may follow characters that look like one
@@ -46,11 +47,7 @@ def references_in(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """
     kept = b""
     for chunk in chunks:
-        if not isinstance(chunk, bytes | bytearray | memoryview):
-            raise ConfigError(
-                f"References must be pieces of text in bytes, such as an open binary file, not {type(chunk).__name__}.",
-                kind="references",
-            )
+        check_argument("a piece of the references", chunk, bytes)
         text = kept + chunk
         yield from _ids(text)
         for encoded in _BASE64.finditer(text):
