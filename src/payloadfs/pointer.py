@@ -355,9 +355,7 @@ def _check_fields(fields: dict[str, Any], kinds: dict[str, type]) -> None:
                 f"The pointer's field {name!r} is missing or not {kind.__name__}.", kind="pointer-format"
             )
     if "key" in kinds:
-        check_key(fields["key"])
-        if problem := root_problem(fields["root"]):
-            raise PointerError(f"The pointer's root is not valid: {problem}.", kind="pointer-root")
+        _check_location(fields["root"], fields["key"])
     for name in ("size", "created"):
         if not 0 <= fields[name] <= _MAX_INT:
             raise PointerError(f"The pointer's field {name!r} is out of range.", kind="pointer-format")
@@ -401,6 +399,12 @@ def _too_long() -> PointerError:
         f"{MAX_INLINE_BYTES:,} bytes.",
         kind="pointer-size",
     )
+
+
+def _check_location(root: str, key: str) -> None:
+    check_key(key)
+    if problem := root_problem(root):
+        raise PointerError(f"The pointer's root is not valid: {problem}.", kind="pointer-root")
 
 
 def check_context(context: str) -> None:
