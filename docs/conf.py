@@ -69,7 +69,7 @@ _CHOICES = re.compile(r"\{([a-z][a-z,-]*)\}\s+\.\.\.")
 
 
 def _help(*command: str) -> str | None:
-    """Return the output of ``payloadfs COMMAND --help``, or None if there is no such command."""
+    """Return the output of ``payloadfs COMMAND --help``, or None if the command does not exist."""
     try:
         main: Any = importlib.import_module("payloadfs.cli").main
     except (ImportError, AttributeError):

@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import pandas as pd
+import polars as pl
 import pytest
 
 import payloadfs
@@ -193,3 +195,14 @@ def test_batches_in_a_forked_child(repository: Repository) -> None:
         good = repository.load_many(repository.save_many(range(20))) == repository.load_many(pointers)
         os._exit(0 if good else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("one", ["abc", b"abc", {"a": 1}, pd.DataFrame({"a": [1]}), pl.DataFrame({"a": [1]})])
+def test_one_object_is_not_a_batch(repository: Repository, one: Any) -> None:
+    """Its characters, keys or columns would be saved in its place."""
+    with pytest.raises(ConfigError, match=f"not one {type(one).__name__}. Nothing was saved"):
+        repository.save_many(one)
+    with pytest.raises(ConfigError, match="Nothing was loaded"):
+        repository.load_many(one)
+    assert list(repository.list()) == []
+    assert len(repository.save_many(pd.Series([1, 2]))) == 2

@@ -206,7 +206,9 @@ def test_unknown_names_in_a_file(clean: Path, monkeypatch: pytest.MonkeyPatch) -
         current()
     path.write_text("[payloadfs]\nurl = 's3://x'")
     monkeypatch.setenv("PAYLOADFS_PICKLE", "never")
-    with pytest.raises(ConfigError, match="'payloadfs'"):
+    with pytest.raises(
+        ConfigError, match=r"'payloadfs' .*the settings are url, storage_options, keys_file, allowed_roots"
+    ):
         current()
 
 
@@ -215,6 +217,8 @@ WRONG_IN_CODE = [
     ("url", f"az://box/path?sig={CANARY}"),
     ("url", f"s3://b\0{CANARY}"),
     ("url", 7),
+    ("url", " "),
+    ("url", f"~{CANARY}/objects"),
     ("storage_options", CANARY),
     ("storage_options", {CANARY.encode(): 1}),
     ("keys_file", f"{CANARY}/keys"),
@@ -224,6 +228,8 @@ WRONG_IN_CODE = [
     ("allowed_roots", [f"s3://me:{CANARY}@bucket"]),
     ("allowed_roots", [7]),
     ("allowed_roots", ["s3:/*"]),
+    ("allowed_roots", ["*"]),
+    ("allowed_roots", ["s3://bucket/*"]),
     ("pickle", "yes"),
     ("pickle", ["signed"]),
     ("unsigned", "always"),
@@ -236,6 +242,8 @@ WRONG_IN_CODE = [
     ("max_bytes", "7"),
     ("verify", "none"),
     ("digest", "md5"),
+    ("timeout", float("inf")),
+    ("timeout", 1e9),
     ("fsync", 1),
     ("cache", f"{CANARY}/cache"),
     ("cache", 7),

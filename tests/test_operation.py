@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import payloadfs
-from payloadfs import NotFoundError, Payload, Progress, Repository, default_repository
+from payloadfs import ConfigError, NotFoundError, Payload, Progress, Repository, default_repository
 
 SIZE = 20_000_000
 
@@ -167,3 +167,11 @@ def test_a_notebook_shows_no_frames_of_ours() -> None:
     assert "test_operation.py" in lines
     assert "repository.py" not in lines
     assert lines.splitlines()[-1].startswith("payloadfs.SignatureError: ")
+
+
+def test_a_callback_that_cannot_be_called_is_refused(reports: list[Progress], tmp_path: Any) -> None:
+    wrong: Any = 5
+    with pytest.raises(ConfigError, match="callback must be a Callable, not int"):
+        payloadfs.on_progress(wrong)
+    Repository(tmp_path).save(bytes(SIZE))
+    assert reports

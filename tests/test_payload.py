@@ -343,3 +343,20 @@ def test_pointer_size(repository):
         beyond_the_root = len(pointer.to_json()) - len(pointer.root)
         assert beyond_the_root < 330  # so under 400 with any root of up to 70 characters
         assert Pointer.from_json(pointer.to_json()) == pointer
+
+
+def test_a_payload_is_created_only_from_a_pointer(repository):
+    pointer = repository.save([1] * 100)
+    for form in (pointer, pointer.to_json(), pointer.to_dict(), Payload.from_pointer(pointer)):
+        assert Payload.from_pointer(form, repository=repository).value == [1] * 100
+    for wrong in (None, 5, [1], "memory://x", {}):
+        with pytest.raises(PointerError):
+            Payload.from_pointer(wrong)
+
+
+def test_no_prefix_names_the_folder_of_the_collector(repository):
+    for prefix in ("payloadfs-gc", "payloadfs-gc/marks"):
+        pointer = repository.save([1] * 100, prefix=prefix)
+        assert not pointer.key.startswith("payloadfs-gc/")
+        assert unescaped(pointer.key.rpartition("/")[0]) == prefix
+        assert pointer.key in {info.key for info in repository.list(prefix)}

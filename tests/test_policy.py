@@ -130,6 +130,7 @@ def test_limits_are_inclusive(policy: Policy) -> None:
         {"unsigned": "always"},
         {"unsigned": False},
         {"max_bytes": -1},
+        {"max_bytes": "1000"},
         {"max_age": -1},
         {"max_age": "7"},
         {"max_age": 1.5},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 import os
@@ -18,6 +19,7 @@ import pytest
 import payloadfs
 from payloadfs import ConfigError, Key, KeyRing, Payload, Pointer, PointerError, Policy, PolicyError, Repository
 from payloadfs.errors import SignatureError, UnknownKeyError
+from payloadfs.retention import collect, remove
 
 SECRET = b"a secret of exactly 32 bytes...."
 RING = KeyRing([Key(SECRET)])
@@ -138,7 +140,7 @@ def test_a_context_must_be_named_again(repository: Repository) -> None:
             with pytest.raises(PolicyError, match="Nothing was fetched") as caught:
                 use(pointer, context=context)
             assert caught.value.kind == "policy-context"
-    with pytest.raises(PolicyError, match="saved for no context"):
+    with pytest.raises(PolicyError, match="saved without a context, not for"):
         repository.load(repository.save([1]), context="run-7/frame")
     # What does not use the content needs no context.
     assert repository.exists(pointer)
@@ -235,3 +237,43 @@ def test_bytes_are_validated_unless_their_signer_may_run_code(
     ):
         Repository(repository.root, keys=RING, **settings).load(subject)
         assert seen.pop() is trusted
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("policy", "never"),
+        ("policy", {}),
+        ("policy", Policy),
+        ("serializers", []),
+        ("serializers", ["pandas"]),
+        ("root_aliases", ["s3://a"]),
+        ("root_aliases", "s3://a"),
+    ],
+)
+def test_arguments_of_another_class_are_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be a .*, not {type(value).__name__}") as caught:
+        Repository("memory://arguments", **{name: value})
+    assert caught.value.kind == "argument"
+
+
+@pytest.mark.parametrize("value", ["memory://x", Path("x"), Repository, ""])
+def test_a_url_in_place_of_a_repository_is_refused_by_name(repository: Repository, value: Any) -> None:
+    pointer = repository.save([1] * 100)
+    calls = [
+        lambda: Payload([1], repository=value),
+        lambda: Payload.from_json(pointer.to_json(), repository=value),
+        lambda: payloadfs.pack([b"x"], repository=value),
+        lambda: payloadfs.unpack({}, repository=value),
+        lambda: asyncio.run(payloadfs.aio.save([1], repository=value)),
+        lambda: collect(repository=value),
+        lambda: remove("x", repository=value),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigError, match="repository must be a Repository, not "):
+            call()
+
+
+def test_unknown_arguments_of_a_batch_name_the_function(repository: Repository) -> None:
+    with pytest.raises(TypeError, match=r"save_many\(\) got an unexpected keyword argument 'prefx'"):
+        repository.save_many([1], prefx="x")  # type: ignore[call-arg]

@@ -357,3 +357,18 @@ def test_aliases(root: str, moved: dict[str, str], expected: str | None) -> None
         resolve_alias(root, moved)
     assert caught.value.kind == "policy-root"
     assert "Nothing was fetched" in caught.value.message
+
+
+@pytest.mark.parametrize("url", ["memory://", "memory:///x", "s3://", "gs:///x"])
+def test_a_url_without_a_name_says_where_it_belongs(url: str) -> None:
+    with pytest.raises(ConfigError, match=f"no host or bucket name, as in {scheme_of(url)}://name"):
+        canonical_root(url)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "s3a", "gs", "az"])
+def test_an_endpoint_is_not_a_bucket(scheme: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"a bucket name has no port. Pass credentials and endpoints in storage_options"
+    ):
+        canonical_root(f"{scheme}://localhost:9000/bucket")
+    assert canonical_root("sftp://host:2222/path") == "sftp://host:2222/path"

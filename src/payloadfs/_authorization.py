@@ -14,7 +14,7 @@ from .signing import KeyFile, KeyRing
 
 
 class Authorizer:
-    """The keys and the policy of one repository. The key file is read only if there are no `keys`."""
+    """The keys and the policy of one repository. The key file is read only if `keys` is None."""
 
     def __init__(self, keys: KeyRing | None, keys_file: Path, policy: Policy, root_aliases: Mapping[str, str]) -> None:
         self.policy = policy
@@ -71,6 +71,6 @@ def _check_context(pointer: Pointer, context: str | None) -> None:
     elif not pointer.is_signed:
         problem = f"The context {context!r} needs a signed pointer, and this one is not signed."
     else:
-        saved_for = f"the context {pointer.context!r}" if pointer.context else "no context"
-        problem = f"The pointer was saved for {saved_for}, not for {context!r}."
+        saved = f"for the context {pointer.context!r}" if pointer.context else "without a context"
+        problem = f"The pointer was saved {saved}, not for {context!r}."
     raise PolicyError(f"{problem} Nothing was fetched.", kind="policy-context", pointer=pointer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
@@ -47,7 +47,15 @@ class Batch:
         ------
         BatchError
             Some failed. All were tried.
+        ConfigError
+            `items` is one string, mapping or table. Nothing was started.
         """
+        # Iterating over one of these yields parts that are not meant.
+        if isinstance(items, str | bytes | Mapping) or (hasattr(items, "columns") and hasattr(items, "shape")):
+            raise ConfigError(
+                f"Expected a list or another iterable of objects, not one {type(items).__name__}. Nothing was {self._verb}.",
+                kind="argument",
+            )
         # Not at the top: it imports logging, which costs more than a small load.
         from concurrent.futures import ThreadPoolExecutor
 

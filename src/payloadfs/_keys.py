@@ -12,7 +12,7 @@ from .errors import ConfigError, PointerError
 _KEY = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
 MAX_KEY_CHARS = 512
 _MAX_PREFIX_CHARS = 400
-_ESCAPED = re.compile(r"[^A-Za-z0-9._=-]|^\.|=(?=[0-9A-F]{2})|(?<=^ttl)=")
+_ESCAPED = re.compile(r"[^A-Za-z0-9._=-]|^\.|=(?=[0-9A-F]{2})|(?<=^ttl)=|(?<=^payloadfs)-(?=gc$)")
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Alphabet of keys and of names of runs: 32 characters that are hard to confuse."""
 
@@ -58,18 +58,18 @@ def escape_prefix(prefix: str) -> str:
     'order=3A42/eu'
     """
     if not isinstance(prefix, str):
-        raise ConfigError(f"A prefix must be a string, not {type(prefix).__name__}. Nothing was saved.", kind="prefix")
+        raise ConfigError(f"A prefix must be a string, not {type(prefix).__name__}.", kind="prefix")
     if any(segment in ("", ".", "..") for segment in prefix.split("/")):
         raise ConfigError(
             f"The prefix {prefix[:80]!r} has a segment that is empty, '.' or '..': use a name such as 'run/7', "
-            "without a slash at its start or end. Nothing was saved.",
+            "without a slash at its start or end.",
             kind="prefix",
         )
     escaped = "/".join(_ESCAPED.sub(_escape, segment) for segment in prefix.split("/"))
     if len(escaped) > _MAX_PREFIX_CHARS:
         raise ConfigError(
             f"The prefix {prefix[:80]!r} is too long: it takes {len(escaped)} characters of the key, and at most "
-            f"{_MAX_PREFIX_CHARS} are allowed. Nothing was saved.",
+            f"{_MAX_PREFIX_CHARS} are allowed.",
             kind="prefix",
         )
     return escaped

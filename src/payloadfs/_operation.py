@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 
 from ._forks import on_fork
 from ._log import logger
+from ._typenames import check_argument
 from .errors import PayloadError
 
 LARGE_BYTES = 16 * 1024 * 1024
@@ -73,6 +74,7 @@ def on_progress(callback: Callable[[Progress], None] | None) -> None:
     >>> payloadfs.on_progress(None)
     """
     global _callback
+    check_argument("callback", callback, Callable)
     _callback = callback
 
 

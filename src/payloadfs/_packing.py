@@ -23,7 +23,7 @@ from ._settings import SaveOptions
 from .errors import PointerError
 from .payload import Payload
 from .pointer import Pointer
-from .repository import Repository, default_repository
+from .repository import Repository, chosen_repository
 
 DEFAULT_OVER_BYTES = 16 * 1024
 _TAG: Final = "payloadfs"
@@ -86,7 +86,7 @@ def pack(
     except _OccursTwiceError:
         plan = _Plan(over)
         packed = plan.later(value)
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
     if len(plan.objects) == 1:
         pointers = [chosen.save(plan.objects[0], **options)]
     else:
@@ -118,7 +118,7 @@ def unpack(packed: Any, *, repository: Repository | None = None, view: bool = Fa
     Cost: that of `Repository.load_many` for the pointers. Signature and policy are checked as for any load.
     """
     template, pointers = template_of(packed, repository)
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
     if len(pointers) == 1:
         objects = [chosen.load(pointers[0], view=view, context=context)]
     else:

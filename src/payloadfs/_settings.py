@@ -84,9 +84,15 @@ _whole_number = _only(lambda v: v is None or (type(v) is int and v >= 0))
 def _cache_folder(value: Any) -> Path | None:
     folder = None if value == "off" else _absolute(value)
     if sys.platform == "win32" and folder is not None:
-        warn_once("There is no cache of remote objects on Windows: the setting 'cache' is ignored.")
+        warn_once("Remote objects are not cached on Windows: the setting 'cache' is ignored.")
         folder = None
     return folder
+
+
+def _allowed_root(root: Any) -> str:
+    if isinstance(root, str) and "*" in root and not is_wildcard(root):
+        raise ConfigError("A star stands for all roots of one scheme, as in 's3://*'.")
+    return root if isinstance(root, str) and is_wildcard(root) else canonical_root(root)
 
 
 def _number(text: str) -> int | str:
@@ -133,20 +139,25 @@ TABLE = {
         tuple,
         _only(
             lambda v: isinstance(v, list | tuple),
-            lambda v: tuple(r if isinstance(r, str) and is_wildcard(r) else canonical_root(r) for r in v),
+            lambda v: tuple(map(_allowed_root, v)),
         ),
         lambda text: [part.strip() for part in text.split(",") if part.strip()],
     ),
     "pickle": _choice("signed", "always", "never"),
     "unsigned": _choice("never", "safe"),
-    "max_bytes": _Row("a whole number of bytes, 0 or more, or in code None", lambda: None, _whole_number, _number),
+    "max_bytes": _Row(
+        "a whole number of bytes, 0 or more (in code, None for no limit)", lambda: None, _whole_number, _number
+    ),
     "max_age": _Row(_DURATION, lambda: None, _lifetime, _number),
     "expires": _Row(f"{_DURATION}, or 'never'", lambda: None, _lifetime, _number, lambda v: v or "never"),
     "verify": _choice("auto", "full"),
     "digest": _choice("blake3", "sha256"),
     "transport": _choice("auto", "obstore", "fsspec"),
     "timeout": _Row(
-        "a number of seconds above 0", lambda: 15.0, _only(lambda v: type(v) in (int, float) and v > 0), float
+        "a number of seconds, above 0 and at most 1,000,000",
+        lambda: 15.0,
+        _only(lambda v: type(v) in (int, float) and 0 < v <= 1_000_000),
+        float,
     ),
     "compression": _choice("none", *COMPRESSIONS),
     "inline_bytes": _Row(
@@ -309,7 +320,8 @@ def layer(given: Mapping[str, Any], origin: str, known: Iterable[str] = tuple(TA
     """Return the settings of one source, every name and value checked."""
     for name in given:
         if name not in known:
-            raise ConfigError(f"Unknown setting {name!r} ({origin}){suggestion(name, known, 0.6)}", kind="setting-name")
+            meant = suggestion(name, known, 0.6) or f"; the settings are {', '.join(n for n in TABLE if n in known)}"
+            raise ConfigError(f"Unknown setting {name!r} ({origin}){meant}", kind="setting-name")
     # None means "not given", except where it removes a limit.
     return {n: checked(n, value, origin) for n, value in given.items() if value is not None or n in _LIMITS}
 

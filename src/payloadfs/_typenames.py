@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ._buffers import COMPRESSIONS
+from .errors import ConfigError
 
 SERIALIZER_ID = re.compile(r"[a-z][a-z0-9-]{0,39}/[1-9][0-9]{0,3}")
 """Pattern of a serializer id: name and version."""
@@ -78,6 +79,12 @@ def split_serializer(serializer_id: str) -> tuple[str, str]:
     """
     codec, _, inner = serializer_id.partition("-")
     return (codec, inner) if codec in COMPRESSIONS else ("", serializer_id)
+
+
+def check_argument(name: str, value: Any, cls: Any) -> None:
+    """Raise `ConfigError` if `value` is neither None nor an instance of `cls`."""
+    if value is not None and not isinstance(value, cls):
+        raise ConfigError(f"{name} must be a {cls.__name__}, not {type(value).__name__}.", kind="argument")
 
 
 def suggestion(name: str, known: Iterable[str], cutoff: float) -> str:

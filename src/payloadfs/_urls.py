@@ -60,8 +60,12 @@ def root_problem(root: str) -> str | None:
         if host or not segments:
             return "a file URL must be file:/// and an absolute path"
         return None if segments == [""] else _file_problem(segments)
+    if not host:
+        return f"it has no host or bucket name, as in {scheme}://name"
     if not _HOST.fullmatch(host):
         return "its host or bucket name is not valid (credentials are not allowed)"
+    if ":" in host and scheme in ("s3", "gs", "az"):
+        return "a bucket name has no port"
     for segment in segments:
         if segment in (".", "..") or not _SEGMENT.fullmatch(segment):
             return _BAD_SEGMENT
@@ -78,7 +82,7 @@ def _file_problem(segments: list[str]) -> str | None:
         ):
             return "its path is not percent-encoded in the canonical way"
         if any(byte < 0x20 or byte in (0x2F, 0x5C, 0x7F) for byte in unquote_to_bytes(segment)):
-            return "its path contains a control character or an encoded slash"
+            return "its path contains a control character, a backslash or an encoded slash"
     return None
 
 
@@ -108,7 +112,7 @@ def canonical_root(url: Any) -> str:
     if isinstance(protocol, str) and protocol not in ("", "file", "local"):
         url = str(url)
     text = os.fspath(url) if isinstance(url, os.PathLike) else url
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str) or not text.strip():
         raise ConfigError(f"A storage URL must be a non-empty string or path (got {type(url).__name__}).", kind="url")
     scheme, separator, location = text.partition("://")
     scheme = _SAME_SCHEME.get(scheme.lower(), scheme.lower())
@@ -148,6 +152,8 @@ def _file_root(path: str, *, quoted: bool) -> str:
     try:
         raw = os.fsencode(path)
         raw = _without_slash(unquote_to_bytes(raw)) if quoted else os.path.expanduser(raw)
+        if not quoted and raw.startswith(b"~"):
+            raise ConfigError("The home folder was not found: write ./ before a name that starts with '~'.", kind="url")
         real = os.path.realpath(raw)
     except (OSError, ValueError):
         # A NUL, a character that no file name can contain, or a working directory that was removed.

@@ -31,7 +31,7 @@ from ._settings import SaveOptions
 from .errors import PayloadError, contained
 from .payload import Payload
 from .pointer import Pointer
-from .repository import Repository, default_repository
+from .repository import Repository, chosen_repository
 
 __all__ = ["load", "load_many", "pack", "save", "save_many", "unpack", "value"]
 
@@ -55,7 +55,7 @@ async def save(obj: Any, *, repository: Repository | None = None, **options: Unp
     Errors and cost are those of `Repository.save`. At most 64 calls of this module run at the same time; the others
     wait. A cancelled call stores nothing, or deletes the object again.
     """
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
     return await _in_thread(
         lambda: chosen.save(obj, **options),
         lambda pointer: _delete(chosen, [pointer] if pointer else []),
@@ -69,7 +69,7 @@ async def load(
 
     Errors and cost are those of `Repository.load`. A cancelled call drops the bytes that it fetched.
     """
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
     return await _in_thread(lambda: chosen.load(pointer, view=view, context=context))
 
 
@@ -94,7 +94,7 @@ async def save_many(
 
     Errors and cost are those of `Repository.save_many`. A cancelled call deletes the objects that it stored.
     """
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
     batch = chosen._save_batch(options, max_concurrency)
     return await _in_thread(
         lambda: batch.run(objects), lambda _: _delete(chosen, list(batch.done.values())), cancel=batch.cancel
@@ -115,7 +115,7 @@ async def load_many(
 
     Errors and cost are those of `Repository.load_many`. A cancelled call drops the bytes that it fetched.
     """
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
     batch = chosen._load_batch(view=view, context=context, max_concurrency=max_concurrency)
     return await _in_thread(lambda: batch.run(pointers), cancel=batch.cancel)
 
@@ -131,7 +131,7 @@ async def pack(
 
     Errors and cost are those of `payloadfs.pack`. A cancelled call deletes the objects that it stored.
     """
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
     return await _in_thread(
         lambda: _packing.pack(value, over=over, repository=chosen, **options),
         lambda packed: _delete(chosen, _packing.template_of(packed)[1]),
@@ -145,7 +145,7 @@ async def unpack(
 
     Errors and cost are those of `payloadfs.unpack`. A cancelled call drops the bytes that it fetched.
     """
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
     return await _in_thread(lambda: _packing.unpack(packed, repository=chosen, view=view, context=context))
 
 

@@ -12,8 +12,9 @@ from ._batch import DEFAULT_CONCURRENCY
 from ._html import table
 from ._pydantic import PydanticField
 from ._settings import Compression, SaveOptions
+from ._typenames import check_argument
 from .errors import EncodeError
-from .pointer import Pointer
+from .pointer import Pointer, as_pointer
 from .repository import Repository, default_repository
 from .serializers import Codec, add_codec
 
@@ -85,6 +86,7 @@ class Payload(PydanticField, Generic[T]):
         if isinstance(value, Payload | Pointer):
             use = "use it as it is" if isinstance(value, Payload) else "use Payload.from_pointer(pointer)"
             raise EncodeError(f"Payload() takes an object, not a {type(value).__name__}: {use}.", kind="nested")
+        check_argument("repository", repository, Repository)
         self._held: T = value
         self._pointer: Pointer | None = None
         self._repository = repository
@@ -96,11 +98,11 @@ class Payload(PydanticField, Generic[T]):
     def from_pointer(
         cls, pointer: Pointer, *, repository: Repository | None = None, context: str | None = None
     ) -> Self:
-        """Return the payload of `pointer`. No I/O; nothing is resolved."""
+        """Return the payload of `pointer`, or raise `PointerError` if it is not one. No I/O; nothing is resolved."""
         # Without the constructor of a subclass, which may take other arguments.
         payload = cls.__new__(cls)
         Payload.__init__(payload, _NOTHING, repository=repository, context=context)
-        payload._pointer = pointer
+        payload._pointer = as_pointer(pointer)
         return payload
 
     @classmethod

@@ -226,7 +226,9 @@ class Pointer(PydanticField):
         except PointerError:
             raise
         except (ValueError, RecursionError) as error:
-            raise PointerError("Not a pointer: it is not JSON in ASCII.", kind="pointer-format") from error
+            raise PointerError(
+                "Not a pointer: it is not JSON in ASCII, as to_json() returns it.", kind="pointer-format"
+            ) from error
         pointer = cls.from_dict(value)
         if len(text) > MAX_POINTER_BYTES + (_base64_chars(pointer.size_bytes) if pointer.is_inline else 0):
             raise _too_long()
@@ -373,7 +375,7 @@ def content_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _inline_data(fields: dict[str, Any]) -> bytes:
     text: str = fields["data"]
     if fields["size"] > MAX_INLINE_BYTES or len(text) != _base64_chars(fields["size"]):
-        raise PointerError("The pointer's field 'data' does not have the size in 'size'.", kind="pointer-format")
+        raise PointerError("The pointer's fields 'data' and 'size' do not match.", kind="pointer-format")
     try:
         data = binascii.a2b_base64(text)
     except ValueError as error:

@@ -66,8 +66,8 @@ class Policy:
             if problem is not None:
                 # Not the root itself: it may contain a password.
                 raise ConfigError(f"Allowed root {position} is not a valid storage root: {problem}.", kind="policy")
-        if self.max_bytes is not None and self.max_bytes < 0:
-            raise ConfigError("max_bytes must not be negative.", kind="policy")
+        if self.max_bytes is not None and (type(self.max_bytes) is not int or self.max_bytes < 0):
+            raise ConfigError(f"max_bytes must be None or an int of 0 or more, not {self.max_bytes!r}.", kind="policy")
         if self.pickle == "always" and self.unsigned == "never":
             raise ConfigError(
                 "pickle='always' loads pickles from unsigned pointers, so it needs unsigned='safe' as well.",

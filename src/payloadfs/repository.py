@@ -24,7 +24,7 @@ from ._keys import EXPIRING, escape_prefix, new_key
 from ._operation import Operation
 from ._seal import Encoded, Outgoing, check
 from ._settings import Compression, KeywordSettings, SaveOptions, Settings
-from ._typenames import type_label
+from ._typenames import check_argument, type_label
 from ._urls import scheme_of
 from .errors import NotFoundError
 from .pointer import INLINE_ALGORITHM, Pointer, about, as_pointer, check_context
@@ -90,6 +90,9 @@ class Repository:
         root_aliases: Mapping[str, str] | None = None,
         **settings: Unpack[KeywordSettings],
     ) -> None:
+        for name, value, cls in ("policy", policy, Policy), ("serializers", serializers, SerializerRegistry):
+            check_argument(name, value, cls)
+        check_argument("root_aliases", root_aliases, Mapping)
         given = {"url": url, "storage_options": storage_options, **settings}
         self.settings = config.current().merged(**{name: value for name, value in given.items() if value is not None})
         self.serializers = serializers or default_serializers
@@ -379,6 +382,8 @@ class Repository:
         self._authorizer.verify(as_pointer(pointer))
 
     def _save_batch(self, options: SaveOptions, max_concurrency: int) -> Batch:
+        for name in options.keys() - SaveOptions.__annotations__:
+            raise TypeError(f"save_many() got an unexpected keyword argument {name!r}")
         self._check_options(**options)
         return Batch(partial(self.save, **options), "saved", max_concurrency)
 
@@ -443,11 +448,10 @@ class Repository:
         # Without keys and credentials, which the process that unpickles it provides.
         return _unpickled, (self.settings.public(), self._arguments)
 
-    def __copy__(self) -> Repository:
+    def __deepcopy__(self, memo: object = None) -> Repository:
         return self
 
-    def __deepcopy__(self, memo: object) -> Repository:
-        return self
+    __copy__ = __deepcopy__
 
     def __repr__(self) -> str:
         return f"Repository({self.root!r})"
@@ -487,3 +491,9 @@ def default_repository() -> Repository:
         repository = _repositories.setdefault(fingerprint, Repository())
     _last = settings, repository
     return repository
+
+
+def chosen_repository(repository: Repository | None) -> Repository:
+    """Return `repository`, by default the one of the settings in force. Raise `ConfigError` if it is something else."""
+    check_argument("repository", repository, Repository)
+    return repository or default_repository()

@@ -260,7 +260,7 @@ def test_runs_are_removed(capsys, finished):
     objects = payloadfs.default_repository().list()
     assert {info.key.split("/")[1] for info in objects} == set(names[2:])
     assert "not found" in output(capsys, "rm", names[2], "other", code=3).err
-    assert "Name the runs" in output(capsys, "rm", code=2).err
+    assert "Specify the runs" in output(capsys, "rm", code=2).err
     assert len(output(capsys, "--json").out.splitlines()) == 2
 
 

@@ -65,7 +65,7 @@ def test_windows_ignores_a_cache_and_says_so_once(monkeypatch, caplog):
     for _ in range(2):
         assert payloadfs.Repository("memory://x", cache="/some/folder").settings.cache is None
     assert [record.message for record in caplog.records].count(
-        "There is no cache of remote objects on Windows: the setting 'cache' is ignored."
+        "Remote objects are not cached on Windows: the setting 'cache' is ignored."
     ) == 1
 
 

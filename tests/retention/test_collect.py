@@ -138,6 +138,22 @@ def test_failing_or_empty_references_delete_nothing(repository: Repository, cloc
         assert kept <= _keys(repository)
 
 
+@pytest.mark.parametrize("max_share", [float("nan"), -0.1, 1.1])
+def test_a_share_that_is_not_one_is_refused(repository: Repository, max_share: float) -> None:
+    with pytest.raises(ConfigError, match="max_share must be a number from 0 to 1") as caught:
+        collect(max_share=max_share, dry_run=False, repository=repository)
+    assert caught.value.kind == "max-share"
+
+
+def test_references_that_are_not_bytes_are_refused(repository: Repository) -> None:
+    pointer = repository.save([1] * 100)
+    wrong: list[Any] = [[[pointer.to_json()]], [pointer.to_json()], [pointer.to_json().encode()], pointer.to_json()]
+    for references in wrong:
+        with pytest.raises(ConfigError, match="a piece of the references must be a bytes, not") as caught:
+            collect(references, dry_run=False, repository=repository)
+        assert caught.value.kind == "argument"
+
+
 def test_too_many_unreferenced_objects_are_kept(repository: Repository, clock: Clock) -> None:
     live, *dead = repository.save_many(range(10))
     clock.store_s += 2 * DAY_S

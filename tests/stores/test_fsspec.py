@@ -96,8 +96,16 @@ def test_a_new_file_system_after_a_fork(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_unknown_scheme() -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="the scheme 'nosuch' is not known"):
         open_fsspec_store("nosuch://place/path")
+    with pytest.raises(ConfigError, match="a storage option for github:// is not valid"):
+        open_fsspec_store("github://place", {"nosuch": 1})
+
+
+def test_a_file_system_that_cannot_write() -> None:
+    with pytest.raises(StoreError, match="the file system does not support the request") as caught:
+        open_fsspec_store("http://127.0.0.1:1/path").put("key", PiecesBody([b"x"]))
+    assert caught.value.kind == "unsupported"
 
 
 def test_missing_package() -> None:

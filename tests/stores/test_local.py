@@ -432,3 +432,10 @@ def test_large_objects_are_written_in_whole_chunks(tmp_path, monkeypatch):
     open_store(canonical_root(tmp_path / "objects")).put("k.bin", outgoing)
     assert [end for end in ends[:-1] if end % CHUNK_BYTES] == []
     assert ends[-1] == outgoing.size_bytes > 4 * CHUNK_BYTES
+
+
+def test_a_folder_that_cannot_be_created_is_not_a_missing_object(tmp_path):
+    """As below /proc, where the error is the one for a missing file."""
+    store = open_store(canonical_root(tmp_path / "objects"))
+    with disk_fault("mkdir", errno.ENOENT, times=None), pytest.raises(StoreError, match=r"Cannot put 'run/a\.bin' in"):
+        store.put("run/a.bin", PiecesBody([b"x"]))

@@ -192,3 +192,14 @@ def test_addresses_in_obstores_words_lose_their_query() -> None:
         "Error performing GET https://a.blob/x?sv=1&sig=the-very-secret in 1ms - HTTP error: gone\n\nDebug source:\nx"
     )
     assert "the-very-secret" not in str(from_obstore(error(words)))
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"), [("endpoint", "'endpoint_url'"), ("aws_access_key_id", "S3FileSystem"), ("secrets", "'secret'")]
+)
+@pytest.mark.parametrize("transport", ["auto", "fsspec"])
+def test_unknown_options_are_refused(option: str, hint: str, transport: str) -> None:
+    """s3fs would drop them, and requests could go to another server."""
+    with pytest.raises(ConfigError, match=f"Unknown storage option '{option}' .*{hint}") as caught:
+        open_store("s3://bucket", {"key": "a", "secret": "b", option: "http://127.0.0.1:1"}, transport=transport)
+    assert caught.value.kind == "options"

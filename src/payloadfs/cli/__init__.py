@@ -31,7 +31,7 @@ __all__ = ["main"]
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": (
         "_init",
-        "write the configuration file and a signing key, and say what to set where tasks run",
+        "write the configuration file and a signing key, and print the settings for other machines",
         "payloadfs init s3://acme-payloads/prod",
     ),
     "run": ("_run", "run the works and flows of a program", "payloadfs run app.py --set rows=1000"),

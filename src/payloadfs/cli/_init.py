@@ -17,7 +17,9 @@ from ._common import printable
 
 def configure_init(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) -> None:
     """Add the options of ``init``."""
-    parser.add_argument("url", help="where objects are stored: a folder or a URL such as s3://bucket/prod")
+    parser.add_argument(
+        "url", metavar="URL", help="where objects are stored: a folder or a URL such as s3://bucket/prod"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -42,7 +44,9 @@ def _run(arguments: argparse.Namespace) -> int:
 def _write_config(url: str) -> Path:
     path = config.config_file()
     if path is None:
-        raise ConfigError("There is no home folder: set PAYLOADFS_CONFIG to the path of the file.", kind="no-home")
+        raise ConfigError(
+            "The home folder was not found: set PAYLOADFS_CONFIG to the path of the configuration file.", kind="no-home"
+        )
     try:
         os.makedirs(path.parent, mode=0o700, exist_ok=True)
         with atomic_file(str(path), replace=False, mode=0o600, fsync=False) as file:

@@ -60,7 +60,7 @@ def _find_app(module: ModuleType, file: str, name: str) -> App:
             raise ConfigError(f"{file} has no App named {name!r}{hint}", kind="app")
         return app
     if not names:
-        raise ConfigError(f"{file} has no App: create one at its top level, app = App(MyFlow()).", kind="app")
+        raise ConfigError(f"{file} has no App: create one at its top level, as in app = App(MyFlow()).", kind="app")
     if len(names) > 1:
         first, all_names = next(iter(names.values())), ", ".join(names.values())
         raise ConfigError(f"{file} has several apps ({all_names}): select one, as in {file}:{first}.", kind="app")

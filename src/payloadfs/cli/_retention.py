@@ -27,7 +27,7 @@ def configure_rm(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) ->
     parser.add_argument(
         "target",
         metavar="PREFIX|POINTER",
-        help="prefix of the objects, such as the id of a run; or a pointer as JSON, or - for one on standard input",
+        help="prefix of the objects, such as the id of a run; or a pointer as JSON, or - to read one from standard input",
     )
     parser.add_argument("--older-than", metavar="TIME", help="only objects that are older than this, such as 30d")
     parser.add_argument("--dry-run", action="store_true", help="show how much would be deleted")
@@ -70,7 +70,7 @@ def configure_verify(parser: argparse.ArgumentParser, _: argparse.ArgumentParser
         metavar="FILE",
         nargs="?",
         help="JSON lines that contain the pointers, at any depth; - for standard input. Without it, every object "
-        "is read, and compared with the digests inside it if it has any",
+        "is read, and checked against the digests inside it, if it has them",
     )
     parser.add_argument("--url", metavar="URL", action="append", help="folder or URL that may be read from")
     parser.set_defaults(run=_verify)

@@ -21,7 +21,7 @@ from ..errors import (
 )
 from ..pointer import Pointer
 from ..repository import Repository
-from ..retention._collect import store_now_s
+from ..retention._clock import store_now_s
 from ..stores import ObjectInfo
 from ..works._history import current_state, current_statuses
 from ..works._journal import Journal, State, newest_entries, read_entry
@@ -69,14 +69,14 @@ def configure_runs(parser: argparse.ArgumentParser, common: argparse.ArgumentPar
         "payloadfs runs rm --keep 10",
     )
     remove.add_argument("names", metavar="RUN", nargs="*", help="names of the runs")
-    remove.add_argument("--keep", metavar="N", type=int, help="delete all but the N newest of the runs that have ended")
+    remove.add_argument("--keep", metavar="N", type=int, help="delete all runs that have ended, except the N newest")
     remove.set_defaults(run=_remove)
 
 
 def _remove(arguments: argparse.Namespace) -> int:
     """Delete runs: their state first, so that a run that is half deleted cannot be resumed."""
     if bool(arguments.names) == (arguments.keep is not None) or (arguments.keep or 0) < 0:
-        raise ConfigError("Name the runs to delete, or use --keep N with N of 0 or more.", kind="runs")
+        raise ConfigError("Specify the runs to delete, or use --keep N, where N is 0 or more.", kind="runs")
     with config.using(arguments.store):
         repository = Repository()
         runs = {name: info for name, info, _ in newest_entries(repository.store.list("runs/"))}

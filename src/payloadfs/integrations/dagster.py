@@ -46,7 +46,7 @@ class PayloadIOManager(ConfigurableIOManagerFactory):
     def create_io_manager(self, context: InitResourceContext) -> UPathIOManager:
         """Return the IO manager of a run."""
         if self.base_dir is None and context.instance is None:
-            raise ValueError("PayloadIOManager needs base_dir where there is no Dagster instance.")
+            raise ValueError("PayloadIOManager needs base_dir: the run does not have a Dagster instance.")
         return _Files(UPath(self.base_dir or context.instance.storage_directory()), self.over)
 
 

@@ -126,8 +126,8 @@ class LightningWork(_LightningComponent, Work):
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, str) and value.startswith("lit://"):
             raise ConfigError(
-                f"Cannot assign {value!r} to {name!r}: there is no lit:// storage. Pass the bytes of the file in a "
-                f"Payload, or a path that all machines share. {_PAGE}",
+                f"Cannot assign {value!r} to {name!r}: lit:// storage is not supported. Pass the bytes of the file in "
+                f"a Payload, or a path that all machines share. {_PAGE}",
                 kind="app",
             )
         super().__setattr__(name, value)
@@ -272,7 +272,7 @@ def warn_about(options: dict[str, Any], ignored: tuple[str, ...], owner: str) ->
     for name in options:
         if name not in ignored:
             raise TypeError(f"{owner} has no option {name!r}.")
-        warn_once(f"{owner}: {name} is ignored, because payloadfs has no cloud. {_PAGE}")
+        warn_once(f"{owner}: {name} is ignored: payloadfs does not start cloud machines. {_PAGE}")
 
 
 def _without_class(value: Any) -> Any:

@@ -16,14 +16,15 @@ from .._durations import seconds
 from .._keys import EXPIRING, ID, created_s, lifetime_s, new_key
 from .._seal import Encoded, Outgoing
 from ..errors import ConfigError, PolicyError
-from ..repository import Repository, default_repository
+from ..repository import Repository, chosen_repository
 from ..stores import ObjectInfo, SupportsLeftovers
 from ..stores._cache_quota import Quota
+from ._clock import store_now_s
 from ._references import has_usual_time, references_in
 from ._remove import Removed, remove_all
 
 _OWN = "payloadfs-gc/"
-_MARKS, _PROBE = "payloadfs-gc/marks", "payloadfs-gc/probe"
+_MARKS = "payloadfs-gc/marks"
 _RUNS = "runs/"
 
 
@@ -94,7 +95,9 @@ def collect(
     Cost: at most two listings, one request per deleted object, and 100 bytes of memory for each id in
     `references`. Times are those that the store reports, so that clocks of other machines do not matter.
     """
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
+    if not 0 <= max_share <= 1:
+        raise ConfigError(f"max_share must be a number from 0 to 1, not {max_share!r}.", kind="max-share")
     try:
         grace_s = seconds(grace)
     except ValueError as error:
@@ -122,7 +125,8 @@ def _collect_unreferenced(
 ) -> Collected:
     marks = list(repository.store.list(f"{_MARKS}/"))
     is_ripe = bool(marks) and max(info.modified_s for info in marks) <= now_s - grace_s
-    marked = _read_marks(repository, marks)
+    contents = (bytes(repository.store.get(info.key, info.size_bytes).buffer) for info in marks)
+    marked = {object_id for content in contents for object_id in content.split()}
     total, ripe, waiting = 0, 0, set()
     for info in repository.store.list():
         total += 1
@@ -146,7 +150,8 @@ def _collect_unreferenced(
     removed = remove_all(repository, ripe_objects, dry_run=dry_run)
     if not dry_run and (is_ripe or not marks):
         if waiting:
-            _put(repository, _MARKS, b"".join(object_id + b"\n" for object_id in sorted(waiting)))
+            content = b"".join(object_id + b"\n" for object_id in sorted(waiting))
+            repository.store.put(new_key(_MARKS, "txt"), Outgoing(Encoded([memoryview(content)], "txt"), "b3"))
         for info in marks:
             repository.store.delete(info.key)
     return replace(collected, unreferenced=removed, marked=len(waiting), total=total)
@@ -196,37 +201,3 @@ def _names(references: Iterable[Iterable[bytes]], repository: Repository) -> set
         if ID.match(info.key.rpartition("/")[2]) is None:
             named.update(references_in([bytes(repository.store.get(info.key, info.size_bytes).buffer)]))
     return named
-
-
-def _read_marks(repository: Repository, marks: Iterable[ObjectInfo]) -> set[bytes]:
-    contents = (bytes(repository.store.get(info.key, info.size_bytes).buffer) for info in marks)
-    return {object_id for content in contents for object_id in content.split()}
-
-
-def store_now_s(repository: Repository) -> float:
-    """Return the time by the clock of the store. Writes and deletes a small object.
-
-    Raises
-    ------
-    ConfigError
-        The store does not report times.
-    StoreError
-        The object could not be written.
-    """
-    key = _put(repository, _PROBE, b"x")
-    try:
-        now_s = repository.store.info(key).modified_s
-    finally:
-        repository.store.delete(key)
-    if now_s == float("inf"):
-        raise ConfigError(
-            f"{repository.root} does not report when objects are written, so their age is not known. Nothing was deleted.",
-            kind="no-mtime",
-        )
-    return now_s
-
-
-def _put(repository: Repository, prefix: str, content: bytes) -> str:
-    key = new_key(prefix, "txt")
-    repository.store.put(key, Outgoing(Encoded([memoryview(content)], "txt"), "b3"))
-    return key

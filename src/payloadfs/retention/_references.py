@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .._keys import ID
+from .._typenames import check_argument
 from ..errors import PointerError
 from ..pointer import MAX_INLINE_BYTES, Pointer
 
@@ -46,6 +47,7 @@ def references_in(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """
     kept = b""
     for chunk in chunks:
+        check_argument("a piece of the references", chunk, bytes)
         text = kept + chunk
         yield from _ids(text)
         for encoded in _BASE64.finditer(text):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .._durations import seconds
 from ..errors import ConfigError
-from ..repository import Repository, default_repository
+from ..repository import Repository, chosen_repository
 from ..stores import ObjectInfo
 from ._parallel import in_parallel
 
@@ -56,7 +56,7 @@ def remove(
     Cost: one listing, one request per object, sixteen at the same time. Memory does not depend on the
     number of objects. A bucket with versioning keeps the old versions until a rule of the bucket removes them.
     """
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
     if not prefix:
         raise ConfigError("A prefix is needed: without one, every object would be deleted.", kind="prefix")
     try:

@@ -10,7 +10,7 @@ from .._digest import ALGORITHMS, Digest, digest_of
 from .._seal import check, read_seal
 from ..errors import IntegrityError, NotFoundError, PayloadError, SerializerError
 from ..pointer import Pointer, as_pointer
-from ..repository import Repository, default_repository
+from ..repository import Repository, chosen_repository
 from ..stores import ObjectInfo
 from ._parallel import in_parallel
 
@@ -59,7 +59,7 @@ def verify(pointers: Iterable[Any], *, repository: Repository | None = None) -> 
     ...     [type(result).__name__ for result in verify([payloadfs.save("x")])]
     ['Verified']
     """
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
 
     def check(item: Any) -> Verified | Damaged:
         pointer = as_pointer(item)
@@ -124,7 +124,7 @@ def scan(prefix: str = "", *, repository: Repository | None = None) -> Iterator[
     ...     [(result.is_sealed, result.error) for result in scan()]
     [(False, None)]
     """
-    chosen = repository or default_repository()
+    chosen = chosen_repository(repository)
     store = chosen.store
 
     def read(info: ObjectInfo) -> Scanned:

@@ -208,8 +208,9 @@ class ErrorTranslator:
         is_taken = isinstance(error, FileExistsError) or status in _EXISTS
         if operation == "put" and code not in _BUSY_CODES and is_taken:
             return StoreError(f"Object {what} already exists; it was not changed.", kind="exists")
-        if code == "NotImplemented" or status == _UNSUPPORTED:
-            return StoreError(f"{failed}: the server does not support the request ({reason}).", kind="unsupported")
+        if code == "NotImplemented" or status == _UNSUPPORTED or isinstance(error, NotImplementedError):
+            who = "file system" if isinstance(error, NotImplementedError) else "server"
+            return StoreError(f"{failed}: the {who} does not support the request ({reason}).", kind="unsupported")
         if code == "ConditionalRequestConflict":
             return StoreError(f"{failed}: another writer is creating it ({reason}).", transient=True, kind="conflict")
         if code in _BUSY_CODES or status in _BUSY or status >= _SERVER_FAILED:

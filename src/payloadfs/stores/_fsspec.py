@@ -81,9 +81,13 @@ def open_fsspec_store(
     except ImportError as error:
         raise ConfigError(f"The package for {scheme}:// is not installed: {error}", kind="missing-package") from error
     except (TypeError, ValueError) as error:
-        failure = ConfigError(
-            f"fsspec does not know the scheme {scheme!r}, or a storage option for it is not valid.", kind="options"
+        from fsspec.registry import known_implementations, registry
+
+        is_known = scheme in known_implementations or scheme in registry
+        problem = (
+            f"a storage option for {scheme}:// is not valid" if is_known else f"the scheme {scheme!r} is not known"
         )
+        failure = ConfigError(f"fsspec cannot open {root}: {problem}.", kind="options")
         # The message may hold an option's value.
         failure.__cause__ = ErrorTranslator(root, storage_options or {}).secrets.cause(error)
     except BaseException as error:

@@ -229,9 +229,9 @@ class LocalStore:
             yield
         except (StoreError, NotFoundError, IntegrityError):
             raise
-        except FileNotFoundError as error:
-            raise NotFoundError(f"Object {what} not found.") from error
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and operation != "put":
+                raise NotFoundError(f"Object {what} not found.") from error
             reason = error.strerror or error
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 raise StoreError(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from inspect import signature
 from typing import Any
 
+from .._typenames import suggestion
 from ..errors import ConfigError, StoreError
 from ._aws import encryption_from_environment
 from ._base import Options
@@ -15,6 +17,8 @@ from ._s3_control import S3Control
 
 # payloadfs itself repeats requests; a server that is silent costs one time limit.
 _CONFIG: dict[str, Any] = {"retries": {"total_max_attempts": 1}, "max_pool_connections": 32}
+
+_MORE_OPTIONS = ("listings_expiry_time", "max_paths", "profile", "region", "region_name", "use_listings_cache")
 
 _PROOF = {
     "PutObject": "ETag",
@@ -43,6 +47,11 @@ def open_s3fs_store(
     except ImportError as error:
         raise ConfigError("S3 needs s3fs: pip install 'payloadfs[s3]'.", kind="missing-package") from error
     options = Options(storage_options or {})
+    # Options that it does not know would be dropped with the session of payloadfs: data could go to another server.
+    known = {*signature(s3fs.S3FileSystem.__init__).parameters, *_MORE_OPTIONS} - {"self", "kwargs"}
+    for name in options.keys() - known:
+        meant = suggestion(name, known, 0.6) or "; s3fs.S3FileSystem has the list"
+        raise ConfigError(f"Unknown storage option {name!r} for s3://{meant}", kind="options")
     region = options.pop("region", None) or options.pop("region_name", None)
     options["client_kwargs"] = {**({"region_name": region} if region else {}), **options.get("client_kwargs", {})}
     config = options.get("config_kwargs", {})

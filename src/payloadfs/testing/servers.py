@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +72,8 @@ class S3Server:
 
     @contextmanager
     def client(self) -> Iterator[Any]:
-        """Yield a plain botocore client, which is closed at the end."""
-        import botocore.session
-
-        client = botocore.session.get_session().create_client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            aws_access_key_id=self.key,
-            aws_secret_access_key=self.secret,
-            region_name=_REGION,
-        )
+        """Yield the botocore client of this server, whose connections are closed at the end."""
+        client = _client(self)
         try:
             yield client
         finally:
@@ -92,6 +85,22 @@ class S3Server:
         with self.client() as client:
             client.create_bucket(Bucket=name)
         return name
+
+
+@cache
+def _client(server: S3Server) -> Any:
+    import botocore.config
+    import botocore.session
+
+    return botocore.session.get_session().create_client(
+        "s3",
+        endpoint_url=server.endpoint_url,
+        aws_access_key_id=server.key,
+        aws_secret_access_key=server.secret,
+        region_name=_REGION,
+        # It outlives a test that sets the variables of a proxy.
+        config=botocore.config.Config(proxies={}),
+    )
 
 
 def why_no_moto() -> str | None:

@@ -72,7 +72,7 @@ def register_class(cls: _T | None = None, *, name: str | None = None) -> _T | Ca
     if cls is None:
         return functools.partial(register_class, name=name)
     if not isinstance(cls, type):
-        raise ConfigError(f"register_class takes a class, not a {type(cls).__name__}.", kind="class-kind")
+        raise ConfigError(f"register_class takes a class, not {cls!r:.80}.", kind="class-kind")
     if name is None and cls.__module__ == "__main__":
         raise ConfigError(
             f"{cls.__qualname__} is in __main__, which is a different module in each program: give it a name, "
