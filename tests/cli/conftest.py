@@ -106,9 +106,10 @@ def start(tmp_path, processes_left):
     deadline_s = time.monotonic() + 60
     while left := processes_left():
         if time.monotonic() > deadline_s:
+            commands = [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in left]
             for pid in left:
                 os.kill(pid, signal.SIGKILL)
-            pytest.fail(f"{len(left)} processes are left")
+            pytest.fail(f"These processes are left: {commands}")
         time.sleep(0.05)
 
 
