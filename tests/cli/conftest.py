@@ -77,16 +77,20 @@ def pointer_file(tmp_path):
 
 
 @pytest.fixture
-def processes_left(monkeypatch):
+def mark():
+    """Return a value in the environment of the processes that `start` starts, and of their children."""
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def processes_left(mark):
     """Return a function that returns the processes, started by this test or their children, that still exist."""
-    mark = uuid.uuid4().hex
-    monkeypatch.setenv("RUN_MARK", mark)
 
     def find():
         pids = []
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if mark.encode() in (entry / "environ").read_bytes() and int(entry.name) != os.getpid():
+                if mark.encode() in (entry / "environ").read_bytes():
                     pids.append(int(entry.name))
         return pids
 
@@ -94,12 +98,14 @@ def processes_left(monkeypatch):
 
 
 @pytest.fixture
-def start(tmp_path, processes_left):
+def start(tmp_path, mark, processes_left):
     """Return a function that starts ``payloadfs run`` in its own folder; no process may be left after the test."""
 
     def begin(*arguments, command=RUN, **more):
         pipe = subprocess.PIPE
-        options = {"stdout": pipe, "stderr": pipe, "text": True, "start_new_session": True} | more
+        # Not in this process, where threads of earlier tests may start processes meanwhile.
+        environ = os.environ | {"RUN_MARK": mark}
+        options = {"stdout": pipe, "stderr": pipe, "text": True, "start_new_session": True, "env": environ} | more
         return subprocess.Popen([*command, *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL, **options)
 
     yield begin
