@@ -37,3 +37,20 @@ def test_refuses_a_bad_url(capsys: pytest.CaptureFixture[str], clean_environment
     assert main(["init", "s3://key:hunter2@bucket"]) == 2
     assert "hunter2" not in capsys.readouterr().err
     assert not (clean_environment / ".config").exists()
+
+
+def test_needs_a_key_that_signs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], clean_environment: Path
+) -> None:
+    assert main(["keys", "generate", "--kind", "ed25519"]) == 0
+    key = payloadfs.default_repository().keys.signing_key
+    assert key is not None
+    capsys.readouterr()
+    assert main(["keys", "export", "--public", key.id]) == 0
+    monkeypatch.setenv("PAYLOADFS_KEYS", capsys.readouterr().out.strip())
+    config.reset()
+    assert main(["init", "s3://bucket/prod"]) == 2
+    assert "payloadfs keys generate" in capsys.readouterr().err
+    path = config.config_file()
+    assert path is not None
+    assert not path.exists()

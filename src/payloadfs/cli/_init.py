@@ -26,11 +26,11 @@ def configure_init(parser: argparse.ArgumentParser, _: argparse.ArgumentParser) 
 def _run(arguments: argparse.Namespace) -> int:
     repository = Repository(arguments.url)
     settings = repository.settings
-    path = _write_config(settings.url)
     existed = settings.keys_file.exists()
     signing_key = repository.keys.signing_key
     if signing_key is None:
         raise ConfigError(f"{settings.keys_file} has no key that signs: run 'payloadfs keys generate'.", kind="no-keys")
+    path = _write_config(settings.url)
     if arguments.json:
         result = {"config": str(path), "url": settings.url, "keys_file": str(settings.keys_file), "key": signing_key.id}
         print(json.dumps(result))
