@@ -27,9 +27,7 @@ def _run(arguments: argparse.Namespace) -> int:
     repository = Repository(arguments.url)
     settings = repository.settings
     existed = settings.keys_file.exists()
-    signing_key = repository.keys.signing_key
-    if signing_key is None:
-        raise ConfigError(f"{settings.keys_file} has no key that signs: run 'payloadfs keys generate'.", kind="no-keys")
+    signing_key = repository.keys.require_signing_key()
     path = _write_config(settings.url)
     if arguments.json:
         result = {"config": str(path), "url": settings.url, "keys_file": str(settings.keys_file), "key": signing_key.id}
