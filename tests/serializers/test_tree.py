@@ -273,6 +273,16 @@ def test_view_is_read_only(tmp_path):
 # Sharing
 
 
+def objects(*cells):
+    return np.fromiter(cells, object, len(cells))
+
+
+def attributed(part):
+    frame = pd.DataFrame({"a": [1]})
+    frame.attrs["part"] = part
+    return frame
+
+
 def shared_cases():
     row, array, inner = {"a": 1}, np.arange(3), [1]
     cyclic: list = [1]
@@ -286,6 +296,11 @@ def shared_cases():
         "a list in a shared tuple": [(pair := (inner, 1)), pair],
         "a nested shared tuple": [(pair := ((1,), 2)), pair],
         "a bytearray twice": [(b := bytearray(b"x")), b],
+        "a cell twice": [pd.DataFrame({"a": objects(inner)}), {"b": inner}],
+        "a cell of two frames": [pd.DataFrame({"a": objects(inner)}), pd.Series(objects(inner))],
+        "a cell of an array": [pd.arrays.NumpyExtensionArray(objects(inner)), inner],
+        "attrs twice": [attributed(inner), inner],
+        "a record twice": [(v := np.zeros(1, RECORD)[0]), v],
         "a frame twice": [(f := pd.DataFrame({"a": [1]})), f],
         "a cycle": cyclic,
         "a cycle through a dict": in_itself,
@@ -873,6 +888,37 @@ class Perm(enum.Flag):
     W = 2
 
 
+class Doubling:
+    """Descriptor that changes what is assigned, and keeps it under its own name."""
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, obj, owner=None):
+        return self if obj is None else vars(obj)[self.name]
+
+    def __set__(self, obj, value):
+        vars(obj)[self.name] = value * 2
+
+
+@register_class(name="test.Doubled")
+@dataclasses.dataclass
+class Doubled:
+    a: int = dataclasses.field()
+    a = Doubling()  # noqa: PIE794
+
+
+@register_class(name="test.Numbers")
+class Numbers(pydantic.RootModel[list[int]]):
+    pass
+
+
+@register_class(name="test.Slotted")
+class Slotted(pydantic.BaseModel):
+    __slots__ = ("note",)
+    a: int = 1
+
+
 CALLS: list[str] = []
 
 
@@ -893,6 +939,9 @@ REGISTERED = {
     "model": model,
     "default model": Model,
     "enum": lambda: [Color.RED, Color.CRIMSON, Color.BLUE, Color.RED],
+    "descriptor": lambda: Doubled(3),
+    "model with an unset slot": Slotted,
+    "root model": lambda: Numbers([1, 2]),
     "flag": lambda: [Perm.R, Perm.R | Perm.W],
 }
 
@@ -912,25 +961,40 @@ def test_registered_classes_are_exact_and_load_without_pickle(name, tmp_path):
         assert back["a"][0].model_fields_set == {"a", "frame", "more"}
 
 
+def noted(obj):
+    obj.note = [1]
+    return obj
+
+
 def unusual():
     order, missing, pair = Order(1), Point(1.0), Pair(1)
     order.note = "x"
     del (half := Order(2)).parts
     copied = model()
     copied.__dict__["other"] = 1
+    object.__setattr__(slotted := Slotted(), "note", 1)
     return {
         "attribute": order,
         "missing": half,
         "shared": [missing, missing],
         "pair": [(p := Pair([1])), p],
         "m": copied,
+        "slot of a model": slotted,
+        "attribute of a scalar": noted(pd.Timestamp("2020")),
+        "attribute of a period": noted(pd.Period("2020", "D")),
+        "attribute of an array": noted(pd.array([1, None])),
+        "fold of a naive scalar": pd.Timestamp(dt.datetime(2020, 1, 1, fold=1)),
+        "surrogates in an array": pd.arrays.NumpyExtensionArray(objects("\ud800")),
     } | ({"same order": [(o := Order(1)), o]} if pair else {})
 
 
 @pytest.mark.parametrize("name", unusual())
 def test_state_beyond_the_fields_is_pickled(name):
+    obj = [unusual()[name]]
     with pytest.raises(NotExactError):
-        TREE.encode([unusual()[name]])
+        TREE.encode(obj)
+    serializer, encoded = default_serializers.encode(obj)
+    assert_exact(obj, serializer.decode(stored_bytes(encoded), trusted=True))
 
 
 def test_subclasses_of_registered_classes_are_pickled():

@@ -73,6 +73,20 @@ class B(A):
     pass
 
 
+class Hidden(list):
+    def __iter__(self):
+        return iter(())
+
+    def __len__(self):
+        return 0
+
+
+def noted(obj, **attributes):
+    for name, value in attributes.items():
+        setattr(obj, name, value)
+    return obj
+
+
 DIFFERENT = {
     "int, bool": (1, True), "int, float": (1, 1.0), "zeros": (0.0, -0.0), "nan sign": (NAN, -NAN), "nan bits": (BITS[0].item(), BITS[1].item()), "complex zero": (complex(0, 0.0), complex(0, -0.0)), "text, bytes": ("a", b"a"), "bytes, bytearray": (b"a", bytearray(b"a")),
     "none, nan": (None, NAN), "nan, NA": (NAN, pd.NA), "NA, NaT": (pd.NA, pd.NaT), "NaT, np NaT": (pd.NaT, np.datetime64("NaT")), "NaT units": (np.datetime64("NaT", "s"), np.datetime64("NaT", "ns")), "np int": (np.int64(1), 1), "np widths": (np.int64(1), np.int32(1)),
@@ -87,6 +101,13 @@ DIFFERENT = {
     "dict classes": (collections.OrderedDict(a=1), {"a": 1}),
     "ranges": (range(0, 4, 2), range(0, 3, 2)),
     "slices": (slice(1), slice(0, 1)),
+    "arrays in slices": (slice(np.zeros(5000)), slice(np.r_[np.zeros(2000), 1, np.zeros(2999)])),
+    "items that methods hide": (Hidden([1]), Hidden([2])),
+    "name of an error": (NameError("x", name="a"), NameError("x", name="b")),
+    "line of an error": (SyntaxError("x", ("f", 1, 2, "t")), noted(SyntaxError("x", ("f", 1, 2, "t")), lineno=9)),
+    "attribute of a Timestamp": (pd.Timestamp("2020"), noted(pd.Timestamp("2020"), note=1)),
+    "attribute of an extension array": (pd.array([1]), noted(pd.array([1]), note=1)),
+    "shared records": (shared(np.zeros(1, "i4,f8")[0]), [np.zeros(1, "i4,f8")[0], np.zeros(1, "i4,f8")[0]]),
     "bytearrays": (bytearray(b"a"), bytearray(b"b")),
     "enums": (uuid.SafeUUID.safe, uuid.SafeUUID.unsafe),
     "patterns": (re.compile("a"), re.compile("a", re.IGNORECASE)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import types
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
+
+DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
 
 def set_read_only(array: Any, state: Any) -> None:
@@ -53,10 +56,12 @@ def set_attributes(obj: Any, state: tuple[Any, dict[str, Any] | None, dict[str, 
         object.__setattr__(obj, "__dict__", obj)
     elif namespace is not None:
         own = object.__getattribute__(obj, "__dict__")
+        # A copy: __setstate__ may have used the same dict.
+        items = [(sys.intern(name) if type(name) is str else name, value) for name, value in namespace.items()]
         own.clear()
-        own.update((sys.intern(name) if type(name) is str else name, value) for name, value in namespace.items())
+        own.update(items)
     for name, value in slots.items():
-        _descriptor(type(obj), name).__set__(obj, value)
+        descriptor(type(obj), name).__set__(obj, value)
 
 
 def set_attributes_read_only(array: Any, state: Any) -> None:
@@ -65,8 +70,10 @@ def set_attributes_read_only(array: Any, state: Any) -> None:
     array.flags.writeable = False
 
 
-def _descriptor(cls: type, name: str) -> Any:
-    return next(vars(base)[name] for base in cls.__mro__ if name in vars(base))
+def descriptor(cls: type, name: str) -> Any:
+    """Return the descriptor in C of the slot or member `name`."""
+    # A property of a subclass may hide it.
+    return next(value for base in cls.__mro__ if isinstance(value := vars(base).get(name), DESCRIPTORS))
 
 
 def fill(obj: Any, state: tuple[Any, dict[str, Any] | None, dict[str, Any], list[Any]]) -> None:
@@ -94,8 +101,8 @@ def set_error(error: BaseException, state: Any) -> None:
     namespace, slots, cause, suppress = state
     set_attributes(error, (None, namespace, slots))
     # Not by assignment, which a frozen dataclass refuses.
-    _descriptor(BaseException, "__cause__").__set__(error, cause)
-    _descriptor(BaseException, "__suppress_context__").__set__(error, suppress)
+    descriptor(BaseException, "__cause__").__set__(error, cause)
+    descriptor(BaseException, "__suppress_context__").__set__(error, suppress)
 
 
 def enum_member(cls: Any, name: str) -> Any:
@@ -134,13 +141,6 @@ def batch_of_rows(schema: pa.Schema, rows: int) -> pa.RecordBatch:
     return pa.record_batch({"": pa.nulls(rows)}).replace_schema_metadata(schema.metadata).select([])
 
 
-def sorted_map_type(key: Any, item: Any) -> Any:
-    """Return the Arrow map type with sorted keys."""
-    import pyarrow as pa
-
-    return pa.map_(key, item, keys_sorted=True)
-
-
 def month_day_nano(months: int, days: int, nanoseconds: int) -> Any:
     """Return an Arrow interval of months, days and nanoseconds."""
     import pyarrow as pa
@@ -168,14 +168,9 @@ def extension_scalar(kind: Any, value: pa.Scalar) -> pa.Scalar:
     return pa.ExtensionScalar.from_storage(kind, value)
 
 
-def viewed(array: npt.NDArray[Any], dtype: Any) -> Any:
-    """Return a view of the memory of `array` as `dtype`."""
-    return array.view(dtype)
-
-
-def viewed_as(array: npt.NDArray[Any], cls: Any) -> Any:
-    """Return a view of the memory of `array` as an object of `cls`."""
-    return array.view(cls)
+def viewed(array: npt.NDArray[Any], kind: Any) -> Any:
+    """Return a view of the memory of `array` as `kind`, a dtype or class."""
+    return array.view(kind)
 
 
 def storage(content: npt.NDArray[Any]) -> Any:
@@ -203,9 +198,3 @@ def parameter(data: Any, needs_grad: bool, grad: Any) -> Any:
     made = importlib.import_module("torch").nn.Parameter(data, needs_grad)
     made.grad = grad
     return made
-
-
-def precise_geometry(geometry: Any, grid: float) -> Any:
-    """Return a shapely geometry with the precision `grid`, on which its coordinates lie already."""
-    shapely = importlib.import_module("shapely")
-    return shapely.set_precision(geometry, grid, mode="pointwise")

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import abc
 import functools
+import itertools
 import types
 import typing
 import weakref
 from typing import Any
+
+from ._restore import set_attributes
 
 _LOADED: weakref.WeakSet[type] = weakref.WeakSet()
 """Classes that were created here. All others belong to the running program and are never changed."""
@@ -57,36 +60,34 @@ class _Shield:
         pass
 
 
-class _DictShield:
-    """The same for classes whose objects have a ``__dict__``."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        pass
-
-
 def _create(meta: Any, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
-    if not any("__init_subclass__" in vars(base) for first in bases for base in first.__mro__[:-1]):
+    if not any(map(_is_notified, bases)):
         cls = type.__new__(meta, name, bases, namespace)
     elif meta is type:
         cls = _create_behind_shield(name, bases, namespace)
     else:
         # The class of `type` itself cannot be changed, but that of a class with another metaclass can.
-        quiet: Any = type.__new__(type, "_Quiet", (meta,), {"mro": _mro_with_shield})
+        quiet: Any = type.__new__(type, "_Quiet", (meta,), {"mro": lambda cls: [cls, _Shield, *type.mro(cls)[1:]]})
         cls = type.__new__(quiet, name, bases, namespace)
-        cls.__class__ = meta
-        cls.__bases__ = bases  # computes the MRO again
+        type.__setattr__(cls, "__class__", meta)
+        type.__setattr__(cls, "__bases__", bases)  # computes the MRO again
     if issubclass(meta, abc.ABCMeta):
         abc._abc_init(cls)  # type: ignore[attr-defined]
     return cls
 
 
-def _mro_with_shield(cls: Any) -> list[type]:
-    first, *others = type.mro(cls)
-    return [first, _Shield, *others]
+def _is_notified(cls: type) -> bool:
+    return any("__init_subclass__" in vars(base) for base in cls.__mro__[:-1])
 
 
 def _create_behind_shield(name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
-    for shield in (_Shield, _DictShield):
+    # Python compares the layout of the shield with that of the first base, or of a parent of that.
+    parent: Any = bases[0]
+    while _is_notified(parent):
+        parent = parent.__base__
+    contents: list[dict[str, Any]] = [{"__slots__": ()}, {}]
+    for base, content in itertools.product((object, parent), contents):
+        shield = type("_Shield", (base,), {**content, "__init_subclass__": _Shield.__init_subclass__})
         try:
             cls: Any = type.__new__(type, name, (shield, *bases), dict(namespace))
             cls.__bases__ = bases
@@ -132,7 +133,7 @@ def new_type_var(
     return cloudpickle._lookup_class_or_track(tracker_id, variable)
 
 
-def set_class(cls: Any, state: tuple[dict[str, Any], list[type], dict[str, dict[str, Any]]]) -> None:
+def set_class(cls: Any, state: tuple[dict[str, Any], list[type], dict[str, Any]]) -> None:
     """Set the attributes of a class, the classes registered with an abstract one, and the attributes of members.
 
     A class that the running program defined stays as it is.
@@ -141,9 +142,16 @@ def set_class(cls: Any, state: tuple[dict[str, Any], list[type], dict[str, dict[
         return
     namespace, registered, members = state
     for name, attributes in members.items():
-        vars(cls._member_map_[name]).update(attributes)
+        set_attributes(cls._member_map_[name], attributes)
+    meta: Any = type(cls)
+    descriptors = (vars(base).get(name) for base in meta.__mro__[:-2] for name in namespace)
+    has_descriptors = any(hasattr(value, "__set__") for value in descriptors)
+    if has_descriptors:  # they would get the values in place of the class
+        type.__setattr__(cls, "__class__", type("_Plain", (type,), {}))
     for name, value in namespace.items():
         type.__setattr__(cls, name, value)
+    if has_descriptors:
+        type.__setattr__(cls, "__class__", meta)
     if "__firstlineno__" in namespace:  # Python deletes it when an attribute is set
         type.__setattr__(cls, "__firstlineno__", namespace["__firstlineno__"])
     for other in registered:

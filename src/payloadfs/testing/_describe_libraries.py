@@ -36,7 +36,9 @@ _VALUES = (
 
 def has_no_identity(obj: Any) -> bool:
     """Return whether `obj` is immutable, so that it is indistinguishable from an equal object."""
-    return isinstance(obj, tuple(map(loaded_class, _VALUES)))
+    # The fields of a structured scalar can be set.
+    is_record = isinstance(obj, loaded_class("numpy.void")) and obj.dtype.fields is not None
+    return not is_record and isinstance(obj, tuple(map(loaded_class, _VALUES)))
 
 
 def scalar(obj: Any) -> str | None:
@@ -259,6 +261,8 @@ def _intervals(obj: Any, path: str, walk: Any) -> Iterator[Line]:
 
 def _extension_arrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     yield f"{path}.array.__class__", f"{type(obj).__module__}.{type(obj).__name__}"
+    own = getattr(obj, "__dict__", {}) if type(obj).__module__.startswith("pandas.") else {}
+    yield from walk.parts({name: value for name, value in own.items() if name[0] != "_"}, path)
     yield f"{path}.dtype", _extension_dtype(obj.dtype) if hasattr(obj.dtype, "na_value") else describe_dtype(obj.dtype)
     yield f"len({path})", str(len(obj))
     if hasattr(obj, "categories"):
@@ -318,7 +322,8 @@ def _xarrays(obj: Any, path: str, walk: Any) -> Iterator[Line]:
     yield f"{path}.data_vars", str(list(getattr(obj, "data_vars", ())))
     for name, variable in sorted(obj.variables.items() if hasattr(obj, "variables") else obj.coords.items(), key=str):
         yield f"{path}[{name!r}].dims", str(variable.dims)
-        yield from walk.parts({"attrs": variable.attrs, "values": variable.values}, f"{path}[{name!r}]")
+        parts = {"attrs": variable.attrs, "encoding": variable.encoding, "values": variable.values}
+        yield from walk.parts(parts, f"{path}[{name!r}]")
     yield f"{path}.dims", str(dict(obj.sizes))
     yield from walk(obj.attrs, f"{path}.attrs")
     if hasattr(obj, "name"):

@@ -38,7 +38,9 @@ from . import _describe_libraries
 __all__ = ["Line", "assert_exact", "describe", "first_difference"]
 
 Line = tuple[str, str]
-_SHOWN_BY_REPR = (type(None), bool, str, bytes, range, slice, type(Ellipsis), type(NotImplemented))
+_SHOWN_BY_REPR = (type(None), bool, str, bytes, range, type(Ellipsis), type(NotImplemented))
+_MEMBERS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+_NOT_STORED = {"__cause__", "__suppress_context__", "__context__", "__traceback__", "__dict__", "obj"}
 _DIGITS = 10**1000  # Python converts at most 4300 digits
 _VALUES = (int, float, complex, str, bytes)
 _TIMES = (dt.date, dt.time, dt.datetime, dt.timedelta)
@@ -171,18 +173,17 @@ def _has_no_identity(obj: Any) -> bool:
 
 
 def _can_have_more(obj: Any) -> bool:
-    """Return whether `obj` is a scalar of a class that may add attributes. Those of packages are described in full."""
-    own = not isinstance(obj, type) and top_package(type(obj)) not in sys.stdlib_module_names
-    return own and _describe_libraries.scalar(obj) is None
+    """Return whether `obj` is a scalar of a class that may add attributes."""
+    is_full = isinstance(obj, (type, loaded_class("pandas.tseries.offsets.BaseOffset")))
+    return not is_full and top_package(type(obj)) not in sys.stdlib_module_names
 
 
 def _added(obj: Any) -> dict[str, Any]:
-    """Return the attributes that a subclass adds to a scalar: its ``__dict__``, and slots of classes of users."""
-    found = {
-        name: value
-        for name, value in getattr(obj, "__dict__", {}).items()
-        if not (isinstance(obj, enum.Enum) and name[0] == "_")
-    }
+    """Return the attributes that were added to a scalar: its ``__dict__``, and slots of classes of users."""
+    # Other names that begin with an underscore are caches of packages.
+    hidden = isinstance(obj, enum.Enum) or _describe_libraries.scalar(obj) is not None
+    attributes = getattr(obj, "__dict__", {})
+    found = {name: value for name, value in attributes.items() if not (hidden and name[0] == "_")}
     if not isinstance(obj, enum.Enum):
         for base in type(obj).__mro__:
             if top_package(base) not in sys.stdlib_module_names:
@@ -248,6 +249,7 @@ def _describer(obj: Any) -> Describer:
         ((list, tuple, collections.deque), _sequences),
         ((set, frozenset), _sets),
         (bytearray, _bytes),
+        (slice, _slices),
         ((dt.datetime, dt.time), _zoned),
         (types.FunctionType, _functions),
         ((types.BuiltinFunctionType, types.ModuleType), _named),
@@ -261,9 +263,23 @@ def _describer(obj: Any) -> Describer:
     return next((describer for cls, describer in table if isinstance(obj, cls)), _others)
 
 
+def _slices(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
+    yield from walk.parts({name: getattr(obj, name) for name in ("start", "stop", "step")}, path)
+
+
+def _native(obj: Any, *bases: Any) -> Any:
+    """Return the first of `bases` that `obj` is an instance of: methods of a subclass may hide items.
+
+    A class that defines its own ``__reduce__`` decides what its items are.
+    """
+    decides = isinstance(type(obj).__reduce__, types.FunctionType)
+    return type(obj) if decides else next(base for base in bases if isinstance(obj, base))
+
+
 def _dicts(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
-    yield f"len({path})", str(len(obj))
-    for number, (key, value) in enumerate(obj.items()):
+    items = list(_native(obj, collections.OrderedDict, dict, types.MappingProxyType).items(obj))
+    yield f"len({path})", str(len(items))
+    for number, (key, value) in enumerate(items):
         if type(key) is str:
             yield f"{path}.keys()[{number}]", repr(key)
         else:
@@ -275,19 +291,20 @@ def _dicts(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 
 
 def _sequences(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
-    yield f"len({path})", str(len(obj))
+    items = list(_native(obj, list, tuple, collections.deque).__iter__(obj))
+    yield f"len({path})", str(len(items))
     if isinstance(obj, collections.deque):
-        yield f"{path}.maxlen", str(obj.maxlen)
-    for number, value in enumerate(obj):
+        yield f"{path}.maxlen", str(collections.deque.maxlen.__get__(obj))
+    for number, value in enumerate(items):
         yield from walk(value, f"{path}[{number}]")
     yield from _state(obj, path, walk)
 
 
 def _sets(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
-    yield f"len({path})", str(len(obj))
+    elements, first = list(_native(obj, set, frozenset).__iter__(obj)), 0
+    yield f"len({path})", str(len(elements))
     # Sorted by description, because the order of a set depends on the process.
-    ordered = sorted((walk.describe_unvisited(value, "element"), number) for number, value in enumerate(obj))
-    elements, first = list(obj), 0
+    ordered = sorted((walk.describe_unvisited(value, "element"), number) for number, value in enumerate(elements))
     for number, (lines, pos) in enumerate(ordered):
         # Elements with equal descriptions have no order either.
         first = first if number and lines == ordered[number - 1][0] else number
@@ -296,7 +313,7 @@ def _sets(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 
 
 def _bytes(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
-    yield path, repr(bytes(obj))
+    yield path, repr(bytes(memoryview(obj)))
     yield from _state(obj, path, walk)
 
 
@@ -324,7 +341,7 @@ def _functions(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
     yield from walk.parts({"__closure__": cells, "__defaults__": obj.__defaults__}, path)
     yield from walk.parts({"__kwdefaults__": obj.__kwdefaults__, "__dict__": obj.__dict__}, path)
     used = {name: obj.__globals__[name] for name in sorted(_globals(obj.__code__)) if name in obj.__globals__}
-    yield from walk.parts({"__annotations__": obj.__annotations__, "__globals__": used}, path)
+    yield from walk.parts({"__annotations__": obj.__annotations__, "__globals__": used, "__doc__": obj.__doc__}, path)
 
 
 def _globals(code: types.CodeType) -> set[str]:
@@ -359,7 +376,10 @@ def _partials(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
 
 
 def _exceptions(obj: Any, path: str, walk: Walk) -> Iterator[Line]:
-    yield from walk(obj.args, f"{path}.args")
+    bases = [base for base in type(obj).__mro__ if base.__module__ == "builtins" and base is not object]
+    names = {name for base in bases for name, value in vars(base).items() if isinstance(value, _MEMBERS)}
+    for name in sorted(names - _NOT_STORED):
+        yield from walk(getattr(obj, name, None), f"{path}.{name}")
     yield from walk(obj.__cause__, f"{path}.__cause__")
     yield f"{path}.__suppress_context__", str(obj.__suppress_context__)
     yield from _state(obj, path, walk)

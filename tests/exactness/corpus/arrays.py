@@ -6,6 +6,7 @@ import tempfile
 import numpy as np
 import pandas as pd
 from payloadfs_corpus_classes import Measured
+from payloadfs_corpus_subclasses import NOTED
 
 from ..harness import silenced
 
@@ -100,8 +101,22 @@ def subclasses():
     }  # fmt: skip
 
 
-def cases():
+def byte_orders():
+    """Subclasses and wide floats, whose byte order numpy's own reduction changes."""
     found = {}
+    for dtype in (">f8", ">i2", ">U3", ">M8[us]", ">g", ">G"):
+        array = np.zeros((2, 3), dtype)
+        noted = array.view(NOTED["ndarray"])
+        noted.note = ["m"]
+        views = {"matrix": array.view(np.matrix), "F": np.asfortranarray(array).view(np.matrix), "noted": noted}
+        views |= {"read-only": locked(array.copy().view(np.matrix)), "masked": np.ma.array(array, mask=True)}
+        shared = [array]  # a shared list is pickled
+        found |= {f"{dtype} {name}": view for name, view in views.items()} | {f"{dtype} pickled": [shared, shared]}
+    return found
+
+
+def cases():
+    found = byte_orders()
     for dtype in DTYPES:
         make = functools.partial(cells, dtype)
         found |= {f"{dtype} {name}": array for name, array in layouts(make).items()}

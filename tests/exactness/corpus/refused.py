@@ -18,7 +18,7 @@ import zoneinfo
 import numpy as np
 import pandas as pd
 import polars as pl
-from payloadfs_corpus_classes import Forgetful, Plain
+from payloadfs_corpus_classes import Forgetful, Measured, Plain
 
 
 def generator():
@@ -128,6 +128,7 @@ REFUSED = {
     "attribute of a polars series": (lambda: {"s": marked(pl.Series([1]))}, r"obj\['s'\].*'note'"),
     "data in a file": (opened, "load"),
     "image with frames": (several_frames, "frames"),
+    "array whose own reduction changes the byte order": (lambda: [Measured(np.zeros(2, ">f8"))], r"^obj\[0\] .*byte order"),
     "cell": (lambda: pd.DataFrame({"a": [1, generator()]}), r"obj\['a'\]\[1\] \(generator\)"),
     "cell beside good columns": (lambda: pd.DataFrame({"g": [1.5, 2], "a": [1, generator()]}), r"obj\['a'\]\[1\] \(generator\)"),
     "cell of a series": (lambda: pd.Series([1, generator()]), r"obj\[1\] \(generator\)"),

@@ -1,6 +1,7 @@
 """Objects of subclasses: with attributes, slots, and constructors and methods of their own."""
 
 import datetime as dt
+import json
 
 import payloadfs_corpus_subclasses as kinds
 from payloadfs_corpus_classes import Endless, Length, Point, Tagged
@@ -86,5 +87,54 @@ def containers():
     }  # fmt: skip
 
 
+def created(cls, *args):
+    """Return an object of `cls` without a call of `cls`."""
+    native = next(base for base in cls.__mro__ if base.__module__ not in (kinds.__name__, "other_package.module"))
+    obj = native.__new__(cls, *args)
+    if native.__init__ is not object.__init__:
+        native.__init__(obj, *args)
+    return obj
+
+
+def noted_slot(cls, below):
+    obj = created(cls)
+    below.note.__set__(obj, [1])
+    return obj
+
+
+def constructed():
+    """Objects whose class or metaclass would get in the way of the reduction that they inherit."""
+    found = {
+        f"metaclass that calls, {name}": noted(created(cls, *BASES[name][1]), [1]) for name, cls in kinds.SINGLE.items()
+    }
+    found |= {
+        f"hidden slot, {base.__name__}": noted_slot(above, below) for base, (below, above) in kinds.HIDING.items()
+    }
+    return found | {
+        "address with its own str": kinds.Titled("1::1/64"), "slot below a state": noted(kinds.WithSlot(), [1]),
+        "partial with a slot and an attribute": noted(type(kinds.SLOTTED["partial"](int))(int), [1]),
+    }  # fmt: skip
+
+
+def set_later(error, **members):
+    for name, value in members.items():
+        setattr(error, name, value)
+    return error
+
+
+def errors():
+    """Exceptions whose members in C differ from their arguments."""
+    undecodable = UnicodeDecodeError("utf8", b"ab", 0, 1, "r")
+    noted_json = json.JSONDecodeError("m", "d", 1)
+    noted_json.add_note("n")
+    found = {
+        "NameError": NameError("x", name="foo"), "AttributeError": AttributeError("x", name="foo"), "ImportError": set_later(ImportError("x", name="a", path="b"), msg="c"),
+        "SyntaxError": set_later(SyntaxError("m", ("f", 1, 2, "t", 3, 4)), lineno=9, text=None), "StopIteration": set_later(StopIteration(1), value=[2]), "SystemExit": set_later(SystemExit(1), code="x"),
+        "OSError": set_later(OSError(2, "no", "f"), errno=5, filename2="g"), "UnicodeDecodeError": set_later(undecodable, start=1, end=2, reason="s"), "BlockingIOError": BlockingIOError(11, "x", 5),
+        "JSONDecodeError with a note": noted_json, "args that it would not accept": set_later(UnicodeDecodeError("utf8", b"a", 0, 1, "r"), args=("x",)), "group with other args": set_later(ExceptionGroup("m", [ValueError(1)]), args=()),
+    }  # fmt: skip
+    return {f"members of {name}": error for name, error in found.items()}
+
+
 def cases():
-    return attributes() | values() | containers()
+    return attributes() | values() | containers() | constructed() | errors()

@@ -329,7 +329,92 @@ REFUSED = {
     "function that uses the module of the program": lambda: sys.modules["__main__"] or this,
 }
 
+LIMIT = 5
+
+
+def uses_global_in_class():
+    class Inner:
+        limit = LIMIT
+
+    return Inner.limit
+
+
+class Describing(type):
+    title = property(lambda cls: cls.__name__.lower())
+    kept = property(lambda cls: 1, lambda cls, value: None)
+
+
+class Described(metaclass=Describing):
+    title = property(lambda self: "of an object")
+    kept = 7
+
+
+class SlotMixin:
+    __slots__ = ("mass",)
+
+
+class Weighed(SlotMixin, enum.Enum):
+    LIGHT = 1
+    HEAVY = 100
+
+    def __init__(self, grams):
+        self.mass = [grams]
+
+
+class Inverted(enum.Flag):
+    A = 1
+    B = 2
+    C = 4
+
+
+~Inverted.A  # noqa: B018  it is cached
+
+
+class Proxy:
+    __name__ = "a proxy"
+    __class__ = property(lambda self: int)
+    __dict__ = property(lambda self: {"a": 1})
+
+
+class NoDict:
+    __slots__ = ()
+
+
+class Mixed(NoDict, type("Plain", (), {"__module__": "__main__"})):
+    pass
+
+
+class GenericMixed(Mixed, typing.Generic[typing.TypeVar("V")]):
+    pass
+
+
+class Notified(Mixed):
+    count = 0
+
+    def __init_subclass__(cls):
+        Notified.count += 1
+
+
+class Subscribed(type("Below", (Notified,), {"__module__": "__main__"}), typing.Generic[typing.TypeVar("V")]):
+    pass
+
+
+class OwnGroup(ExceptionGroup):
+    def __new__(cls, message, errors, extra=None):
+        obj = super().__new__(cls, message, errors)
+        obj.extra = extra
+        return obj
+
+
 CASES = {
+    "globals in the body of a class": (uses_global_in_class, "x() == 5"),
+    "descriptors of a metaclass": (Described, "x.title == 'described' and x().title == 'of an object' and vars(x)['kept'] == 7"),
+    "enum with slots of a mixin": (Weighed.HEAVY, "x.mass == [100] and type(x).LIGHT.mass == [1]"),
+    "flag with a cached inverse": ([Inverted.A, Inverted.A | Inverted.B], "(~x[0]).value == 6 and x[1].value == 3"),
+    "names that type has": (Proxy, "vars(x)['__name__'] == 'a proxy' and x().__dict__ == {'a': 1} and x().__class__ is int and x.__name__ == 'Proxy'"),
+    "generic class with two layouts": (GenericMixed(), "type(x).__bases__[0].__name__ == 'Mixed' and x.__dict__ == {}"),
+    "init subclass of a base with a dict": ([Subscribed, Notified], "x[1].count == 2 and x[0].__mro__[2] is x[1]"),
+    "exception group with other arguments": (OwnGroup("m", [ValueError(1)], [3]), "x.message == 'm' and x.extra == [3] and len(x.args) == 3 and x.exceptions[0].args == (1,)"),
     "enum with init": (Planet.EARTH, "x.mass == 5.97e24 and type(x).MARS.radius == 3.4e6 and type(x)((6.4e23, 3.4e6)).name == 'MARS' and x.density > 1"),
     "enum with init, class": (Planet, "list(x.__members__) == ['EARTH', 'MARS'] and x['EARTH'] is x.EARTH and x.EARTH in x"),
     "enum with new": (Coord.PY, "x == b'\\x01' and x.value == 1 and x.label == 'P.Y' and type(x)(0).label == 'P.X'"),

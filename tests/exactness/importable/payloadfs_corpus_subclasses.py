@@ -145,6 +145,51 @@ class Share(fractions.Fraction):
         return f"share {super().__str__()}"
 
 
+class Titled(ipaddress.IPv6Interface):
+    def __str__(self):
+        return "10::1/64"
+
+
+class Single(type):
+    def __call__(cls, *args, **kwargs):
+        raise RuntimeError("only once")
+
+
+SINGLE = {
+    name: Single(f"Single{name}", (BASES[name][0],), {"__module__": __name__})
+    for name in ("frozenset", "deque", "bytearray", "OrderedDict", "date", "Decimal", "PosixPath", "IPv4Network", "partial", "Exception", "SimpleNamespace", "Random")
+}  # fmt: skip
+globals().update({cls.__name__: cls for cls in SINGLE.values()})
+
+
+def hiding(base):
+    """Return a subclass of `base` with a slot, and a subclass of that with a property in its place."""
+    below = type(f"Below{base.__name__}", (base,), {"__module__": __name__, "__slots__": ("note",)})
+    above = type(f"Hiding{base.__name__}", (below,), {"__module__": __name__, "note": property(lambda _: "hidden")})
+    return below, above
+
+
+HIDING = {base: hiding(base) for base in (object, dict, list, str, Exception, frozenset)}
+globals().update({cls.__name__: cls for pair in HIDING.values() for cls in pair})
+
+
+class Exported:
+    """The state that this class hands over is all that it has."""
+
+    def __getstate__(self):
+        return dict(vars(self))
+
+
+Exported.__module__ = "other_package.module"
+sys.modules["other_package.module"] = types.ModuleType("other_package.module")
+sys.modules["other_package"] = types.ModuleType("other_package")
+sys.modules["other_package.module"].Exported = Exported
+
+
+class WithSlot(Exported):
+    __slots__ = ("note",)
+
+
 class Words(collections.Counter):
     def __init__(self, name="n", items=()):
         super().__init__(items)

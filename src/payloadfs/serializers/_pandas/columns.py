@@ -155,10 +155,6 @@ def _encode_arrow(values: Any, _: LazyBuffers) -> tuple[Description, pa.Array]:
     return ["arrow"], one_chunk(values.__arrow_array__())
 
 
-def _decode_arrow(array: pa.Array, _: ObjectBuffer) -> Any:
-    return pd.arrays.ArrowExtensionArray(pa.chunked_array([array]))
-
-
 def _encode_masked(values: Any, lazy: LazyBuffers) -> tuple[Description, pa.Array]:
     # The two inner arrays have no public names; `to_numpy` would copy and merge them.
     data, mask = values._data, values._mask
@@ -189,7 +185,7 @@ _ENCODERS: dict[type, Callable[[Any, LazyBuffers], tuple[Description, pa.Array]]
     **{getattr(pd, f"{name}Dtype"): _encode_masked for name in _MASKED},
 }
 _DECODERS: dict[str, Callable[..., Any]] = {
-    "arrow": _decode_arrow,
+    "arrow": lambda array, _: pd.arrays.ArrowExtensionArray(pa.chunked_array([array])),
     "complex": _decode_complex,
     "masked": _decode_masked,
     "numpy": _decode_numpy,

@@ -78,7 +78,8 @@ def decode_cells(
         raise ValueError(f"expected {len(array)} cells, decoded {len(decoded)}")
     cells: npt.NDArray[Any] = decoded if isinstance(decoded, np.ndarray) else np.fromiter(decoded, object, len(array))
     if array.null_count:
-        cells[~unpack_bits(array.buffers()[0], array)] = _missing_value(missing)
+        values = {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}
+        cells[~unpack_bits(array.buffers()[0], array)] = values[missing]
     return memory.match_writability(cells)
 
 
@@ -190,10 +191,6 @@ def _decode_by_kind(array: pa.Array, memory: ObjectBuffer, kind: str, *params: A
     return _DECODERS[kind](array)
 
 
-def _missing_value(missing: str) -> Any:
-    return {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}[missing]
-
-
 def _encode_scalars(kind: type, values: list[Any], missing_mask: npt.NDArray[np.bool_] | None) -> pa.Array:
     """Return the Arrow array of values of exact class `kind`. Without a mask, missing values are None."""
     arrow_type = _decimal_type(values) if kind is decimal.Decimal else cell_types(kind.__name__)[0]
@@ -227,23 +224,15 @@ def _to_numbers(array: pa.Array) -> Any:
     return array.to_pylist() if array.null_count else array.to_numpy(zero_copy_only=False).tolist()
 
 
-def _to_pylist(array: pa.Array) -> Any:
-    return array.to_pylist()
-
-
 def _to_objects(array: pa.Array) -> Any:
     return array.to_numpy(zero_copy_only=False)
-
-
-def _to_uuids(array: pa.Array) -> Any:
-    return [None if value is None else uuid.UUID(bytes=value) for value in array.to_pylist()]
 
 
 _SCALARS: dict[type, Callable[[pa.Array], Any]] = {
     **dict.fromkeys((str, bytes), _to_objects),
     **dict.fromkeys((bool, int, float), _to_numbers),
-    **dict.fromkeys((dt.date, dt.time, dt.datetime, dt.timedelta, decimal.Decimal), _to_pylist),
-    uuid.UUID: _to_uuids,
+    **dict.fromkeys((dt.date, dt.time, dt.datetime, dt.timedelta, decimal.Decimal), pa.Array.to_pylist),
+    uuid.UUID: lambda array: [None if value is None else uuid.UUID(bytes=value) for value in array.to_pylist()],
 }
 """Immutable classes of which a column may consist, and how to decode it. Missing cells may become anything."""
 

@@ -8,8 +8,11 @@ separates closures that share a variable, and overwrites classes of the running 
 from __future__ import annotations
 
 import abc
+import dis
 import enum
 import functools
+import inspect
+import itertools
 import pickle
 import sys
 import types
@@ -19,12 +22,15 @@ from typing import Any
 
 from ..._typenames import class_name
 from .. import _restore_code
-from .classes import find_reduction, is_standard, native_base, owner_of
+from .._restore import DESCRIPTORS
+from .classes import find_reduction, is_standard, list_own_slots, native_base, owner_of, read_slots
 from .reducers import reducer_for
 
 _ADVICE = "move it to a module that can be imported"
-_REBUILT = frozenset({"__dict__", "__weakref__", "_abc_impl", "__annotate_func__", "__slotnames__"})
-_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+_REBUILT = frozenset({"_abc_impl", "__annotate_func__", "__slotnames__"})
+_ASSIGNED = ("__doc__", "__module__", "__abstractmethods__", "__annotations__", "__annotate__", "__type_params__")
+_SET_IN_TYPE = {name for name in dir(type) if hasattr(inspect.getattr_static(type, name), "__set__")} - {*_ASSIGNED}
+"""Names whose assignment would change the class in another way, such as ``__name__`` and ``__class__``."""
 
 
 def refuse_self(reduce: Callable[[Any], Any], without: Any) -> Callable[[Any], Any]:
@@ -69,12 +75,13 @@ def pickler_by_value() -> Any:
             return reduce(obj)
 
         def _find_reducer(self, cls: type) -> Any:
-            if issubclass(cls, type):
-                return self._reduce_class
-            if cls is types.FunctionType:
-                return self._reduce_function
+            if issubclass(cls, (type, types.FunctionType)):
+                return self._reduce_class if issubclass(cls, type) else self._reduce_function
             self.has_code |= cls is types.CodeType
-            reduce = _find_reducer(cls, named=cls not in self.dispatch_table)
+            reduce = _REDUCERS.get(cls) or reducer_for(cls)
+            if reduce is None and cls not in self.dispatch_table and find_reduction(cls).owner is not object:
+                reduce = _reduce_named  # its own reduction may be a name
+            reduce = reduce or (lambda _: NotImplemented)
             return refuse_self(reduce, self.without) if cls is type(self.without) else reduce
 
         def _reduce_class(self, cls: Any) -> Any:
@@ -84,14 +91,6 @@ def pickler_by_value() -> Any:
             return _reduce_function(obj, super().reducer_override(obj))
 
     return ByValue
-
-
-def _find_reducer(cls: type, *, named: bool) -> Callable[[Any], Any]:
-    """Return the reducer for objects of `cls`; with `named`, its own reduction may be a name, which is checked."""
-    reduce = _REDUCERS.get(cls) or reducer_for(cls)
-    if reduce is None and named and find_reduction(cls).owner is not object:
-        return _reduce_named
-    return reduce or (lambda _: NotImplemented)
 
 
 def _reduce_function(obj: types.FunctionType, reduced: Any) -> Any:
@@ -106,7 +105,18 @@ def _reduce_function(obj: types.FunctionType, reduced: Any) -> Any:
         args, slots = (*args[:-1], obj.__closure__), {**slots, "__closure__": None}
     if parameters := getattr(obj, "__type_params__", ()):  # since Python 3.12
         slots = {**slots, "__type_params__": parameters}
+    if names := _list_class_globals(obj.__code__):
+        found = {name: obj.__globals__[name] for name in names if name in obj.__globals__}
+        slots = {**slots, "__globals__": {**slots["__globals__"], **found}}
     return create, args, (state, slots), *rest
+
+
+def _list_class_globals(code: types.CodeType) -> list[str]:
+    """Return the names of globals that the bodies of classes in `code` use, which cloudpickle does not search."""
+    inner = [const for const in code.co_consts if isinstance(const, types.CodeType)]
+    own = () if code.co_flags & inspect.CO_OPTIMIZED else dis.get_instructions(code)
+    names = [str(step.argval) for step in own if step.opname in ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")]
+    return [*names, *itertools.chain.from_iterable(map(_list_class_globals, inner))]
 
 
 def _reduce_class(cls: Any, reduced: Any) -> Any:
@@ -123,9 +133,10 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
     namespace = {
         name: value
         for name, value in vars(cls).items()
-        if name not in _REBUILT and not (isinstance(value, _DESCRIPTORS) and value.__objclass__ is cls)
+        if name not in _REBUILT and not (isinstance(value, DESCRIPTORS) and value.__objclass__ is cls)
     }
     at_creation = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    at_creation |= {name: namespace.pop(name) for name in _SET_IN_TYPE if name in namespace}
     if "__slots__" in namespace:
         at_creation["__slots__"] = _find_slots(cls, namespace.pop("__slots__"))
     registered = [other for ref in abc._get_dump(cls)[0] if (other := ref())] if "_abc_impl" in vars(cls) else []  # type: ignore[attr-defined]
@@ -138,7 +149,12 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
         known = cls._value2member_map_.items()
         namespace["_value2member_map_"] = {v: m for v, m in known if cls._member_map_.get(m._name_) is m}
     created = [(name, native_base(cls), _native_args(cls, member)) for name, member in members.items()]
-    attributes = {name: vars(member) for name, member in members.items()}
+    slots = list_own_slots(cls)
+    # The inverse of a flag is a cache, and may be a combination, which the class cannot create yet.
+    attributes = {
+        name: (None, {n: None if n == "_inverted_" else v for n, v in vars(member).items()}, read_slots(member, slots))
+        for name, member in members.items()
+    }
     state = (namespace, registered, attributes)
     return _restore_code.new_enum, (*args, created), state, None, None, _restore_code.set_class
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..._typenames import top_package
+from .._restore import descriptor
 
 HEAP_TYPE = 1 << 9
 _STANDARD = sys.stdlib_module_names
@@ -75,11 +76,8 @@ def find_reduction(cls: type) -> Reduction:
 
 def user_defines(cls: type, *names: str) -> bool:
     """Return whether one of `names` is defined by a class or function outside of the standard library."""
-    for name in names:
-        owner = owner_of(cls, name)
-        if name in vars(owner) and not _is_standard_function(owner, name):
-            return True
-    return False
+    owners = ((owner_of(cls, name), name) for name in names)
+    return any(name in vars(owner) and not _is_standard_function(owner, name) for owner, name in owners)
 
 
 def native_base(cls: type) -> Any:
@@ -116,7 +114,7 @@ def read_slots(obj: Any, names: Iterable[str]) -> dict[str, Any]:
     cls, found = type(obj), {}
     for name in names:
         try:
-            found[name] = vars(owner_of(cls, name))[name].__get__(obj, cls)
+            found[name] = descriptor(cls, name).__get__(obj, cls)
         except AttributeError:  # not set
             continue
     return found

@@ -19,12 +19,6 @@ def find_unpicklable(obj: Any, dump: Callable[[Any], Any]) -> tuple[str, Any]:
     """Return path and value of the innermost part of `obj` for which `dump` raises, as it did for `obj`.
 
     Cost: dumps each sibling on the way down once. Only called after a failure.
-
-    Examples
-    --------
-    >>> import pickle
-    >>> find_unpicklable({"model": [1, (x for x in [])]}, pickle.dumps)[0]
-    "obj['model'][1]"
     """
     path, seen = "obj", {id(obj)}
     for _ in range(_MAX_DEPTH):

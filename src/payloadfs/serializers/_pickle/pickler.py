@@ -26,17 +26,9 @@ PROTOCOL = 5
 
 _FROZENSET = pickle.FROZENSET + pickle.MEMOIZE
 
-_CLOUDPICKLE = frozenset(
-    {
-        "_weakrefset.WeakSet",
-        "code",
-        "getset_descriptor",
-        "method",
-        "dataclasses._FIELD_BASE",
-        "logging.Logger",
-        "logging.RootLogger",
-        "typing.TypeVar",
-    }
+_CLOUDPICKLE = (
+    *("_weakrefset.WeakSet", "code", "getset_descriptor", "method"),
+    *("dataclasses._FIELD_BASE", "logging.Logger", "logging.RootLogger", "typing.TypeVar"),
 )
 """Classes that pickle accepts but cloudpickle stores differently."""
 

@@ -11,7 +11,6 @@ Each class is analyzed once per pickle. Objects of ordinary classes cost nothing
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import copyreg
 import datetime as dt
@@ -19,17 +18,22 @@ import functools
 import inspect
 import itertools
 import pickle
+import types
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..._typenames import class_name, top_package
 from .. import _restore
+from .._restore import DESCRIPTORS, descriptor
 from .classes import (
+    HEAP_TYPE,
     Reduction,
     find_reduction,
     is_python,
     is_standard,
     list_own_slots,
+    list_slots,
     native_base,
     owner_of,
     read_slots,
@@ -40,16 +44,7 @@ from .classes import (
 
 Reducer = Callable[[Any], Any]
 
-_CONTAINERS: tuple[Any, ...] = (
-    collections.defaultdict,
-    collections.OrderedDict,
-    dict,
-    list,
-    set,
-    frozenset,
-    collections.deque,
-    bytearray,
-)
+_CONTAINERS: tuple[Any, ...] = (defaultdict, OrderedDict, dict, list, set, frozenset, deque, bytearray)
 _CONTAINER_METHODS = (
     *("__new__", "__iter__", "__setitem__", "__setattr__", "__getattr__", "__getattribute__"),
     *("items", "keys", "append", "extend", "update", "add", "__ior__", "__reversed__", "__len__", "__buffer__"),
@@ -57,12 +52,22 @@ _CONTAINER_METHODS = (
 _VALUES = frozenset({int, float, complex, str, bytes, tuple})
 _NEW_OBJECT = copyreg.__newobj__  # type: ignore[attr-defined]
 _NEW_OBJECT_EX = copyreg.__newobj_ex__  # type: ignore[attr-defined]
+_NOT_MEMBERS = (
+    "__dict__",
+    "__traceback__",
+    "__context__",
+    "__cause__",
+    "__suppress_context__",
+    "message",
+    "exceptions",
+)
+"""Members of exceptions that are stored elsewhere, or not at all."""
 _ADVICE = "add a __reduce__ or __getnewargs__ to its class"
 
 
 def checker_for(cls: Any) -> Reducer | None:
     """Return a reducer for objects of `cls` that are not exact with plain pickle, or None if all are exact."""
-    if issubclass(cls, type) or registered_reducer(cls) or (is_standard(cls) and cls is not collections.Counter):
+    if issubclass(cls, type) or registered_reducer(cls) or (is_standard(cls) and cls is not Counter):
         return None
     if getattr(cls, "__setstate__", True) is None:
         return _refuse_state
@@ -83,6 +88,9 @@ def checker_for(cls: Any) -> Reducer | None:
         fields = getattr(cls, "__dataclass_fields__", ())  # what the __getstate__ of dataclasses hands over
         slots = tuple(name for name in list_own_slots(cls) if name not in fields)
         return functools.partial(_reduce_and_keep, slots=slots) if slots or cls.__dictoffset__ else None
+    owner = owner_of(cls, "__getstate__")
+    if owner is not object and (slots := list_slots(_find_others(cls, owner))):
+        return functools.partial(_reduce_and_keep, slots=slots, keep=False)
     return _reduce_directly if _is_set_directly(cls, native) else None
 
 
@@ -97,10 +105,11 @@ def _refuse_state(obj: Any) -> Any:
 def _container(cls: Any, reduction: Reduction) -> Reducer | None:
     base = next(base for base in _CONTAINERS if issubclass(cls, base))
     # The reductions of Counter and set hand all items to the constructor, where those without a hash yet cannot wait.
-    forgets = base in (collections.defaultdict, set) or issubclass(cls, collections.Counter)
-    calls_init = reduction.owner is not object and user_defines(cls, "__init__")
+    forgets = base in (defaultdict, set) or issubclass(cls, Counter)
+    calls_init = reduction.owner is not object and _has_constructor(cls)
     slots = list_own_slots(cls)
-    if forgets or calls_init or user_defines(cls, *_CONTAINER_METHODS) or (slots and reduction.owner is not object):
+    keeps = slots and (reduction.owner is not object or _hides_slots(cls))
+    if forgets or calls_init or keeps or user_defines(cls, *_CONTAINER_METHODS):
         return functools.partial(_reduce_container, base, slots)
     if issubclass(base, dict) and cls.__dictoffset__ and user_defines(cls, "__init__"):
         return functools.partial(_reduce_dict, base)
@@ -111,18 +120,22 @@ def _standard(cls: Any, reduction: Reduction) -> Reducer:
     """Return the reducer for a class that inherits a reduction of the standard library, in C or in Python."""
     if user_defines(cls, "__getinitargs__"):  # of tzinfo
         return _Checked()
-    base = standard_base(cls, reduction.owner) if user_defines(cls, "__init__", "__new__") else None
+    base = standard_base(cls, reduction.owner) if _has_constructor(cls) or user_defines(cls, "__str__") else None
     slots = () if user_defines(cls, "__getstate__") else list_own_slots(cls)
     return functools.partial(
         _reduce_and_keep, slots=slots, base=base, keep=not user_defines(cls, "__getstate__"), check_class=True
     )
 
 
+def _has_constructor(cls: Any) -> bool:
+    """Return whether a call of `cls` runs code of a user."""
+    return user_defines(cls, "__init__", "__new__") or user_defines(type(cls), "__call__")
+
+
 def _foreign(cls: Any, reduction: Reduction) -> Reducer | None:
     """Return the reducer for a class whose reduction is defined outside of the standard library."""
-    owner, package = reduction.owner, top_package(reduction.owner)
+    owner, others = reduction.owner, _find_others(cls, reduction.owner)
     below = cls.__mro__[: cls.__mro__.index(owner)]
-    others = [base for base in below if top_package(base) != package and not is_standard(base)]
     reducers: list[Reducer] = []
     if any(owner_of(cls, name) in below for name in ("__init__", "__new__")):
         reducers.append(_Checked())
@@ -134,9 +147,17 @@ def _foreign(cls: Any, reduction: Reduction) -> Reducer | None:
         if adds or slots or not reduction.python:
             keep = functools.partial(_reduce_and_keep, slots=slots, keep=bool(adds), check_class=not reduction.python)
             reducers.append(keep)
+    elif not others and not reduction.python and cls.__dictoffset__ and not user_defines(cls, "__getstate__"):
+        reducers.append(functools.partial(_reduce_and_keep, slots=()))
     if reduction.python and issubclass(cls, (dt.datetime, dt.time)):
         reducers.append(_reduce_fold)
     return _chain(reducers) if reducers else None
+
+
+def _find_others(cls: Any, owner: type) -> list[type]:
+    """Return the bases of `cls` below `owner`, and `cls`, that are of another package and not of the standard library."""
+    below, package = cls.__mro__[: cls.__mro__.index(owner)], top_package(owner)
+    return [base for base in below if top_package(base) != package and not is_standard(base)]
 
 
 def _chain(reducers: Sequence[Reducer]) -> Reducer:
@@ -219,44 +240,38 @@ def _reduce_and_keep(
                 args = (base.__str__(obj),)
             reduced = (_restore.by_base, (base, cls, *args), *reduced[2:])
     if check_class and not _mentions(cls, reduced):
-        raise pickle.PicklingError(
-            f"it would not come back as a {class_name(cls)}, because {cls.__name__} inherits a __reduce__ that creates "
-            f"another class; give it a __reduce__"
-        )
-    return keep_attributes(obj, reduced, slots) if keep or slots else reduced
+        name = class_name(cls)
+        raise pickle.PicklingError(f"{name} inherits a __reduce__ that creates another class; define a __reduce__")
+    return keep_attributes(obj, reduced, slots, keep=keep) if keep or slots else reduced
 
 
 def _mentions(cls: type, reduced: Any) -> bool:
-    if cls in (reduced[0], getattr(reduced[0], "__self__", None)):
-        return True
-    parts = [reduced[1], *reduced[2:3]]
+    found, parts = [reduced[0], getattr(reduced[0], "__self__", None)], [reduced[1], *reduced[2:3]]
     for _ in range(3):
         parts = [item for part in parts if type(part) in (tuple, list) for item in part]
-        if any(part is cls for part in parts):
-            return True
-    return False
+        found += parts
+    return any(part is cls for part in found)
 
 
-def keep_attributes(obj: Any, reduced: Any, slots: Sequence[str] = ()) -> Any:
-    """Return `reduced` with those attributes and slots of `obj` that its state omits.
+def keep_attributes(obj: Any, reduced: Any, slots: Sequence[str] = (), *, keep: bool = True) -> Any:
+    """Return `reduced` with those of `slots` and, with `keep`, attributes of `obj` that its state omits.
 
     Raise `pickle.PicklingError` if an attribute would be lost, and cannot be added.
     """
-    namespace, own_slots = _attributes(obj), read_slots(obj, slots)
+    namespace, own_slots = _attributes(obj) if keep else None, read_slots(obj, slots)
     if not namespace and not own_slots:
         return reduced
     state = reduced[2] if len(reduced) > 2 else None
     handed = _handed_over(state)
     missing = object()
-    lost = [
-        name for name, value in {**own_slots, **(namespace or {})}.items() if handed.get(name, missing) is not value
-    ]
+    own = {**own_slots, **(namespace or {})}
+    lost = [name for name in own if handed.get(name, missing) is not own[name]]
     if not lost:
         return reduced
     if len(reduced) > 5 and reduced[5] is not None:
         raise pickle.PicklingError(f"it would lose its attribute {lost[0]!r}; give it a __reduce__")
     if isinstance(state, dict) and not hasattr(obj, "__setstate__"):
-        state = None  # the attributes contain it
+        state, namespace = None, namespace if keep else state  # the attributes contain it
     items = (*reduced[3:5], None, None)[:2]
     return (*reduced[:2], (state, namespace, own_slots), *items, _restore.set_attributes)
 
@@ -283,12 +298,12 @@ def _reduce_container(base: Any, slots: Sequence[str], obj: Any) -> Any:
         state = (plain, namespace, own_slots)
         return _restore.by_base, (base, cls, content), state, None, None, _restore.set_attributes
     args: tuple[Any, ...] = ()
-    if base is collections.deque:
-        args = ((), collections.deque.maxlen.__get__(obj))
-    elif base is collections.defaultdict:
+    if base is deque:
+        args = ((), deque.maxlen.__get__(obj))
+    elif base is defaultdict:
         args = (vars(base)["default_factory"].__get__(obj),)
     if issubclass(base, dict):
-        items_of = collections.OrderedDict.items if base is collections.OrderedDict else dict.items
+        items_of = OrderedDict.items if base is OrderedDict else dict.items
         items = list(itertools.chain.from_iterable(items_of(obj)))
     else:
         items = list(base.__iter__(obj))
@@ -322,19 +337,23 @@ def _is_set_directly(cls: Any, native: Any) -> bool:
     """Return whether pickle would fail to set the attributes of an object of `cls` that has none yet."""
     if hasattr(cls, "__setstate__"):
         return False
-    if user_defines(cls, "__setattr__") and list_own_slots(cls):
+    if (user_defines(cls, "__setattr__") and list_own_slots(cls)) or _hides_slots(cls):
         return True
     if not (is_python(getattr(cls, "__getattr__", None)) or user_defines(cls, "__getattribute__")):
         return False
-    try:
+    with contextlib.suppress(Exception):  # pickle creates it with arguments
         empty = native.__new__(cls)
-    except Exception:  # noqa: BLE001  pickle creates it with arguments
-        return False
-    try:
-        getattr(empty, "__setstate__", None)
-    except Exception:  # noqa: BLE001  any failure is the answer
-        return True
+        try:
+            getattr(empty, "__setstate__", None)
+        except Exception:  # noqa: BLE001  any failure is the answer
+            return True
     return False
+
+
+def _hides_slots(cls: Any) -> bool:
+    """Return whether an attribute of a class hides a slot of its base."""
+    slots = list_own_slots(cls)
+    return any(not isinstance(vars(owner_of(cls, name))[name], types.MemberDescriptorType) for name in slots)
 
 
 def _reduce_directly(obj: Any) -> Any:
@@ -343,7 +362,8 @@ def _reduce_directly(obj: Any) -> Any:
     if len(reduced) < 3 or reduced[2] is None:
         return reduced
     items = (*reduced[3:5], None, None)[:2]
-    return (*reduced[:2], (None, *_split(reduced[2])), *items, _restore.set_attributes)
+    state = (None, _attributes(obj), read_slots(obj, list_slots(type(obj).__mro__)))
+    return (*reduced[:2], state, *items, _restore.set_attributes)
 
 
 def _reduce_fold(obj: Any) -> Any:
@@ -365,18 +385,39 @@ def reduce_error(obj: BaseException) -> Any:
     if isinstance(reduced, str) or not find_reduction(cls).standard or len(reduced) > 3:
         return _Checked().check(reduced) if cls.__init__ or cls.__new__ else reduced
     state = reduced[2] if len(reduced) > 2 else None
-    slots = read_slots(obj, list_own_slots(cls))
     has_cause = obj.__cause__ is not None or obj.__suppress_context__
-    is_plain = not slots and not user_defines(cls, "__init__", "__new__", "__setattr__", "__getattr__")
-    if is_plain or reduced[0] is not cls or user_defines(cls, "__getstate__", "__setstate__"):
+    if reduced[0] is not cls or user_defines(cls, "__getstate__", "__setstate__"):
         if not has_cause:
             return reduced
         return (*reduced[:2], (state, obj.__cause__, obj.__suppress_context__), None, None, _restore.set_cause)
+    base, args, members = _find_creator(obj, reduced[1])
     namespace = _attributes(obj) or {}
-    members = {name: value for name, value in (state or {}).items() if name not in namespace}
-    base = standard_base(cls, BaseException)
-    merged = (namespace, {**members, **slots}, obj.__cause__, obj.__suppress_context__)
-    return _restore.by_base, (base, cls, *reduced[1]), merged, None, None, _restore.set_error
+    members |= {name: value for name, value in (state or {}).items() if name not in namespace}
+    merged = (namespace, {**members, **read_slots(obj, list_own_slots(cls))}, obj.__cause__, obj.__suppress_context__)
+    return _restore.by_base, (base, cls, *args), merged, None, None, _restore.set_error
+
+
+def _find_creator(obj: Any, args: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the class that creates an exception like `obj`, its arguments, and the members that it would not set.
+
+    Members are attributes that are stored in C. Most can be set later, and few of them are in the reduction.
+    """
+    base = standard_base(type(obj), BaseException)
+    if isinstance(obj, BaseExceptionGroup):
+        args = [descriptor(BaseExceptionGroup, name).__get__(obj) for name in ("message", "exceptions")]
+    for creator, arguments in ((base, args), (native_base(base), ()), (BaseException, ())):
+        with contextlib.suppress(Exception):  # its `args` were replaced
+            again = _read_members(_restore.by_base(creator, base, *arguments))
+            own = _read_members(obj).items()
+            return creator, arguments, {name: value for name, value in own if value is not again.get(name)}
+    raise pickle.PicklingError(f"it cannot be reconstructed from its args; {_ADVICE}")
+
+
+def _read_members(error: BaseException) -> dict[str, Any]:
+    bases = [base for base in type(error).__mro__[:-1] if not base.__flags__ & HEAP_TYPE]
+    names = {name for base in bases for name, value in vars(base).items() if isinstance(value, DESCRIPTORS)}
+    # The object that has no such attribute may be anything.
+    return read_slots(error, names.difference(_NOT_MEMBERS, ["obj"] if isinstance(error, AttributeError) else []))
 
 
 def reduce_enum(obj: Any) -> Any:

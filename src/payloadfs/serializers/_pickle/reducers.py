@@ -7,6 +7,8 @@ the memory around it, tables without columns keep their rows.
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 import pickle
 import sys
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from typing import Any
 from ..._typenames import class_name, loaded_class
 from ...errors import is_interrupt
 from .. import _restore
-from .classes import find_reduction, list_own_slots, registered_reducer
+from .classes import find_reduction, list_own_slots, read_slots, registered_reducer
 from .reconstructible import checker_for, keep_attributes, reduce_enum, reduce_error
 
 _OFFSET_BYTES = 8
@@ -66,7 +68,7 @@ def reduce_masked(obj: Any) -> Any:
     # A subclass, or an array with attributes: the mask is one of them.
     state: Any = (None, {**namespace, "_optinfo": info}, {})
     data = array.view(np.ndarray)
-    return _restore.viewed_as, (data, type(obj)), state, None, None, _restore.set_attributes
+    return _restore.viewed, (data, type(obj)), state, None, None, _restore.set_attributes
 
 
 def _reduce_array(obj: Any) -> Any:
@@ -80,12 +82,18 @@ def _reduce_array(obj: Any) -> Any:
         # One copy of the visible cells; numpy itself would copy them several times into the stream.
         array = np.ascontiguousarray(array)
         array.flags.writeable = obj.flags.writeable
-    if array.dtype.kind in "Mm":
+    if array.dtype.kind in "Mm" or _loses_order(array.dtype):
         # numpy exports the memory of numbers only.
-        return _restore.viewed, (array.view("i8"), array.dtype)
+        plain = array.view("i8" if array.dtype.kind in "Mm" else array.dtype.newbyteorder("="))
+        return _restore.viewed, (plain, array.dtype)
     if array.flags.writeable:
         return NotImplemented if array is obj else array.__reduce_ex__(5)
     return _reduce_read_only(array)
+
+
+def _loses_order(dtype: Any) -> bool:
+    """Return whether numpy's own reduction stores an array of `dtype`, and changes its byte order on loading."""
+    return bool(not dtype.isnative and dtype.fields is None and dtype.itemsize)
 
 
 def _reduce_numpy_scalar(obj: Any) -> Any:
@@ -102,9 +110,23 @@ def _reduce_long_dtype(obj: Any) -> Any:
 
 
 def _reduce_array_subclass(obj: Any) -> Any:
+    import numpy as np
+
     plain = _reduce_read_only(obj)
-    if find_reduction(type(obj)).owner is not loaded_class("numpy.ndarray"):
+    if find_reduction(type(obj)).owner is not np.ndarray:
+        if _loses_order(obj.dtype) and obj.__reduce_ex__(5)[0].__name__ == "_reconstruct":
+            raise pickle.PicklingError("its __reduce__ changes the byte order; use .astype(dtype.newbyteorder('='))")
         return plain
+    if _loses_order(obj.dtype):
+        state = (None, getattr(obj, "__dict__", None), read_slots(obj, list_own_slots(type(obj))))
+        return (
+            _restore.viewed,
+            (np.ndarray.view(obj, np.ndarray), type(obj)),
+            state,
+            None,
+            None,
+            _restore.set_attributes,
+        )
     reduced = obj.__reduce_ex__(5)
     kept = keep_attributes(obj, reduced, list_own_slots(type(obj)))
     if kept is reduced:
@@ -140,6 +162,15 @@ def _reduce_pandas(obj: Any) -> Any:
         # h5py sets it on strings. An index keeps it only if it is created from a Series.
         return pd.Index, (pd.Series(obj.to_numpy(), name=obj.name, copy=False),)
     return NotImplemented
+
+
+def _reduce_timestamp(obj: Any) -> Any:
+    reduced = keep_attributes(obj, obj.__reduce_ex__(5))
+    again = reduced[0](*reduced[1])
+    # pandas derives the fold from the time zone.
+    return (
+        reduced if again.fold == obj.fold else (operator.methodcaller("replace", fold=obj.fold), (again,), *reduced[2:])
+    )
 
 
 def lost_attributes(obj: Any) -> list[str]:
@@ -190,7 +221,8 @@ def _reduce_image(obj: Any) -> Any:
 
 
 def _reduce_map_type(obj: Any) -> Any:
-    return (_restore.sorted_map_type, (obj.key_field, obj.item_field)) if obj.keys_sorted else NotImplemented
+    create = functools.partial(sys.modules["pyarrow"].map_, keys_sorted=True)
+    return (create, (obj.key_field, obj.item_field)) if obj.keys_sorted else NotImplemented
 
 
 def _reduce_arrow_array(obj: Any) -> Any:
@@ -268,7 +300,8 @@ def _reduce_geometry(obj: Any) -> Any:
     if not grid:
         return NotImplemented
     # Well-known binary cannot store the precision.
-    return _restore.precise_geometry, (shapely.set_precision(obj, 0, mode="pointwise"), grid)
+    create = functools.partial(shapely.set_precision, grid_size=grid, mode="pointwise")
+    return create, (shapely.set_precision(obj, 0, mode="pointwise"),)
 
 
 _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
@@ -283,6 +316,7 @@ _REDUCERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("numpy.ndarray", _reduce_array),
     *((f"numpy.{name}", _reduce_numpy_scalar) for name in ("str_", "bytes_", "longlong", "ulonglong")),
     *((f"pandas.{name}", _reduce_pandas) for name in ("DataFrame", "Series", "Index")),
+    ("pandas.Timestamp", _reduce_timestamp),
     *((f"numpy.dtypes.{name}", _reduce_long_dtype) for name in ("LongLongDType", "ULongLongDType")),
     ("PIL.Image.Image", _reduce_image),
     *((f"polars.{name}", _reduce_polars) for name in ("DataFrame", "Series")),

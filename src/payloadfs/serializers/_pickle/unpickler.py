@@ -22,7 +22,7 @@ def load(head: memoryview, buffers: list[memoryview], *, readonly: bool) -> Any:
 
     `buffers` are those out of band. With `readonly`, numpy arrays become read-only.
     """
-    fast, patient = (_ReadOnlyUnpickler, _PatientReadOnlyUnpickler) if readonly else (_Unpickler, _PatientUnpickler)
+    fast, patient = _UNPICKLERS[readonly]
     try:
         return fast(_file(head), buffers=buffers).load()
     except Exception as error:
@@ -170,17 +170,8 @@ def _add(target: Any, items: list[Any]) -> None:
         target[key] = value
 
 
-class _Unpickler(_Importing, pickle.Unpickler):
-    """The unpickler of C."""
-
-
-class _ReadOnlyUnpickler(_ReadOnly, pickle.Unpickler):
-    """The unpickler of C, for read-only objects."""
-
-
-class _PatientUnpickler(_Importing, _Patient):
-    """The unpickler in Python."""
-
-
-class _PatientReadOnlyUnpickler(_ReadOnly, _Patient):
-    """The unpickler in Python, for read-only objects."""
+_UNPICKLERS: dict[bool, Any] = {
+    readonly: [type("_Unpickler", (mixin, base), {}) for base in (pickle.Unpickler, _Patient)]
+    for readonly, mixin in ((False, _Importing), (True, _ReadOnly))
+}
+"""The unpickler of C and that in Python, for objects that can be written to and for read-only ones."""

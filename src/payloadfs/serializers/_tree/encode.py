@@ -69,7 +69,7 @@ class Encoder:
         self._careful = True
         try:
             return self._encode(self._convert(obj))
-        except OverflowError as error:
+        except (OverflowError, UnicodeEncodeError) as error:
             raise NotExactError from error
         finally:
             self._careful = False

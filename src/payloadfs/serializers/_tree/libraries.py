@@ -12,7 +12,7 @@ from ..._typenames import loaded_class
 from .._base import NotExactError
 from .._zones import decode_zone, encode_zone
 from .standard import make_pairs
-from .vocabulary import LARGE_BYTES, Codec, Memory, expect, flatten
+from .vocabulary import LARGE_BYTES, NATIVE, Codec, Memory, expect, flatten
 
 _MAX_DTYPE_CHARS = 10_000
 """The limit of numpy for the headers of ``.npy`` files, which have the same notation."""
@@ -156,19 +156,31 @@ def _make_scalar(dtype: Any, content: Any) -> Any:
 
 
 def _cells(array: Any) -> Any:
-    return array.reshape(-1).tolist() if array.dtype.hasobject else ()
+    return array.reshape(-1).tolist() if array.dtype == object else ()
 
 
-def _count_and_unit(obj: Any) -> list[Any]:
+def _pandas_children(obj: Any) -> list[Any]:
+    """Return the attrs, and the cells that are not native: a program may also refer to them in another way."""
+    columns = obj._iter_column_arrays() if obj.ndim == 2 else [obj._values]
+    cells = [cells for cells in map(_cells, columns) if not NATIVE.issuperset(map(type, cells))]
+    return [obj.attrs, *(cell for column in cells for cell in column if type(cell) not in NATIVE)]
+
+
+def _check_attributes(obj: Any) -> None:
     # Names that begin with an underscore are caches of pandas.
     if any(not name.startswith("_") for name in getattr(obj, "__dict__", ())):
         raise NotExactError
+
+
+def _count_and_unit(obj: Any) -> list[Any]:
+    _check_attributes(obj)
     return [int(obj.asm8.view("i8")), obj.unit]
 
 
 def _timestamp_fields(obj: Any) -> list[Any]:
     fields = [*_count_and_unit(obj), *([] if obj.tz is None else [encode_zone(obj.tz)])]
-    if repr(_make_timestamp(*fields)) != repr(obj):
+    again = _make_timestamp(*fields)
+    if repr(again) != repr(obj) or again.fold != obj.fold:
         raise NotExactError
     return fields
 
@@ -191,6 +203,7 @@ def _make_timedelta(count: Any, unit: Any) -> Any:
 def _period_fields(obj: Any) -> list[Any]:
     import pandas as pd
 
+    _check_attributes(obj)
     # The dtype spells the frequency as all versions of pandas read it ("M", not "ME").
     name = pd.PeriodDtype(obj.freq).name
     fields = [obj.ordinal, name.removeprefix("period[").removesuffix("]")]
@@ -225,6 +238,7 @@ def _index_fields(obj: Any) -> list[Any]:
 def _array_as_series(obj: Any) -> list[Any]:
     import pandas as pd
 
+    _check_attributes(obj)
     series = pd.Series(obj, copy=False)
     state = getattr(obj, "__dict__", {})
     if (
@@ -309,8 +323,8 @@ def _schema_fields(obj: Any) -> list[Any]:
     return [pa.Table.from_batches([], obj)]
 
 
-def _leaf(serializer_id: str) -> Codec:
-    return Codec(serializer_id, lambda obj: [obj], lambda obj: obj, has_identity=True, leaf=serializer_id)
+def _leaf(serializer_id: str, children: Any = None) -> Codec:
+    return Codec(serializer_id, lambda obj: [obj], lambda obj: obj, True, children, serializer_id)
 
 
 _NDARRAY = Codec("ndarray", _array_fields, _make_array, has_identity=True, children=_cells)
@@ -335,8 +349,8 @@ _EXACT = {
     ),
     **dict.fromkeys(("pandas.Index", "pandas.RangeIndex", "pandas.MultiIndex", "pandas.CategoricalIndex"), _INDEX),
     **{f"pandas.{kind}Index": _INDEX for kind in ("Datetime", "Timedelta", "Period", "Interval")},
-    "pandas.DataFrame": _leaf("pandas/1"),
-    "pandas.Series": _leaf("pandas-series/1"),
+    "pandas.DataFrame": _leaf("pandas/1", _pandas_children),
+    "pandas.Series": _leaf("pandas-series/1", _pandas_children),
     "pyarrow.Table": _leaf("arrow-table/1"),
     "pyarrow.RecordBatch": _leaf("arrow-batch/1"),
     "polars.DataFrame": _leaf("polars/1"),
@@ -348,10 +362,15 @@ _CONSTANTS = {
     "numpy.ma.masked": Codec("masked", lambda _: [], lambda: import_module("numpy.ma").masked),
 }
 _BASES = {
+    "numpy.void": Codec("numpy", _scalar_fields, _make_scalar, has_identity=True),  # its fields can be set
     "numpy.generic": Codec("numpy", _scalar_fields, _make_scalar),
     "numpy.dtype": Codec("dtype", lambda v: [_dtype_fields(v)], _make_dtype),
     "pandas.api.extensions.ExtensionArray": Codec(
-        "pandas.array", _array_as_series, _attribute_of("pandas.Series", "array"), has_identity=True
+        "pandas.array",
+        _array_as_series,
+        _attribute_of("pandas.Series", "array"),
+        has_identity=True,
+        children=lambda v: _cells(getattr(v, "_ndarray", v)),
     ),
     "pandas.tseries.offsets.BaseOffset": Codec("offset", _offset_fields, _make_offset),
     "pyarrow.ExtensionArray": None,

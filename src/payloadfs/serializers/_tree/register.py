@@ -14,6 +14,7 @@ from ..._typenames import class_name, loaded_class
 from ...errors import ConfigError, DecodeError
 from .._base import NotExactError
 from .._pickle.classes import HEAP_TYPE, list_slots, read_slots
+from .._restore import set_attributes
 from .vocabulary import Codec, add_class, class_codec, expect, flatten
 
 _T = TypeVar("_T", bound=type)
@@ -130,7 +131,7 @@ def _codec(cls: Any, name: str) -> Codec:
     else:
         others = list(bases)
         names, slots = _field_names(cls), list_slots(cls.__mro__)
-        fields, make = functools.partial(_fields, names, slots), functools.partial(_make_object, cls, names)
+        fields, make = functools.partial(_fields, names, slots), functools.partial(_make_object, cls, names, slots)
     if not all(base.__flags__ & HEAP_TYPE for base in others):
         raise ConfigError(
             f"{class_name(cls)} inherits from a class that holds data other than fields, such as dict or Exception; "
@@ -169,10 +170,11 @@ def _state(names: frozenset[str], flat: tuple[Any, ...]) -> dict[str, Any]:
     return state
 
 
-def _make_object(cls: Any, names: frozenset[str], *flat: Any) -> Any:
-    obj = object.__new__(cls)
-    for name, value in _state(names, flat).items():
-        object.__setattr__(obj, name, value)
+def _make_object(cls: Any, names: frozenset[str], slots: tuple[str, ...], *flat: Any) -> Any:
+    obj, state = object.__new__(cls), _state(names, flat)
+    own_slots = {name: state.pop(name) for name in slots if name in state}
+    # Not by assignment: a descriptor of the class might change the value again.
+    set_attributes(obj, (None, state or None, own_slots))
     return obj
 
 
@@ -214,6 +216,8 @@ def _model_fields(obj: Any) -> list[Any]:
     names = type(obj).__pydantic_fields__.keys()
     if attributes.keys() != names or type(fields_set) is not set or not fields_set <= {*names, *(extra or ())}:
         raise NotExactError
+    if read_slots(obj, list_slots(type(obj).__mro__)).keys() - _PYDANTIC_STATE:
+        raise NotExactError
     private = None if private is None else flatten(private)
     return [flatten(attributes), sorted(fields_set), None if extra is None else flatten(extra), private]
 
@@ -225,7 +229,8 @@ def _make_model(cls: Any, attributes: Any, fields_set: Any, extra: Any, private:
     obj = cls.__new__(cls)
     values = [state, {expect(name, str) for name in expect(fields_set, list)}, *others]
     for name, value in zip(_PYDANTIC_STATE, values, strict=True):
-        object.__setattr__(obj, name, value)
+        if getattr(obj, name, obj) is not value:  # some may be attributes of the class (RootModel)
+            object.__setattr__(obj, name, value)
     return obj
 
 
