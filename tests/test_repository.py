@@ -252,7 +252,7 @@ def test_bytes_are_validated_unless_their_signer_may_run_code(
     ],
 )
 def test_arguments_of_another_class_are_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"{name} must be a .*, not {type(value).__name__}") as caught:
+    with pytest.raises(ConfigError, match=f"{name} must be an instance of .*, not {type(value).__name__}") as caught:
         Repository("memory://arguments", **{name: value})
     assert caught.value.kind == "argument"
 
@@ -270,7 +270,7 @@ def test_a_url_in_place_of_a_repository_is_refused_by_name(repository: Repositor
         lambda: remove("x", repository=value),
     ]
     for call in calls:
-        with pytest.raises(ConfigError, match="repository must be a Repository, not "):
+        with pytest.raises(ConfigError, match="repository must be an instance of Repository, not "):
             call()
 
 

@@ -84,7 +84,7 @@ def split_serializer(serializer_id: str) -> tuple[str, str]:
 def check_argument(name: str, value: Any, cls: Any) -> None:
     """Raise `ConfigError` if `value` is neither None nor an instance of `cls`."""
     if value is not None and not isinstance(value, cls):
-        raise ConfigError(f"{name} must be a {cls.__name__}, not {type(value).__name__}.", kind="argument")
+        raise ConfigError(f"{name} must be an instance of {cls.__name__}, not {type(value).__name__}.", kind="argument")
 
 
 def suggestion(name: str, known: Iterable[str], cutoff: float) -> str:

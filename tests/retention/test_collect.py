@@ -149,7 +149,7 @@ def test_references_that_are_not_bytes_are_refused(repository: Repository) -> No
     pointer = repository.save([1] * 100)
     wrong: list[Any] = [[[pointer.to_json()]], [pointer.to_json()], [pointer.to_json().encode()], pointer.to_json()]
     for references in wrong:
-        with pytest.raises(ConfigError, match="a piece of the references must be a bytes, not") as caught:
+        with pytest.raises(ConfigError, match="a piece of the references must be an instance of bytes, not") as caught:
             collect(references, dry_run=False, repository=repository)
         assert caught.value.kind == "argument"
 
