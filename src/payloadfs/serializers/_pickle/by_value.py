@@ -17,6 +17,7 @@ import pickle
 import sys
 import types
 import typing
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +30,18 @@ from .reducers import reducer_for
 _ADVICE = "move it to a module that can be imported"
 _REBUILT = frozenset({"_abc_impl", "__annotate_func__", "__slotnames__"})
 _ASSIGNED = ("__doc__", "__module__", "__abstractmethods__", "__annotations__", "__annotate__", "__type_params__")
+_SET_FIRST = ("__new__", "__setstate__", "__eq__", "__hash__")
+"""What objects of a class need while they are loaded; they may be in globals and attributes that its methods use."""
+_ATOMS = (bool, int, float, str, bytes, types.NoneType)
+_METHODS = (types.FunctionType, staticmethod, classmethod, property)
 _SET_IN_TYPE = {name for name in dir(type) if hasattr(inspect.getattr_static(type, name), "__set__")} - {*_ASSIGNED}
 """Names whose assignment would change the class in another way, such as ``__name__`` and ``__class__``."""
+
+
+class _Step(tuple[Any, ...]):
+    """Function and arguments of a call that loading makes at this point."""
+
+    __slots__ = ()
 
 
 def refuse_self(reduce: Callable[[Any], Any], without: Any) -> Callable[[Any], Any]:
@@ -126,10 +137,14 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
     """
     if not isinstance(reduced, tuple) or len(reduced) < 3:
         return reduced  # by name
+    from cloudpickle import cloudpickle
+
     meta: Any = type(cls)
     if meta.__basicsize__ != type.__basicsize__ or meta.__itemsize__ != type.__itemsize__:
         raise pickle.PicklingError(f"{class_name(meta)} keeps data outside the class {cls.__name__!r}; {_ADVICE}")
     tracker_id = next(arg for arg in reversed(reduced[1]) if isinstance(arg, str))
+    if cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker_id) is not cls:
+        raise pickle.PicklingError(f"another class compares equal to {cls.__name__!r}; {_ADVICE}")
     namespace = {
         name: value
         for name, value in vars(cls).items()
@@ -137,17 +152,20 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
     }
     at_creation = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     at_creation |= {name: namespace.pop(name) for name in _SET_IN_TYPE if name in namespace}
-    if "__slots__" in namespace:
-        at_creation["__slots__"] = _find_slots(cls, namespace.pop("__slots__"))
-    registered = [other for ref in abc._get_dump(cls)[0] if (other := ref())] if "_abc_impl" in vars(cls) else []  # type: ignore[attr-defined]
-    args = (meta, cls.__name__, cls.__bases__, at_creation, tracker_id)
-    if not issubclass(cls, enum.Enum):
-        return _restore_code.new_class, args, (namespace, registered, {}), None, None, _restore_code.set_class
-    members = {name: member for name, member in cls._member_map_.items() if member._name_ == name}
     if "_value2member_map_" in namespace:
         # Combinations of flags are created again when they are needed.
         known = cls._value2member_map_.items()
         namespace["_value2member_map_"] = {v: m for v, m in known if cls._member_map_.get(m._name_) is m}
+    if "__slots__" in namespace:
+        at_creation["__slots__"] = _find_slots(cls, namespace.pop("__slots__"))
+    registered = [other for ref in abc._get_dump(cls)[0] if (other := ref())] if "_abc_impl" in vars(cls) else []  # type: ignore[attr-defined]
+    args = (meta, cls.__name__, cls.__bases__, at_creation, tracker_id)
+    names = sorted(namespace, key=lambda name: _rank(name, namespace[name], meta))
+    steps = [_Step((_restore_code.set_attribute, (cls, name, namespace[name]))) for name in names]
+    state = (steps, registered, _list_registrations(cls))
+    if not issubclass(cls, enum.Enum):
+        return _restore_code.new_class, args, state, None, None, _restore_code.set_class
+    members = {name: member for name, member in cls._member_map_.items() if member._name_ == name}
     created = [(name, native_base(cls), _native_args(cls, member)) for name, member in members.items()]
     slots = list_own_slots(cls)
     # The inverse of a flag is a cache, and may be a combination, which the class cannot create yet.
@@ -155,8 +173,38 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
         name: (None, {n: None if n == "_inverted_" else v for n, v in vars(member).items()}, read_slots(member, slots))
         for name, member in members.items()
     }
-    state = (namespace, registered, attributes)
-    return _restore_code.new_enum, (*args, created), state, None, None, _restore_code.set_class
+    first = sum(name in _SET_FIRST for name in names)
+    steps.insert(first, _Step((_restore_code.set_members, (cls, attributes))))
+    return _restore_code.new_class, (*args, created), state, None, None, _restore_code.set_class
+
+
+def _list_registrations(cls: type) -> list[Any]:
+    """Return the abstract classes of packages with which `cls` was registered."""
+    # The registry and the caches of an abstract class refer to `cls` by weak references with this callback.
+    if not any(getattr(ref.__callback__, "__name__", "") == "_destroy" for ref in weakref.getweakrefs(cls)):
+        return []
+    known, pending = {object}, [object]
+    while pending:
+        found = set(type.__subclasses__(pending.pop())) - known
+        known |= found
+        pending += found
+    abstract = sorted((c for c in known if "_abc_impl" in vars(c) and _is_importable(c)), key=class_name)
+    return [other for other in abstract if weakref.ref(cls) in abc._get_dump(other)[0]]  # type: ignore[attr-defined]
+
+
+def _rank(name: str, value: Any, meta: type) -> int:
+    """Return the rank of an attribute of a class in the order in which loading sets them.
+
+    Objects of the class may be in attributes of it and in globals of its methods, and need methods to be loaded.
+    """
+    if name in _SET_FIRST:
+        return _SET_FIRST.index(name)
+    if name == "__firstlineno__":
+        return 8  # Python deletes it when another attribute is set
+    if isinstance(value, _METHODS):
+        return 5 if name.startswith("__") else 6
+    is_internal = name.startswith("__") or (issubclass(meta, enum.EnumMeta) and name.startswith("_"))
+    return 4 if is_internal or type(value) in _ATOMS else 7
 
 
 def _find_slots(cls: Any, slots: Any) -> Any:
@@ -255,6 +303,7 @@ def _reduce_cell(obj: types.CellType) -> Any:
 
 
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
+    _Step: tuple,
     types.CellType: _reduce_cell,
     types.MethodType: _reduce_method,
     types.ModuleType: _reduce_module,

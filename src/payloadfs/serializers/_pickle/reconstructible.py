@@ -53,13 +53,7 @@ _VALUES = frozenset({int, float, complex, str, bytes, tuple})
 _NEW_OBJECT = copyreg.__newobj__  # type: ignore[attr-defined]
 _NEW_OBJECT_EX = copyreg.__newobj_ex__  # type: ignore[attr-defined]
 _NOT_MEMBERS = (
-    "__dict__",
-    "__traceback__",
-    "__context__",
-    "__cause__",
-    "__suppress_context__",
-    "message",
-    "exceptions",
+    *("__dict__", "__traceback__", "__context__", "__cause__", "__suppress_context__", "message", "exceptions"),
 )
 """Members of exceptions that are stored elsewhere, or not at all."""
 _ADVICE = "add a __reduce__ or __getnewargs__ to its class"
