@@ -40,9 +40,8 @@ def new_class(
     """Return the class that is known under `tracker_id`, or a new one without attributes.
 
     `namespace` has what must be known when a class is created, such as ``__slots__``. Neither
-    ``__init_subclass__`` of its bases nor ``__new__`` of its metaclass is called: both ran when the
-    class was defined, and the attributes that they set are set later. The same is true of the members of an enum.
-    Each has a name, the class that creates it, and its arguments.
+    ``__init_subclass__`` of its bases nor ``__new__`` of its metaclass is called: both ran when the class was
+    defined. Each of the `members` of an enum has a name, the class that creates it, and its arguments.
     """
     from cloudpickle import cloudpickle
 
@@ -139,11 +138,7 @@ def set_members(cls: Any, members: dict[str, Any]) -> None:
 
 
 def set_class(cls: Any, state: tuple[list[None], list[type], list[Any]]) -> None:
-    """Register other classes with an abstract class, and a class with abstract ones.
-
-    The first part of `state` has the results of `set_attribute`. A class that the running program defined stays
-    as it is.
-    """
+    """Register other classes with an abstract class, and a class with abstract ones, after `set_attribute`."""
     _, registered, abstract = state if cls in _LOADED else ((), (), ())
     for other in registered:
         cls.register(other)

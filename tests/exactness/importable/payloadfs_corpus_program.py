@@ -435,9 +435,13 @@ Unit.metric = {Unit("m"), Unit("g")}
 @dataclasses.dataclass(frozen=True, slots=True)
 class SlimUnit:
     name: str
+    known: typing.ClassVar[dict] = {}
+    parts: set = dataclasses.field(default_factory=set, compare=False)
 
 
 SlimUnit.default = SlimUnit("m")
+SlimUnit.known[SlimUnit("g")] = 1
+SlimUnit.default.parts.add(SlimUnit.default)
 
 
 class Restored:
@@ -510,7 +514,7 @@ CASES = {
     "init subclass of a second base": ([NotifiedZone, Notified], "x[1].count == 3 and x[0].__bases__[1] is x[1]"),
     "objects of a class in its attributes": (Unit, "x('m') in x.metric and x('km').factor() == 1000"),
     "objects of a class in a global of it": (FACTORS, "x[type([*x][0])('km')] == 1000"),
-    "slotted object in an attribute of its class": (SlimUnit, "x.default == x('m')"),
+    "slotted object in an attribute of its class": (SlimUnit, "x.default == x('m') and x.known[x('g')] == 1 and x.default in x.default.parts"),
     "object with a setstate in an attribute of its class": (Restored, "vars(x.first) == {'restored': 1}"),
     "object that its class creates in a global": (Doubling(5), "x.number == 10 and x.next().number == 8"),
     "combined flag in a global of the flag": (Access.R, "x.is_default()"),

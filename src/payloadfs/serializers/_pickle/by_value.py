@@ -24,7 +24,8 @@ from typing import Any
 from ..._typenames import class_name
 from .. import _restore_code
 from .._restore import DESCRIPTORS
-from .classes import find_reduction, is_standard, list_own_slots, native_base, owner_of, read_slots
+from .classes import find_reduction, is_standard, list_own_slots, native_base, owner_of, read_slots, user_defines
+from .reconstructible import reduce_directly
 from .reducers import reducer_for
 
 _ADVICE = "move it to a module that can be imported"
@@ -89,10 +90,7 @@ def pickler_by_value() -> Any:
             if issubclass(cls, (type, types.FunctionType)):
                 return self._reduce_class if issubclass(cls, type) else self._reduce_function
             self.has_code |= cls is types.CodeType
-            reduce = _REDUCERS.get(cls) or reducer_for(cls)
-            if reduce is None and cls not in self.dispatch_table and find_reduction(cls).owner is not object:
-                reduce = _reduce_named  # its own reduction may be a name
-            reduce = reduce or (lambda _: NotImplemented)
+            reduce = _reducer_for(cls, is_known=cls in self.dispatch_table)
             return refuse_self(reduce, self.without) if cls is type(self.without) else reduce
 
         def _reduce_class(self, cls: Any) -> Any:
@@ -102,6 +100,17 @@ def pickler_by_value() -> Any:
             return _reduce_function(obj, super().reducer_override(obj))
 
     return ByValue
+
+
+def _reducer_for(cls: type, *, is_known: bool) -> Callable[[Any], Any]:
+    reduce = _REDUCERS.get(cls) or reducer_for(cls)
+    if reduce is None and not is_known:
+        if find_reduction(cls).owner is not object:
+            return _reduce_named  # its own reduction may be a name
+        is_slotted = hasattr(cls, "__dataclass_fields__") and hasattr(cls, "__setstate__")
+        if is_slotted and not user_defines(cls, "__getstate__", "__setstate__"):
+            return reduce_directly  # defaults of fields, which its __setstate__ needs, may contain the object
+    return reduce or (lambda _: NotImplemented)
 
 
 def _reduce_function(obj: types.FunctionType, reduced: Any) -> Any:
@@ -157,7 +166,10 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
         known = cls._value2member_map_.items()
         namespace["_value2member_map_"] = {v: m for v, m in known if cls._member_map_.get(m._name_) is m}
     if "__slots__" in namespace:
-        at_creation["__slots__"] = _find_slots(cls, namespace.pop("__slots__"))
+        slots = namespace.pop("__slots__")
+        if not isinstance(slots, (str, dict, tuple, list)):  # an iterator: the class has what it yielded
+            slots = tuple(name for name, value in vars(cls).items() if isinstance(value, types.MemberDescriptorType))
+        at_creation["__slots__"] = slots
     registered = [other for ref in abc._get_dump(cls)[0] if (other := ref())] if "_abc_impl" in vars(cls) else []  # type: ignore[attr-defined]
     args = (meta, cls.__name__, cls.__bases__, at_creation, tracker_id)
     names = sorted(namespace, key=lambda name: _rank(name, namespace[name], meta))
@@ -173,8 +185,7 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
         name: (None, {n: None if n == "_inverted_" else v for n, v in vars(member).items()}, read_slots(member, slots))
         for name, member in members.items()
     }
-    first = sum(name in _SET_FIRST for name in names)
-    steps.insert(first, _Step((_restore_code.set_members, (cls, attributes))))
+    steps.insert(sum(name in _SET_FIRST for name in names), _Step((_restore_code.set_members, (cls, attributes))))
     return _restore_code.new_class, (*args, created), state, None, None, _restore_code.set_class
 
 
@@ -185,9 +196,8 @@ def _list_registrations(cls: type) -> list[Any]:
         return []
     known, pending = {object}, [object]
     while pending:
-        found = set(type.__subclasses__(pending.pop())) - known
+        pending += (found := set(type.__subclasses__(pending.pop())) - known)
         known |= found
-        pending += found
     abstract = sorted((c for c in known if "_abc_impl" in vars(c) and _is_importable(c)), key=class_name)
     return [other for other in abstract if weakref.ref(cls) in abc._get_dump(other)[0]]  # type: ignore[attr-defined]
 
@@ -199,19 +209,12 @@ def _rank(name: str, value: Any, meta: type) -> int:
     """
     if name in _SET_FIRST:
         return _SET_FIRST.index(name)
-    if name == "__firstlineno__":
-        return 8  # Python deletes it when another attribute is set
+    if name == "__firstlineno__":  # Python deletes it when another attribute is set
+        return 8
     if isinstance(value, _METHODS):
         return 5 if name.startswith("__") else 6
     is_internal = name.startswith("__") or (issubclass(meta, enum.EnumMeta) and name.startswith("_"))
     return 4 if is_internal or type(value) in _ATOMS else 7
-
-
-def _find_slots(cls: Any, slots: Any) -> Any:
-    if isinstance(slots, (str, dict, tuple, list)):
-        return slots
-    # An iterator is used up: the class has what it yielded.
-    return tuple(name for name, value in vars(cls).items() if isinstance(value, types.MemberDescriptorType))
 
 
 def _native_args(cls: Any, member: Any) -> tuple[Any, ...]:

@@ -85,7 +85,7 @@ def checker_for(cls: Any) -> Reducer | None:
     owner = owner_of(cls, "__getstate__")
     if owner is not object and (slots := list_slots(_find_others(cls, owner))):
         return functools.partial(_reduce_and_keep, slots=slots, keep=False)
-    return _reduce_directly if _is_set_directly(cls, native) else None
+    return reduce_directly if _is_set_directly(cls, native) else None
 
 
 def _refuse_state(obj: Any) -> Any:
@@ -350,7 +350,7 @@ def _hides_slots(cls: Any) -> bool:
     return any(not isinstance(vars(owner_of(cls, name))[name], types.MemberDescriptorType) for name in slots)
 
 
-def _reduce_directly(obj: Any) -> Any:
+def reduce_directly(obj: Any) -> Any:
     """Return a reduction whose state is set without calling ``__getattr__`` or ``__setattr__``."""
     reduced = obj.__reduce_ex__(5)
     if len(reduced) < 3 or reduced[2] is None:
