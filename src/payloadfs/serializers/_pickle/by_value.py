@@ -174,7 +174,8 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
     args = (meta, cls.__name__, cls.__bases__, at_creation, tracker_id)
     names = sorted(namespace, key=lambda name: _rank(name, namespace[name], meta))
     steps = [_Step((_restore_code.set_attribute, (cls, name, namespace[name]))) for name in names]
-    state = (steps, registered, _list_registrations(cls))
+    known_by = [c for c in _list_abstract(abc.get_cache_token()) if weakref.ref(cls) in abc._get_dump(c)[0]]  # type: ignore[attr-defined]
+    state = (steps, registered, known_by)
     if not issubclass(cls, enum.Enum):
         return _restore_code.new_class, args, state, None, None, _restore_code.set_class
     members = {name: member for name, member in cls._member_map_.items() if member._name_ == name}
@@ -189,17 +190,15 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
     return _restore_code.new_class, (*args, created), state, None, None, _restore_code.set_class
 
 
-def _list_registrations(cls: type) -> list[Any]:
-    """Return the abstract classes of packages with which `cls` was registered."""
-    # The registry and the caches of an abstract class refer to `cls` by weak references with this callback.
-    if not any(getattr(ref.__callback__, "__name__", "") == "_destroy" for ref in weakref.getweakrefs(cls)):
-        return []
+@functools.lru_cache(maxsize=1)
+def _list_abstract(token: object) -> list[Any]:  # noqa: ARG001
+    """Return the abstract classes of packages with which classes are registered. `token` changes with each of these."""
     known, pending = {object}, [object]
     while pending:
         pending += (found := set(type.__subclasses__(pending.pop())) - known)
         known |= found
-    abstract = sorted((c for c in known if "_abc_impl" in vars(c) and _is_importable(c)), key=class_name)
-    return [other for other in abstract if weakref.ref(cls) in abc._get_dump(other)[0]]  # type: ignore[attr-defined]
+    abstract = (c for c in known if "_abc_impl" in vars(c) and _is_importable(c) and abc._get_dump(c)[0])  # type: ignore[attr-defined]
+    return sorted(abstract, key=class_name)
 
 
 def _rank(name: str, value: Any, meta: type) -> int:
