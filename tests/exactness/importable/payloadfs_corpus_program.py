@@ -492,6 +492,15 @@ Turn.LEFT.other, Turn.RIGHT.other = Turn.RIGHT, Turn.LEFT
 Turn.degrees = {Turn.LEFT: 90}
 
 
+class Single:
+    instance = None
+
+    def __new__(cls):
+        if cls.instance is None:
+            cls.instance = super().__new__(cls)
+        return cls.instance
+
+
 class Rows:
     pass
 
@@ -519,6 +528,7 @@ CASES = {
     "object that its class creates in a global": (Doubling(5), "x.number == 10 and x.next().number == 8"),
     "combined flag in a global of the flag": (Access.R, "x.is_default()"),
     "members of an enum that refer to each other": (Turn.LEFT, "x.other.other is x and type(x).degrees[x] == 90"),
+    "singleton in an attribute of its class": ([Single(), Single], "x[0] is x[1]() and x[1].instance is x[0]"),
     "class registered with an abstract class": (Rows(), "isinstance(x, __import__('collections').abc.Sequence)"),
     "globals in the body of a class": (uses_global_in_class, "x() == 5"),
     "descriptors of a metaclass": (Described, "x.title == 'described' and x().title == 'of an object' and vars(x)['kept'] == 7"),

@@ -34,14 +34,11 @@ _ASSIGNED = ("__doc__", "__module__", "__abstractmethods__", "__annotations__", 
 _SET_FIRST = ("__new__", "__setstate__", "__eq__", "__hash__")
 """What objects of a class need while they are loaded; they may be in globals and attributes that its methods use."""
 _ATOMS = (bool, int, float, str, bytes, types.NoneType)
-_METHODS = (types.FunctionType, staticmethod, classmethod, property)
 _SET_IN_TYPE = {name for name in dir(type) if hasattr(inspect.getattr_static(type, name), "__set__")} - {*_ASSIGNED}
 """Names whose assignment would change the class in another way, such as ``__name__`` and ``__class__``."""
 
 
-class _Step(tuple[Any, ...]):
-    """Function and arguments of a call that loading makes at this point."""
-
+class _Step(tuple[Any, ...]):  # a function and its arguments, which loading calls at this point
     __slots__ = ()
 
 
@@ -206,13 +203,16 @@ def _rank(name: str, value: Any, meta: type) -> int:
 
     Objects of the class may be in attributes of it and in globals of its methods, and need methods to be loaded.
     """
+    is_enum = issubclass(meta, enum.EnumMeta)
+    if name == "__firstlineno__":  # Python deletes it when another attribute is set
+        return 9
+    if name == "__new__" and not is_enum:  # it may look for the object in an attribute that is not set yet
+        return 8
     if name in _SET_FIRST:
         return _SET_FIRST.index(name)
-    if name == "__firstlineno__":  # Python deletes it when another attribute is set
-        return 8
-    if isinstance(value, _METHODS):
+    if isinstance(value, (types.FunctionType, staticmethod, classmethod, property)):
         return 5 if name.startswith("__") else 6
-    is_internal = name.startswith("__") or (issubclass(meta, enum.EnumMeta) and name.startswith("_"))
+    is_internal = name.startswith("__") or (is_enum and name.startswith("_"))
     return 4 if is_internal or type(value) in _ATOMS else 7
 
 
