@@ -34,12 +34,14 @@ def cached_function(function: Any, maxsize: int | None, typed: bool) -> Any:
     return functools.lru_cache(maxsize, typed)(function)
 
 
-def new_class(meta: Any, name: str, bases: tuple[type, ...], namespace: dict[str, Any], tracker_id: str) -> Any:
+def new_class(
+    meta: Any, name: str, bases: tuple[type, ...], namespace: dict[str, Any], tracker_id: str, members: Any = ()
+) -> Any:
     """Return the class that is known under `tracker_id`, or a new one without attributes.
 
     `namespace` has what must be known when a class is created, such as ``__slots__``. Neither
-    ``__init_subclass__`` of its bases nor ``__new__`` of its metaclass is called: both ran when the
-    class was defined, and the attributes that they set are part of its state.
+    ``__init_subclass__`` of its bases nor ``__new__`` of its metaclass is called: both ran when the class was
+    defined. Each of the `members` of an enum has a name, the class that creates it, and its arguments.
     """
     from cloudpickle import cloudpickle
 
@@ -47,6 +49,11 @@ def new_class(meta: Any, name: str, bases: tuple[type, ...], namespace: dict[str
     if known is not None:
         return known
     cls = _create(meta, name, bases, namespace)
+    if members:
+        created = {member: base.__new__(cls, *args) for member, base, args in members}
+        for member, obj in created.items():  # its hash may be needed before its other attributes are set
+            object.__getattribute__(obj, "__dict__")["_name_"] = member
+        type.__setattr__(cls, "_member_map_", created)
     _LOADED.add(cls)
     return cloudpickle._lookup_class_or_track(tracker_id, cls)
 
@@ -81,45 +88,22 @@ def _is_notified(cls: type) -> bool:
 
 
 def _create_behind_shield(name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
-    # Python compares the layout of the shield with that of the first base, or of a parent of that.
-    parent: Any = bases[0]
+    # Bases in C before it that are not notified stay first, because Python compares how they free their objects.
+    index = next(index for index, base in enumerate(bases) if _is_notified(base))
+    # Python compares the layout of the shield with that of the base after it, or of a parent of that.
+    parent: Any = bases[index]
     while _is_notified(parent):
         parent = parent.__base__
     contents: list[dict[str, Any]] = [{"__slots__": ()}, {}]
     for base, content in itertools.product((object, parent), contents):
         shield = type("_Shield", (base,), {**content, "__init_subclass__": _Shield.__init_subclass__})
         try:
-            cls: Any = type.__new__(type, name, (shield, *bases), dict(namespace))
+            cls: Any = type.__new__(type, name, (*bases[:index], shield, *bases[index:]), dict(namespace))
             cls.__bases__ = bases
         except TypeError:  # the layout of its objects would change
             continue
         return cls
     return type.__new__(type, name, bases, namespace)
-
-
-def new_enum(
-    meta: Any,
-    name: str,
-    bases: tuple[type, ...],
-    namespace: dict[str, Any],
-    tracker_id: str,
-    members: list[tuple[str, Any, tuple[Any, ...]]],
-) -> Any:
-    """Return an enum as `new_class` does, with members without attributes.
-
-    Each member has a name, the class that creates it, and its arguments. No ``__new__`` or
-    ``__init__`` of the enum is called.
-    """
-    from cloudpickle import cloudpickle
-
-    known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker_id)
-    if known is not None:
-        return known
-    cls = _create(meta, name, bases, namespace)
-    created = {member: base.__new__(cls, *args) for member, base, args in members}
-    type.__setattr__(cls, "_member_map_", created)
-    _LOADED.add(cls)
-    return cloudpickle._lookup_class_or_track(tracker_id, cls)
 
 
 def new_type_var(
@@ -133,26 +117,30 @@ def new_type_var(
     return cloudpickle._lookup_class_or_track(tracker_id, variable)
 
 
-def set_class(cls: Any, state: tuple[dict[str, Any], list[type], dict[str, Any]]) -> None:
-    """Set the attributes of a class, the classes registered with an abstract one, and the attributes of members.
-
-    A class that the running program defined stays as it is.
-    """
+def set_attribute(cls: Any, name: str, value: Any) -> None:
+    """Set an attribute of a class. One that the running program defined stays as it is."""
     if cls not in _LOADED:
         return
-    namespace, registered, members = state
-    for name, attributes in members.items():
-        set_attributes(cls._member_map_[name], attributes)
     meta: Any = type(cls)
-    descriptors = (vars(base).get(name) for base in meta.__mro__[:-2] for name in namespace)
-    has_descriptors = any(hasattr(value, "__set__") for value in descriptors)
-    if has_descriptors:  # they would get the values in place of the class
+    # A descriptor would get the value in place of the class.
+    has_descriptor = any(hasattr(vars(base).get(name), "__set__") for base in meta.__mro__[:-2])
+    if has_descriptor:
         type.__setattr__(cls, "__class__", type("_Plain", (type,), {}))
-    for name, value in namespace.items():
-        type.__setattr__(cls, name, value)
-    if has_descriptors:
+    type.__setattr__(cls, name, value)
+    if has_descriptor:
         type.__setattr__(cls, "__class__", meta)
-    if "__firstlineno__" in namespace:  # Python deletes it when an attribute is set
-        type.__setattr__(cls, "__firstlineno__", namespace["__firstlineno__"])
+
+
+def set_members(cls: Any, members: dict[str, Any]) -> None:
+    """Set the attributes of the members of an enum. One that the running program defined stays as it is."""
+    for name, attributes in members.items() if cls in _LOADED else ():
+        set_attributes(cls._member_map_[name], attributes)
+
+
+def set_class(cls: Any, state: tuple[list[None], list[type], list[Any]]) -> None:
+    """Register other classes with an abstract class, and a class with abstract ones, after `set_attribute`."""
+    _, registered, abstract = state if cls in _LOADED else ((), (), ())
     for other in registered:
         cls.register(other)
+    for other in abstract:
+        other.register(cls)

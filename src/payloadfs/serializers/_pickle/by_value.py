@@ -17,20 +17,29 @@ import pickle
 import sys
 import types
 import typing
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from ..._typenames import class_name
 from .. import _restore_code
 from .._restore import DESCRIPTORS
-from .classes import find_reduction, is_standard, list_own_slots, native_base, owner_of, read_slots
+from .classes import find_reduction, is_standard, list_own_slots, native_base, owner_of, read_slots, user_defines
+from .reconstructible import reduce_directly
 from .reducers import reducer_for
 
 _ADVICE = "move it to a module that can be imported"
 _REBUILT = frozenset({"_abc_impl", "__annotate_func__", "__slotnames__"})
 _ASSIGNED = ("__doc__", "__module__", "__abstractmethods__", "__annotations__", "__annotate__", "__type_params__")
+_SET_FIRST = ("__new__", "__setstate__", "__eq__", "__hash__")
+"""What objects of a class need while they are loaded; they may be in globals and attributes that its methods use."""
+_ATOMS = (bool, int, float, str, bytes, types.NoneType)
 _SET_IN_TYPE = {name for name in dir(type) if hasattr(inspect.getattr_static(type, name), "__set__")} - {*_ASSIGNED}
 """Names whose assignment would change the class in another way, such as ``__name__`` and ``__class__``."""
+
+
+class _Step(tuple[Any, ...]):  # a function and its arguments, which loading calls at this point
+    __slots__ = ()
 
 
 def refuse_self(reduce: Callable[[Any], Any], without: Any) -> Callable[[Any], Any]:
@@ -78,10 +87,7 @@ def pickler_by_value() -> Any:
             if issubclass(cls, (type, types.FunctionType)):
                 return self._reduce_class if issubclass(cls, type) else self._reduce_function
             self.has_code |= cls is types.CodeType
-            reduce = _REDUCERS.get(cls) or reducer_for(cls)
-            if reduce is None and cls not in self.dispatch_table and find_reduction(cls).owner is not object:
-                reduce = _reduce_named  # its own reduction may be a name
-            reduce = reduce or (lambda _: NotImplemented)
+            reduce = _reducer_for(cls, is_known=cls in self.dispatch_table)
             return refuse_self(reduce, self.without) if cls is type(self.without) else reduce
 
         def _reduce_class(self, cls: Any) -> Any:
@@ -91,6 +97,17 @@ def pickler_by_value() -> Any:
             return _reduce_function(obj, super().reducer_override(obj))
 
     return ByValue
+
+
+def _reducer_for(cls: type, *, is_known: bool) -> Callable[[Any], Any]:
+    reduce = _REDUCERS.get(cls) or reducer_for(cls)
+    if reduce is None and not is_known:
+        if find_reduction(cls).owner is not object:
+            return _reduce_named  # its own reduction may be a name
+        is_slotted = hasattr(cls, "__dataclass_fields__") and hasattr(cls, "__setstate__")
+        if is_slotted and not user_defines(cls, "__getstate__", "__setstate__"):
+            return reduce_directly  # defaults of fields, which its __setstate__ needs, may contain the object
+    return reduce or (lambda _: NotImplemented)
 
 
 def _reduce_function(obj: types.FunctionType, reduced: Any) -> Any:
@@ -126,10 +143,14 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
     """
     if not isinstance(reduced, tuple) or len(reduced) < 3:
         return reduced  # by name
+    from cloudpickle import cloudpickle
+
     meta: Any = type(cls)
     if meta.__basicsize__ != type.__basicsize__ or meta.__itemsize__ != type.__itemsize__:
         raise pickle.PicklingError(f"{class_name(meta)} keeps data outside the class {cls.__name__!r}; {_ADVICE}")
     tracker_id = next(arg for arg in reversed(reduced[1]) if isinstance(arg, str))
+    if cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker_id) is not cls:
+        raise pickle.PicklingError(f"another class compares equal to {cls.__name__!r}; {_ADVICE}")
     namespace = {
         name: value
         for name, value in vars(cls).items()
@@ -137,17 +158,24 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
     }
     at_creation = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     at_creation |= {name: namespace.pop(name) for name in _SET_IN_TYPE if name in namespace}
-    if "__slots__" in namespace:
-        at_creation["__slots__"] = _find_slots(cls, namespace.pop("__slots__"))
-    registered = [other for ref in abc._get_dump(cls)[0] if (other := ref())] if "_abc_impl" in vars(cls) else []  # type: ignore[attr-defined]
-    args = (meta, cls.__name__, cls.__bases__, at_creation, tracker_id)
-    if not issubclass(cls, enum.Enum):
-        return _restore_code.new_class, args, (namespace, registered, {}), None, None, _restore_code.set_class
-    members = {name: member for name, member in cls._member_map_.items() if member._name_ == name}
     if "_value2member_map_" in namespace:
         # Combinations of flags are created again when they are needed.
         known = cls._value2member_map_.items()
         namespace["_value2member_map_"] = {v: m for v, m in known if cls._member_map_.get(m._name_) is m}
+    if "__slots__" in namespace:
+        slots = namespace.pop("__slots__")
+        if not isinstance(slots, (str, dict, tuple, list)):  # an iterator: the class has what it yielded
+            slots = tuple(name for name, value in vars(cls).items() if isinstance(value, types.MemberDescriptorType))
+        at_creation["__slots__"] = slots
+    registered = [other for ref in abc._get_dump(cls)[0] if (other := ref())] if "_abc_impl" in vars(cls) else []  # type: ignore[attr-defined]
+    args = (meta, cls.__name__, cls.__bases__, at_creation, tracker_id)
+    names = sorted(namespace, key=lambda name: _rank(name, namespace[name], meta))
+    steps = [_Step((_restore_code.set_attribute, (cls, name, namespace[name]))) for name in names]
+    known_by = [c for c in _list_abstract(abc.get_cache_token()) if weakref.ref(cls) in abc._get_dump(c)[0]]  # type: ignore[attr-defined]
+    state = (steps, registered, known_by)
+    if not issubclass(cls, enum.Enum):
+        return _restore_code.new_class, args, state, None, None, _restore_code.set_class
+    members = {name: member for name, member in cls._member_map_.items() if member._name_ == name}
     created = [(name, native_base(cls), _native_args(cls, member)) for name, member in members.items()]
     slots = list_own_slots(cls)
     # The inverse of a flag is a cache, and may be a combination, which the class cannot create yet.
@@ -155,15 +183,37 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
         name: (None, {n: None if n == "_inverted_" else v for n, v in vars(member).items()}, read_slots(member, slots))
         for name, member in members.items()
     }
-    state = (namespace, registered, attributes)
-    return _restore_code.new_enum, (*args, created), state, None, None, _restore_code.set_class
+    steps.insert(sum(name in _SET_FIRST for name in names), _Step((_restore_code.set_members, (cls, attributes))))
+    return _restore_code.new_class, (*args, created), state, None, None, _restore_code.set_class
 
 
-def _find_slots(cls: Any, slots: Any) -> Any:
-    if isinstance(slots, (str, dict, tuple, list)):
-        return slots
-    # An iterator is used up: the class has what it yielded.
-    return tuple(name for name, value in vars(cls).items() if isinstance(value, types.MemberDescriptorType))
+@functools.lru_cache(maxsize=1)
+def _list_abstract(token: object) -> list[Any]:  # noqa: ARG001
+    """Return the abstract classes of packages with which classes are registered. `token` changes with each of these."""
+    known, pending = {object}, [object]
+    while pending:
+        pending += (found := set(type.__subclasses__(pending.pop())) - known)
+        known |= found
+    abstract = (c for c in known if "_abc_impl" in vars(c) and _is_importable(c) and abc._get_dump(c)[0])  # type: ignore[attr-defined]
+    return sorted(abstract, key=class_name)
+
+
+def _rank(name: str, value: Any, meta: type) -> int:
+    """Return the rank of an attribute of a class in the order in which loading sets them.
+
+    Objects of the class may be in attributes of it and in globals of its methods, and need methods to be loaded.
+    """
+    is_enum = issubclass(meta, enum.EnumMeta)
+    if name == "__firstlineno__":  # Python deletes it when another attribute is set
+        return 9
+    if name == "__new__" and not is_enum:  # it may look for the object in an attribute that is not set yet
+        return 8
+    if name in _SET_FIRST:
+        return _SET_FIRST.index(name)
+    if isinstance(value, (types.FunctionType, staticmethod, classmethod, property)):
+        return 5 if name.startswith("__") else 6
+    is_internal = name.startswith("__") or (is_enum and name.startswith("_"))
+    return 4 if is_internal or type(value) in _ATOMS else 7
 
 
 def _native_args(cls: Any, member: Any) -> tuple[Any, ...]:
@@ -255,6 +305,7 @@ def _reduce_cell(obj: types.CellType) -> Any:
 
 
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
+    _Step: tuple,
     types.CellType: _reduce_cell,
     types.MethodType: _reduce_method,
     types.ModuleType: _reduce_module,

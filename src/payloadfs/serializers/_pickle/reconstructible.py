@@ -53,13 +53,7 @@ _VALUES = frozenset({int, float, complex, str, bytes, tuple})
 _NEW_OBJECT = copyreg.__newobj__  # type: ignore[attr-defined]
 _NEW_OBJECT_EX = copyreg.__newobj_ex__  # type: ignore[attr-defined]
 _NOT_MEMBERS = (
-    "__dict__",
-    "__traceback__",
-    "__context__",
-    "__cause__",
-    "__suppress_context__",
-    "message",
-    "exceptions",
+    *("__dict__", "__traceback__", "__context__", "__cause__", "__suppress_context__", "message", "exceptions"),
 )
 """Members of exceptions that are stored elsewhere, or not at all."""
 _ADVICE = "add a __reduce__ or __getnewargs__ to its class"
@@ -91,7 +85,7 @@ def checker_for(cls: Any) -> Reducer | None:
     owner = owner_of(cls, "__getstate__")
     if owner is not object and (slots := list_slots(_find_others(cls, owner))):
         return functools.partial(_reduce_and_keep, slots=slots, keep=False)
-    return _reduce_directly if _is_set_directly(cls, native) else None
+    return reduce_directly if _is_set_directly(cls, native) else None
 
 
 def _refuse_state(obj: Any) -> Any:
@@ -356,7 +350,7 @@ def _hides_slots(cls: Any) -> bool:
     return any(not isinstance(vars(owner_of(cls, name))[name], types.MemberDescriptorType) for name in slots)
 
 
-def _reduce_directly(obj: Any) -> Any:
+def reduce_directly(obj: Any) -> Any:
     """Return a reduction whose state is set without calling ``__getattr__`` or ``__setattr__``."""
     reduced = obj.__reduce_ex__(5)
     if len(reduced) < 3 or reduced[2] is None:

@@ -119,14 +119,8 @@ def _reduce_array_subclass(obj: Any) -> Any:
         return plain
     if _loses_order(obj.dtype):
         state = (None, getattr(obj, "__dict__", None), read_slots(obj, list_own_slots(type(obj))))
-        return (
-            _restore.viewed,
-            (np.ndarray.view(obj, np.ndarray), type(obj)),
-            state,
-            None,
-            None,
-            _restore.set_attributes,
-        )
+        args = (np.ndarray.view(obj, np.ndarray), type(obj))
+        return _restore.viewed, args, state, None, None, _restore.set_attributes
     reduced = obj.__reduce_ex__(5)
     kept = keep_attributes(obj, reduced, list_own_slots(type(obj)))
     if kept is reduced:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import sys
@@ -15,6 +16,7 @@ from .._imports import import_module
 from .diagnose import contains
 
 _BUFFER_BYTES = 256 * 1024
+_SETTERS = (*(f"{_restore.__name__}{end}.set_" for end in ("", "_code")), "cloudpickle.cloudpickle._function_setstate")
 
 
 def load(head: memoryview, buffers: list[memoryview], *, readonly: bool) -> Any:
@@ -87,6 +89,7 @@ class _ReadOnly(_Importing):
         if not ours or not isinstance(target, (types.FunctionType, types.BuiltinFunctionType)):
             return target
 
+        @functools.wraps(target)
         def call(*args: Any) -> Any:
             value = target(*args)
             # Not numpy's scalars: they are immutable, but have flags.
@@ -127,8 +130,9 @@ class _Patient(pickle._Unpickler):
         return lambda obj, state: self._try(obj, lambda: _restore.fill(obj, state))
 
     def _load_reduce(self: Any) -> None:
-        # A function that copies a container would lose the items that wait.
-        for target, error, _ in self._later.values():
+        # A function that copies a container, as setting attributes does not, would lose the items that wait.
+        called = f"{getattr(self.stack[-2], '__module__', '')}.{getattr(self.stack[-2], '__name__', '')}"
+        for target, error, _ in self._later.values() if not called.startswith(_SETTERS) else ():
             if contains(self.stack[-1], target):
                 raise error
         pickle._Unpickler.load_reduce(self)  # type: ignore[attr-defined]
