@@ -69,7 +69,7 @@ def test_the_core_keeps_to_its_budget():
     files = [
         path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts[0] not in {"testing", "works", "cli"}
     ]
-    assert sum(path.read_text().count("\n") for path in files) <= 18_700
+    assert sum(path.read_text().count("\n") for path in files) <= 18_750
 
 
 def test_stores_contain_no_network_code():

@@ -1,5 +1,6 @@
 """Choice of the pickler: the C pickler where possible, cloudpickle otherwise, with the same result."""
 
+import abc
 import collections
 import copyreg
 import dataclasses
@@ -291,3 +292,39 @@ def test_objects_of_main_load_in_another_program(tmp_path):
     command = [sys.executable, "-c", OTHER_PROGRAM, str(tmp_path / "objects")]
     loaded = subprocess.run(command, input=saved.stdout, capture_output=True, text=True, check=False)
     assert loaded.returncode == 0, loaded.stderr
+
+
+def test_saving_a_class_runs_no_code_of_others(monkeypatch):
+    """All abstract classes of the process are searched for registrations."""
+    calls = []
+
+    class Meta(abc.ABCMeta):
+        def __eq__(cls, other):
+            calls.append("__eq__")
+            return cls is other
+
+        def __hash__(cls):
+            calls.append("__hash__")
+            return id(cls)
+
+        @property
+        def __dict__(cls):
+            calls.append("__dict__")
+            return {}
+
+    def read(name):
+        calls.append(name)
+        raise AttributeError(name)
+
+    module = types.ModuleType("a_lazy_module")
+    module.__getattr__ = read
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    other = Meta("Other", (), {"__module__": module.__name__})
+    other.register(int)
+
+    class Local:
+        pass
+
+    calls.clear()
+    PickleSerializer().encode(Local)
+    assert calls == []

@@ -34,6 +34,7 @@ _ASSIGNED = ("__doc__", "__module__", "__abstractmethods__", "__annotations__", 
 _SET_FIRST = ("__new__", "__setstate__", "__eq__", "__hash__")
 """What objects of a class need while they are loaded; they may be in globals and attributes that its methods use."""
 _ATOMS = (bool, int, float, str, bytes, types.NoneType)
+_NAMESPACE_OF = type.__dict__["__dict__"].__get__
 _SET_IN_TYPE = {name for name in dir(type) if hasattr(inspect.getattr_static(type, name), "__set__")} - {*_ASSIGNED}
 """Names whose assignment would change the class in another way, such as ``__name__`` and ``__class__``."""
 
@@ -167,12 +168,11 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
         if not isinstance(slots, (str, dict, tuple, list)):  # an iterator: the class has what it yielded
             slots = tuple(name for name, value in vars(cls).items() if isinstance(value, types.MemberDescriptorType))
         at_creation["__slots__"] = slots
-    registered = [other for ref in abc._get_dump(cls)[0] if (other := ref())] if "_abc_impl" in vars(cls) else []  # type: ignore[attr-defined]
+    registered = [other for ref in _registered(cls) if (other := ref())] if "_abc_impl" in vars(cls) else []
     args = (meta, cls.__name__, cls.__bases__, at_creation, tracker_id)
     names = sorted(namespace, key=lambda name: _rank(name, namespace[name], meta))
     steps = [_Step((_restore_code.set_attribute, (cls, name, namespace[name]))) for name in names]
-    known_by = [c for c in _list_abstract(abc.get_cache_token()) if weakref.ref(cls) in abc._get_dump(c)[0]]  # type: ignore[attr-defined]
-    state = (steps, registered, known_by)
+    state = (steps, registered, _find_abstract(cls))
     if not issubclass(cls, enum.Enum):
         return _restore_code.new_class, args, state, None, None, _restore_code.set_class
     members = {name: member for name, member in cls._member_map_.items() if member._name_ == name}
@@ -187,15 +187,30 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
     return _restore_code.new_class, (*args, created), state, None, None, _restore_code.set_class
 
 
+def _find_abstract(cls: type) -> list[Any]:
+    """Return the abstract classes of packages with which `cls` is registered."""
+    found = [c for ref in _list_abstract(abc.get_cache_token()) if (c := ref()) and weakref.ref(cls) in _registered(c)]
+    return sorted(filter(_is_importable, found), key=class_name)
+
+
 @functools.lru_cache(maxsize=1)
-def _list_abstract(token: object) -> list[Any]:  # noqa: ARG001
-    """Return the abstract classes of packages with which classes are registered. `token` changes with each of these."""
-    known, pending = {object}, [object]
+def _list_abstract(token: object) -> list[weakref.ref[Any]]:  # noqa: ARG001
+    """Return the abstract classes with which classes are registered. `token` changes with each registration.
+
+    All classes of the process are visited, so nothing here calls code of theirs or of their modules.
+    """
+    known: dict[int, Any] = {id(object): object}
+    pending: list[Any] = [object]
     while pending:
-        pending += (found := set(type.__subclasses__(pending.pop())) - known)
+        found = {id(cls): cls for cls in type.__subclasses__(pending.pop()) if id(cls) not in known}
         known |= found
-    abstract = (c for c in known if "_abc_impl" in vars(c) and _is_importable(c) and abc._get_dump(c)[0])  # type: ignore[attr-defined]
-    return sorted(abstract, key=class_name)
+        pending += found.values()
+    return [weakref.ref(cls) for cls in known.values() if "_abc_impl" in _NAMESPACE_OF(cls) and _registered(cls)]
+
+
+def _registered(cls: Any) -> Any:
+    """Return weak references to the classes that are registered with an abstract class."""
+    return abc._get_dump(cls)[0]  # type: ignore[attr-defined]
 
 
 def _rank(name: str, value: Any, meta: type) -> int:
