@@ -307,6 +307,10 @@ def test_saving_a_class_runs_no_code_of_others(monkeypatch):
             calls.append("__hash__")
             return id(cls)
 
+        def __bool__(cls):
+            calls.append("__bool__")
+            return False
+
         @property
         def __dict__(cls):
             calls.append("__dict__")

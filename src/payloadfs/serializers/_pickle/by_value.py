@@ -168,7 +168,8 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
         if not isinstance(slots, (str, dict, tuple, list)):  # an iterator: the class has what it yielded
             slots = tuple(name for name, value in vars(cls).items() if isinstance(value, types.MemberDescriptorType))
         at_creation["__slots__"] = slots
-    registered = [other for ref in _registered(cls) if (other := ref())] if "_abc_impl" in vars(cls) else []
+    references = _registered(cls) if "_abc_impl" in vars(cls) else ()
+    registered = [other for ref in references if (other := ref()) is not None]
     args = (meta, cls.__name__, cls.__bases__, at_creation, tracker_id)
     names = sorted(namespace, key=lambda name: _rank(name, namespace[name], meta))
     steps = [_Step((_restore_code.set_attribute, (cls, name, namespace[name]))) for name in names]
@@ -189,7 +190,8 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
 
 def _find_abstract(cls: type) -> list[Any]:
     """Return the abstract classes of packages with which `cls` is registered."""
-    found = [c for ref in _list_abstract(abc.get_cache_token()) if (c := ref()) and weakref.ref(cls) in _registered(c)]
+    abstract = (ref() for ref in _list_abstract(abc.get_cache_token()))
+    found = [other for other in abstract if other is not None and weakref.ref(cls) in _registered(other)]
     return sorted(filter(_is_importable, found), key=class_name)
 
 
