@@ -231,7 +231,7 @@ def _to_objects(array: pa.Array) -> Any:
 _SCALARS: dict[type, Callable[[pa.Array], Any]] = {
     **dict.fromkeys((str, bytes), _to_objects),
     **dict.fromkeys((bool, int, float), _to_numbers),
-    **dict.fromkeys((dt.date, dt.time, dt.datetime, dt.timedelta, decimal.Decimal), pa.Array.to_pylist),
+    **dict.fromkeys((dt.date, dt.time, dt.datetime, dt.timedelta, decimal.Decimal), lambda array: array.to_pylist()),
     uuid.UUID: lambda array: [None if value is None else uuid.UUID(bytes=value) for value in array.to_pylist()],
 }
 """Immutable classes of which a column may consist, and how to decode it. Missing cells may become anything."""
