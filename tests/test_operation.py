@@ -171,7 +171,7 @@ def test_a_notebook_shows_no_frames_of_ours() -> None:
 
 def test_a_callback_that_cannot_be_called_is_refused(reports: list[Progress], tmp_path: Any) -> None:
     wrong: Any = 5
-    with pytest.raises(ConfigError, match="callback must be an instance of Callable, not int"):
+    with pytest.raises(ConfigError, match="callback must be a function, not int"):
         payloadfs.on_progress(wrong)
     Repository(tmp_path).save(bytes(SIZE))
     assert reports

@@ -18,8 +18,7 @@ from typing import Any, Literal, Self
 
 from ._forks import on_fork
 from ._log import logger
-from ._typenames import check_argument
-from .errors import PayloadError
+from .errors import ConfigError, PayloadError
 
 LARGE_BYTES = 16 * 1024 * 1024
 """Smaller objects do not report progress: they are done before a user could read it."""
@@ -74,7 +73,8 @@ def on_progress(callback: Callable[[Progress], None] | None) -> None:
     >>> payloadfs.on_progress(None)
     """
     global _callback
-    check_argument("callback", callback, Callable)
+    if callback is not None and not callable(callback):
+        raise ConfigError(f"callback must be a function, not {type(callback).__name__}.", kind="argument")
     _callback = callback
 
 
