@@ -14,7 +14,8 @@ SKIPPED = {
         "test_a_save_that_fails_after_the_link_leaves_nothing"
     ],
     "a call that holds the interpreter's lock outlives a parent that is killed": [
-        "test_processes_end_with_their_parent[lambda: sum"
+        "test_processes_end_with_their_parent[lambda: sum",
+        "test_a_process_ends_with_its_parent_before_its_threads_run",
     ],
     "the cache does not know when the machine started, so copies are hashed on every load": [
         "test_wrong_data_is_detected_by_full_checks_or_if_others_could_write",

@@ -42,7 +42,8 @@ SKIPPED = {
         "test_processes_end_with_their_parent[lambda: subprocess",
     ],
     "a call that holds the interpreter's lock outlives a parent that is killed": [
-        "test_processes_end_with_their_parent[lambda: sum"
+        "test_processes_end_with_their_parent[lambda: sum",
+        "test_a_process_ends_with_its_parent_before_its_threads_run",
     ],
     "there is no fork": [
         "test_output_of_a_forked_child_does_not_disturb_the_connection",

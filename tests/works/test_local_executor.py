@@ -311,6 +311,33 @@ def test_processes_end_with_their_parent(what):
     wait_until_ended(pids)
 
 
+def test_a_call_that_is_killed_while_its_process_starts():
+    with LocalExecutor(1) as pool:
+        call = pool.submit(nap, 600)
+        while not call.running():
+            time.sleep(0.001)
+        pool.kill(call)
+        with pytest.raises((WorkError, SystemExit), match="SIGTERM"):
+            call.result(60)
+        assert pool.submit(nap, 0, "well").result(60) == "well"
+
+
+@pytest.mark.parametrize("closes", ["first", "later"])
+def test_a_process_ends_with_its_parent_before_its_threads_run(closes):
+    """A call that holds the GIL may begin before a thread has run."""
+    program = (
+        "import os, signal, sys, threading, time\nfrom payloadfs.works import _worker_process\n"
+        "threading.Thread.start = lambda self: None\nos.setpgrp()\n"
+        "reader, writer = os.pipe(); other, _ = os.pipe()\n"
+        "if sys.argv[1] == 'first': os.close(writer)\n"
+        "_worker_process._set_up(other, reader)\n"
+        "if sys.argv[1] == 'later': os.close(writer)\n"
+        "sum(range(10**12))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, closes], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
 def test_output_that_cannot_be_printed_fails_only_its_call():
     def broken(work, stream, text):
         raise BrokenPipeError("closed")

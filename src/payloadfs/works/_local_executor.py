@@ -255,8 +255,10 @@ class _WorkerHandle:
                     else:
                         return kind, value
             except _WorkerDied:
+                if self._is_killed and not has_begun:  # it was still starting, and ended as if it was idle
+                    raise WorkError("It was stopped by SIGTERM before it began.", kind="process-died") from None
                 error = _died_error(self._process, has_begun=has_begun)
-                if has_begun or is_last or self._is_killed:
+                if has_begun or is_last:
                     raise error from None
             # It died while it was idle: no part of the call has run.
             self._restart()

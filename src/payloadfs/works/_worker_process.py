@@ -24,6 +24,7 @@ if sys.platform == "win32":
     from multiprocessing.connection import PipeConnection as Connection
 else:
     import fcntl
+    import select
     from multiprocessing.connection import Connection
 
 
@@ -98,6 +99,7 @@ def _set_up(descriptor: int, parent_pipe: int) -> None:
         for inherited in (descriptor, parent_pipe):
             os.set_inheritable(inherited, False)
     on_fork(lambda: _close_inherited(descriptor, parent_pipe))
+    _end_with_parent_by_signal(parent_pipe)
     threading.Thread(target=_end_with_parent, args=(parent_pipe,), daemon=True).start()
 
 
@@ -191,18 +193,22 @@ def _close_inherited(*descriptors: int) -> None:
         os.close(descriptor)
 
 
+def _end_with_parent_by_signal(parent_pipe: int) -> None:
+    """Let the kernel kill this process group once the parent's end is closed, if it can.
+
+    It does so even if a call holds the GIL for a long time. Not in a thread, which may not run before that call.
+    """
+    if sys.platform != "win32" and os.getpgrp() == os.getpid() and hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(parent_pipe, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(parent_pipe, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(parent_pipe, fcntl.F_SETFL, fcntl.fcntl(parent_pipe, fcntl.F_GETFL) | os.O_ASYNC)
+        if select.select([parent_pipe], [], [], 0)[0]:  # it was closed before, which sends no signal
+            os.killpg(0, signal.SIGKILL)
+
+
 def _end_with_parent(parent_pipe: int) -> None:
     """Kill this process and its children, even in the middle of a call, once the parent's end is closed."""
-    if sys.platform == "win32":
-        os.read(parent_pipe, 1)
-    else:
-        is_leader = os.getpgrp() == os.getpid()
-        if is_leader and hasattr(fcntl, "F_SETSIG"):
-            # Then the kernel kills the group, even if a call holds the GIL for a long time.
-            fcntl.fcntl(parent_pipe, fcntl.F_SETOWN, -os.getpgrp())
-            fcntl.fcntl(parent_pipe, fcntl.F_SETSIG, signal.SIGKILL)
-            fcntl.fcntl(parent_pipe, fcntl.F_SETFL, fcntl.fcntl(parent_pipe, fcntl.F_GETFL) | os.O_ASYNC)
-        os.read(parent_pipe, 1)
-        if is_leader:
-            os.killpg(0, signal.SIGKILL)
+    os.read(parent_pipe, 1)
+    if sys.platform != "win32" and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)
